@@ -1,0 +1,68 @@
+"""Reasons not to trust a row, found by comparing the readings before and after it with what the worker said.
+
+A flag is a short stable word; `harness.report` has a sentence for each. An unflagged row was measured on a machine that was seen to be
+quiet, not on one that could not be looked at: what cannot be read is flagged too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.conditions.readings import Reading
+from harness.job import Job
+from harness.measurement import Measurement
+
+# Seconds of processor per second that others may use before the row is flagged, and the same for the hypervisor.
+_OTHERS = 0.10
+_STEAL = 0.01
+# The clock may not have fallen by more than this fraction from before to after.
+_FREQUENCY_DROP = 0.10
+# Of the file's bytes, what the kernel must have read from the device for a cold start to be cold.
+_COLD = 0.99
+
+
+def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measurement: Measurement) -> list[str]:
+    """The flags of one job attempt, sorted. Readings are text with the units of `host.read_host`."""
+    then, now = _numbers(before), _numbers(after)
+    governor = next((reading.value for reading in after if reading.name == "frequency_governor"), None)
+    found = {
+        "governor_unknown": governor is None,
+        "governor_not_performance": governor is not None and governor != "performance",
+        "temperature_unknown": "temperature_celsius" not in now,
+        "frequency_unknown": "cpu_frequency_mhz" not in now,
+        "not_pinned": job.cpus is None,
+        "not_steady": measurement.scalar("warmup_steady") == 0.0,
+        "fewer_samples": (measurement.scalar("queries") or job.min_iterations) < job.min_iterations,
+        "not_cold": job.scenario == "cold-start" and job.measure == "latency" and not _cold(measurement),
+        "throttled": _fell(then, now, "cpu_frequency_mhz"),
+        "load_high": False,
+        "steal": False,
+    }
+    elapsed = now.get("clock_s", 0.0) - then.get("clock_s", 0.0)
+    if elapsed > 0:
+        found["load_high"] = _grew(then, now, "cpu_busy_s") - _grew(then, now, "harness_cpu_s") > _OTHERS * elapsed
+        found["steal"] = _grew(then, now, "cpu_steal_s") > _STEAL * elapsed
+    return sorted(name for name, raised in found.items() if raised)
+
+
+def _cold(measurement: Measurement) -> bool:
+    reads = [io for io in measurement.io if io.phase == "load"]
+    return bool(reads) and all(io.read_bytes is not None and io.read_bytes >= _COLD * (io.asked_bytes or 0) for io in reads)
+
+
+def _fell(then: dict[str, float], now: dict[str, float], name: str) -> bool:
+    return name in then and name in now and now[name] < (1 - _FREQUENCY_DROP) * then[name]
+
+
+def _grew(then: dict[str, float], now: dict[str, float], name: str) -> float:
+    return now[name] - then[name] if name in then and name in now else 0.0
+
+
+def _numbers(readings: Sequence[Reading]) -> dict[str, float]:
+    numbers = {}
+    for reading in readings:
+        try:
+            numbers[reading.name] = float(reading.value or "")
+        except ValueError:
+            continue
+    return numbers

@@ -1,0 +1,77 @@
+"""Reading the machine that harness runs on, through psutil and /sys."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from harness.conditions.readings import Reading
+
+_CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+def read_host() -> list[Reading]:
+    """Identity and state of this machine, every value as text with its unit in its name. Takes a few milliseconds."""
+    return [
+        _reading("machine", platform.machine, identity=True),
+        _reading("system", lambda: f"{platform.system()} {platform.release()}", identity=True),
+        _reading("cpu_model", _cpu_model, identity=True),
+        _reading("logical_cpus", lambda: str(psutil.cpu_count()), identity=True),
+        _reading("hypervisor", _hypervisor, identity=True),
+        _reading("frequency_governor", lambda: _CPUFREQ.read_text().strip(), identity=True),
+        _reading("memory_total_bytes", lambda: str(psutil.virtual_memory().total)),
+        _reading("memory_available_bytes", lambda: str(psutil.virtual_memory().available)),
+        _reading("affinity", lambda: ",".join(map(str, sorted(os.sched_getaffinity(0))))),
+        _reading("load_average_1min", lambda: f"{os.getloadavg()[0]:.2f}"),
+        _reading("cpu_frequency_mhz", lambda: f"{psutil.cpu_freq().current:.0f}"),
+        _reading("temperature_celsius", _temperature),
+        _reading("clock_s", lambda: f"{time.monotonic():.3f}"),
+        _reading("cpu_busy_s", lambda: f"{_cpu_busy_s():.2f}"),
+        _reading("cpu_steal_s", lambda: f"{psutil.cpu_times().steal:.2f}"),
+        _reading("harness_cpu_s", lambda: f"{_harness_cpu_s():.2f}"),
+    ]
+
+
+def _reading(name: str, read: Callable[[], str], *, identity: bool = False) -> Reading:
+    try:
+        return Reading(name, read(), None, identity)
+    except (OSError, AttributeError, LookupError, ValueError, NotImplementedError) as error:
+        reason = "not offered by this system" if isinstance(error, AttributeError) else str(error) or type(error).__name__
+        return Reading(name, None, reason, identity)
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _hypervisor() -> str:
+    """Whether the kernel sees a hypervisor below it, as a flag of the processor."""
+    return "yes" if " hypervisor " in Path("/proc/cpuinfo").read_text() else "no"
+
+
+def _temperature() -> str:
+    sensors = [entry.current for entries in psutil.sensors_temperatures().values() for entry in entries]
+    if not sensors:
+        raise LookupError("no temperature sensor is visible")
+    return f"{max(sensors):.1f}"
+
+
+def _cpu_busy_s() -> float:
+    """Seconds of all processors that somebody used since boot."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0))
+
+
+def _harness_cpu_s() -> float:
+    """Seconds of processor that harness and its finished workers have used."""
+    usages = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

@@ -1,0 +1,101 @@
+"""A job: what one worker process is asked to do, written so that the same request always has the same name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from harness.errors import UsageError
+
+MEASURES = ("latency", "memory", "quality", "describe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One worker process. Every field is part of its identity; where files lie is not (see `Files`).
+
+    `measure` names the pass: timing, memory and quality never share a process. `block` numbers the interleaved
+    block, which makes each job one replicate. `min_*` and `max_*` say how long to warm up and to measure (iterations, seconds,
+    tokens of the evaluation). Fields that a scenario does not use are None, so that they cannot tell equal jobs apart.
+    """
+
+    target: str
+    model: str
+    model_sha256: str
+    scenario: str
+    measure: str = "latency"
+    block: int = 0
+    threads: int = 1
+    cpus: tuple[int, ...] | None = None
+    compile: bool = False
+    batch: int = 1
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
+    min_iterations: int = 30
+    min_duration_s: float = 1.0
+    max_duration_s: float = 60.0
+    max_warmup_s: float = 2.0
+    max_tokens: int | None = None
+    seed: int = 0
+    inputs_sha256: str | None = None
+    data: str | None = None
+    data_sha256: str | None = None
+    reference_sha256: str | None = None
+
+    @property
+    def job_id(self) -> str:
+        """sha256 of the canonical JSON of every field: equal requests have equal ids, on any machine."""
+        return _digest(asdict(self))
+
+    @property
+    def series_id(self) -> str:
+        """The id shared by the replicates of one configuration: `job_id` without the block."""
+        return _digest({key: value for key, value in asdict(self).items() if key != "block"})
+
+    def canonical_json(self) -> str:
+        """Sorted keys, no spaces: byte-identical for equal jobs."""
+        return canonical_json(asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Where a worker finds and leaves things: paths on the machine it runs on; no part of a job's identity.
+
+    `inputs` is an `.npz` with arrays `arg_0`, `arg_1`, ... or names in order; `tokens` an int64 `.npy`; `output` a folder.
+    """
+
+    model: str
+    inputs: str | None = None
+    tokens: str | None = None
+    output: str | None = None
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces; tuples become lists. Raises ValueError for NaN and infinities."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def request_json(job: Job, files: Files) -> str:
+    """The one line a worker reads from its standard input."""
+    return canonical_json({"protocol": 1, "job": asdict(job), "files": asdict(files)})
+
+
+def parse_request(line: str) -> tuple[Job, Files]:
+    """The inverse of `request_json`. Raises UsageError for anything else, naming unknown fields."""
+    try:
+        raw = json.loads(line)
+        job, files = dict(raw["job"]), dict(raw["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"The worker was given no job ({error}).", "A worker is started by `harness run`.") from error
+    for given, known in ((job, {f.name for f in fields(Job)}), (files, {f.name for f in fields(Files)})):
+        if unknown := sorted(set(given) - known):
+            raise UsageError(f"The job has unknown fields: {', '.join(unknown)}.", "Use one version of harness on both sides.")
+    if job.get("cpus") is not None:
+        job["cpus"] = tuple(job["cpus"])
+    return Job(**job), Files(**files)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()

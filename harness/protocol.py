@@ -1,0 +1,210 @@
+"""What a worker may say, version 1: JSON Lines on its standard output, the last of them `done` or `error`.
+
+Times are nanoseconds of the worker's monotonic clock, sizes are bytes. A quantity that could not be measured is null and
+has a reason. Arrays, not a line a sample. A stream that ends without `done` or `error` is a failed job whatever the exit
+code says.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, get_type_hints
+
+from harness.errors import WorkerError
+
+PROTOCOL = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """The first event. `versions` names the runtimes; `device` is what the worker can see of where it runs."""
+
+    event: ClassVar[str] = "hello"
+    protocol: int
+    worker: str
+    versions: dict[str, str]
+    device: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describe:
+    """What a model file says of itself: methods with their inputs, the values of its constant methods, its delegates."""
+
+    event: ClassVar[str] = "describe"
+    format: str
+    methods: list[dict[str, Any]]
+    metadata: dict[str, Any]
+    delegates: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """The model is ready. `program_ns` opens and verifies the file, `method_ns` prepares the method (delegates, arena)."""
+
+    event: ClassVar[str] = "loaded"
+    program_ns: int
+    method_ns: int
+    program_bytes: int
+    planned_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Consecutive iterations of one phase: first, warmup, steady, prefill, decode, ttft (time to first token)."""
+
+    event: ClassVar[str] = "samples"
+    phase: str
+    start_ns: list[int]
+    duration_ns: list[int]
+    instructions: list[int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Memory of the worker process when a phase ends; `peak_rss_bytes` is the peak within that phase."""
+
+    event: ClassVar[str] = "memory"
+    phase: str
+    peak_rss_bytes: int | None
+    rss_bytes: int | None
+    pss_bytes: int | None
+    device_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Io:
+    """Storage traffic of a phase: what the program asked for and what the kernel read from the device for it."""
+
+    event: ClassVar[str] = "io"
+    phase: str
+    asked_bytes: int | None
+    read_bytes: int | None
+    major_faults: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ops:
+    """One operator of a profile: its total over all `calls`, in nanoseconds."""
+
+    event: ClassVar[str] = "ops"
+    operator: str
+    delegate: str | None
+    calls: int
+    total_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scalar:
+    """One value of the whole job, with its unit in its name; null with a `reason` where it could not be had."""
+
+    event: ClassVar[str] = "scalar"
+    name: str
+    value: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A file of outputs that the worker wrote, and its sha256."""
+
+    event: ClassVar[str] = "output"
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far long work has come, for the person who waits; never stored."""
+
+    event: ClassVar[str] = "progress"
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The job is complete."""
+
+    event: ClassVar[str] = "done"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Error:
+    """The job cannot be completed. `kind` is a short stable word, `message` a sentence for the user."""
+
+    event: ClassVar[str] = "error"
+    kind: str
+    message: str
+    todo: str = ""
+
+
+Event = Hello | Describe | Loaded | Samples | Memory | Io | Ops | Scalar | Output | Progress | Done | Error
+_EVENTS: dict[str, type[Event]] = {
+    kind.event: kind
+    for kind in (Hello, Describe, Loaded, Samples, Memory, Io, Ops, Scalar, Output, Progress, Done, Error)
+}
+_CHECKS: dict[Any, tuple[type, ...]] = {
+    int: (int,),
+    str: (str,),
+    float | None: (int, float, type(None)),
+    int | None: (int, type(None)),
+    str | None: (str, type(None)),
+    list[int]: (list,),
+    list[int] | None: (list, type(None)),
+    list[str]: (list,),
+    list[dict[str, Any]]: (list,),
+    dict[str, str]: (dict,),
+    dict[str, Any]: (dict,),
+}
+# Resolved once: a stream of a million samples is few events, but a stream of operators is many.
+_HINTS = {kind: get_type_hints(kind) for kind in _EVENTS.values()}
+
+
+def encode(event: Event) -> str:
+    """One line of JSON, without its newline. Raises ValueError for NaN and infinities."""
+    return json.dumps({"event": event.event, **asdict(event)}, separators=(",", ":"), allow_nan=False)
+
+
+def decode(line: str) -> Event:
+    """The event in a line. Fields unknown to this version are ignored, so that newer workers can say more.
+
+    Raises WorkerError (kind `protocol`) for anything that is not a well-formed event of protocol 1.
+    """
+    try:
+        raw = json.loads(line)
+    except ValueError as error:
+        raise _rubbish(line, "is not JSON") from error
+    kind = _EVENTS.get(raw.get("event")) if isinstance(raw, dict) and isinstance(raw.get("event"), str) else None
+    if kind is None:
+        raise _rubbish(line, "names no known event")
+    hints = _HINTS[kind]
+    known = {f.name for f in fields(kind)}
+    values = {key: value for key, value in raw.items() if key in known}
+    for name, value in values.items():
+        if not isinstance(value, _CHECKS[hints[name]]) or isinstance(value, bool):
+            raise _rubbish(line, f"has a wrong `{name}`")
+    try:
+        event = kind(**values)
+    except TypeError as error:
+        raise _rubbish(line, "lacks a field") from error
+    if isinstance(event, Hello) and event.protocol != PROTOCOL:
+        raise WorkerError("protocol", f"The worker speaks protocol {event.protocol}, this harness speaks {PROTOCOL}.",
+                          "Install one version of harness on both sides.")
+    if isinstance(event, Samples):
+        _check_samples(event, line)
+    return event
+
+
+def _check_samples(event: Samples, line: str) -> None:
+    arrays = [event.start_ns, event.duration_ns] + ([] if event.instructions is None else [event.instructions])
+    if len({len(array) for array in arrays}) != 1:
+        raise _rubbish(line, "has arrays of different lengths")
+    if not all(type(value) is int and value >= 0 for array in arrays for value in array):
+        raise _rubbish(line, "has a sample that is no count of nanoseconds")
+
+
+def _rubbish(line: str, why: str) -> WorkerError:
+    shown = line[:80] + ("..." if len(line) > 80 else "")
+    return WorkerError("protocol", f"The worker printed a line that {why}: {shown!r}.",
+                       "Its standard error, kept with the failed run, may say more (`harness report`).")

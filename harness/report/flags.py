@@ -1,0 +1,21 @@
+"""Quality flags in words: what a flag on a run means for whoever reads the figure."""
+
+from __future__ import annotations
+
+SENTENCES: dict[str, str] = {
+    "load_high": "other processes used the CPU while it was measured",
+    "governor_not_performance": "the CPU frequency governor was not `performance`, so the clock may have varied",
+    "governor_unknown": "the CPU frequency governor could not be read",
+    "frequency_unknown": "the CPU frequency could not be read",
+    "steal": "the hypervisor took CPU time away",
+    "temperature_unknown": "the temperature could not be read, so throttling cannot be ruled out",
+    "throttled": "the device lowered its clock because it was hot",
+    "not_pinned": "the process was not pinned to CPUs and could migrate",
+    "not_steady": "durations were not steady when the cap on warm-up was reached",
+    "fewer_samples": "time ran out before enough iterations were measured",
+}
+
+
+def sentence(flag: str) -> str:
+    """What `flag` means; a flag of another version is shown as it is."""
+    return SENTENCES.get(flag, flag)

@@ -1,0 +1,196 @@
+"""Which runs belong in one table: the same device, scenario and options, whatever the model, the block or the day."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from harness.errors import NothingComparable, UsageError
+from harness.store.schemas import RUNS
+
+# One row of the `runs` table: columns as in `harness.store.schemas`, None where the table has a null.
+Run = dict[str, Any]
+
+KEY = ("target", "device", "scenario", "threads", "cpus", "compile", "batch", "prompt_tokens", "new_tokens")
+# What a job says of its model, its replicate and its quality data; all other options must be equal.
+_FREE = ("model", "model_sha256", "block", "measure", "inputs_sha256", "reference_sha256", "data", "data_sha256")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the models of one table have in common. `cpus` is None where processes were not pinned, `data` where no
+    quality was measured; the token counts are None where the scenario has none.
+    """
+
+    target: str
+    device: str | None
+    scenario: str
+    threads: int | None
+    cpus: str | None
+    compile: bool
+    batch: int | None
+    prompt_tokens: int | None
+    new_tokens: int | None
+    data: str | None = None
+    data_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A column: the name it is shown by, and the name and hash in the store."""
+
+    label: str
+    name: str
+    sha256: str | None
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as dictionaries of Python values, with None for every null."""
+    columns = {str(name): [_clean(value) for value in frame[name].tolist()] for name in frame.columns}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def run_records(frame: pd.DataFrame) -> list[Run]:
+    """The rows of `runs` in the order they were made, with the integers that pandas turned into floats for a null's sake."""
+    integers = {field.name for field in RUNS if pa.types.is_integer(field.type)}
+    rows = records(frame.sort_values(["started_at", "position"], kind="stable"))
+    return [{key: int(value) if key in integers and value is not None else value for key, value in row.items()} for row in rows]
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (str, list)):
+        return value
+    return None if pd.isna(value) else value
+
+
+def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
+    """Runs by condition, in order of first appearance; `runs` in the order they were made.
+
+    Latency runs define the conditions. Memory runs join those with the same scenario and options, quality runs all those
+    of the same device, since neither depends on how long was measured. Quality on two data sets makes two tables.
+    """
+    devices = {run["target"]: run["device"] for run in reversed(runs) if run["device"] is not None}
+    runs = [run | {"device": run["device"] or devices.get(run["target"])} for run in runs]
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in (run for run in runs if run["measure"] == "latency"):
+        groups.setdefault((*_key(run), _options(run)), []).append(run)
+    for measure, width in (("memory", len(KEY)), ("quality", 2), ("describe", 2)):
+        present = list(groups)
+        for run in (run for run in runs if run["measure"] == measure):
+            joined = [key for key in present if key[:width] == _key(run)[:width]]
+            for key in joined or [(*_key(run), None)]:
+                groups.setdefault(key, []).append(run)
+    order = {run["attempt_id"]: index for index, run in enumerate(runs)}
+    found = [part for members in groups.values() for part in _by_data(sorted(members, key=lambda r: order[r["attempt_id"]]))]
+    return sorted(found, key=lambda pair: order[pair[1][0]["attempt_id"]])
+
+
+def models_of(runs: Iterable[Run]) -> list[Model]:
+    """The models in order of first appearance. Two files of one name are two models, told apart by their hash."""
+    hashes: dict[str, list[str]] = {}
+    for run in runs:
+        known = hashes.setdefault(run["model"], [])
+        if run["model_sha256"] is not None and run["model_sha256"] not in known:
+            known.append(run["model_sha256"])
+    models = []
+    for name, known in hashes.items():
+        if len(known) < 2:
+            models.append(Model(name, name, known[0] if known else None))
+        models += [Model(f"{name}@{sha256[:8]}", name, sha256) for sha256 in known if len(known) > 1]
+    return models
+
+
+def is_of(run: Run, model: Model) -> bool:
+    """Whether `run` is one of `model`; a run that failed before the file was hashed belongs to its name."""
+    return run["model"] == model.name and run["model_sha256"] in (model.sha256, None)
+
+
+def choose(models: Sequence[Model], baseline: str | None) -> list[Model]:
+    """The models with the baseline first: the one so named, or the first. Raises UsageError if there is none so named."""
+    if baseline is None:
+        return list(models)
+    named = [model for model in models if baseline in (model.label, model.name)]
+    if not named:
+        raise UsageError(f"The baseline {baseline!r} was not measured here.",
+                         f"Choose one of: {', '.join(model.label for model in models)}.")
+    return [named[0], *(model for model in models if model is not named[0])]
+
+
+def different_fields(runs: Iterable[Run]) -> list[str]:
+    """Names of the conditions in which these runs differ, each with its values; empty where all fingerprints agree.
+
+    Runs of different passes (latency, memory, quality) are not set against each other.
+    """
+    found: dict[str, None] = {}
+    by_measure: dict[str, dict[str, dict[str, str]]] = {}
+    for run in runs:
+        if run["fingerprint"] is not None:
+            known = by_measure.setdefault(run["measure"], {})
+            known.setdefault(run["fingerprint"], flatten(json.loads(run["fingerprint_json"] or "{}")))
+    for prints in by_measure.values():
+        if len(prints) < 2:
+            continue
+        for name in sorted({name for fields in prints.values() for name in fields}):
+            values = list(dict.fromkeys(fields.get(name, "absent") for fields in prints.values()))
+            if len(values) > 1:
+                found[f"{name} ({' / '.join(values)})"] = None
+        if not found:
+            found["fingerprint (" + " / ".join(key[:12] for key in prints) + ")"] = None
+    return list(found)
+
+
+def check_comparable(condition: Condition, runs: Iterable[Run]) -> None:
+    """Raises NothingComparable, naming the fields, if `runs` were measured under different conditions."""
+    if different := different_fields(runs):
+        raise NothingComparable(
+            f"Runs of {condition.scenario} on {condition.target} were made under different conditions: {'; '.join(different)}.",
+            "Measure the models in one session (`harness run` with all of them), or compare in spite of it with --allow-different.",
+        )
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """Nested JSON objects as one level with dotted names, values as text."""
+    if not isinstance(value, dict):
+        return {prefix or "value": value if isinstance(value, str) else json.dumps(value, sort_keys=True)}
+    flat: dict[str, str] = {}
+    for key in sorted(value):
+        flat |= flatten(value[key], f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _key(run: Run) -> tuple[Any, ...]:
+    return tuple(run[name] for name in KEY)
+
+
+def _options(run: Run) -> str:
+    options = json.loads(run["job_json"] or "{}")
+    return json.dumps({key: value for key, value in options.items() if key not in _FREE}, sort_keys=True)
+
+
+def _data(run: Run) -> tuple[str | None, str | None, int | None]:
+    """The data set a quality run used: its name, its hash, how many of its tokens."""
+    return run["data"], run["data_sha256"], json.loads(run["job_json"] or "{}").get("max_tokens")
+
+
+def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
+    """One condition a data set that quality was measured on; one without data where none was."""
+    timed = {run["model"] for run in members if run["measure"] in ("latency", "memory")}
+    members = [run for run in members if not timed or run["model"] in timed]
+    first = next((run for run in members if run["measure"] == "latency"), members[0])
+    common = {name: first[name] for name in KEY}
+    measured = [run for run in members if run["measure"] == "quality" and run["status"] == "ok"]
+    others = [run for run in members if run not in measured]
+    if not measured:
+        return [(Condition(**common), members)]
+    return [
+        (Condition(**common, data=data[0], data_sha256=data[1]), others + [run for run in measured if _data(run) == data])
+        for data in dict.fromkeys(_data(run) for run in measured)
+    ]

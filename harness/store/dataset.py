@@ -1,0 +1,82 @@
+"""Reading the store: an attempt exists when its row in `runs` does, since that file is written last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from harness.errors import NothingComparable, StoreError
+from harness.store.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
+
+_PARTITIONING = ds.partitioning(pa.schema([("date", pa.string()), ("target", pa.string())]), flavor="hive")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rows of the store: `samples` and `scalars` only of the attempts in `runs`."""
+
+    runs: pd.DataFrame
+    samples: pd.DataFrame
+    scalars: pd.DataFrame
+
+
+def read_tables(results: Path, session: str | None = None) -> Tables:
+    """The rows of one session: the newest for None, every one for "all", else the one whose id begins with `session`.
+
+    Raises StoreError when a file is unreadable or of a newer schema, NothingComparable when there are no rows.
+    """
+    runs = read_table(results, "runs")
+    if runs.empty:
+        raise NothingComparable(f"There are no results in {results}.", "Run `harness run --target x86 --model NAME` first.")
+    runs = runs.sort_values(["started_at", "position"], kind="stable")
+    if session is None or session == "latest":
+        runs = runs[runs["session_id"] == runs["session_id"].iloc[-1]]
+    elif session != "all":
+        runs = runs[runs["session_id"].str.startswith(session)]
+        if runs.empty:
+            raise NothingComparable(f"No session in {results} begins with {session!r}.", "`harness report --list` shows them.")
+    runs = runs.reset_index(drop=True)
+    ids = runs["attempt_id"].tolist()
+    return Tables(runs, read_table(results, "samples", ids), read_table(results, "scalars", ids))
+
+
+def read_table(results: Path, name: str, attempt_ids: Sequence[str] | None = None) -> pd.DataFrame:
+    """One table as a frame, of the attempts given or of all; columns as in `schemas`, plus `date` and `target`.
+
+    Every file must be complete and of a schema this version knows. Raises StoreError naming the first that is not.
+    """
+    schema = TABLES[name]
+    files = _files(results / name, attempt_ids)
+    if not files:
+        return pa.schema([*schema, ("date", pa.string()), ("target", pa.string())]).empty_table().to_pandas()
+    for file in files:
+        _check_version(file)
+    full = pa.schema([*schema, ("date", pa.string()), ("target", pa.string())])
+    table = ds.dataset(files, schema=full, format="parquet", partitioning=_PARTITIONING,
+                       partition_base_dir=str(results / name)).to_table()
+    return table.to_pandas()
+
+
+def _files(folder: Path, attempt_ids: Sequence[str] | None) -> list[str]:
+    """Data files in a stable order; names that begin with a dot or an underscore are work in hand."""
+    wanted = None if attempt_ids is None else set(attempt_ids)
+    return sorted(str(file) for file in folder.glob("date=*/target=*/*.parquet")
+                  if not file.name.startswith((".", "_")) and (wanted is None or file.stem in wanted))
+
+
+def _check_version(file: str) -> None:
+    try:
+        metadata = pq.read_schema(file).metadata or {}
+        version = int(metadata[VERSION_KEY])
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise StoreError(f"{file} is not a table of harness ({type(error).__name__}).",
+                         "Move it out of the results folder; the other files are sound.") from error
+    if version > SCHEMA_VERSION:
+        raise StoreError(f"{file} was written by a newer harness (schema {version}, this one reads up to {SCHEMA_VERSION}).",
+                         "Upgrade harness, or give another folder with --results.")

@@ -1,0 +1,84 @@
+"""Writing the store: a job attempt is one file a table, and all of them or none become visible.
+
+Each file is written under a temporary name, synced and renamed, and its folder synced; the row in `runs` comes last. A reader, a
+crash or a second writer can therefore never meet half an attempt: without its `runs` file the others do not count.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.errors import StoreError
+from harness.store.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
+
+_SAFE = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def prepare(results: Path) -> None:
+    """Make the folder and prove that it can be written, before minutes are spent measuring. Raises StoreError."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        probe = results / f".probe-{os.getpid()}"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise _explain(results, error) from error
+
+
+def write_attempt(results: Path, date: str, target: str, tables: Mapping[str, pa.Table]) -> None:
+    """Write the tables of one attempt (`runs`, one row, is required; empty tables are left out).
+
+    `date` is ISO (2026-11-21). Raises StoreError when the disk is full or the folder cannot be written; nothing of the attempt is
+    then visible, and what was written before is untouched.
+    """
+    attempt_id = tables["runs"]["attempt_id"][0].as_py()
+    for part in (date, target, attempt_id):
+        if not _SAFE.fullmatch(part):
+            raise ValueError(f"not fit for a folder name: {part!r}")
+    last = sorted(tables, key=lambda name: name == "runs")
+    written: list[Path] = []
+    try:
+        for name in last:
+            if tables[name].num_rows:
+                written.append(_write(results / name / f"date={date}" / f"target={target}" / f"{attempt_id}.parquet",
+                                      tables[name].cast(TABLES[name])))
+    except OSError as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise _explain(results, error) from error
+
+
+def _write(path: Path, table: pa.Table) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    metadata = {**(table.schema.metadata or {}), VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    try:
+        with temporary.open("wb") as file:
+            pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return path
+
+
+def _explain(results: Path, error: OSError) -> StoreError:
+    kept = "Rows written before are complete and stay."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StoreError(f"The disk of {results} is full.", f"Free space or give another folder with --results. {kept}")
+    return StoreError(f"Results cannot be written to {results} ({error.strerror or error}).",
+                      f"Give a folder you may write with --results. {kept}")

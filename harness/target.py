@@ -1,0 +1,99 @@
+"""What the core asks of a target, and how it finds one: by the entry-point group `harness.targets`.
+
+A target is a worker and a way to start it beside the model. It declares what it can measure; scenarios and reports ask these
+capabilities and never test a name. A third party adds a target with an entry point of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Literal, Protocol
+
+from harness.conditions.readings import Reading
+from harness.errors import UsageError
+from harness.job import Files, Job
+
+GROUP = "harness.targets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a target can measure. `latency` says what its durations are; None: it has none. `formats` are file suffixes it loads."""
+
+    formats: tuple[str, ...]
+    latency: Literal["measured", "emulated", "estimated"] | None
+    scenarios: tuple[str, ...]
+    memory: bool = False
+    io_counters: bool = False
+    pinning: bool = False
+    per_operator: bool = False
+    instructions: bool = False
+    energy: bool = False
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a target can be used here; if not, why and what to install or attach."""
+
+    available: bool
+    reason: str = ""
+    todo: str = ""
+
+
+class WorkerProcess(Protocol):
+    """A worker that was started. Closing it kills whatever is left of it."""
+
+    def lines(self, timeout_s: float) -> Iterator[str]:
+        """Its standard output, line by line. Raises WorkerError of kind `timeout` when it takes longer in all."""
+        ...
+
+    def close(self) -> int | None:
+        """Make sure that it has ended; its exit code, negative for a signal, None where there is none to know."""
+        ...
+
+    def stderr_tail(self) -> str:
+        """The last few kilobytes of its standard error."""
+        ...
+
+
+class Target(Protocol):
+    """A place where models run."""
+
+    name: str
+    summary: str
+    capabilities: Capabilities
+
+    def availability(self) -> Availability:
+        """Whether it can be used here and now; quick, without starting a worker."""
+        ...
+
+    def device(self) -> str:
+        """A name for the device, to hold a lease on and to record."""
+        ...
+
+    def launch(self, job: Job, files: Files) -> WorkerProcess:
+        """Start a worker on a job."""
+        ...
+
+    def environment(self) -> list[Reading]:
+        """The device's identity and its state at this moment."""
+        ...
+
+
+def target_names() -> list[str]:
+    """The names of all installed targets, sorted."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def find_target(name: str) -> Target:
+    """The target of that name. Raises UsageError listing the others when there is none, or when it cannot be imported."""
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        raise UsageError(f"There is no target {name!r}.", f"Choose one of: {', '.join(sorted(points))} (`harness targets`).")
+    try:
+        target: Target = points[name].load()()
+    except ImportError as error:
+        raise UsageError(f"Target {name!r} cannot be loaded ({error}).", "`harness targets` says what it needs.") from error
+    return target

@@ -1,0 +1,180 @@
+"""Entry point of the Python worker: one line of JSON in, JSON Lines out (`harness.protocol`)."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import importlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from harness import __version__
+from harness.errors import HarnessError, ModelError, UsageError
+from harness.job import Files, Job, parse_request
+from harness.protocol import PROTOCOL, Done, Error, Event, Hello, Samples, Scalar
+from harness.scenarios import SCENARIOS, GenerateQuery, Query, SingleQuery, repeat, warm_up
+from harness.statistics.steady import SteadyRule
+from harness.worker import probes
+from harness.worker.channel import Channel
+from harness.worker.inputs import make_inputs
+from harness.worker.model import Model, input_metadata, is_language_model
+
+RUNTIMES = {".pte": "harness.worker.executorch_runtime", ".pt2": "harness.worker.torch_runtime"}
+MEMORY_ITERATIONS = 10
+
+
+def main() -> None:
+    """Read one request, do it, say `done` or `error`; exit code 0 in both cases, since the stream tells."""
+    faulthandler.enable()
+    _die_with_parent()
+    channel = Channel()
+    try:
+        job, files = parse_request(sys.stdin.readline())
+        _work(job, files, channel)
+        channel.emit(Done())
+    except HarnessError as error:
+        kind = {ModelError: "model", UsageError: "usage"}.get(type(error), "worker")
+        channel.emit(Error(kind=kind, message=error.what, todo=error.todo))
+    except MemoryError:
+        channel.emit(Error(kind="memory", message="The worker ran out of memory.", todo="Free memory, or give a smaller batch."))
+    except BrokenPipeError:
+        sys.exit(1)  # the harness is gone
+    except Exception as error:  # noqa: BLE001 - whatever a runtime raises must reach the user as a failed job
+        import traceback
+
+        traceback.print_exc()
+        lines = str(error).strip().splitlines()
+        channel.emit(Error(kind="runtime", message=f"The model failed to run: {type(error).__name__}: {lines[0] if lines else ''}".strip(),
+                           todo="`harness report` shows what the runtime printed."))
+
+
+def _work(job: Job, files: Files, channel: Channel) -> None:
+    if job.cpus is not None:
+        os.sched_setaffinity(0, job.cpus)
+    path = Path(files.model)
+    runtime = _runtime(path)
+    channel.emit(Hello(protocol=PROTOCOL, worker=f"python {__version__}", versions={**_python(), **runtime.versions()},
+                       device={"cpus": sorted(os.sched_getaffinity(0))}))
+    if job.measure == "describe":
+        channel.emit(runtime.describe(path))
+        return
+    if job.measure == "memory":
+        _measure_memory(job, files, runtime, channel)
+        return
+    if job.scenario == "cold-start":
+        probes.drop_page_cache(path)
+    probe = probes.IoProbe()
+    model: Model = runtime.load(path, job)
+    channel.emit(model.loaded)
+    channel.emit(probe.since("load", path.stat().st_size))
+    if job.measure == "quality":
+        _measure_quality(job, files, model, channel)
+    else:
+        _measure_latency(job, files, model, channel)
+
+
+def _measure_latency(job: Job, files: Files, model: Model, channel: Channel) -> None:
+    clock = time.perf_counter_ns
+    query = _query(job, files, model)
+    query()
+    channel.emit(_first(query))
+    if not SCENARIOS[job.scenario].repeats:
+        return
+    warmup, steady = warm_up(query, job.max_warmup_s, clock, SteadyRule())
+    channel.emit(warmup.event("warmup"))
+    channel.emit(Scalar(name="warmup_steady", value=float(steady)))
+    queries = repeat(query, job, clock)
+    channel.emit(Scalar(name="queries", value=queries))
+    for phase, series in query.phases.items():
+        channel.emit(series.event(phase))
+
+
+def _first(query: Query) -> Samples:
+    """The first inference: the first `execute` of the first query."""
+    series = query.phases.get("prefill") or next(iter(query.phases.values()))
+    return Samples(phase="first", start_ns=series.start_ns[:1], duration_ns=series.duration_ns[:1])
+
+
+def _measure_memory(job: Job, files: Files, runtime: Any, channel: Channel) -> None:
+    """Memory at the end of each phase, in a process that times nothing."""
+
+    def report(phase: str) -> Event:
+        event = probes.memory(phase)
+        probes.reset_peak()
+        return event
+
+    probes.reset_peak()
+    channel.emit(report("runtime"))
+    model = runtime.load(Path(files.model), job)
+    channel.emit(model.loaded)
+    channel.emit(report("load"))
+    query = _query(job, files, model)
+    query()
+    channel.emit(report("first"))
+    for _ in range(MEMORY_ITERATIONS if SCENARIOS[job.scenario].repeats else 0):
+        query()
+    channel.emit(report("steady"))
+
+
+def _measure_quality(job: Job, files: Files, model: Model, channel: Channel) -> None:
+    from harness.worker import quality
+
+    if files.tokens is not None:
+        quality.loss(model, Path(files.tokens), job.max_tokens, channel.emit)
+    elif files.output is not None:
+        for event in quality.outputs(model, job, files.inputs, Path(files.output)):
+            channel.emit(event)
+
+
+def _query(job: Job, files: Files, model: Model) -> Query:
+    clock = time.perf_counter_ns
+    if not is_language_model(model.description):
+        if SCENARIOS[job.scenario].language_models:
+            raise UsageError(f"{job.model} is no language model by ExecuTorch's convention, so it cannot {job.scenario}.",
+                             "Use --scenario single-stream.")
+        inputs = make_inputs(job, input_metadata(model.description, _main(model)), files.inputs, job.seed)
+        return SingleQuery(model.execute, inputs, "batch" if job.scenario == "offline" else "steady", clock)
+    import torch
+
+    from harness.worker.generation import GreedyTokens
+
+    prompt, new = job.prompt_tokens or 1, job.new_tokens or 1
+    kinds = [getattr(torch, meta["dtype"]) for meta in input_metadata(model.description)]
+    tokens = GreedyTokens(int(model.description.metadata["get_vocab_size"]), prompt, new, (kinds[0], kinds[1]), job.seed)
+    if SCENARIOS[job.scenario].language_models:
+        return GenerateQuery(model.execute, tokens, prompt, new, clock)
+    return SingleQuery(model.execute, tokens.prompt(), "batch" if job.scenario == "offline" else "steady", clock)
+
+
+def _main(model: Model) -> str:
+    names = [method["name"] for method in model.description.methods]
+    return "forward" if "forward" in names else str(names[0])
+
+
+def _runtime(path: Path) -> Any:
+    name = RUNTIMES.get(path.suffix)
+    if name is None:
+        raise ModelError(f"{path} is of no format this worker loads ({', '.join(RUNTIMES)}).", "Export it to one of these.")
+    if not path.exists():
+        raise ModelError(f"{path} does not exist.", "Check the path.")
+    return importlib.import_module(name)
+
+
+def _python() -> dict[str, str]:
+    import torch
+
+    return {"python": sys.version.split()[0], "torch": torch.__version__}
+
+
+def _die_with_parent() -> None:
+    """A killed harness must not leave a worker behind that heats the machine (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+    main()

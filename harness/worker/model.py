@@ -1,0 +1,42 @@
+"""A loaded model as the scenarios see it, whatever runtime is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.protocol import Describe, Loaded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Execute = Callable[[Sequence["Tensor"]], Sequence["Tensor"]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """`execute` runs the method that is timed: tensors in, tensors out, nothing of ours in between.
+
+    `all_logits`, where the model has one, maps tokens int64 [1, T] to the logits float32 [1, T, vocabulary] of every position, and
+    `window` is its T.
+    """
+
+    description: Describe
+    loaded: Loaded
+    execute: Execute
+    all_logits: Execute | None = None
+    window: int | None = None
+
+
+def is_language_model(description: Describe) -> bool:
+    """Whether a program follows ExecuTorch's LLM convention: `forward(tokens, input_pos)` with a KV cache and `get_vocab_size`."""
+    forward = next((method for method in description.methods if method["name"] == "forward"), None)
+    return (forward is not None and len(forward["inputs"]) == 2 and bool(description.metadata.get("use_kv_cache"))
+            and "get_vocab_size" in description.metadata
+            and all(meta["dtype"] in ("int64", "int32") for meta in forward["inputs"]))
+
+
+def input_metadata(description: Describe, method: str = "forward") -> list[dict[str, Any]]:
+    """dtype and sizes of the inputs of a method; sizes are upper bounds where a dimension is dynamic."""
+    return next(list(m["inputs"]) for m in description.methods if m["name"] == method)

@@ -1,0 +1,106 @@
+"""What an ExecuTorch program says of itself before it is loaded: the header of a `.pte` and the tables of its flatbuffer.
+
+The Python bindings give neither the size of the planned arena nor the names of the delegates, and the package that could
+(`executorch.exir`) takes seconds to import. So the few fields needed are read directly, by their numbers in ExecuTorch's
+published schema (schema/program.fbs, file identifier ET12; flatbuffers never renumber fields). Damaged files are expected here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flatbuffers import encode, number_types, table
+
+from harness.errors import ModelError
+
+_PROGRAM_PLANS = 1
+_PLAN_NAME, _PLAN_OPERATORS, _PLAN_DELEGATES, _PLAN_BUFFER_SIZES = 0, 6, 7, 8
+_DELEGATE_ID = 0
+
+
+@dataclass(frozen=True)
+class MethodHeader:
+    """A method of a program. `planned_bytes` is its arena as the ahead-of-time memory planner sized it."""
+
+    name: str
+    planned_bytes: int
+    operators: int
+    delegates: tuple[str, ...]
+
+
+def read_methods(path: Path) -> list[MethodHeader]:
+    """The methods of a `.pte`. Raises ModelError for a file that is missing, empty, cut short or no ExecuTorch program."""
+    again = "Export it again, or copy it again if it came from elsewhere."
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            if size == 0:
+                raise ModelError(f"{path} is empty.", again)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                if data[4:8] != b"ET12":
+                    raise ModelError(f"{path} is not an ExecuTorch program (no ET12 identifier).",
+                                     "Give a .pte made by ExecuTorch, or a .pt2 made by torch.export.save.")
+                _check_length(path, data, size)
+                return _methods(data)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}).", "Check the path.") from error
+    except (struct.error, IndexError, ValueError, TypeError, UnicodeDecodeError, OverflowError) as error:
+        raise ModelError(f"{path} is damaged: its program tables cannot be read ({type(error).__name__}).", again) from error
+
+
+def _check_length(path: Path, data: mmap.mmap, size: int) -> None:
+    """The extended header says how long the file must be; the runtime would run a shorter one on whatever lies behind it."""
+    if data[8:12] != b"eh00":
+        return
+    (length,) = struct.unpack_from("<I", data, 12)
+    program_size, segment_base = struct.unpack_from("<QQ", data, 16)
+    (segment_size,) = struct.unpack_from("<Q", data, 32) if length >= 32 else (0,)
+    if size < (expected := max(program_size, segment_base + segment_size)):
+        raise ModelError(f"{path} is cut short: {size} bytes of {expected}.", "Copy or export it again.")
+
+
+def _methods(data: Any) -> list[MethodHeader]:
+    (root,) = struct.unpack_from("<I", data, 0)
+    program = table.Table(data, root)
+    return [_method(plan) for plan in _tables(program, _PROGRAM_PLANS)]
+
+
+def _method(plan: table.Table) -> MethodHeader:
+    sizes_at = plan.Offset(4 + 2 * _PLAN_BUFFER_SIZES)
+    sizes: list[int] = []
+    if sizes_at:
+        start = plan.Vector(sizes_at)
+        count = _checked(plan.VectorLen(sizes_at))
+        # Entry 0 belongs to the constants and is not an arena.
+        sizes = [plan.Get(number_types.Int64Flags, start + 8 * i) for i in range(1, count)]
+    names = tuple(dict.fromkeys(_string(delegate, _DELEGATE_ID) for delegate in _tables(plan, _PLAN_DELEGATES)))
+    return MethodHeader(_string(plan, _PLAN_NAME), sum(sizes), len(_tables(plan, _PLAN_OPERATORS)), names)
+
+
+def _tables(parent: table.Table, field: int) -> list[table.Table]:
+    offset = parent.Offset(4 + 2 * field)
+    if not offset:
+        return []
+    start = parent.Vector(offset)
+    return [table.Table(parent.Bytes, parent.Indirect(start + 4 * i)) for i in range(_checked(parent.VectorLen(offset)))]
+
+
+def _string(parent: table.Table, field: int) -> str:
+    offset = parent.Offset(4 + 2 * field)
+    if not offset:
+        return ""
+    at = offset + parent.Pos
+    at += encode.Get(number_types.UOffsetTFlags.packer_type, parent.Bytes, at)
+    length = _checked(encode.Get(number_types.UOffsetTFlags.packer_type, parent.Bytes, at))
+    return bytes(parent.Bytes[at + 4 : at + 4 + length]).decode("utf-8")
+
+
+def _checked(length: int) -> int:
+    """A count read from an untrusted file must not make us loop for minutes."""
+    if length > 1_000_000:
+        raise ValueError("implausible length")
+    return length

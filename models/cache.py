@@ -1,0 +1,34 @@
+"""Where files that can be made again are kept, and how one is written so that no reader sees half of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_folder() -> Path:
+    """$HARNESS_CACHE, or the platform's cache folder for harness. It may not exist yet."""
+    override = os.environ.get("HARNESS_CACHE")
+    return Path(override) if override else platformdirs.user_cache_path("harness")
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A scratch folder whose files, when the body ends well, replace those of the same names in `folder`, one by one.
+
+    Both lie on one file system, so each replacement is atomic; when the body raises, `folder` is left as it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
+    try:
+        yield scratch
+        for file in sorted(scratch.iterdir()):
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

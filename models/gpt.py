@@ -1,0 +1,239 @@
+"""The reference GPT: nanoGPT's architecture, able to run after channels have been cut out of it.
+
+Learned positional embeddings, pre-norm blocks, one fused linear layer for queries, keys and values, GELU (or ReLU), an
+output layer tied to the token embedding, and not one bias: Radford et al., "Language Models are Unsupervised Multitask
+Learners" (2019), as Karpathy's nanoGPT writes it down. Without biases a dead channel is exactly zero, so it can be cut.
+
+Tensors are float32. B is the batch, T the tokens of a call, H heads, W the width of the residual stream.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MASKED = -1e9
+"""Added to a score that must not count: exp() of it is exactly 0, and unlike -inf it survives any vector kernel."""
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """What one block has: its heads, channels a head, feed-forward neurons, and the residual channels it writes.
+
+    `attention_rows` and `ffn_rows` list the residual channels that are written; None means all of them, in order.
+    A block with 0 heads (or 0 neurons) has no attention (or no feed-forward layer) at all.
+    """
+
+    heads: int
+    qk_dim: int
+    v_dim: int
+    ffn: int
+    attention_rows: tuple[int, ...] | None = None
+    ffn_rows: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig:
+    """A GPT's dimensions. `heads` and `width` are those of the uncut model; `shapes`, one a block, say what is left.
+
+    `context` is the greatest number of tokens a sequence may have, `dropout` a probability used in training only.
+    """
+
+    vocabulary_size: int
+    context: int
+    layers: int
+    heads: int
+    width: int
+    activation: str = "gelu"
+    dropout: float = 0.0
+    shapes: tuple[BlockShape, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.activation not in ("gelu", "relu"):
+            raise ValueError(f"activation is {self.activation!r}, not 'gelu' or 'relu'")
+        if self.shapes is not None and len(self.shapes) != self.layers:
+            raise ValueError(f"{len(self.shapes)} shapes for {self.layers} layers")
+
+    @property
+    def head_dim(self) -> int:
+        """Channels a head before anything was cut; attention scores keep its 1/sqrt() afterwards."""
+        return self.width // self.heads
+
+    @property
+    def block_shapes(self) -> tuple[BlockShape, ...]:
+        """The shape of every block, first to last."""
+        whole = BlockShape(self.heads, self.head_dim, self.head_dim, 4 * self.width)
+        return self.shapes or (whole,) * self.layers
+
+
+class Rows(nn.Module):
+    """Adds an update to the residual stream: [B, T, rows] onto those channels of [B, T, W]."""
+
+    index: Tensor | None
+
+    def __init__(self, rows: tuple[int, ...] | None) -> None:
+        super().__init__()
+        self.register_buffer("index", None if rows is None else torch.tensor(rows), persistent=False)
+
+    def forward(self, residual: Tensor, update: Tensor) -> Tensor:
+        return residual + update if self.index is None else residual.index_add(2, self.index, update)
+
+
+class Cache(nn.Module):
+    """Keys [1, H, qk_dim, context] and values [1, H, context, v_dim] of the tokens seen so far, for one sequence.
+
+    Keys lie transposed, ready for the product with the queries. Starting again from position 0 needs no clearing: what
+    lies beyond the current position is masked.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, shape: BlockShape, context: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", torch.zeros(1, shape.heads, shape.qk_dim, context), persistent=False)
+        self.register_buffer("values", torch.zeros(1, shape.heads, context, shape.v_dim), persistent=False)
+
+    def update(self, keys: Tensor, values: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        """Write the T new keys and values at `position`; returns those of the whole context."""
+        tokens = values.size(2)
+        self.keys.narrow(3, position, tokens).copy_(keys)
+        self.values.narrow(2, position, tokens).copy_(values)
+        return self.keys, self.values
+
+
+class Attention(nn.Module):
+    """Causal self-attention over heads of equal size, written out so that every operator can be delegated."""
+
+    def __init__(self, config: GPTConfig, shape: BlockShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.scale = 1 / math.sqrt(config.head_dim)
+        heads, rows = shape.heads, shape.attention_rows
+        self.qkv = nn.Linear(config.width, heads * (2 * shape.qk_dim + shape.v_dim), bias=False)
+        self.proj = nn.Linear(heads * shape.v_dim, config.width if rows is None else len(rows), bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor, cache: Cache | None = None, position: int = 0) -> Tensor:
+        """[B, T, W] to [B, T, rows written]. `mask` [T, keys] is added to the scores."""
+        batch, tokens, _ = x.shape
+        heads, qk_dim, v_dim = self.shape.heads, self.shape.qk_dim, self.shape.v_dim
+        queries, keys, values = self.qkv(x).split([heads * qk_dim, heads * qk_dim, heads * v_dim], dim=2)
+        queries = queries.view(batch, tokens, heads, qk_dim).transpose(1, 2)
+        keys = keys.view(batch, tokens, heads, qk_dim).permute(0, 2, 3, 1)
+        values = values.view(batch, tokens, heads, v_dim).transpose(1, 2)
+        if cache is not None:
+            keys, values = cache.update(keys, values, position)
+        weights = self.dropout(F.softmax(queries @ keys * self.scale + mask, dim=-1))
+        mixed = (weights @ values).transpose(1, 2).reshape(batch, tokens, heads * v_dim)
+        output: Tensor = self.proj(mixed)
+        return output
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between: [B, T, W] to [B, T, rows written]."""
+
+    def __init__(self, config: GPTConfig, shape: BlockShape) -> None:
+        super().__init__()
+        rows = shape.ffn_rows
+        self.fc = nn.Linear(config.width, shape.ffn, bias=False)
+        self.out = nn.Linear(shape.ffn, config.width if rows is None else len(rows), bias=False)
+        self.activation = nn.GELU() if config.activation == "gelu" else nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.out(self.activation(self.fc(x)))
+        return output
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block; a sublayer of which nothing is left is absent."""
+
+    def __init__(self, config: GPTConfig, shape: BlockShape) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.attention: Attention | None = None
+        self.ffn: FeedForward | None = None
+        if shape.heads:
+            self.attention_norm = nn.LayerNorm(config.width, bias=False)
+            self.attention = Attention(config, shape)
+            self.attention_rows = Rows(shape.attention_rows)
+        if shape.ffn:
+            self.ffn_norm = nn.LayerNorm(config.width, bias=False)
+            self.ffn = FeedForward(config, shape)
+            self.ffn_rows = Rows(shape.ffn_rows)
+
+    def forward(self, x: Tensor, mask: Tensor, cache: Cache | None = None, position: int = 0) -> Tensor:
+        """[B, T, W] to [B, T, W]."""
+        if self.attention is not None:
+            x = self.attention_rows(x, self.dropout(self.attention(self.attention_norm(x), mask, cache, position)))
+        if self.ffn is not None:
+            x = self.ffn_rows(x, self.dropout(self.ffn(self.ffn_norm(x))))
+        return x
+
+
+class GPT(nn.Module):
+    """The whole model: tokens [B, T], T at most `context`, to logits [B, T, vocabulary]."""
+
+    mask: Tensor
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocabulary_size, config.width)
+        self.position_embedding = nn.Embedding(config.context, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config, shape) for shape in config.block_shapes)
+        self.final_norm = nn.LayerNorm(config.width, bias=False)
+        # Stored, never computed: in an exported graph it would run outside the delegate at every call.
+        mask = torch.full((config.context, config.context), MASKED).triu(diagonal=1)
+        self.register_buffer("mask", mask, persistent=False)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                # The residual stream sums 2 * layers updates: scaling their layers keeps its variance at 1 (GPT-2).
+                residual = name.endswith(("proj.weight", "out.weight"))
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * config.layers) if residual else 0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        length = tokens.size(1)
+        x = self.token_embedding(tokens) + self.position_embedding.weight[:length]
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x, self.mask[:length, :length])
+        return self.logits(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The residual stream [B, T, W] read out: [B, T, vocabulary]."""
+        return F.linear(self.final_norm(x), self.token_embedding.weight)
+
+
+class CachedGPT(nn.Module):
+    """`gpt` as ExecuTorch's LLM runners call it: new tokens and their position in, logits of the last token out.
+
+    The caches are mutable buffers, so state stays inside the program; one sequence at a time. A call from position 0
+    starts a new one. `gpt` is shared, not copied.
+    """
+
+    def __init__(self, gpt: GPT) -> None:
+        super().__init__()
+        self.gpt = gpt
+        self.caches = nn.ModuleList(Cache(shape, gpt.config.context) for shape in gpt.config.block_shapes)
+
+    def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
+        """tokens int64 [1, T], input_pos int64 [1] (the first one's position) to logits float32 [1, vocabulary]."""
+        gpt, length = self.gpt, tokens.size(1)
+        position = cast(int, input_pos[0].item())
+        # torch.export must be told that a position read from data is in range.
+        torch._check(position >= 0)
+        torch._check(position + length <= gpt.config.context)
+        x = gpt.token_embedding(tokens) + gpt.position_embedding.weight.narrow(0, position, length)
+        mask = gpt.mask.narrow(0, position, length)
+        for block, cache in zip(gpt.blocks, self.caches, strict=True):
+            x = block(x, mask, cache, position)
+        return gpt.logits(x[:, -1])

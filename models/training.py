@@ -1,0 +1,223 @@
+"""The training loop: windows of text in, weights and a log out, exactly resumable.
+
+Step s draws its windows and its dropout from generators seeded by (seed, s) alone, so a run that was stopped and
+resumed ends with the same weights, bit for bit, as one that was not (at the same number of threads).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import AdamW, Muon, Optimizer
+
+from harness.errors import ModelError
+from harness.models import checkpoint
+from harness.models.cache import replacing
+from harness.models.data import Corpus, Tokens
+from harness.models.gpt import GPT
+from harness.models.quality import mean_loss
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG = "log.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """How long and how fast to train. Rates are per step; `muon_rate` 0 trains everything with AdamW.
+
+    The rate climbs over `warmup_steps`, stays until the fraction `hold` of `steps`, then falls to zero, in a straight
+    line (`decay` "linear") or half a cosine. `batch` is sequences a step, each as long as the model's context;
+    `clip` the greatest norm of the gradient; `bfloat16` computes products in it (weights and losses stay float32).
+    """
+
+    steps: int
+    batch: int
+    seed: int
+    rate: float
+    muon_rate: float = 0.0
+    weight_decay: float = 0.0
+    beta2: float = 0.99
+    warmup_steps: int = 0
+    hold: float = 0.0
+    decay: str = "linear"
+    clip: float = 1.0
+    bfloat16: bool = False
+    checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        if self.decay not in ("linear", "cosine"):
+            raise ValueError(f"decay is {self.decay!r}, not 'linear' or 'cosine'")
+
+    def factor(self, step: int) -> float:
+        """What the rates are multiplied by at `step`, counted from 0: 0 to 1."""
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        held = max(self.hold * self.steps, self.warmup_steps)
+        left = 1 - max(0.0, step - held) / max(1.0, self.steps - held)
+        return left if self.decay == "linear" else (1 - math.cos(math.pi * left)) / 2
+
+
+class Objective:
+    """Plain next-token training. A compression method overrides what it adds to it."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """More AdamW groups, each with `params` and `lr`."""
+        return []
+
+    def penalty(self) -> Tensor | float:
+        """Added to the loss of a step."""
+        return 0.0
+
+    def after_update(self, step: int) -> None:
+        """Called when the weights of `step` have been updated."""
+
+    def figures(self) -> dict[str, float]:
+        """Columns for the log, and for the progress bar."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run must know, JSON values only."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`, called when weights and optimizers have been restored."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: nats a token over the whole validation split, the tokens trained on, and the time it took."""
+
+    validation_loss: float
+    tokens: int
+    wall_s: float
+    cpu_s: float
+
+
+def train(
+    model: GPT, corpus: Corpus, recipe: TrainingRecipe, folder: Path, objective: Objective | None = None
+) -> Outcome:
+    """Train `model` in place, keeping checkpoint.safetensors and log.parquet in `folder`; a checkpoint there is resumed.
+
+    Raises ModelError, naming the step and leaving the last good checkpoint, when a loss or a gradient is not finite.
+    """
+    objective = objective or Objective()
+    optimizers = _optimizers(model, recipe, objective)
+    digest = recipe_digest(model, recipe, corpus)
+    done = checkpoint.Progress(0, digest, 0.0, 0.0, objective.state())
+    log: list[dict[str, float]] = []
+    if (folder / CHECKPOINT).exists():
+        done = checkpoint.load(folder / CHECKPOINT, model, optimizers, digest)
+        objective.restore(done.method)
+        log = [row for row in pq.read_table(folder / LOG).to_pylist() if row["step"] <= done.step]
+    context, tokens = model.config.context, recipe.batch * model.config.context
+    wall_start, cpu_start = time.monotonic() - done.wall_s, time.process_time() - done.cpu_s
+    with torch.random.fork_rng(devices=[]), _bar(recipe.steps, done.step) as advance:
+        for step in range(done.step, recipe.steps):
+            torch.manual_seed((recipe.seed << 32) + step)
+            x, y = _batch(corpus.training, context, recipe.batch)
+            _set_rates(optimizers, recipe.factor(step))
+            model.train()
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+                logits = model(x)
+            loss = F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
+            (loss + objective.penalty()).backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            if not torch.isfinite(loss + norm):
+                raise ModelError(
+                    f"Training diverged at step {step + 1}: the loss is {loss.item():g}, its gradient {norm.item():g}.",
+                    f"The checkpoint before it is kept in {folder}; lower the learning rate in the recipe.",
+                )
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            objective.after_update(step)
+            figures = {"loss": loss.item(), **objective.figures()}
+            advance(figures)
+            if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
+                validation = evaluate(model, corpus.validation)
+                wall_s, cpu_s = time.monotonic() - wall_start, time.process_time() - cpu_start
+                done = checkpoint.Progress(step + 1, digest, wall_s, cpu_s, objective.state())
+                row = {"step": step + 1, "tokens": (step + 1) * tokens, "validation_loss": validation, **figures}
+                log.append(row | {"rate_factor": recipe.factor(step), "wall_s": wall_s, "cpu_s": cpu_s})
+                with replacing(folder) as scratch:
+                    pq.write_table(pa.Table.from_pylist(log), scratch / LOG)
+                checkpoint.save(folder / CHECKPOINT, model, optimizers, done)
+    return Outcome(evaluate(model, corpus.validation), recipe.steps * tokens, done.wall_s, done.cpu_s)
+
+
+def evaluate(model: GPT, tokens: Tokens) -> float:
+    """Nats a token over all of `tokens`, at the model's own context and without dropout."""
+    model.eval()
+    return mean_loss(model, tokens, model.config.context)
+
+
+def recipe_digest(model: GPT, recipe: TrainingRecipe, corpus: Corpus) -> str:
+    """Names what a checkpoint belongs to: a hash of the architecture, the recipe and the text."""
+    asked = [asdict(model.config), asdict(recipe), corpus.sha256]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _batch(tokens: Tokens, context: int, batch: int) -> tuple[Tensor, Tensor]:
+    """Random windows from the global generator: inputs and targets, int64 [batch, context] each."""
+    starts = torch.randint(len(tokens) - context, (batch, 1))
+    index = starts + torch.arange(context)
+    text = torch.from_numpy(tokens)
+    return text[index], text[index + 1]
+
+
+def _optimizers(model: GPT, recipe: TrainingRecipe, objective: Objective) -> list[Optimizer]:
+    """AdamW, or Muon (Jordan 2024) for the matrices inside the blocks and AdamW for everything else."""
+    groups = objective.parameter_groups()
+    taken = {id(parameter) for group in groups for parameter in group["params"]}
+    rest = {name: p for name, p in model.named_parameters() if id(p) not in taken}
+    hidden = {name for name, p in rest.items() if recipe.muon_rate and name.startswith("blocks.") and p.dim() == 2}
+    plain = [p for name, p in rest.items() if name not in hidden]
+    optimizers: list[Optimizer] = [
+        AdamW(
+            [{"params": plain, "weight_decay": recipe.weight_decay}, *groups],
+            lr=recipe.rate,
+            betas=(0.9, recipe.beta2),
+            weight_decay=0.0,
+        )
+    ]
+    if hidden:
+        matrices = [rest[name] for name in sorted(hidden)]
+        optimizers.append(Muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["full_rate"] = group["lr"]
+    return optimizers
+
+
+def _set_rates(optimizers: list[Optimizer], factor: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["full_rate"] * factor
+
+
+@contextmanager
+def _bar(steps: int, done: int) -> Iterator[Any]:
+    """A progress bar on stderr; yields the function that moves it by a step and shows the step's figures."""
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[figures]}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=steps, completed=done, figures="")
+
+        def advance(figures: dict[str, float]) -> None:
+            bar.update(task, advance=1, figures="  ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+
+        yield advance

@@ -43,14 +43,18 @@ class Availability:
 
 
 class WorkerProcess(Protocol):
-    """A worker that was started. Closing it kills whatever is left of it."""
+    """A worker that was started."""
 
     def lines(self, timeout_s: float) -> Iterator[str]:
         """Its standard output, line by line. Raises WorkerError of kind `timeout` when it takes longer in all."""
         ...
 
     def close(self) -> int | None:
-        """Make sure that it has ended; its exit code, negative for a signal, None where there is none to know."""
+        """Let it end, kill it if it does not; its exit code, negative for a signal, None where there is none to know."""
+        ...
+
+    def kill(self) -> int | None:
+        """End it now, with whatever it started; its exit code as for `close`."""
         ...
 
     def stderr_tail(self) -> str:

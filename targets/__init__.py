@@ -1,0 +1,1 @@
+"""Targets: one module each, found through the entry-point group `harness.targets`."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from harness.statistics.summary import CONFIDENCE, half_width
 
@@ -61,7 +61,7 @@ def unpaired_ratio(base: Sequence[float], other: Sequence[float], confidence: fl
     if va + vb == 0.0:
         return _ratio(difference, 0.0, pairs, paired=False)
     freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-    half = float(stats.t.ppf(0.5 + confidence / 2, freedom) * math.sqrt(va + vb))
+    half = float(stdtrit(freedom, 0.5 + confidence / 2) * math.sqrt(va + vb))
     return _ratio(difference, half, pairs, paired=False)
 
 

@@ -1,0 +1,66 @@
+"""The command line. Every command lies in a file of its own and imports what is heavy only when it runs, so that `harness --help` and
+shell completion answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+
+import click
+
+from harness import __version__
+from harness.errors import HarnessError
+
+COMMANDS = ("run", "compare", "report", "models", "targets")
+
+
+class LazyGroup(click.Group):
+    """Imports `harness.cli.NAME` when command NAME is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, None where there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"harness.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]},
+             epilog="Exit codes: 0 fine, 1 a job failed, 2 usage, 3 nothing comparable, 130 interrupted.")
+@click.version_option(__version__, package_name="edge-harness", prog_name="harness")
+def cli() -> None:
+    """What a compressed model really costs on a real device: latency, memory and I/O next to its quality, with intervals.
+
+    \b
+    harness run --target x86 --model baseline --model selfcomp
+    """
+
+
+def main() -> None:
+    """Run the command line; print a user's error as its sentences and exit with its code."""
+    # A scheduler's TERM ends a run as Ctrl-C does: the job in hand is recorded, its worker killed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        cli.main(standalone_mode=False)
+    except HarnessError as error:
+        click.echo(f"harness: {error.what}", err=True)
+        if error.todo:
+            click.echo(error.todo, err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("harness: interrupted. What had ended is in the results folder.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # nobody reads any more; say nothing
+        sys.exit(1)

@@ -1,0 +1,59 @@
+"""`harness targets`: what can be measured here, and what is missing for the rest."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def targets(as_json: bool) -> None:
+    """Show the targets, what each can measure, and what it lacks.
+
+    \b
+    harness targets
+    """
+    from dataclasses import asdict
+
+    from harness.errors import HarnessError
+    from harness.target import find_target, target_names
+
+    rows = []
+    for name in target_names():
+        try:
+            target = find_target(name)
+        except HarnessError as error:
+            rows.append({"target": name, "available": False, "reason": error.what, "todo": error.todo})
+            continue
+        state = target.availability()
+        rows.append({"target": name, "summary": target.summary, "available": state.available, "reason": state.reason or None,
+                     "todo": state.todo or None, "capabilities": asdict(target.capabilities)})
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    _print(rows)
+
+
+def _print(rows: list[dict[str, object]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("target", "here", "models", "latency", "scenarios", "also measures", box=None, pad_edge=False, header_style="bold")
+    notes = []
+    for row in rows:
+        can = row.get("capabilities")
+        assert can is None or isinstance(can, dict)
+        also = [name.replace("_", " ") for name, value in (can or {}).items() if value is True]
+        table.add_row(escape(str(row["target"])), "yes" if row["available"] else "no",
+                      " ".join((can or {}).get("formats", ())), str((can or {}).get("latency") or "none"),
+                      ", ".join((can or {}).get("scenarios", ())), ", ".join(also))
+        notes.append(f"{row['target']}: {row.get('summary', '')}")
+        if not row["available"]:
+            notes.append(f"{row['target']} is not available: {row['reason']}. {row['todo'] or ''}")
+    console = Console(highlight=False)
+    console.print(table)
+    for note in notes:
+        console.print(escape(note), soft_wrap=True)

@@ -1,0 +1,53 @@
+"""One run at a time on a device: a lock on a file per device, which the kernel releases however its holder ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+
+from harness.errors import HarnessError
+from harness.folders import cache_folder
+
+_POLL_S = 0.5
+
+
+@contextlib.contextmanager
+def lease(device: str, timeout_s: float, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Hold `device` for the time of the block. Waits while another process holds it, after telling `on_wait` which one.
+
+    Raises HarnessError after `timeout_s` seconds of waiting.
+    """
+    folder = cache_folder() / "leases"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (re.sub(r"[^A-Za-z0-9._-]", "_", device) + ".lock")
+    with path.open("a+") as file:
+        deadline, told = time.monotonic() + timeout_s, False
+        while not _try_lock(file.fileno()):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            if not told:
+                on_wait(holder)
+                told = True
+            if time.monotonic() > deadline:
+                raise HarnessError(f"The device {device} is still held by {holder} after {timeout_s:g} s.",
+                                   "Wait for it to end, or give --lease-timeout.")
+            time.sleep(_POLL_S)
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,139 @@
+"""From what the user asked to an ordered list of jobs: every combination of the options, in interleaved blocks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.job import Files, Job
+from harness.manifest import Manifest
+from harness.protocol import Describe
+from harness.scenarios import SCENARIOS
+from harness.worker.model import input_metadata, is_language_model
+
+# Peak memory differs by less than a hundredth between processes; three show it.
+MEMORY_PROCESSES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model to be measured: its file, what the worker said of it, and what its manifest knows.
+
+    `tokens` is an int64 `.npy` file to evaluate a language model on, `data` and `data_sha256` name where it came from.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    description: Describe
+    manifest: Manifest | None = None
+    tokens: Path | None = None
+    data: str | None = None
+    data_sha256: str | None = None
+    unmeasured_quality: str | None = None
+
+
+def parse_sweep(text: str) -> list[int]:
+    """`4`, `1,2,4`, `1-4`, `1-9:2` (from 1 to 9 by 2) or a mix, in the order given, without repetition.
+
+    Raises UsageError for anything else.
+    """
+    values: list[int] = []
+    for part in text.split(","):
+        try:
+            span, _, step = part.partition(":")
+            first, dash, last = span.partition("-")
+            start, stop, by = int(first), int(last) if dash else int(first), int(step) if step else 1
+        except ValueError as error:
+            raise UsageError(f"{text!r} is no list of numbers.", "Write 4, or 1,2,4, or 1-8, or 1-9:2.") from error
+        if stop < start or by < 1 or (step and not dash):
+            raise UsageError(f"{part!r} is an empty range.", "Write it upwards: 1-8, or 1-9:2.")
+        values += range(start, stop + 1, by)
+    return list(dict.fromkeys(values))
+
+
+def combinations(options: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values of each option, the last option varying fastest."""
+    return [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+
+
+def configurations(subject: Subject, target: str, scenario: str | None, options: Mapping[str, Sequence[Any]],
+                   fixed: Mapping[str, Any]) -> list[Job]:
+    """The latency jobs of one model, block 0: one a combination, with the scenario's own defaults filled in.
+
+    Raises UsageError when the model cannot do what is asked (a prompt longer than its context, a batch it does not take).
+    """
+    language = is_language_model(subject.description)
+    scenario = scenario or ("generate" if language else "single-stream")
+    if SCENARIOS[scenario].language_models and not language:
+        raise UsageError(f"{subject.name} is no language model by ExecuTorch's convention, so it cannot {scenario}.",
+                         "Use --scenario single-stream or offline.")
+    jobs = []
+    for values in combinations(options):
+        job = Job(target=target, model=subject.name, model_sha256=subject.sha256, scenario=scenario, **{**fixed, **values})
+        job = _fill_tokens(job, subject) if language else _fill_batch(job, subject)
+        if job.compile and subject.description.format != "pt2":
+            job = replace(job, compile=False)
+        jobs.append(job)
+    return list(dict.fromkeys(jobs))
+
+
+def interleave(jobs: Sequence[Job], processes: int) -> list[Job]:
+    """`processes` blocks of all jobs, every second block in reverse order (ABBA), so that a drift of the machine meets all alike."""
+    return [replace(job, block=block) for block in range(processes) for job in (jobs if block % 2 == 0 else reversed(jobs))]
+
+
+def passes(latency: Sequence[Job], processes: int, subjects: Mapping[str, Subject], *, memory: bool) -> list[Job]:
+    """All jobs in order: memory first (it fails early if a model cannot run), then latency, then quality once a model."""
+    first_of_model = list({(job.model, job.model_sha256): job for job in reversed(latency)}.values())[::-1]
+    jobs = interleave([replace(job, measure="memory") for job in latency], min(processes, MEMORY_PROCESSES)) if memory else []
+    jobs += interleave(latency, processes)
+    jobs += [quality for job in first_of_model if (quality := _quality(job, subjects, first_of_model[0])) is not None]
+    return jobs
+
+
+def files_for(job: Job, subject: Subject, inputs: Path | None, output: Path) -> Files:
+    """Where the worker finds what a job needs."""
+    return Files(model=str(subject.path), inputs=None if inputs is None else str(inputs),
+                 tokens=str(subject.tokens) if job.measure == "quality" and job.data_sha256 else None, output=str(output))
+
+
+def _quality(job: Job, subjects: Mapping[str, Subject], baseline: Job) -> Job | None:
+    subject = subjects[job.model]
+    if subject.tokens is not None:
+        return replace(job, measure="quality", data=subject.data, data_sha256=subject.data_sha256)
+    if is_language_model(subject.description) or len(subjects) < 2 \
+            or _signature(subject) != _signature(subjects[baseline.model]):
+        return None
+    return replace(job, measure="quality", max_tokens=None, reference_sha256=baseline.model_sha256)
+
+
+def _signature(subject: Subject) -> list[Any]:
+    return [(method["name"], method["inputs"], method["outputs"]) for method in subject.description.methods[:1]]
+
+
+def _fill_tokens(job: Job, subject: Subject) -> Job:
+    metadata = subject.description.metadata
+    longest = int(input_metadata(subject.description)[0]["sizes"][1])
+    context = int(metadata.get("get_max_context_len") or metadata.get("get_max_seq_len") or longest)
+    prompt = job.prompt_tokens or min(128, longest, context // 2)
+    new = job.new_tokens or min(128, context - prompt + 1)
+    if prompt < 1 or prompt > longest or prompt + new - 1 > context:
+        raise UsageError(f"{subject.name} takes at most {longest} tokens at once and {context} in all, not {prompt} and {new} more.",
+                         "Give a smaller --prompt-tokens or --new-tokens.")
+    if job.batch > 1:
+        raise UsageError(f"{subject.name} follows ExecuTorch's LLM convention, whose batch is 1.", "Leave out --batch.")
+    if not SCENARIOS[job.scenario].language_models:
+        return replace(job, batch=1, prompt_tokens=prompt, new_tokens=None)
+    return replace(job, batch=1, prompt_tokens=prompt, new_tokens=new)
+
+
+def _fill_batch(job: Job, subject: Subject) -> Job:
+    """A batch of 0 means the file's own."""
+    inputs = subject.description.methods[0]["inputs"]
+    own = int(inputs[0]["sizes"][0]) if inputs and inputs[0]["sizes"] else 1
+    return replace(job, batch=job.batch or own, prompt_tokens=None, new_tokens=None)

@@ -1,0 +1,110 @@
+"""One call of `harness run`: all jobs of a plan in order, each stored as soon as it has ended."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.deviation import deviation
+from harness.errors import ModelError
+from harness.job import Files, Job
+from harness.manifest import Manifest, sha256_file
+from harness.measurement import Measurement
+from harness.plan import Subject, files_for
+from harness.protocol import Describe, Scalar
+from harness.runner import Attempt, run_job
+from harness.store.writer import write_attempt
+from harness.target import Target
+
+# A model that fails in one of these ways will fail in every further process: the rest of its jobs are skipped. Other failures may be
+# somebody's `kill`, so they are believed the second time.
+_CERTAIN = ("model", "usage")
+_BELIEVED = 2
+
+
+@dataclass
+class Session:
+    """Where the rows go and what has happened so far. `scratch` is a folder for the files that jobs leave for one another."""
+
+    target: Target
+    results: Path
+    timeout_s: float
+    scratch: Path
+    session_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    position: int = 0
+    failed: list[Attempt] = field(default_factory=list)
+    skipped: list[Job] = field(default_factory=list)
+
+    def run(self, job: Job, files: Files, model_bytes: int, manifest: Manifest | None = None,
+            on_progress: Callable[[int, int], None] | None = None,
+            derive: Callable[[Measurement], Sequence[Scalar]] | None = None) -> Attempt:
+        """Run one job and store its rows. Raises StoreError if they cannot be stored, KeyboardInterrupt after storing an interrupted one."""
+        attempt = run_job(self.target, job, files, session_id=self.session_id, position=self.position, timeout_s=self.timeout_s,
+                          model_bytes=model_bytes, manifest=manifest, on_progress=on_progress, derive=derive)
+        self.position += 1
+        # A description that went well is no measurement: only its failure is worth a row.
+        if job.measure != "describe" or attempt.error is not None:
+            write_attempt(self.results, attempt.date, self.target.name, attempt.tables)
+        if attempt.interrupted:
+            raise KeyboardInterrupt
+        if attempt.error is not None:
+            self.failed.append(attempt)
+        return attempt
+
+    def describe(self, name: str, path: Path) -> tuple[str, Describe | None]:
+        """The file's sha256 and what a worker says of it; None when it cannot, which is then among `failed`."""
+        try:
+            sha256, size = sha256_file(path), path.stat().st_size
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read ({error.strerror}).", "Check the path and its permissions.") from error
+        job = Job(target=self.target.name, model=name, model_sha256=sha256, scenario="describe", measure="describe")
+        return sha256, self.run(job, Files(model=str(path)), size).measurement.description
+
+    def run_all(self, jobs: Sequence[Job], subjects: Mapping[str, Subject], inputs: Path | None,
+                on_progress: Callable[[int, int], None] | None = None) -> Iterator[Attempt | Job]:
+        """Run `jobs` in order, yielding each attempt as it ends; a job skipped because its model is hopeless is yielded as itself."""
+        failures: Counter[tuple[str, bool]] = Counter()
+        outputs: dict[str, Path] = {}
+        for job in jobs:
+            key = (job.model, job.measure == "quality")
+            if failures[key] >= _BELIEVED:
+                self.skipped.append(job)
+                yield job
+                continue
+            subject = subjects[job.model]
+            folder = self.scratch / f"job{self.position}"
+            folder.mkdir()
+
+            def compare(measurement: Measurement, job: Job = job) -> list[Scalar]:
+                return _deviation(job, measurement, outputs)
+
+            attempt = self.run(job, files_for(job, subject, inputs, folder), subject.path.stat().st_size, subject.manifest,
+                               on_progress, compare)
+            if attempt.error is not None:
+                failures[key] += _BELIEVED if attempt.error.kind in _CERTAIN else 1
+            yield attempt
+
+
+def _deviation(job: Job, measurement: Measurement, outputs: dict[str, Path]) -> list[Scalar]:
+    """Set a job's outputs against those of its reference, or remember them as a reference for the jobs to come."""
+    if job.measure != "quality" or not measurement.outputs:
+        return []
+    path = Path(measurement.outputs[0].file)
+    outputs.setdefault(job.model_sha256, path)
+    if job.reference_sha256 is None or job.model_sha256 == job.reference_sha256:
+        return []
+    if job.reference_sha256 not in outputs:
+        return [Scalar(name="max_abs_difference", value=None, reason="the parent model did not run")]
+    return deviation(outputs[job.reference_sha256], path)
+
+
+@contextmanager
+def open_session(target: Target, results: Path, timeout_s: float) -> Iterator[Session]:
+    """A session with a scratch folder that goes with it."""
+    with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
+        yield Session(target, results, timeout_s, Path(scratch))

@@ -1,0 +1,1 @@
+"""Ways to put files somewhere and start a process there."""

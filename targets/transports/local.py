@@ -1,0 +1,83 @@
+"""The local transport: a worker as a child process of this one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from harness.errors import WorkerError
+
+_CHUNK = 1 << 16
+_LONGEST_LINE = 1 << 28
+_TAIL = 4096
+_GRACE_S = 10.0
+
+
+class LocalProcess:
+    """A child in a process group of its own, so that whatever it started ends with it. Its standard error goes to a file: a pipe that
+    nobody reads would block it.
+    """
+
+    def __init__(self, command: Sequence[str], request: str, environment: Mapping[str, str]) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
+                                             env={**os.environ, **environment}, start_new_session=True)
+        except OSError as error:
+            self._stderr.close()
+            raise WorkerError("start", f"The worker {command[0]} cannot be started ({error.strerror}).", "Reinstall harness.") from error
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died at once: the missing events will say so
+            self._process.stdin.write(request.encode() + b"\n")
+            self._process.stdin.close()
+
+    def lines(self, timeout_s: float) -> Iterator[str]:
+        """Standard output line by line, until it ends. Raises WorkerError `timeout` after `timeout_s` seconds in all."""
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + timeout_s
+        descriptor = self._process.stdout.fileno()
+        pending = bytearray()
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            while True:
+                left = deadline - time.monotonic()
+                if left <= 0 or not selector.select(left):
+                    raise WorkerError("timeout", f"The worker was not done after {timeout_s:g} s.",
+                                      "Give it longer with --timeout, or less work.")
+                chunk = os.read(descriptor, _CHUNK)
+                if not chunk:
+                    break
+                pending += chunk
+                *lines, rest = pending.split(b"\n") if b"\n" in chunk else (pending,)
+                yield from (line.decode("utf-8", errors="replace") for line in lines if line.strip())
+                pending = bytearray(rest)
+                if len(pending) > _LONGEST_LINE:
+                    raise WorkerError("protocol", "The worker printed a line without end.", "`harness report` shows its standard error.")
+        if pending.strip():
+            yield pending.decode("utf-8", errors="replace")
+
+    def close(self) -> int | None:
+        """Let a worker that has said its last word end by itself, kill one that does not, with all its children."""
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_GRACE_S)
+        return self.kill()
+
+    def kill(self) -> int | None:
+        """End the whole process group now."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()
+
+    def stderr_tail(self) -> str:
+        """The last 4 kB of standard error."""
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - _TAIL))
+        return self._stderr.read().decode("utf-8", errors="replace")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from harness.protocol import Describe, Event, Hello, Io, Loaded, Memory, Ops, Output, Samples, Scalar
@@ -95,7 +96,7 @@ def _samples(attempt_id: str, events: Sequence[Samples]) -> pa.Table:
         pa.table({
             "attempt_id": pa.repeat(attempt_id, len(event.start_ns)),
             "phase": pa.repeat(event.phase, len(event.start_ns)),
-            "iteration": pa.array(range(len(event.start_ns)), pa.int32()),
+            "iteration": pa.array(np.arange(len(event.start_ns), dtype=np.int32)),
             "start_ns": pa.array(event.start_ns, pa.int64()),
             "duration_ns": pa.array(event.duration_ns, pa.int64()),
             "instructions": pa.nulls(len(event.start_ns), pa.int64()) if event.instructions is None

@@ -59,13 +59,13 @@ def run(target_name: str, models: tuple[str, ...], results: Path, fmt: str, as_j
     harness run -t x86 -m mlp.pte --scenario offline --threads 1,2 --batch 1,8
     """
     import functools
+    import importlib
+    import threading
 
     from harness.cli._progress import Reporter
     from harness.errors import UsageError
     from harness.lease import lease
-    from harness.report import compare_tables, render
     from harness.session import open_session
-    from harness.store.dataset import read_tables
     from harness.store.writer import prepare
     from harness.target import find_target
 
@@ -76,10 +76,17 @@ def run(target_name: str, models: tuple[str, ...], results: Path, fmt: str, as_j
     prepare(results)
     reporter = Reporter(quiet=quiet)
     artifacts = _artifacts(models, target)
+    # pandas takes a second to import: let it, while workers describe the models and nothing is timed.
+    reports = threading.Thread(target=importlib.import_module, args=("harness.report",))
+    reports.start()
     with lease(f"{target.name}-{target.device()}", lease_timeout, functools.partial(reporter.waiting, target.device())), \
             open_session(target, results, timeout) as session:
         subjects = _subjects(session, artifacts, options, reporter)
+        reports.join()
         _measure(session, subjects, target, processes, options, reporter)
+    from harness.report import compare_tables, render
+    from harness.store.dataset import read_tables
+
     click.echo(render(compare_tables(read_tables(results, session.session_id)), "json" if as_json else fmt), nl=False)
     reporter.summary(session, results)
     if session.failed:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from harness.errors import NothingComparable, StoreError
 from harness.store.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
 
-_PARTITIONING = ds.partitioning(pa.schema([("date", pa.string()), ("target", pa.string())]), flavor="hive")
+_KEYS = pa.schema([("date", pa.string()), ("target", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,25 @@ def read_tables(results: Path, session: str | None = None) -> Tables:
 
 
 def read_table(results: Path, name: str, attempt_ids: Sequence[str] | None = None) -> pd.DataFrame:
-    """One table as a frame, of the attempts given or of all; columns as in `schemas`, plus `date` and `target`.
+    """One table as a frame, of the attempts given or of all; columns as in `schemas`, `runs` also with its keys `date` and `target`.
 
     Every file must be complete and of a schema this version knows. Raises StoreError naming the first that is not.
     """
-    schema = TABLES[name]
+    schema = pa.schema([*TABLES[name], *(_KEYS if name == "runs" else ())])
+    repeated: tuple[str, ...] = ()
+    if name == "samples":  # the long table: two strings a row, each of few values, become categories
+        repeated = ("attempt_id", "phase")
+        schema = pa.schema([field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in repeated else field
+                            for field in schema])
     files = _files(results / name, attempt_ids)
     if not files:
-        return pa.schema([*schema, ("date", pa.string()), ("target", pa.string())]).empty_table().to_pandas()
+        return schema.empty_table().to_pandas()
     for file in files:
         _check_version(file)
-    full = pa.schema([*schema, ("date", pa.string()), ("target", pa.string())])
-    table = ds.dataset(files, schema=full, format="parquet", partitioning=_PARTITIONING,
-                       partition_base_dir=str(results / name)).to_table()
-    return table.to_pandas()
+    parquet = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=repeated))
+    dataset = ds.dataset(files, schema=schema, format=parquet, partitioning=ds.partitioning(_KEYS, flavor="hive"),
+                         partition_base_dir=str(results / name))
+    return dataset.to_table().to_pandas()
 
 
 def _files(folder: Path, attempt_ids: Sequence[str] | None) -> list[str]:

@@ -61,7 +61,10 @@ def _write(path: Path, table: pa.Table) -> Path:
     metadata = {**(table.schema.metadata or {}), VERSION_KEY: str(SCHEMA_VERSION).encode()}
     try:
         with temporary.open("wb") as file:
-            pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
+            pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd",
+                           use_dictionary=[field.name for field in table.schema if field.type == pa.string()],
+                           # Clock readings grow steadily: their differences take a fraction of the space.
+                           column_encoding={"start_ns": "DELTA_BINARY_PACKED"} if "start_ns" in table.schema.names else None)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -1,0 +1,178 @@
+"""What harness itself costs, printed as ratios of alternated runs; asserts nothing, since machines are noisy. `tox -e bench` runs it all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+
+BARE_LOOP = """
+import sys, time, gc, torch
+from executorch.runtime import Runtime
+from executorch.extension.pybindings._C import _unsafe_reset_threadpool
+_unsafe_reset_threadpool(1)
+method = Runtime.get().load_program(sys.argv[1]).load_method("forward")
+inputs = [torch.randn([8, 1024], generator=torch.Generator().manual_seed(0))]
+for _ in range(100):
+    method.execute(inputs)
+gc.collect(); gc.disable()
+durations = []
+for _ in range(300):
+    start = time.perf_counter_ns()
+    method.execute(inputs)
+    durations.append(time.perf_counter_ns() - start)
+print(sorted(durations)[150])
+"""
+
+MAKE_MODEL = """
+import sys, torch
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.exir import to_edge_transform_and_lower
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(1024, 4096), torch.nn.ReLU(), torch.nn.Linear(4096, 1024)).eval()
+program = torch.export.export(model, (torch.randn(8, 1024),))
+with open(sys.argv[1], "wb") as file:
+    file.write(to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer)
+"""
+
+
+def alternate(a: Callable[[], float], b: Callable[[], float], rounds: int) -> tuple[float, float, float]:
+    """The medians of `a` and `b`, called in turn, and the median of their ratios pair by pair."""
+    pairs = [(a(), b()) for _ in range(rounds)]
+    return (statistics.median(x for x, _ in pairs), statistics.median(y for _, y in pairs), statistics.median(x / y for x, y in pairs))
+
+
+def whole_process_s(*command: str) -> float:
+    """Wall seconds of one process."""
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def bench_help() -> None:
+    """`harness --help` against importing click: at most 3x."""
+    harness = str(Path(sys.executable).parent / "harness")
+    ours, click_only, ratio = alternate(lambda: whole_process_s(harness, "--help"),
+                                        lambda: whole_process_s(sys.executable, "-c", "import click"), 5)
+    print(f"harness --help / python -c 'import click': {ratio:.2f}x ({ours * 1e3:.0f} ms, {click_only * 1e3:.0f} ms)")
+
+
+def bench_timed_loop(model: Path) -> None:
+    """Our timed loop against a bare loop over Method.execute, each in a process of its own: 1.00 +- 0.02."""
+    from harness.job import Files, Job, request_json
+
+    job = Job(target="bench", model="bench", model_sha256="", scenario="single-stream", batch=8, min_iterations=300, min_duration_s=0,
+              max_warmup_s=0.5)
+
+    def ours() -> float:
+        worker = subprocess.run([sys.executable, "-P", "-m", "harness.worker"], input=request_json(job, Files(model=str(model))) + "\n",
+                                text=True, capture_output=True, check=True)
+        events = [json.loads(line) for line in worker.stdout.splitlines()]
+        return statistics.median(next(e["duration_ns"] for e in events if e.get("phase") == "steady"))
+
+    def bare() -> float:
+        return float(subprocess.run([sys.executable, "-c", BARE_LOOP, str(model)], check=True, capture_output=True, text=True).stdout)
+
+    ours_ns, bare_ns, ratio = alternate(ours, bare, 7)
+    print(f"timed loop / bare loop over Method.execute: {ratio:.3f} (medians {ours_ns / 1e6:.3f} ms, {bare_ns / 1e6:.3f} ms, 7 pairs)")
+
+
+def bench_sample() -> None:
+    """What a sample costs beyond the work: inside the timed region and in all. At most 1 us."""
+    from harness.scenarios import SingleQuery
+
+    def nothing(inputs: object) -> tuple[()]:
+        return ()
+
+    query = SingleQuery(nothing, (), "steady", time.perf_counter_ns)
+    count = 200_000
+    start = time.perf_counter_ns()
+    for _ in range(count):
+        query()
+    whole = (time.perf_counter_ns() - start) / count
+    inside = statistics.median(query.phases["steady"].duration_ns)
+    print(f"added a sample: {inside:.0f} ns inside the timed region (calling a function that does nothing included), {whole:.0f} ns in all")
+
+
+def bench_run(model: Path, folder: Path) -> None:
+    """Time outside load, warm-up and measurement: at most 3 s a worker process and 1 s a run."""
+    import pandas as pd
+
+    results = folder / "overhead"
+    harness = str(Path(sys.executable).parent / "harness")
+    wall = whole_process_s(harness, "run", "-t", "x86", "-m", str(model), "--results", str(results), "--no-quality", "-q")
+    runs = pd.read_parquet(results / "runs")
+    in_jobs = (runs.finished_at - runs.started_at).dt.total_seconds()
+    samples = pd.read_parquet(results / "samples")
+    measured = samples.groupby("attempt_id").duration_ns.sum() / 1e9
+    scalars = pd.read_parquet(results / "scalars")
+    loaded = scalars[scalars.name.isin(["load_program_ns", "load_method_ns"])].groupby("attempt_id").value.sum() / 1e9
+    timed = runs[runs.measure == "latency"].attempt_id
+    outside = in_jobs[runs.measure == "latency"].to_numpy() - (measured.add(loaded, fill_value=0))[timed].to_numpy()
+    # The file is described once, in a worker process of its own that leaves no row: it costs what a memory process costs.
+    describe = in_jobs[runs.measure == "memory"].median()
+    print(f"outside load, warm-up and measurement: {np.median(outside):.2f} s a worker process (median of {len(outside)}), "
+          f"{wall - in_jobs.sum() - describe:.2f} s a run")
+
+
+def bench_store(folder: Path) -> None:
+    """Write, then read and summarise, a million samples: under 2 s and 500 MB. In a process of its own, to see its memory."""
+    code = Path(__file__).with_name("store_million.py")
+    print(subprocess.run([sys.executable, str(code), str(folder / "million")], check=True, capture_output=True, text=True).stdout.strip())
+
+
+def bench_same(model: Path, folder: Path, rounds: int) -> None:
+    """A/A: the same model twice, interleaved; `n.s.` is due 19 times in 20."""
+    harness = str(Path(sys.executable).parent / "harness")
+    unresolved = 0
+    for index in range(rounds):
+        out = subprocess.run([harness, "run", "-t", "x86", "-m", str(model), "-m", str(model), "--no-quality", "--no-memory", "--json", "-q",
+                              "--min-duration", "0.3", "--max-warmup", "0.5", "--results", str(folder / f"same{index}")],
+                             check=True, capture_output=True, text=True).stdout
+        row = find_row(json.loads(out), "steady_latency_ns_p50")
+        unresolved += not row
+        print(f"A/A {index + 1}/{rounds}: {'resolved' if row else 'n.s.'}", file=sys.stderr)
+    print(f"A/A: n.s. {unresolved} of {rounds} times (p50, 5 processes)")
+
+
+def find_row(document: object, metric: str) -> bool:
+    """Whether the second model's ratio of `metric` is resolved, wherever in the JSON it stands."""
+    text = json.dumps(document)
+    match = re.search(rf'"{metric}".*?"resolved": (true|false)', text)
+    if match is None:
+        raise LookupError(metric)
+    return match.group(1) == "true"
+
+
+@click.command()
+@click.option("--rounds", default=20, show_default=True, help="A/A comparisons; 0 leaves them out.")
+def main(rounds: int) -> None:
+    """Print what harness costs."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        os.environ["HARNESS_CACHE"] = str(folder / "cache")
+        model = folder / "mlp.pte"
+        subprocess.run([sys.executable, "-c", MAKE_MODEL, str(model)], check=True, capture_output=True)
+        bench_help()
+        bench_sample()
+        bench_timed_loop(model)
+        bench_run(model, folder)
+        bench_store(folder)
+        if rounds:
+            bench_same(model, folder, rounds)
+        print(f"peak memory of this script's children: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

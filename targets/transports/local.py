@@ -54,9 +54,9 @@ class LocalProcess:
                 if not chunk:
                     break
                 pending += chunk
-                *lines, rest = pending.split(b"\n") if b"\n" in chunk else (pending,)
-                yield from (line.decode("utf-8", errors="replace") for line in lines if line.strip())
-                pending = bytearray(rest)
+                if b"\n" in chunk:
+                    *lines, pending = pending.split(b"\n")
+                    yield from (line.decode("utf-8", errors="replace") for line in lines if line.strip())
                 if len(pending) > _LONGEST_LINE:
                     raise WorkerError("protocol", "The worker printed a line without end.", "`harness report` shows its standard error.")
         if pending.strip():

@@ -17,7 +17,10 @@ def deviation(reference: Path, outputs: Path) -> list[Scalar]:
     names = ("max_abs_difference", "sqnr_db", "argmax_agreement")
     with np.load(reference, allow_pickle=False) as a, np.load(outputs, allow_pickle=False) as b:
         if a.files != b.files or any(a[name].shape != b[name].shape for name in a.files):
-            return [Scalar(name=name, value=None, reason="its outputs have other shapes than the parent's") for name in names]
+            return [
+                Scalar(name=name, value=None, reason="its outputs have other shapes than the parent's")
+                for name in names
+            ]
         pairs = [(a[name].astype(np.float64), b[name].astype(np.float64)) for name in a.files]
     if not all(np.isfinite(x).all() and np.isfinite(y).all() for x, y in pairs):
         return [Scalar(name=name, value=None, reason="some outputs are not finite") for name in names]
@@ -27,8 +30,21 @@ def deviation(reference: Path, outputs: Path) -> list[Scalar]:
     agree = [float((x.argmax(-1) == y.argmax(-1)).mean()) for x, y in rows]
     sqnr = 10 * np.log10(signal / noise) if noise and signal else None
     return [
-        Scalar(name="max_abs_difference", value=max((float(np.abs(x - y).max()) for x, y in pairs if x.size), default=0.0)),
-        Scalar(name="sqnr_db", value=sqnr, reason=None if sqnr is not None else "the outputs are identical" if not noise else "the parent's outputs are all zero"),
-        Scalar(name="argmax_agreement", value=float(np.mean(agree)) if agree else None,
-               reason=None if agree else "the outputs have no rows to take an argmax of"),
+        Scalar(
+            name="max_abs_difference", value=max((float(np.abs(x - y).max()) for x, y in pairs if x.size), default=0.0)
+        ),
+        Scalar(
+            name="sqnr_db",
+            value=sqnr,
+            reason=None
+            if sqnr is not None
+            else "the outputs are identical"
+            if not noise
+            else "the parent's outputs are all zero",
+        ),
+        Scalar(
+            name="argmax_agreement",
+            value=float(np.mean(agree)) if agree else None,
+            reason=None if agree else "the outputs have no rows to take an argmax of",
+        ),
     ]

@@ -16,9 +16,10 @@ MEASURES = ("latency", "memory", "quality", "describe")
 class Job:
     """One worker process. Every field is part of its identity; where files lie is not (see `Files`).
 
-    `measure` names the pass: timing, memory and quality never share a process. `block` numbers the interleaved
-    block, which makes each job one replicate. `min_*` and `max_*` say how long to warm up and to measure (iterations, seconds,
-    tokens of the evaluation). Fields that a scenario does not use are None, so that they cannot tell equal jobs apart.
+    `measure` names the pass: timing, memory and quality never share a process. `block` numbers the interleaved block,
+    which makes each job one replicate. `min_*` and `max_*` say how long to warm up and to measure (iterations,
+    seconds, tokens of the evaluation). Fields that a scenario does not use are None, so that they cannot tell equal
+    jobs apart.
     """
 
     target: str
@@ -63,7 +64,8 @@ class Job:
 class Files:
     """Where a worker finds and leaves things: paths on the machine it runs on; no part of a job's identity.
 
-    `inputs` is an `.npz` with arrays `arg_0`, `arg_1`, ... or names in order; `tokens` an int64 `.npy`; `output` a folder.
+    `inputs` is an `.npz` with arrays `arg_0`, `arg_1`, ... or names in order; `tokens` an int64 `.npy`; `output` a
+    folder.
     """
 
     model: str
@@ -91,7 +93,9 @@ def parse_request(line: str) -> tuple[Job, Files]:
         raise UsageError(f"The worker was given no job ({error}).", "A worker is started by `harness run`.") from error
     for given, known in ((job, {f.name for f in fields(Job)}), (files, {f.name for f in fields(Files)})):
         if unknown := sorted(set(given) - known):
-            raise UsageError(f"The job has unknown fields: {', '.join(unknown)}.", "Use one version of harness on both sides.")
+            raise UsageError(
+                f"The job has unknown fields: {', '.join(unknown)}.", "Use one version of harness on both sides."
+            )
     if job.get("cpus") is not None:
         job["cpus"] = tuple(job["cpus"])
     return Job(**job), Files(**files)

@@ -33,8 +33,10 @@ def lease(device: str, timeout_s: float, on_wait: Callable[[str], None]) -> Iter
                 on_wait(holder)
                 told = True
             if time.monotonic() > deadline:
-                raise HarnessError(f"The device {device} is still held by {holder} after {timeout_s:g} s.",
-                                   "Wait for it to end, or give --lease-timeout.")
+                raise HarnessError(
+                    f"The device {device} is still held by {holder} after {timeout_s:g} s.",
+                    "Wait for it to end, or give --lease-timeout.",
+                )
             time.sleep(_POLL_S)
         file.truncate(0)
         file.write(f"process {os.getpid()}")

@@ -71,17 +71,24 @@ def read_manifest(artifact: Path, sha256: str) -> Manifest | None:
     path = manifest_path(artifact)
     if not path.exists():
         return None
-    rebuild = f"Build it again (`harness models build NAME --force`), or delete {path.name} to measure the file as unknown."
+    rebuild = (
+        f"Build it again (`harness models build NAME --force`), or delete {path.name} to measure the file as unknown."
+    )
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw["manifest_version"] > MANIFEST_VERSION:
-            raise ModelError(f"{path} was written by a newer harness (manifest version {raw['manifest_version']}).",
-                             "Upgrade harness.")
+            raise ModelError(
+                f"{path} was written by a newer harness (manifest version {raw['manifest_version']}).",
+                "Upgrade harness.",
+            )
         known = {f.name for f in fields(Manifest)}
         manifest = Manifest(**{key: value for key, value in raw.items() if key in known})
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise ModelError(f"{path} is not a readable manifest ({error}).", rebuild) from error
     if manifest.artifact_sha256 != sha256:
-        raise ModelError(f"{artifact} is not the file its manifest describes: its sha256 begins {sha256[:12]}, "
-                         f"the manifest's {manifest.artifact_sha256[:12]}.", rebuild)
+        raise ModelError(
+            f"{artifact} is not the file its manifest describes: its sha256 begins {sha256[:12]}, "
+            f"the manifest's {manifest.artifact_sha256[:12]}.",
+            rebuild,
+        )
     return manifest

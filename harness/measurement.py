@@ -75,17 +75,35 @@ def tables(attempt_id: str, measurement: Measurement, environment: Sequence[dict
     """Every table but `runs`, for one attempt. `environment` rows have moment, name, value and reason."""
     return {
         "samples": _samples(attempt_id, measurement.samples),
-        "scalars": _rows(SCALARS, attempt_id, [
-            {"name": scalar.name, "phase": phase, "value": scalar.value, "reason": scalar.reason}
-            for phase, scalar in measurement.scalars
-        ]),
-        "io": _rows(IO, attempt_id, [
-            {"phase": io.phase, "asked_bytes": io.asked_bytes, "read_bytes": io.read_bytes, "major_faults": io.major_faults}
-            for io in measurement.io
-        ]),
-        "ops": _rows(OPS, attempt_id, [
-            {"operator": op.operator, "delegate": op.delegate, "calls": op.calls, "total_ns": op.total_ns} for op in measurement.ops
-        ]),
+        "scalars": _rows(
+            SCALARS,
+            attempt_id,
+            [
+                {"name": scalar.name, "phase": phase, "value": scalar.value, "reason": scalar.reason}
+                for phase, scalar in measurement.scalars
+            ],
+        ),
+        "io": _rows(
+            IO,
+            attempt_id,
+            [
+                {
+                    "phase": io.phase,
+                    "asked_bytes": io.asked_bytes,
+                    "read_bytes": io.read_bytes,
+                    "major_faults": io.major_faults,
+                }
+                for io in measurement.io
+            ],
+        ),
+        "ops": _rows(
+            OPS,
+            attempt_id,
+            [
+                {"operator": op.operator, "delegate": op.delegate, "calls": op.calls, "total_ns": op.total_ns}
+                for op in measurement.ops
+            ],
+        ),
         "environment": _rows(ENVIRONMENT, attempt_id, environment),
     }
 
@@ -93,15 +111,19 @@ def tables(attempt_id: str, measurement: Measurement, environment: Sequence[dict
 def _samples(attempt_id: str, events: Sequence[Samples]) -> pa.Table:
     """Long form, built a phase at a time: a million samples must not become a million dictionaries."""
     parts = [
-        pa.table({
-            "attempt_id": pa.repeat(attempt_id, len(event.start_ns)),
-            "phase": pa.repeat(event.phase, len(event.start_ns)),
-            "iteration": pa.array(np.arange(len(event.start_ns), dtype=np.int32)),
-            "start_ns": pa.array(event.start_ns, pa.int64()),
-            "duration_ns": pa.array(event.duration_ns, pa.int64()),
-            "instructions": pa.nulls(len(event.start_ns), pa.int64()) if event.instructions is None
-            else pa.array(event.instructions, pa.int64()),
-        }, schema=SAMPLES)
+        pa.table(
+            {
+                "attempt_id": pa.repeat(attempt_id, len(event.start_ns)),
+                "phase": pa.repeat(event.phase, len(event.start_ns)),
+                "iteration": pa.array(np.arange(len(event.start_ns), dtype=np.int32)),
+                "start_ns": pa.array(event.start_ns, pa.int64()),
+                "duration_ns": pa.array(event.duration_ns, pa.int64()),
+                "instructions": pa.nulls(len(event.start_ns), pa.int64())
+                if event.instructions is None
+                else pa.array(event.instructions, pa.int64()),
+            },
+            schema=SAMPLES,
+        )
         for event in events
     ]
     return pa.concat_tables(parts) if parts else SAMPLES.empty_table()

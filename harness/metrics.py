@@ -1,7 +1,7 @@
 """The catalogue of metrics: name, unit, which way is better, and how each is derived from what was stored.
 
-Nothing here is stored: every figure is computed from the samples, scalars and runs of the store when somebody reads it. A metric
-gives one value a process; `harness.statistics` makes a figure and an interval of them.
+Nothing here is stored: every figure is computed from the samples, scalars and runs of the store when somebody reads
+it. A metric gives one value a process; `harness.statistics` makes a figure and an interval of them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ PerProcess = Callable[[Tables], "pd.Series[float]"]
 class Metric:
     """`per_process` maps tables to a series of values indexed by `attempt_id`; attempts without a value are absent.
 
-    `better` says which direction is good (None: neither). `compare` says how two models are set against each other: `ratio` (above 1
-    is better for the second), `difference` (second minus first, for losses), or not at all. `measure` is the pass that yields it.
-    `main` metrics are in the comparison, the others only in the full report.
+    `better` says which direction is good (None: neither). `compare` says how two models are set against each other:
+    `ratio` (above 1 is better for the second), `difference` (second minus first, for losses), or not at all.
+    `measure` is the pass that yields it. `main` metrics are in the comparison, the others only in the full report.
     """
 
     name: str
@@ -104,12 +104,14 @@ def _load(tables: Tables) -> pd.Series[float]:
 
 
 def _perplexity(tables: Tables) -> pd.Series[float]:
-    return np.exp(_scalar("loss_nats")(tables))
+    return _scalar("loss_nats")(tables).apply(np.exp)
 
 
 def _latencies(phase: str, label: str) -> list[Metric]:
     return [
-        Metric(f"{phase}_latency_ns_p{q}", f"{label} p{q}", "ns", "lower", "ratio", "latency", _quantile(phase, q / 100))
+        Metric(
+            f"{phase}_latency_ns_p{q}", f"{label} p{q}", "ns", "lower", "ratio", "latency", _quantile(phase, q / 100)
+        )
         for q in (50, 90, 99)
     ]
 
@@ -119,25 +121,68 @@ CATALOGUE: tuple[Metric, ...] = (
     *_latencies("decode", "decode latency, a token"),
     Metric("ttft_ns_p50", "time to first token p50", "ns", "lower", "ratio", "latency", _quantile("ttft", 0.5)),
     Metric("decode_tokens_per_s", "decode throughput", "tokens/s", "higher", "ratio", "latency", _rate("decode")),
-    Metric("prefill_tokens_per_s", "prefill throughput", "tokens/s", "higher", "ratio", "latency", _prefill_rate, main=False),
+    Metric(
+        "prefill_tokens_per_s",
+        "prefill throughput",
+        "tokens/s",
+        "higher",
+        "ratio",
+        "latency",
+        _prefill_rate,
+        main=False,
+    ),
     *_latencies("steady", "latency"),
     Metric("samples_per_s", "throughput", "samples/s", "higher", "ratio", "latency", _throughput),
     Metric("load_ns", "load time", "ns", "lower", "ratio", "latency", _load),
-    Metric("load_program_ns", "load time, program", "ns", "lower", "ratio", "latency", _scalar("load_program_ns"), main=False),
-    Metric("load_method_ns", "load time, method", "ns", "lower", "ratio", "latency", _scalar("load_method_ns"), main=False),
+    Metric(
+        "load_program_ns",
+        "load time, program",
+        "ns",
+        "lower",
+        "ratio",
+        "latency",
+        _scalar("load_program_ns"),
+        main=False,
+    ),
+    Metric(
+        "load_method_ns", "load time, method", "ns", "lower", "ratio", "latency", _scalar("load_method_ns"), main=False
+    ),
     Metric("first_inference_ns", "first inference", "ns", "lower", "ratio", "latency", _quantile("first", 0.5)),
     Metric("peak_rss_bytes", "peak memory, worker process", "bytes", "lower", "ratio", "memory", _peak),
-    Metric("peak_over_idle_bytes", "peak memory over idle runtime", "bytes", "lower", "ratio", "memory", _peak_over_idle),
+    Metric(
+        "peak_over_idle_bytes", "peak memory over idle runtime", "bytes", "lower", "ratio", "memory", _peak_over_idle
+    ),
     Metric("planned_bytes", "planned arena", "bytes", "lower", "ratio", "memory", _scalar("planned_bytes")),
     Metric("model_bytes", "file size", "bytes", "lower", "ratio", "latency", _run("model_bytes")),
     Metric("parameters", "parameters", "1", "lower", "ratio", "latency", _run("parameters"), main=False),
     Metric("bits_per_weight", "bits a weight, learned", "bits", "lower", "ratio", "latency", _run("bits_per_weight")),
-    Metric("bits_per_weight_stored", "bits a weight, stored", "bits", "lower", "ratio", "latency", _run("bits_per_weight_stored"),
-           main=False),
+    Metric(
+        "bits_per_weight_stored",
+        "bits a weight, stored",
+        "bits",
+        "lower",
+        "ratio",
+        "latency",
+        _run("bits_per_weight_stored"),
+        main=False,
+    ),
     Metric("loss_nats", "loss, a token", "nats", "lower", "difference", "quality", _scalar("loss_nats")),
     Metric("perplexity", "perplexity", "1", "lower", "difference", "quality", _perplexity),
-    Metric("recorded_loss_nats", "loss recorded when made", "nats", "lower", None, "latency", _run("recorded_loss_nats"), main=False),
-    Metric("max_abs_difference", "max difference from parent", "1", "lower", None, "quality", _scalar("max_abs_difference")),
+    Metric(
+        "recorded_loss_nats",
+        "loss recorded when made",
+        "nats",
+        "lower",
+        None,
+        "latency",
+        _run("recorded_loss_nats"),
+        main=False,
+    ),
+    Metric(
+        "max_abs_difference", "max difference from parent", "1", "lower", None, "quality", _scalar("max_abs_difference")
+    ),
     Metric("sqnr_db", "signal to noise against parent", "dB", "higher", None, "quality", _scalar("sqnr_db")),
-    Metric("argmax_agreement", "argmax agreement with parent", "1", "higher", None, "quality", _scalar("argmax_agreement")),
+    Metric(
+        "argmax_agreement", "argmax agreement with parent", "1", "higher", None, "quality", _scalar("argmax_agreement")
+    ),
 )

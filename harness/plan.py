@@ -61,20 +61,26 @@ def combinations(options: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
 
 
-def configurations(subject: Subject, target: str, scenario: str | None, options: Mapping[str, Sequence[Any]],
-                   fixed: Mapping[str, Any]) -> list[Job]:
+def configurations(
+    subject: Subject, target: str, scenario: str | None, options: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]
+) -> list[Job]:
     """The latency jobs of one model, block 0: one a combination, with the scenario's own defaults filled in.
 
-    Raises UsageError when the model cannot do what is asked (a prompt longer than its context, a batch it does not take).
+    Raises UsageError when the model cannot do what is asked (a prompt longer than its context, a batch it does not
+    take).
     """
     language = is_language_model(subject.description)
     scenario = scenario or ("generate" if language else "single-stream")
     if SCENARIOS[scenario].language_models and not language:
-        raise UsageError(f"{subject.name} is no language model by ExecuTorch's convention, so it cannot {scenario}.",
-                         "Use --scenario single-stream or offline.")
+        raise UsageError(
+            f"{subject.name} is no language model by ExecuTorch's convention, so it cannot {scenario}.",
+            "Use --scenario single-stream or offline.",
+        )
     jobs = []
     for values in combinations(options):
-        job = Job(target=target, model=subject.name, model_sha256=subject.sha256, scenario=scenario, **{**fixed, **values})
+        job = Job(
+            target=target, model=subject.name, model_sha256=subject.sha256, scenario=scenario, **{**fixed, **values}
+        )
         job = _fill_tokens(job, subject) if language else _fill_batch(job, subject)
         if job.compile and subject.description.format != "pt2":
             job = replace(job, compile=False)
@@ -83,14 +89,24 @@ def configurations(subject: Subject, target: str, scenario: str | None, options:
 
 
 def interleave(jobs: Sequence[Job], processes: int) -> list[Job]:
-    """`processes` blocks of all jobs, every second block in reverse order (ABBA), so that a drift of the machine meets all alike."""
-    return [replace(job, block=block) for block in range(processes) for job in (jobs if block % 2 == 0 else reversed(jobs))]
+    """`processes` blocks of all jobs, every second block in reverse order (ABBA), so that a drift of the machine
+    meets all alike.
+    """
+    return [
+        replace(job, block=block) for block in range(processes) for job in (jobs if block % 2 == 0 else reversed(jobs))
+    ]
 
 
 def passes(latency: Sequence[Job], processes: int, subjects: Mapping[str, Subject], *, memory: bool) -> list[Job]:
-    """All jobs in order: memory first (it fails early if a model cannot run), then latency, then quality once a model."""
+    """All jobs in order: memory first (it fails early if a model cannot run), then latency, then quality once a
+    model.
+    """
     first_of_model = list({(job.model, job.model_sha256): job for job in reversed(latency)}.values())[::-1]
-    jobs = interleave([replace(job, measure="memory") for job in latency], min(processes, MEMORY_PROCESSES)) if memory else []
+    jobs = (
+        interleave([replace(job, measure="memory") for job in latency], min(processes, MEMORY_PROCESSES))
+        if memory
+        else []
+    )
     jobs += interleave(latency, processes)
     jobs += [quality for job in first_of_model if (quality := _quality(job, subjects, first_of_model[0])) is not None]
     return jobs
@@ -98,16 +114,23 @@ def passes(latency: Sequence[Job], processes: int, subjects: Mapping[str, Subjec
 
 def files_for(job: Job, subject: Subject, inputs: Path | None, output: Path) -> Files:
     """Where the worker finds what a job needs."""
-    return Files(model=str(subject.path), inputs=None if inputs is None else str(inputs),
-                 tokens=str(subject.tokens) if job.measure == "quality" and job.data_sha256 else None, output=str(output))
+    return Files(
+        model=str(subject.path),
+        inputs=None if inputs is None else str(inputs),
+        tokens=str(subject.tokens) if job.measure == "quality" and job.data_sha256 else None,
+        output=str(output),
+    )
 
 
 def _quality(job: Job, subjects: Mapping[str, Subject], baseline: Job) -> Job | None:
     subject = subjects[job.model]
     if subject.tokens is not None:
         return replace(job, measure="quality", data=subject.data, data_sha256=subject.data_sha256)
-    if is_language_model(subject.description) or len(subjects) < 2 \
-            or _signature(subject) != _signature(subjects[baseline.model]):
+    if (
+        is_language_model(subject.description)
+        or len(subjects) < 2
+        or _signature(subject) != _signature(subjects[baseline.model])
+    ):
         return None
     return replace(job, measure="quality", max_tokens=None, reference_sha256=baseline.model_sha256)
 
@@ -123,8 +146,10 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
     prompt = job.prompt_tokens or min(128, longest, context // 2)
     new = job.new_tokens or min(128, context - prompt + 1)
     if prompt < 1 or prompt > longest or prompt + new - 1 > context:
-        raise UsageError(f"{subject.name} takes at most {longest} tokens at once and {context} in all, not {prompt} and {new} more.",
-                         "Give a smaller --prompt-tokens or --new-tokens.")
+        raise UsageError(
+            f"{subject.name} takes at most {longest} tokens at once and {context} in all, not {prompt} and {new} more.",
+            "Give a smaller --prompt-tokens or --new-tokens.",
+        )
     if job.batch > 1:
         raise UsageError(f"{subject.name} follows ExecuTorch's LLM convention, whose batch is 1.", "Leave out --batch.")
     if not SCENARIOS[job.scenario].language_models:

@@ -1,8 +1,8 @@
 """What a worker may say, version 1: JSON Lines on its standard output, the last of them `done` or `error`.
 
-Times are nanoseconds of the worker's monotonic clock, sizes are bytes. A quantity that could not be measured is null and
-has a reason. Arrays, not a line a sample. A stream that ends without `done` or `error` is a failed job whatever the exit
-code says.
+Times are nanoseconds of the worker's monotonic clock, sizes are bytes. A quantity that could not be measured is null
+and has a reason. Arrays, not a line a sample. A stream that ends without `done` or `error` is a failed job whatever
+the exit code says.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Hello:
 
 @dataclass(frozen=True, kw_only=True)
 class Describe:
-    """What a model file says of itself: methods with their inputs, the values of its constant methods, its delegates."""
+    """What a model file says of itself: methods with their inputs, values of its constant methods, delegates."""
 
     event: ClassVar[str] = "describe"
     format: str
@@ -40,7 +40,9 @@ class Describe:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """The model is ready. `program_ns` opens and verifies the file, `method_ns` prepares the method (delegates, arena)."""
+    """The model is ready. `program_ns` opens and verifies the file, `method_ns` prepares the method (delegates,
+    arena).
+    """
 
     event: ClassVar[str] = "loaded"
     program_ns: int
@@ -175,22 +177,26 @@ def decode(line: str) -> Event:
         raw = json.loads(line)
     except ValueError as error:
         raise _rubbish(line, "is not JSON") from error
-    kind = _EVENTS.get(raw.get("event")) if isinstance(raw, dict) and isinstance(raw.get("event"), str) else None
+    name = raw.get("event") if isinstance(raw, dict) else None
+    kind = _EVENTS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise _rubbish(line, "names no known event")
     hints = _HINTS[kind]
     known = {f.name for f in fields(kind)}
     values = {key: value for key, value in raw.items() if key in known}
-    for name, value in values.items():
-        if not isinstance(value, _CHECKS[hints[name]]) or isinstance(value, bool):
-            raise _rubbish(line, f"has a wrong `{name}`")
+    for key, value in values.items():
+        if not isinstance(value, _CHECKS[hints[key]]) or isinstance(value, bool):
+            raise _rubbish(line, f"has a wrong `{key}`")
     try:
         event = kind(**values)
     except TypeError as error:
         raise _rubbish(line, "lacks a field") from error
     if isinstance(event, Hello) and event.protocol != PROTOCOL:
-        raise WorkerError("protocol", f"The worker speaks protocol {event.protocol}, this harness speaks {PROTOCOL}.",
-                          "Install one version of harness on both sides.")
+        raise WorkerError(
+            "protocol",
+            f"The worker speaks protocol {event.protocol}, this harness speaks {PROTOCOL}.",
+            "Install one version of harness on both sides.",
+        )
     if isinstance(event, Samples):
         _check_samples(event, line)
     return event
@@ -206,5 +212,8 @@ def _check_samples(event: Samples, line: str) -> None:
 
 def _rubbish(line: str, why: str) -> WorkerError:
     shown = line[:80] + ("..." if len(line) > 80 else "")
-    return WorkerError("protocol", f"The worker printed a line that {why}: {shown!r}.",
-                       "Its standard error, kept with the failed run, may say more (`harness report`).")
+    return WorkerError(
+        "protocol",
+        f"The worker printed a line that {why}: {shown!r}.",
+        "Its standard error, kept with the failed run, may say more (`harness report`).",
+    )

@@ -1,7 +1,7 @@
 """One job: read the conditions, launch the worker, collect its events, read the conditions again, make the rows.
 
-Whatever a worker does (crash, hang, print rubbish), the result is an `Attempt` with a status; only Ctrl-C passes through, after its row
-has been made too.
+Whatever a worker does (crash, hang, print rubbish), the result is an `Attempt` with a status; only Ctrl-C passes
+through, after its row has been made too.
 """
 
 from __future__ import annotations
@@ -54,10 +54,22 @@ class Attempt:
         return "ok" if self.error is None else "failed"
 
 
-def run_job(target: Target, job: Job, files: Files, *, session_id: str, position: int, timeout_s: float, model_bytes: int,
-            manifest: Manifest | None = None, on_progress: OnProgress | None = None,
-            derive: Callable[[Measurement], Iterable[protocol.Scalar]] | None = None) -> Attempt:
-    """Run `job` and make its rows. `derive` adds scalars that only the harness can know, from what the worker left behind."""
+def run_job(
+    target: Target,
+    job: Job,
+    files: Files,
+    *,
+    session_id: str,
+    position: int,
+    timeout_s: float,
+    model_bytes: int,
+    manifest: Manifest | None = None,
+    on_progress: OnProgress | None = None,
+    derive: Callable[[Measurement], Iterable[protocol.Scalar]] | None = None,
+) -> Attempt:
+    """Run `job` and make its rows. `derive` adds scalars that only the harness can know, from what the worker left
+    behind.
+    """
     started, before = datetime.now(UTC), target.environment()
     measurement, error, interrupted, tail = Measurement(), None, False, ""
     process: WorkerProcess | None = None
@@ -72,31 +84,52 @@ def run_job(target: Target, job: Job, files: Files, *, session_id: str, position
         error = WorkerError("interrupted", "Interrupted by the user.")
     finally:
         if process is not None:
-            code = process.kill() if error is not None and error.kind in ("timeout", "protocol", "interrupted") else process.close()
+            code = (
+                process.kill()
+                if error is not None and error.kind in ("timeout", "protocol", "interrupted")
+                else process.close()
+            )
             tail = process.stderr_tail()
             error = _explain_end(error, code)
     after = target.environment()
-    row = _identity(job, manifest) | _outcome(error, interrupted, tail) | {
-        "attempt_id": (attempt_id := uuid.uuid4().hex),
-        "session_id": session_id,
-        "position": position,
-        "started_at": started,
-        "finished_at": datetime.now(UTC),
-        "model_bytes": model_bytes,
-        "latency_kind": target.capabilities.latency,
-        "device": target.device(),
-        "worker": measurement.hello.worker if measurement.hello else None,
-        "flags": flags(before, after, job, measurement),
-    }
-    row["fingerprint"], row["fingerprint_json"] = fingerprint(after, measurement.hello.versions if measurement.hello else {})
+    row = (
+        _identity(job, manifest)
+        | _outcome(error, interrupted, tail)
+        | {
+            "attempt_id": (attempt_id := uuid.uuid4().hex),
+            "session_id": session_id,
+            "position": position,
+            "started_at": started,
+            "finished_at": datetime.now(UTC),
+            "model_bytes": model_bytes,
+            "latency_kind": target.capabilities.latency,
+            "device": target.device(),
+            "worker": measurement.hello.worker if measurement.hello else None,
+            "flags": flags(before, after, job, measurement),
+        }
+    )
+    row["fingerprint"], row["fingerprint_json"] = fingerprint(
+        after, measurement.hello.versions if measurement.hello else {}
+    )
     rows = tables(attempt_id, measurement, [*_environment("before", before), *_environment("after", after)])
     rows["runs"] = pa.Table.from_pylist([row], schema=RUNS)
-    return Attempt(job=job, attempt_id=attempt_id, date=started.date().isoformat(), measurement=measurement, error=error,
-                   interrupted=interrupted, tables=rows)
+    return Attempt(
+        job=job,
+        attempt_id=attempt_id,
+        date=started.date().isoformat(),
+        measurement=measurement,
+        error=error,
+        interrupted=interrupted,
+        tables=rows,
+    )
 
 
-def _collect(process: WorkerProcess, measurement: Measurement, timeout_s: float, on_progress: OnProgress | None) -> None:
-    """Take in events until the last one. Raises WorkerError when the worker says `error`, or ends without its last word."""
+def _collect(
+    process: WorkerProcess, measurement: Measurement, timeout_s: float, on_progress: OnProgress | None
+) -> None:
+    """Take in events until the last one. Raises WorkerError when the worker says `error`, or ends without its last
+    word.
+    """
     for line in process.lines(timeout_s):
         event = protocol.decode(line)
         if isinstance(event, Done):
@@ -116,31 +149,68 @@ def _explain_end(error: WorkerError | None, code: int | None) -> WorkerError | N
     if code < 0:
         name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
         hint = {"SIGKILL": "Somebody or the kernel (out of memory?) killed it; see the kernel's log."}.get(
-            name, "The model file is damaged or hits a defect of the runtime; `harness report` shows where it crashed.")
+            name, "The model file is damaged or hits a defect of the runtime; `harness report` shows where it crashed."
+        )
         return WorkerError("crashed", f"The worker was killed by {name}.", hint)
-    return WorkerError("crashed", f"The worker exited with code {code} before it was done.", "`harness report` shows its standard error.")
+    return WorkerError(
+        "crashed",
+        f"The worker exited with code {code} before it was done.",
+        "`harness report` shows its standard error.",
+    )
 
 
 def _identity(job: Job, manifest: Manifest | None) -> dict[str, Any]:
-    known = {} if manifest is None else {
-        "method": manifest.method, "parent": manifest.parent, "precision": manifest.precision, "parameters": manifest.parameters,
-        "bits_per_weight": manifest.bits_per_weight, "bits_per_weight_stored": manifest.bits_per_weight_stored,
-        "recorded_loss_nats": manifest.quality.get("loss"),
-    }
-    columns = ("model", "model_sha256", "scenario", "measure", "block", "threads", "compile", "batch", "prompt_tokens", "new_tokens",
-               "data", "data_sha256", "reference_sha256")
-    return known | {name: getattr(job, name) for name in columns} | {
-        "job_id": job.job_id, "series_id": job.series_id, "job_json": job.canonical_json(),
-        "cpus": None if job.cpus is None else ",".join(map(str, job.cpus)),
-        "harness_version": __version__, "harness_commit": _commit(),
-    }
+    known = (
+        {}
+        if manifest is None
+        else {
+            "method": manifest.method,
+            "parent": manifest.parent,
+            "precision": manifest.precision,
+            "parameters": manifest.parameters,
+            "bits_per_weight": manifest.bits_per_weight,
+            "bits_per_weight_stored": manifest.bits_per_weight_stored,
+            "recorded_loss_nats": manifest.quality.get("loss"),
+        }
+    )
+    columns = (
+        "model",
+        "model_sha256",
+        "scenario",
+        "measure",
+        "block",
+        "threads",
+        "compile",
+        "batch",
+        "prompt_tokens",
+        "new_tokens",
+        "data",
+        "data_sha256",
+        "reference_sha256",
+    )
+    return (
+        known
+        | {name: getattr(job, name) for name in columns}
+        | {
+            "job_id": job.job_id,
+            "series_id": job.series_id,
+            "job_json": job.canonical_json(),
+            "cpus": None if job.cpus is None else ",".join(map(str, job.cpus)),
+            "harness_version": __version__,
+            "harness_commit": _commit(),
+        }
+    )
 
 
 def _outcome(error: WorkerError | None, interrupted: bool, tail: str) -> dict[str, Any]:
     if error is None:
         return {"status": "ok"}
-    return {"status": "interrupted" if interrupted else "failed", "error_kind": error.kind, "error_message": str(error),
-            "stderr_tail": tail or None}
+    return {
+        "status": "interrupted" if interrupted else "failed",
+        "error_kind": error.kind,
+        "error_message": str(error),
+        "stderr_tail": tail or None,
+    }
 
 
 def _environment(moment: str, readings: Iterable[Reading]) -> list[dict[str, Any]]:
@@ -149,7 +219,9 @@ def _environment(moment: str, readings: Iterable[Reading]) -> list[dict[str, Any
 
 @cache
 def _commit() -> str | None:
-    """The commit harness was installed from, with `-dirty` where an editable checkout has changes; None where pip did not record one."""
+    """The commit harness was installed from, with `-dirty` where an editable checkout has changes; None where pip did
+    not record one.
+    """
     try:
         recorded = json.loads(distribution("edge-harness").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
@@ -158,7 +230,17 @@ def _commit() -> str | None:
         return str(recorded["vcs_info"].get("commit_id"))
     if not recorded.get("dir_info", {}).get("editable"):
         return None
-    command = ["git", "-C", unquote(urlparse(recorded["url"]).path), "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
+    command = [
+        "git",
+        "-C",
+        unquote(urlparse(recorded["url"]).path),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude",
+        "*",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

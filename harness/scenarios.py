@@ -1,7 +1,8 @@
-"""What is done with a loaded model, in MLPerf's words: single-stream, offline; and generate (prefill, decode) and cold-start.
+"""What is done with a loaded model, in MLPerf's words: single-stream, offline; and generate (prefill, decode) and
+cold-start.
 
-A scenario is a function that asks one query and returns its durations; `measure` repeats it. Nothing but `execute` lies between two
-readings of the clock. The clock is a parameter, so that all this is tested without time.
+A scenario is a function that asks one query and returns its durations; `measure` repeats it. Nothing but `execute`
+lies between two readings of the clock. The clock is a parameter, so that all this is tested without time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ Execute = Callable[[Sequence[Any]], Sequence[Any]]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`language_models`: needs the LLM convention. `repeats`: one process asks many queries. `summary` is for help texts."""
+    """`language_models`: needs the LLM convention. `repeats`: one process asks many queries. `summary` is for help
+    texts.
+    """
 
     name: str
     summary: str
@@ -53,7 +56,7 @@ class Series:
 
 
 class Query(Protocol):
-    """Asks the model once, appends to the series of its phases, and returns the duration of the whole in nanoseconds."""
+    """Asks the model once, appends to the series of its phases, returns the duration of the whole in nanoseconds."""
 
     phases: dict[str, Series]
 
@@ -79,7 +82,7 @@ class SingleQuery:
 
 
 class Tokens(Protocol):
-    """The tensor side of generation, so that this file needs no torch: prompt and step inputs, and the greedy choice."""
+    """The tensor side of generation, so that this file needs no torch: inputs of prompt and step, greedy choice."""
 
     def prompt(self) -> Sequence[Any]: ...
 
@@ -89,8 +92,8 @@ class Tokens(Protocol):
 class GenerateQuery:
     """Prefill, then `new_tokens - 1` decode steps, greedily: the first new token comes out of the prefill.
 
-    Phases: `prefill` and `decode` time `execute` alone; `ttft` is the time to first token, from the query to the chosen token; `generate`
-    the whole query, choosing tokens included.
+    Phases: `prefill` and `decode` time `execute` alone; `ttft` is the time to first token, from the query to the
+    chosen token; `generate` the whole query, choosing tokens included.
     """
 
     def __init__(self, execute: Execute, tokens: Tokens, prompt_tokens: int, new_tokens: int, clock: Clock) -> None:
@@ -126,7 +129,9 @@ class GenerateQuery:
 
 
 def warm_up(query: Query, max_warmup_s: float, clock: Clock, rule: SteadyRule) -> tuple[Series, bool]:
-    """Ask until the rule finds the durations steady or the cap is reached; says which. The query's own series are emptied after."""
+    """Ask until the rule finds the durations steady or the cap is reached; says which. The query's own series are
+    emptied after.
+    """
     warmup, cap_ns = Series(), int(max_warmup_s * 1e9)
     begin = clock()
     while not rule.steady and (not warmup.start_ns or clock() - begin < cap_ns):
@@ -140,7 +145,8 @@ def warm_up(query: Query, max_warmup_s: float, clock: Clock, rule: SteadyRule) -
 
 
 def repeat(query: Query, job: Job, clock: Clock) -> int:
-    """Ask until both `min_iterations` and `min_duration_s` are reached, or `max_duration_s` is; returns the number of queries.
+    """Ask until both `min_iterations` and `min_duration_s` are reached, or `max_duration_s` is; returns the number of
+    queries.
 
     The garbage collector is off meanwhile: a collection in the middle would be charged to one unlucky query.
     """

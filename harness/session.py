@@ -21,15 +21,17 @@ from harness.runner import Attempt, run_job
 from harness.store.writer import write_attempt
 from harness.target import Target
 
-# A model that fails in one of these ways will fail in every further process: the rest of its jobs are skipped. Other failures may be
-# somebody's `kill`, so they are believed the second time.
+# A model that fails in one of these ways will fail in every further process: the rest of its jobs are skipped. Other
+# failures may be somebody's `kill`, so they are believed the second time.
 _CERTAIN = ("model", "usage")
 _BELIEVED = 2
 
 
 @dataclass
 class Session:
-    """Where the rows go and what has happened so far. `scratch` is a folder for the files that jobs leave for one another."""
+    """Where the rows go and what has happened so far. `scratch` is a folder for the files that jobs leave for one
+    another.
+    """
 
     target: Target
     results: Path
@@ -40,12 +42,30 @@ class Session:
     failed: list[Attempt] = field(default_factory=list)
     skipped: list[Job] = field(default_factory=list)
 
-    def run(self, job: Job, files: Files, model_bytes: int, manifest: Manifest | None = None,
-            on_progress: Callable[[int, int], None] | None = None,
-            derive: Callable[[Measurement], Sequence[Scalar]] | None = None) -> Attempt:
-        """Run one job and store its rows. Raises StoreError if they cannot be stored, KeyboardInterrupt after storing an interrupted one."""
-        attempt = run_job(self.target, job, files, session_id=self.session_id, position=self.position, timeout_s=self.timeout_s,
-                          model_bytes=model_bytes, manifest=manifest, on_progress=on_progress, derive=derive)
+    def run(
+        self,
+        job: Job,
+        files: Files,
+        model_bytes: int,
+        manifest: Manifest | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+        derive: Callable[[Measurement], Sequence[Scalar]] | None = None,
+    ) -> Attempt:
+        """Run one job and store its rows. Raises StoreError if they cannot be stored, KeyboardInterrupt after storing
+        an interrupted one.
+        """
+        attempt = run_job(
+            self.target,
+            job,
+            files,
+            session_id=self.session_id,
+            position=self.position,
+            timeout_s=self.timeout_s,
+            model_bytes=model_bytes,
+            manifest=manifest,
+            on_progress=on_progress,
+            derive=derive,
+        )
         self.position += 1
         # A description that went well is no measurement: only its failure is worth a row.
         if job.measure != "describe" or attempt.error is not None:
@@ -61,13 +81,22 @@ class Session:
         try:
             sha256, size = sha256_file(path), path.stat().st_size
         except OSError as error:
-            raise ModelError(f"{path} cannot be read ({error.strerror}).", "Check the path and its permissions.") from error
+            raise ModelError(
+                f"{path} cannot be read ({error.strerror}).", "Check the path and its permissions."
+            ) from error
         job = Job(target=self.target.name, model=name, model_sha256=sha256, scenario="describe", measure="describe")
         return sha256, self.run(job, Files(model=str(path)), size).measurement.description
 
-    def run_all(self, jobs: Sequence[Job], subjects: Mapping[str, Subject], inputs: Path | None,
-                on_progress: Callable[[int, int], None] | None = None) -> Iterator[Attempt | Job]:
-        """Run `jobs` in order, yielding each attempt as it ends; a job skipped because its model is hopeless is yielded as itself."""
+    def run_all(
+        self,
+        jobs: Sequence[Job],
+        subjects: Mapping[str, Subject],
+        inputs: Path | None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Attempt | Job]:
+        """Run `jobs` in order, yielding each attempt as it ends; a job skipped because its model is hopeless is
+        yielded as itself.
+        """
         failures: Counter[tuple[str, bool]] = Counter()
         outputs: dict[str, Path] = {}
         for job in jobs:
@@ -83,8 +112,14 @@ class Session:
             def compare(measurement: Measurement, job: Job = job) -> list[Scalar]:
                 return _deviation(job, measurement, outputs)
 
-            attempt = self.run(job, files_for(job, subject, inputs, folder), subject.path.stat().st_size, subject.manifest,
-                               on_progress, compare)
+            attempt = self.run(
+                job,
+                files_for(job, subject, inputs, folder),
+                subject.path.stat().st_size,
+                subject.manifest,
+                on_progress,
+                compare,
+            )
             if attempt.error is not None:
                 failures[key] += _BELIEVED if attempt.error.kind in _CERTAIN else 1
             yield attempt

@@ -1,7 +1,7 @@
 """What the core asks of a target, and how it finds one: by the entry-point group `harness.targets`.
 
-A target is a worker and a way to start it beside the model. It declares what it can measure; scenarios and reports ask these
-capabilities and never test a name. A third party adds a target with an entry point of its own.
+A target is a worker and a way to start it beside the model. It declares what it can measure; scenarios and reports
+ask these capabilities and never test a name. A third party adds a target with an entry point of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ GROUP = "harness.targets"
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a target can measure. `latency` says what its durations are; None: it has none. `formats` are file suffixes it loads."""
+    """What a target can measure. `latency` says what its durations are; None: it has none. `formats` are file
+    suffixes it loads.
+    """
 
     formats: tuple[str, ...]
     latency: Literal["measured", "emulated", "estimated"] | None
@@ -50,7 +52,7 @@ class WorkerProcess(Protocol):
         ...
 
     def close(self) -> int | None:
-        """Let it end, kill it if it does not; its exit code, negative for a signal, None where there is none to know."""
+        """Let it end, kill it if it does not; its exit code, negative for a signal, None if there is none to know."""
         ...
 
     def kill(self) -> int | None:
@@ -92,12 +94,18 @@ def target_names() -> list[str]:
 
 
 def find_target(name: str) -> Target:
-    """The target of that name. Raises UsageError listing the others when there is none, or when it cannot be imported."""
+    """The target of that name. Raises UsageError listing the others when there is none, or when it cannot be
+    imported.
+    """
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
-        raise UsageError(f"There is no target {name!r}.", f"Choose one of: {', '.join(sorted(points))} (`harness targets`).")
+        raise UsageError(
+            f"There is no target {name!r}.", f"Choose one of: {', '.join(sorted(points))} (`harness targets`)."
+        )
     try:
         target: Target = points[name].load()()
     except ImportError as error:
-        raise UsageError(f"Target {name!r} cannot be loaded ({error}).", "`harness targets` says what it needs.") from error
+        raise UsageError(
+            f"Target {name!r} cannot be loaded ({error}).", "`harness targets` says what it needs."
+        ) from error
     return target

@@ -1,5 +1,5 @@
-"""The command line. Every command lies in a file of its own and imports what is heavy only when it runs, so that `harness --help` and
-shell completion answer at once.
+"""The command line. Every command lies in a file of its own and imports what is heavy only when it runs, so that
+`harness --help` and shell completion answer at once.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]},
-             epilog="Exit codes: 0 fine, 1 a job failed, 2 usage, 3 nothing comparable, 130 interrupted.")
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 fine, 1 a job failed, 2 usage, 3 nothing comparable, 130 interrupted.",
+)
 @click.version_option(__version__, package_name="edge-harness", prog_name="harness")
 def cli() -> None:
-    """What a compressed model really costs on a real device: latency, memory and I/O next to its quality, with intervals.
+    """What a compressed model really costs on a real device: latency, memory, I/O and quality, with intervals.
 
     \b
     harness run --target x86 --model baseline --model selfcomp

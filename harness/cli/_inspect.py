@@ -24,7 +24,9 @@ def inspect(file: Path, as_json: bool) -> None:
     from harness.manifest import read_manifest, sha256_file
 
     if not file.is_file():
-        raise ModelError(f"{file} does not exist.", "Check the path; `harness models list` shows the models that can be built.")
+        raise ModelError(
+            f"{file} does not exist.", "Check the path; `harness models list` shows the models that can be built."
+        )
     sha256 = sha256_file(file)
     facts: dict[str, Any] = {"file": str(file), "bytes": file.stat().st_size, "sha256": sha256}
     facts |= _tensors(file) if file.suffix == ".safetensors" else _program(file, sha256)
@@ -45,10 +47,17 @@ def _tensors(file: Path) -> dict[str, Any]:
     try:
         with safe_open(file, framework="np") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 - it is no mapping
-            return {"format": "safetensors", "tensors": [{"name": name, "dtype": part.get_dtype(), "sizes": part.get_shape()}
-                                                         for name, part in slices.items()]}
+            return {
+                "format": "safetensors",
+                "tensors": [
+                    {"name": name, "dtype": part.get_dtype(), "sizes": part.get_shape()}
+                    for name, part in slices.items()
+                ],
+            }
     except SafetensorError as error:
-        raise ModelError(f"{file} is no safetensors file or is damaged ({error}).", "Copy it again from where it came from.") from error
+        raise ModelError(
+            f"{file} is no safetensors file or is damaged ({error}).", "Copy it again from where it came from."
+        ) from error
 
 
 def _program(file: Path, sha256: str) -> dict[str, Any]:
@@ -60,13 +69,26 @@ def _program(file: Path, sha256: str) -> dict[str, Any]:
     from harness.runner import run_job
     from harness.target import find_target, target_names
 
-    targets = [target for target in map(find_target, target_names())
-               if file.suffix in target.capabilities.formats and target.availability().available]
+    targets = [
+        target
+        for target in map(find_target, target_names())
+        if file.suffix in target.capabilities.formats and target.availability().available
+    ]
     if not targets:
-        raise UsageError(f"No target here loads {file.suffix or 'a file without suffix'}.", "`harness targets` shows what each loads.")
+        raise UsageError(
+            f"No target here loads {file.suffix or 'a file without suffix'}.",
+            "`harness targets` shows what each loads.",
+        )
     job = Job(target=targets[0].name, model=file.stem, model_sha256=sha256, scenario="describe", measure="describe")
-    attempt = run_job(targets[0], job, Files(model=str(file)), session_id="inspect", position=0, timeout_s=300,
-                      model_bytes=file.stat().st_size)
+    attempt = run_job(
+        targets[0],
+        job,
+        Files(model=str(file)),
+        session_id="inspect",
+        position=0,
+        timeout_s=300,
+        model_bytes=file.stat().st_size,
+    )
     if attempt.error is not None:
         raise attempt.error
     assert attempt.measurement.description is not None
@@ -89,10 +111,19 @@ def _print(facts: dict[str, Any]) -> None:
         return
     click.echo("manifest:")
     for name, value in facts["manifest"].items():
-        if name not in ("layers", "recipe", "tokenizer", "artifact_sha256", "artifact_bytes") and value not in (None, {}, []):
+        if name not in ("layers", "recipe", "tokenizer", "artifact_sha256", "artifact_bytes") and value not in (
+            None,
+            {},
+            [],
+        ):
             click.echo(f"  {name}: {value}")
     for layer in facts["manifest"]["layers"]:
-        click.echo("  " + ", ".join(f"{key} {value:.3f}" if isinstance(value, float) else str(value) for key, value in layer.items()))
+        click.echo(
+            "  "
+            + ", ".join(
+                f"{key} {value:.3f}" if isinstance(value, float) else str(value) for key, value in layer.items()
+            )
+        )
 
 
 def _sizes(tensors: list[dict[str, Any]]) -> str:

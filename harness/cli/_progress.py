@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,7 @@ class Reporter:
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._quiet = quiet
-        self._bar: Progress | None = None
-        self._task = self._inner = None
+        self._update: Callable[..., None] | None = None
 
     def note(self, text: str) -> None:
         """A line for a person who waits."""
@@ -35,30 +35,38 @@ class Reporter:
 
     def failure(self, attempt: Attempt) -> None:
         """One sentence what happened, one what to do."""
-        self._console.print(f"[red]failed[/red] {escape(_label(attempt.job))}: {escape(str(attempt.error))}", soft_wrap=True)
+        self._console.print(
+            f"[red]failed[/red] {escape(_label(attempt.job))}: {escape(str(attempt.error))}", soft_wrap=True
+        )
 
     def within(self, done: int, total: int) -> None:
         """How far a long job has come."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, within=f" {100 * done // max(total, 1)} %")
+        if self._update is not None:
+            self._update(within=f" {100 * done // max(total, 1)} %")
 
     @contextmanager
     def jobs(self, jobs: Sequence[Job]) -> Iterator[Callable[[Attempt | Job], None]]:
         """Within the block, call the function it gives for every job that has ended."""
-        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[within]}"),
-                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[within]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         person = self._console.is_terminal and not self._quiet
-        with Progress(*columns, console=self._console, disable=not person) as self._bar:
-            self._task = self._bar.add_task(escape(_label(jobs[0])) if jobs else "", total=len(jobs), within="")
+        with Progress(*columns, console=self._console, disable=not person) as bar:
+            task = bar.add_task(escape(_label(jobs[0])) if jobs else "", total=len(jobs), within="")
+            self._update = update = functools.partial(bar.update, task)
             done = 0
 
             def advance(outcome: Attempt | Job) -> None:
                 nonlocal done
                 done += 1
                 following = escape(_label(jobs[done])) if done < len(jobs) else "done"
-                assert self._bar is not None
-                assert self._task is not None
-                self._bar.update(self._task, completed=done, description=following, within="")
+                update(completed=done, description=following, within="")
                 if isinstance(outcome, Job):
                     self.note(f"skipped {_label(outcome)}: this model failed before")
                 elif outcome.error is not None:
@@ -71,7 +79,8 @@ class Reporter:
     def summary(self, session: Session, results: Path) -> None:
         """Where the rows are."""
         failed = f"; {len(session.failed)} failed, {len(session.skipped)} skipped" if session.failed else ""
-        self.note(f"session {session.session_id} is in {results}{failed}; `harness compare --session {session.session_id}` prints it again")
+        again = f"`harness compare --session {session.session_id}` prints the table again"
+        self.note(f"session {session.session_id} is in {results}{failed}; {again}")
 
 
 def _label(job: Job) -> str:

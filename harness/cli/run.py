@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from harness.plan import Subject
+    from harness.report import Format
     from harness.session import Session
     from harness.target import Target
 
@@ -17,42 +18,121 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start")
 
 @click.command()
 @click.option("--target", "-t", "target_name", required=True, help="Where to measure; `harness targets` lists them.")
-@click.option("--model", "-m", "models", multiple=True, required=True, metavar="FILE|NAME",
-              help="A .pte or .pt2 file, or a name from `harness models list`. Repeat it to compare; the first is the baseline.")
-@click.option("--scenario", type=click.Choice(SCENARIO_NAMES), help="Default: generate for language models, else single-stream.")
-@click.option("--processes", "-n", type=click.IntRange(1), default=5, show_default=True, help="Worker processes a model, interleaved.")
-@click.option("--threads", default="1", show_default=True, metavar="LIST", help="Threads; a list or range (1,2,4 or 1-4) sweeps.")
+@click.option(
+    "--model",
+    "-m",
+    "models",
+    multiple=True,
+    required=True,
+    metavar="FILE|NAME",
+    help="A .pte or .pt2 file, or a name from `harness models list`. Repeat it to compare; the first is the baseline.",
+)
+@click.option(
+    "--scenario", type=click.Choice(SCENARIO_NAMES), help="Default: generate for language models, else single-stream."
+)
+@click.option(
+    "--processes",
+    "-n",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Worker processes a model, interleaved.",
+)
+@click.option(
+    "--threads", default="1", show_default=True, metavar="LIST", help="Threads; a list or range (1,2,4 or 1-4) sweeps."
+)
 @click.option("--batch", default="0", metavar="LIST", help="Batch size; 0, the default, is the file's own. Sweeps.")
-@click.option("--prompt-tokens", metavar="LIST", help="Length of the prompt. Default: half the context, at most 128. Sweeps.")
-@click.option("--new-tokens", metavar="LIST", help="Tokens to generate. Default: the rest of the context, at most 128. Sweeps.")
-@click.option("--cpus", multiple=True, metavar="LIST", help="Pin the worker to these processors (0,2-3). Repeat it to sweep.")
+@click.option(
+    "--prompt-tokens", metavar="LIST", help="Length of the prompt. Default: half the context, at most 128. Sweeps."
+)
+@click.option(
+    "--new-tokens", metavar="LIST", help="Tokens to generate. Default: the rest of the context, at most 128. Sweeps."
+)
+@click.option(
+    "--cpus", multiple=True, metavar="LIST", help="Pin the worker to these processors (0,2-3). Repeat it to sweep."
+)
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile the model (.pt2 only).")
-@click.option("--inputs", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Inputs as .npz, in the model's order.")
+@click.option(
+    "--inputs",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Inputs as .npz, in the model's order.",
+)
 @click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="The evaluation text.")
-@click.option("--tokens", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="The evaluation text in a model's own tokens, int64 .npy; for models without a tokenizer in a manifest.")
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The evaluation text in a model's own tokens, int64 .npy; for models without a tokenizer in a manifest.",
+)
 @click.option("--max-eval-tokens", type=click.IntRange(1), help="Evaluate on at most so many tokens. Default: all.")
 @click.option("--no-quality", is_flag=True, help="Leave out the quality pass.")
 @click.option("--no-memory", is_flag=True, help="Leave out the memory pass.")
-@click.option("--min-iterations", type=click.IntRange(1), default=30, show_default=True, help="Queries a process, at least.")
-@click.option("--min-duration", type=click.FloatRange(0), default=1.0, show_default=True, help="Seconds measured a process, at least.")
-@click.option("--max-duration", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds measured a process, at most.")
-@click.option("--max-warmup", type=click.FloatRange(0), default=2.0, show_default=True,
-              help="Seconds of warm-up at most; it ends earlier when durations are steady.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds a worker may take.")
-@click.option("--lease-timeout", type=click.FloatRange(0), default=3600.0, show_default=True,
-              help="Seconds to wait while another run holds the device.")
-@click.option("--results", type=click.Path(path_type=Path, file_okay=False), default="results", show_default=True,
-              envvar="HARNESS_RESULTS", help="Folder of the Parquet tables.")
-@click.option("--format", "fmt", type=click.Choice(("terminal", "markdown", "json", "csv")), default="terminal", show_default=True)
+@click.option(
+    "--min-iterations", type=click.IntRange(1), default=30, show_default=True, help="Queries a process, at least."
+)
+@click.option(
+    "--min-duration",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Seconds measured a process, at least.",
+)
+@click.option(
+    "--max-duration",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="Seconds measured a process, at most.",
+)
+@click.option(
+    "--max-warmup",
+    type=click.FloatRange(0),
+    default=2.0,
+    show_default=True,
+    help="Seconds of warm-up at most; it ends earlier when durations are steady.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds a worker may take.",
+)
+@click.option(
+    "--lease-timeout",
+    type=click.FloatRange(0),
+    default=3600.0,
+    show_default=True,
+    help="Seconds to wait while another run holds the device.",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="results",
+    show_default=True,
+    envvar="HARNESS_RESULTS",
+    help="Folder of the Parquet tables.",
+)
+@click.option(
+    "--format", "fmt", type=click.Choice(("terminal", "markdown", "json", "csv")), default="terminal", show_default=True
+)
 @click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on standard error.")
-def run(target_name: str, models: tuple[str, ...], results: Path, fmt: str, as_json: bool, quiet: bool, lease_timeout: float,
-        timeout: float, processes: int, **options: Any) -> None:
+def run(
+    target_name: str,
+    models: tuple[str, ...],
+    results: Path,
+    fmt: Format,
+    as_json: bool,
+    quiet: bool,
+    lease_timeout: float,
+    timeout: float,
+    processes: int,
+    **options: Any,
+) -> None:
     """Measure models on a target, interleaved, and print the comparison.
 
-    Every model runs in worker processes of its own: first for memory, then for latency in interleaved blocks, then for quality. Every
-    sample is kept in Parquet; `harness compare` prints the table again.
+    Every model runs in worker processes of its own: first for memory, then for latency in interleaved blocks, then for
+    quality. Every sample is kept in Parquet; `harness compare` prints the table again.
 
     \b
     harness run --target x86 --model baseline.pte --model selfcomp.pte
@@ -79,8 +159,10 @@ def run(target_name: str, models: tuple[str, ...], results: Path, fmt: str, as_j
     # pandas takes a second to import: let it, while workers describe the models and nothing is timed.
     reports = threading.Thread(target=importlib.import_module, args=("harness.report",))
     reports.start()
-    with lease(f"{target.name}-{target.device()}", lease_timeout, functools.partial(reporter.waiting, target.device())), \
-            open_session(target, results, timeout) as session:
+    with (
+        lease(f"{target.name}-{target.device()}", lease_timeout, functools.partial(reporter.waiting, target.device())),
+        open_session(target, results, timeout) as session,
+    ):
         subjects = _subjects(session, artifacts, options, reporter)
         reports.join()
         _measure(session, subjects, target, processes, options, reporter)
@@ -94,7 +176,9 @@ def run(target_name: str, models: tuple[str, ...], results: Path, fmt: str, as_j
 
 
 def _artifacts(models: tuple[str, ...], target: Target) -> dict[str, Path]:
-    """The file of each model, by path, then by name among the zoo's artifacts (built if need be); names are made unique."""
+    """The file of each model, by path, then by name among the zoo's artifacts (built if need be); names are made
+    unique.
+    """
     from harness.errors import UsageError
 
     found: dict[str, Path] = {}
@@ -103,8 +187,10 @@ def _artifacts(models: tuple[str, ...], target: Target) -> dict[str, Path]:
         if not path.is_file():
             path = _built(text, path, target.capabilities.formats)
         if path.suffix not in target.capabilities.formats:
-            raise UsageError(f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}.",
-                             "Export the model to one of these formats.")
+            raise UsageError(
+                f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}.",
+                "Export the model to one of these formats.",
+            )
         name = path.stem
         found[name if name not in found else f"{name}#{sum(n.split('#')[0] == name for n in found) + 1}"] = path
     return found
@@ -121,7 +207,9 @@ def _built(text: str, path: Path, formats: tuple[str, ...]) -> Path:
     return artifact(name, fmt=(suffix or formats[0]).removeprefix("."))
 
 
-def _subjects(session: Session, artifacts: dict[str, Path], options: dict[str, Any], reporter: Any) -> dict[str, Subject]:
+def _subjects(
+    session: Session, artifacts: dict[str, Path], options: dict[str, Any], reporter: Any
+) -> dict[str, Subject]:
     from harness.cli._evaluation import evaluation
     from harness.errors import ModelError
     from harness.manifest import read_manifest
@@ -135,8 +223,14 @@ def _subjects(session: Session, artifacts: dict[str, Path], options: dict[str, A
             reporter.failure(session.failed[-1])
             continue
         manifest = read_manifest(path, sha256)
-        subjects[name] = Subject(name=name, path=path, sha256=sha256, description=description, manifest=manifest,
-                                 **evaluation(name, description, manifest, options, session.scratch))
+        subjects[name] = Subject(
+            name=name,
+            path=path,
+            sha256=sha256,
+            description=description,
+            manifest=manifest,
+            **evaluation(name, description, manifest, options, session.scratch),
+        )
         if (why := subjects[name].unmeasured_quality) is not None:
             reporter.note(f"{name}: quality is not measured: {why}")
     if not subjects:
@@ -146,23 +240,41 @@ def _subjects(session: Session, artifacts: dict[str, Path], options: dict[str, A
     return subjects
 
 
-def _measure(session: Session, subjects: dict[str, Subject], target: Target, processes: int, options: dict[str, Any],
-             reporter: Any) -> None:
+def _measure(
+    session: Session,
+    subjects: dict[str, Subject],
+    target: Target,
+    processes: int,
+    options: dict[str, Any],
+    reporter: Any,
+) -> None:
     from harness.errors import UsageError
     from harness.manifest import sha256_file
     from harness.plan import configurations, parse_sweep, passes
 
     if options["cpus"] and not target.capabilities.pinning:
         raise UsageError(f"Target {target.name} cannot pin processors.", "Leave out --cpus.")
-    sweeps: dict[str, list[Any]] = {name: parse_sweep(options[name]) for name in ("threads", "batch", "prompt_tokens", "new_tokens")
-                                    if options[name] is not None}
+    sweeps: dict[str, list[Any]] = {
+        name: parse_sweep(options[name])
+        for name in ("threads", "batch", "prompt_tokens", "new_tokens")
+        if options[name] is not None
+    }
     sweeps["cpus"] = [tuple(sorted(parse_sweep(cpus))) for cpus in options["cpus"]] or [None]
     inputs = options["inputs"]
-    fixed = {"compile": options["compiled"], "min_iterations": options["min_iterations"], "min_duration_s": options["min_duration"],
-             "max_duration_s": options["max_duration"], "max_warmup_s": options["max_warmup"],
-             "max_tokens": options["max_eval_tokens"], "inputs_sha256": sha256_file(inputs) if inputs else None}
-    latency = [job for subject in subjects.values()
-               for job in configurations(subject, target.name, options["scenario"], sweeps, fixed)]
+    fixed = {
+        "compile": options["compiled"],
+        "min_iterations": options["min_iterations"],
+        "min_duration_s": options["min_duration"],
+        "max_duration_s": options["max_duration"],
+        "max_warmup_s": options["max_warmup"],
+        "max_tokens": options["max_eval_tokens"],
+        "inputs_sha256": sha256_file(inputs) if inputs else None,
+    }
+    latency = [
+        job
+        for subject in subjects.values()
+        for job in configurations(subject, target.name, options["scenario"], sweeps, fixed)
+    ]
     jobs = passes(latency, processes, subjects, memory=target.capabilities.memory and not options["no_memory"])
     with reporter.jobs(jobs) as advance:
         for outcome in session.run_all(jobs, subjects, inputs, reporter.within):

@@ -28,8 +28,16 @@ def targets(as_json: bool) -> None:
             rows.append({"target": name, "available": False, "reason": error.what, "todo": error.todo})
             continue
         state = target.availability()
-        rows.append({"target": name, "summary": target.summary, "available": state.available, "reason": state.reason or None,
-                     "todo": state.todo or None, "capabilities": asdict(target.capabilities)})
+        rows.append(
+            {
+                "target": name,
+                "summary": target.summary,
+                "available": state.available,
+                "reason": state.reason or None,
+                "todo": state.todo or None,
+                "capabilities": asdict(target.capabilities),
+            }
+        )
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
@@ -41,15 +49,30 @@ def _print(rows: list[dict[str, object]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("target", "here", "models", "latency", "scenarios", "also measures", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        "target",
+        "here",
+        "models",
+        "latency",
+        "scenarios",
+        "also measures",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
     notes = []
     for row in rows:
         can = row.get("capabilities")
         assert can is None or isinstance(can, dict)
         also = [name.replace("_", " ") for name, value in (can or {}).items() if value is True]
-        table.add_row(escape(str(row["target"])), "yes" if row["available"] else "no",
-                      " ".join((can or {}).get("formats", ())), str((can or {}).get("latency") or "none"),
-                      ", ".join((can or {}).get("scenarios", ())), ", ".join(also))
+        table.add_row(
+            escape(str(row["target"])),
+            "yes" if row["available"] else "no",
+            " ".join((can or {}).get("formats", ())),
+            str((can or {}).get("latency") or "none"),
+            ", ".join((can or {}).get("scenarios", ())),
+            ", ".join(also),
+        )
         notes.append(f"{row['target']}: {row.get('summary', '')}")
         if not row["available"]:
             notes.append(f"{row['target']} is not available: {row['reason']}. {row['todo'] or ''}")

@@ -1,7 +1,7 @@
 """Reasons not to trust a row, found by comparing the readings before and after it with what the worker said.
 
-A flag is a short stable word; `harness.report` has a sentence for each. An unflagged row was measured on a machine that was seen to be
-quiet, not on one that could not be looked at: what cannot be read is flagged too.
+A flag is a short stable word; `harness.report` has a sentence for each. An unflagged row was measured on a machine
+that was seen to be quiet, not on one that could not be looked at: what cannot be read is flagged too.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
 
 def _cold(measurement: Measurement) -> bool:
     reads = [io for io in measurement.io if io.phase == "load"]
-    return bool(reads) and all(io.read_bytes is not None and io.read_bytes >= _COLD * (io.asked_bytes or 0) for io in reads)
+    return bool(reads) and all(
+        io.read_bytes is not None and io.read_bytes >= _COLD * (io.asked_bytes or 0) for io in reads
+    )
 
 
 def _fell(then: dict[str, float], now: dict[str, float], name: str) -> bool:

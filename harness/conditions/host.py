@@ -42,7 +42,9 @@ def _reading(name: str, read: Callable[[], str], *, identity: bool = False) -> R
     try:
         return Reading(name, read(), None, identity)
     except (OSError, AttributeError, LookupError, ValueError, NotImplementedError) as error:
-        reason = "not offered by this system" if isinstance(error, AttributeError) else str(error) or type(error).__name__
+        reason = (
+            "not offered by this system" if isinstance(error, AttributeError) else str(error) or type(error).__name__
+        )
         return Reading(name, None, reason, identity)
 
 

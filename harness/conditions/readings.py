@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reading:
-    """One fact about the device as text, or None with the `reason` why it could not be read. `identity` facts do not change from one
-    minute to the next and go into the fingerprint; the others are its state.
+    """One fact about the device as text, or None with the `reason` why it could not be read. `identity` facts do not
+    change from one minute to the next and go into the fingerprint; the others are its state.
     """
 
     name: str
@@ -21,7 +21,9 @@ class Reading:
 
 
 def fingerprint(readings: Iterable[Reading], versions: Mapping[str, str]) -> tuple[str, str]:
-    """A hash of everything that must match, and the canonical JSON it was made of: device identity and runtime versions."""
+    """A hash of everything that must match, and the canonical JSON it was made of: device identity and runtime
+    versions.
+    """
     parts = {reading.name: reading.value for reading in readings if reading.identity}
     parts.update({f"version.{name}": version for name, version in versions.items()})
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))

@@ -1,8 +1,9 @@
-"""One figure of one model with its interval, and one model set against the baseline; no figure without how it was obtained."""
+"""One figure of one model with its interval, and one model set against the baseline; no figure without how it
+was obtained.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,15 +17,19 @@ from harness.statistics.summary import Estimate, log_mean, mean
 Place = tuple[str, int]
 
 # Facts of a file, the same however a run went.
-FILE_FACTS = frozenset({"model_bytes", "parameters", "bits_per_weight", "bits_per_weight_stored", "recorded_loss_nats"})
+FILE_FACTS = frozenset(
+    {"model_bytes", "parameters", "bits_per_weight", "bits_per_weight_stored", "recorded_loss_nats"}
+)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """`estimate` is None where there is no figure, and `reason` then says why (None: the row does not concern this model).
+    """`estimate` is None where there is no figure, and `reason` then says why (None: the row does not concern
+    this model).
 
-    `kind` is how it was obtained: measured, emulated, estimated, or recorded (in the manifest, when the model was made).
-    `values` has one value a process, in the metric's unit; `exact` says that they are one and the same.
+    `kind` is how it was obtained: measured, emulated, estimated, or recorded (in the manifest, when the model
+    was made). `values` has one value a process, in the metric's unit; `exact` says that they are one and the
+    same.
     """
 
     estimate: Estimate | None
@@ -36,10 +41,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Versus:
-    """A model against the baseline. `speedup` and `ratio` are above 1, `difference` below 0, where the model needs less.
+    """A model against the baseline. `speedup` and `ratio` are above 1, `difference` below 0, where the model
+    needs less.
 
-    `low`, `high` and `resolved` (the interval excludes 1) are None without an interval; `reason` then says why there is none,
-    or why there is no value. A fact that is the same in every process needs no interval and has no reason.
+    `low`, `high` and `resolved` (the interval excludes 1) are None without an interval; `reason` then says
+    why there is none, or why there is no value. A fact that is the same in every process needs no interval
+    and has no reason.
     """
 
     kind: Literal["speedup", "ratio", "difference"]
@@ -55,8 +62,9 @@ class Versus:
 def figure(metric: Metric, values: Sequence[float], kind: str) -> Figure:
     """The figure of one model from one value a process (at least one), in the metric's unit.
 
-    Positive quantities that are compared by ratio have a geometric mean and an interval on logarithms. Losses, decibels and
-    whatever can be zero or negative have the plain mean and Student's t interval. Equal values are exact, without interval.
+    Positive quantities that are compared by ratio have a geometric mean and an interval on logarithms.
+    Losses, decibels and whatever can be zero or negative have the plain mean and Student's t interval. Equal
+    values are exact, without interval.
     """
     values = tuple(values)
     if _repeats_exactly(metric, values):
@@ -65,18 +73,23 @@ def figure(metric: Metric, values: Sequence[float], kind: str) -> Figure:
     return Figure(log_mean(values) if positive else mean(values), kind, None, values)
 
 
-def versus(metric: Metric, base: Figure, other: Figure, places: tuple[Sequence[Place], Sequence[Place]],
-           interleaved: bool) -> Versus | None:
+def versus(
+    metric: Metric,
+    base: Figure,
+    other: Figure,
+    places: tuple[Sequence[Place], Sequence[Place]],
+    interleaved: bool,
+) -> Versus | None:
     """`other` against `base`; None where the metric is not compared or there is nothing to say.
 
-    `places` are the processes that the values of each came from, in order. Processes are paired by block where they were
-    interleaved and at least two blocks are shared, and independent otherwise.
+    `places` are the processes that the values of each came from, in order. Processes are paired by block
+    where they were interleaved and at least two blocks are shared, and independent otherwise.
     """
     if metric.compare is None or base.estimate is None or other.estimate is None:
         return None
     kind = comparison_kind(metric)
     if base.kind != other.kind or "recorded" in (base.kind, other.kind):
-        return Versus(kind, reason=f"a {other.kind} figure is not set against a {base.kind} one")
+        return Versus(kind, reason=f"{other.kind} figures are not set against {base.kind} ones")
     processes = min(len(base.values), len(other.values))
     if kind == "difference":
         reason = None if base.exact and other.exact else "the values differ between processes"
@@ -90,7 +103,13 @@ def versus(metric: Metric, base: Figure, other: Figure, places: tuple[Sequence[P
     order = places if metric.better == "lower" else (places[1], places[0])
     ratio = _ratio(first.values, second.values, order, interleaved)
     if ratio.low is None:
-        return Versus(kind, ratio.value, processes=ratio.pairs, paired=ratio.paired, reason=plural(ratio.pairs, "process"))
+        return Versus(
+            kind,
+            ratio.value,
+            processes=ratio.pairs,
+            paired=ratio.paired,
+            reason=plural(ratio.pairs, "process"),
+        )
     return Versus(kind, ratio.value, ratio.low, ratio.high, ratio.pairs, ratio.paired, ratio.resolved)
 
 
@@ -107,7 +126,9 @@ def is_time(metric: Metric) -> bool:
 
 
 def are_interleaved(runs: Sequence[Run]) -> bool:
-    """Whether the blocks of each session followed one another, every model having its turn before the next block began."""
+    """Whether the blocks of each session followed one another, every model having its turn before the next
+    block began.
+    """
     blocks: dict[str, list[int]] = {}
     for run in sorted(runs, key=lambda run: run["position"]):
         blocks.setdefault(run["session_id"], []).append(run["block"])
@@ -121,15 +142,23 @@ def plural(count: int, word: str) -> str:
 
 
 def _repeats_exactly(metric: Metric, values: Sequence[float]) -> bool:
-    """Whether these are one fact seen in every process: a size, a plan, or a quality, which depends on no clock."""
+    """Whether these are one fact seen in every process: a size, a plan, or a quality, which depends on no
+    clock.
+    """
     fact = metric.name in FILE_FACTS or metric.name == "planned_bytes" or metric.measure == "quality"
-    return fact and all(math.isclose(value, values[0], rel_tol=0, abs_tol=0) for value in values)
+    return fact and all(value == values[0] for value in values)
 
 
-def _ratio(first: Sequence[float], second: Sequence[float], places: tuple[Sequence[Place], Sequence[Place]],
-           interleaved: bool) -> Ratio:
+def _ratio(
+    first: Sequence[float],
+    second: Sequence[float],
+    places: tuple[Sequence[Place], Sequence[Place]],
+    interleaved: bool,
+) -> Ratio:
     """`first / second`."""
-    by_place = [dict(zip(where, values, strict=True)) for where, values in zip(places, (first, second), strict=True)]
+    by_place = [
+        dict(zip(where, values, strict=True)) for where, values in zip(places, (first, second), strict=True)
+    ]
     shared = sorted(set(by_place[0]) & set(by_place[1]))
     if interleaved and len(shared) >= 2:
         a, b = ({number: values[place] for number, place in enumerate(shared)} for values in by_place)

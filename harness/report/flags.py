@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SENTENCES: dict[str, str] = {
     "load_high": "other processes used the CPU while it was measured",
-    "governor_not_performance": "the CPU frequency governor was not `performance`, so the clock may have varied",
+    "governor_not_performance": "the frequency governor was not `performance`, so the clock may have varied",
     "governor_unknown": "the CPU frequency governor could not be read",
     "frequency_unknown": "the CPU frequency could not be read",
     "steal": "the hypervisor took CPU time away",
@@ -12,6 +12,7 @@ SENTENCES: dict[str, str] = {
     "throttled": "the device lowered its clock because it was hot",
     "not_pinned": "the process was not pinned to CPUs and could migrate",
     "not_steady": "durations were not steady when the cap on warm-up was reached",
+    "not_cold": "the file came partly from the page cache, so the start was not cold",
     "fewer_samples": "time ran out before enough iterations were measured",
 }
 

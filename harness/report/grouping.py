@@ -1,4 +1,6 @@
-"""Which runs belong in one table: the same device, scenario and options, whatever the model, the block or the day."""
+"""Which runs belong in one table: the same device, scenario and options, whatever the model, the block or the
+day.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +16,30 @@ import pyarrow as pa
 from harness.errors import NothingComparable, UsageError
 from harness.store.schemas import RUNS
 
+# How the fingerprint names the version of a runtime.
+RUNTIME = "version."
+
 # One row of the `runs` table: columns as in `harness.store.schemas`, None where the table has a null.
 Run = dict[str, Any]
 
 KEY = ("target", "device", "scenario", "threads", "cpus", "compile", "batch", "prompt_tokens", "new_tokens")
 # What a job says of its model, its replicate and its quality data; all other options must be equal.
-_FREE = ("model", "model_sha256", "block", "measure", "inputs_sha256", "reference_sha256", "data", "data_sha256")
+_FREE = (
+    "model",
+    "model_sha256",
+    "block",
+    "measure",
+    "inputs_sha256",
+    "reference_sha256",
+    "data",
+    "data_sha256",
+)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What the models of one table have in common. `cpus` is None where processes were not pinned, `data` where no
-    quality was measured; the token counts are None where the scenario has none.
+    """What the models of one table have in common. `cpus` is None where processes were not pinned, `data`
+    where no quality was measured; the token counts are None where the scenario has none.
     """
 
     target: str
@@ -57,10 +71,15 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def run_records(frame: pd.DataFrame) -> list[Run]:
-    """The rows of `runs` in the order they were made, with the integers that pandas turned into floats for a null's sake."""
+    """The rows of `runs` in the order they were made, with the integers that pandas turned into floats for a
+    null's sake.
+    """
     integers = {field.name for field in RUNS if pa.types.is_integer(field.type)}
     rows = records(frame.sort_values(["started_at", "position"], kind="stable"))
-    return [{key: int(value) if key in integers and value is not None else value for key, value in row.items()} for row in rows]
+    return [
+        {key: int(value) if key in integers and value is not None else value for key, value in row.items()}
+        for row in rows
+    ]
 
 
 def _clean(value: Any) -> Any:
@@ -74,8 +93,9 @@ def _clean(value: Any) -> Any:
 def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
     """Runs by condition, in order of first appearance; `runs` in the order they were made.
 
-    Latency runs define the conditions. Memory runs join those with the same scenario and options, quality runs all those
-    of the same device, since neither depends on how long was measured. Quality on two data sets makes two tables.
+    Latency runs define the conditions. Memory runs join those with the same scenario and options, quality
+    runs all those of the same device, since neither depends on how long was measured. Quality on two data
+    sets makes two tables.
     """
     devices = {run["target"]: run["device"] for run in reversed(runs) if run["device"] is not None}
     runs = [run | {"device": run["device"] or devices.get(run["target"])} for run in runs]
@@ -89,12 +109,18 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
             for key in joined or [(*_key(run), None)]:
                 groups.setdefault(key, []).append(run)
     order = {run["attempt_id"]: index for index, run in enumerate(runs)}
-    found = [part for members in groups.values() for part in _by_data(sorted(members, key=lambda r: order[r["attempt_id"]]))]
+    found = [
+        part
+        for members in groups.values()
+        for part in _by_data(sorted(members, key=lambda r: order[r["attempt_id"]]))
+    ]
     return sorted(found, key=lambda pair: order[pair[1][0]["attempt_id"]])
 
 
 def models_of(runs: Iterable[Run]) -> list[Model]:
-    """The models in order of first appearance. Two files of one name are two models, told apart by their hash."""
+    """The models in order of first appearance. Two files of one name are two models, told apart by their
+    hash.
+    """
     hashes: dict[str, list[str]] = {}
     for run in runs:
         known = hashes.setdefault(run["model"], [])
@@ -114,20 +140,26 @@ def is_of(run: Run, model: Model) -> bool:
 
 
 def choose(models: Sequence[Model], baseline: str | None) -> list[Model]:
-    """The models with the baseline first: the one so named, or the first. Raises UsageError if there is none so named."""
+    """The models with the baseline first: the one so named, or the first. Raises UsageError if there is none
+    so named.
+    """
     if baseline is None:
         return list(models)
     named = [model for model in models if baseline in (model.label, model.name)]
     if not named:
-        raise UsageError(f"The baseline {baseline!r} was not measured here.",
-                         f"Choose one of: {', '.join(model.label for model in models)}.")
+        raise UsageError(
+            f"The baseline {baseline!r} was not measured here.",
+            f"Choose one of: {', '.join(model.label for model in models)}.",
+        )
     return [named[0], *(model for model in models if model is not named[0])]
 
 
 def different_fields(runs: Iterable[Run]) -> list[str]:
-    """Names of the conditions in which these runs differ, each with its values; empty where all fingerprints agree.
+    """Names of the conditions in which these runs differ, each with its values; empty where they may be
+    compared.
 
-    Runs of different passes (latency, memory, quality) are not set against each other.
+    Runs of different passes (latency, memory, quality) are not set against each other. A runtime that only
+    some of the runs have belongs to the format of their model; two versions of one runtime are a difference.
     """
     found: dict[str, None] = {}
     by_measure: dict[str, dict[str, dict[str, str]]] = {}
@@ -140,20 +172,39 @@ def different_fields(runs: Iterable[Run]) -> list[str]:
             continue
         for name in sorted({name for fields in prints.values() for name in fields}):
             values = list(dict.fromkeys(fields.get(name, "absent") for fields in prints.values()))
+            if name.startswith(RUNTIME) and "absent" in values:
+                values.remove("absent")
             if len(values) > 1:
                 found[f"{name} ({' / '.join(values)})"] = None
-        if not found:
+        if all(fields == next(iter(prints.values())) for fields in prints.values()):
             found["fingerprint (" + " / ".join(key[:12] for key in prints) + ")"] = None
     return list(found)
+
+
+def runtimes_of(runs: Iterable[Run]) -> tuple[str, ...]:
+    """The runtimes of `runs` with their versions, such as `executorch 1.5.0`, sorted."""
+    found = {
+        f"{name.removeprefix(RUNTIME)} {version}"
+        for run in runs
+        for name, version in flatten(json.loads(run["fingerprint_json"] or "{}")).items()
+        if name.startswith(RUNTIME)
+    }
+    return tuple(sorted(found))
 
 
 def check_comparable(condition: Condition, runs: Iterable[Run]) -> None:
     """Raises NothingComparable, naming the fields, if `runs` were measured under different conditions."""
     if different := different_fields(runs):
         raise NothingComparable(
-            f"Runs of {condition.scenario} on {condition.target} were made under different conditions: {'; '.join(different)}.",
-            "Measure the models in one session (`harness run` with all of them), or compare in spite of it with --allow-different.",
+            f"Runs of {condition.scenario} on {condition.target} were made under different conditions: "
+            f"{'; '.join(different)}.",
+            "Measure the models together in one `harness run`, or compare with --allow-different.",
         )
+
+
+def distinct(runs: Sequence[Run], column: str) -> tuple[str, ...]:
+    """The values of a column as text, in order of first appearance, nulls left out."""
+    return tuple(dict.fromkeys(str(run[column]) for run in runs if run[column] is not None))
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, str]:
@@ -181,16 +232,19 @@ def _data(run: Run) -> tuple[str | None, str | None, int | None]:
 
 
 def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
-    """One condition a data set that quality was measured on; one without data where none was."""
+    """One condition a data set that quality was measured on; one without data where none was at hand."""
     timed = {run["model"] for run in members if run["measure"] in ("latency", "memory")}
-    members = [run for run in members if not timed or run["model"] in timed]
+    members = [run for run in members if not timed or run["model"] in timed or run["measure"] == "describe"]
     first = next((run for run in members if run["measure"] == "latency"), members[0])
     common = {name: first[name] for name in KEY}
-    measured = [run for run in members if run["measure"] == "quality" and run["status"] == "ok"]
+    measured = [run for run in members if run["data_sha256"] is not None or run["data"] is not None]
     others = [run for run in members if run not in measured]
     if not measured:
         return [(Condition(**common), members)]
     return [
-        (Condition(**common, data=data[0], data_sha256=data[1]), others + [run for run in measured if _data(run) == data])
+        (
+            Condition(**common, data=data[0], data_sha256=data[1]),
+            others + [run for run in measured if _data(run) == data],
+        )
         for data in dict.fromkeys(_data(run) for run in measured)
     ]

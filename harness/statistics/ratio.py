@@ -1,9 +1,9 @@
 """How many times one model is faster than another, and whether that can be told from noise.
 
-Student's t on the logarithm of one value a process. On real steady-state processes this interval raised 2.0 % false alarms
-with five processes where 5 % were due, and found a change of 5 % in 77 % of cases (this project's own measurement); pooling all
-iterations raises 45 %. Where the processes ran in interleaved blocks the difference is taken block by block, so that slow
-drift of the machine cancels.
+Student's t on the logarithm of one value a process. On real steady-state processes this interval raised 2.0 % false
+alarms with five processes where 5 % were due, and found a change of 5 % in 77 % of cases (this project's own
+measurement); pooling all iterations raises 45 %. Where the processes ran in interleaved blocks the difference is
+taken block by block, so that slow drift of the machine cancels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from harness.statistics.summary import CONFIDENCE, half_width
 
 @dataclass(frozen=True)
 class Ratio:
-    """`base / other`: above 1 the other has the smaller value. The interval is None where there are too few processes."""
+    """`base / other`: above 1 the other has the smaller value. The interval is None where there are too few
+    processes.
+    """
 
     value: float
     low: float | None

@@ -42,7 +42,8 @@ def log_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimat
 
 
 def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """The arithmetic mean of one value a process, with Student's t interval: for losses and decibels, which may be negative.
+    """The arithmetic mean of one value a process, with Student's t interval: for losses and decibels, which may be
+    negative.
 
     Raises ValueError for an empty sequence and for values that are not finite.
     """
@@ -60,7 +61,9 @@ def half_width(values: np.ndarray, confidence: float) -> float | None:
     """Half the t interval of the mean of `values` (one-dimensional); None for fewer than two."""
     if len(values) < 2:
         return None
-    t = stdtrit(len(values) - 1, 0.5 + confidence / 2)  # Student's t; scipy.stats has it too, but takes longer to import
+    t = stdtrit(
+        len(values) - 1, 0.5 + confidence / 2
+    )  # Student's t; scipy.stats has it too, but takes longer to import
     return float(t * values.std(ddof=1) / math.sqrt(len(values)))
 
 

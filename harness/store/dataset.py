@@ -33,21 +33,26 @@ def read_tables(results: Path, session: str | None = None) -> Tables:
     """
     runs = read_table(results, "runs")
     if runs.empty:
-        raise NothingComparable(f"There are no results in {results}.", "Run `harness run --target x86 --model NAME` first.")
+        raise NothingComparable(
+            f"There are no results in {results}.", "Run `harness run --target x86 --model NAME` first."
+        )
     runs = runs.sort_values(["started_at", "position"], kind="stable")
     if session is None or session == "latest":
         runs = runs[runs["session_id"] == runs["session_id"].iloc[-1]]
     elif session != "all":
         runs = runs[runs["session_id"].str.startswith(session)]
         if runs.empty:
-            raise NothingComparable(f"No session in {results} begins with {session!r}.", "`harness report --list` shows them.")
+            raise NothingComparable(
+                f"No session in {results} begins with {session!r}.", "`harness report --list` shows them."
+            )
     runs = runs.reset_index(drop=True)
     ids = runs["attempt_id"].tolist()
     return Tables(runs, read_table(results, "samples", ids), read_table(results, "scalars", ids))
 
 
 def read_table(results: Path, name: str, attempt_ids: Sequence[str] | None = None) -> pd.DataFrame:
-    """One table as a frame, of the attempts given or of all; columns as in `schemas`, `runs` also with its keys `date` and `target`.
+    """One table as a frame, of the attempts given or of all; columns as in `schemas`, `runs` also with its keys
+    `date` and `target`.
 
     Every file must be complete and of a schema this version knows. Raises StoreError naming the first that is not.
     """
@@ -55,24 +60,47 @@ def read_table(results: Path, name: str, attempt_ids: Sequence[str] | None = Non
     repeated: tuple[str, ...] = ()
     if name == "samples":  # the long table: two strings a row, each of few values, become categories
         repeated = ("attempt_id", "phase")
-        schema = pa.schema([field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in repeated else field
-                            for field in schema])
+        schema = pa.schema(
+            [
+                field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in repeated else field
+                for field in schema
+            ]
+        )
     files = _files(results / name, attempt_ids)
     if not files:
-        return schema.empty_table().to_pandas()
+        return _frame(schema.empty_table())
     for file in files:
         _check_version(file)
     parquet = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=repeated))
-    dataset = ds.dataset(files, schema=schema, format=parquet, partitioning=ds.partitioning(_KEYS, flavor="hive"),
-                         partition_base_dir=str(results / name))
-    return dataset.to_table().to_pandas()
+    dataset = ds.dataset(
+        files,
+        schema=schema,
+        format=parquet,
+        partitioning=ds.partitioning(_KEYS, flavor="hive"),
+        partition_base_dir=str(results / name),
+    )
+    try:
+        return _frame(dataset.to_table())
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(
+            f"A file of {results / name} is damaged ({str(error).splitlines()[0]}).",
+            "Move it out of the results folder; the other files are sound.",
+        ) from error
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def _files(folder: Path, attempt_ids: Sequence[str] | None) -> list[str]:
     """Data files in a stable order; names that begin with a dot or an underscore are work in hand."""
     wanted = None if attempt_ids is None else set(attempt_ids)
-    return sorted(str(file) for file in folder.glob("date=*/target=*/*.parquet")
-                  if not file.name.startswith((".", "_")) and (wanted is None or file.stem in wanted))
+    return sorted(
+        str(file)
+        for file in folder.glob("date=*/target=*/*.parquet")
+        if not file.name.startswith((".", "_")) and (wanted is None or file.stem in wanted)
+    )
 
 
 def _check_version(file: str) -> None:
@@ -80,8 +108,12 @@ def _check_version(file: str) -> None:
         metadata = pq.read_schema(file).metadata or {}
         version = int(metadata[VERSION_KEY])
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise StoreError(f"{file} is not a table of harness ({type(error).__name__}).",
-                         "Move it out of the results folder; the other files are sound.") from error
+        raise StoreError(
+            f"{file} is not a table of harness ({type(error).__name__}).",
+            "Move it out of the results folder; the other files are sound.",
+        ) from error
     if version > SCHEMA_VERSION:
-        raise StoreError(f"{file} was written by a newer harness (schema {version}, this one reads up to {SCHEMA_VERSION}).",
-                         "Upgrade harness, or give another folder with --results.")
+        raise StoreError(
+            f"{file} was written by a newer harness (schema {version}, this one reads up to {SCHEMA_VERSION}).",
+            "Upgrade harness, or give another folder with --results.",
+        )

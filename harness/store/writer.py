@@ -1,7 +1,8 @@
 """Writing the store: a job attempt is one file a table, and all of them or none become visible.
 
-Each file is written under a temporary name, synced and renamed, and its folder synced; the row in `runs` comes last. A reader, a
-crash or a second writer can therefore never meet half an attempt: without its `runs` file the others do not count.
+Each file is written under a temporary name, synced and renamed, and its folder synced; the row in `runs` comes last.
+A reader, a crash or a second writer can therefore never meet half an attempt: without its `runs` file the others do
+not count.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def prepare(results: Path) -> None:
 def write_attempt(results: Path, date: str, target: str, tables: Mapping[str, pa.Table]) -> None:
     """Write the tables of one attempt (`runs`, one row, is required; empty tables are left out).
 
-    `date` is ISO (2026-11-21). Raises StoreError when the disk is full or the folder cannot be written; nothing of the attempt is
-    then visible, and what was written before is untouched.
+    `date` is ISO (2026-11-21). Raises StoreError when the disk is full or the folder cannot be written; nothing of
+    the attempt is then visible, and what was written before is untouched.
     """
     attempt_id = tables["runs"]["attempt_id"][0].as_py()
     for part in (date, target, attempt_id):
@@ -47,8 +48,12 @@ def write_attempt(results: Path, date: str, target: str, tables: Mapping[str, pa
     try:
         for name in last:
             if tables[name].num_rows:
-                written.append(_write(results / name / f"date={date}" / f"target={target}" / f"{attempt_id}.parquet",
-                                      tables[name].cast(TABLES[name])))
+                written.append(
+                    _write(
+                        results / name / f"date={date}" / f"target={target}" / f"{attempt_id}.parquet",
+                        tables[name].cast(TABLES[name]),
+                    )
+                )
     except OSError as error:
         for path in written:
             path.unlink(missing_ok=True)
@@ -61,10 +66,14 @@ def _write(path: Path, table: pa.Table) -> Path:
     metadata = {**(table.schema.metadata or {}), VERSION_KEY: str(SCHEMA_VERSION).encode()}
     try:
         with temporary.open("wb") as file:
-            pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd",
-                           use_dictionary=[field.name for field in table.schema if field.type == pa.string()],
-                           # Clock readings grow steadily: their differences take a fraction of the space.
-                           column_encoding={"start_ns": "DELTA_BINARY_PACKED"} if "start_ns" in table.schema.names else None)
+            pq.write_table(
+                table.replace_schema_metadata(metadata),
+                file,
+                compression="zstd",
+                use_dictionary=[field.name for field in table.schema if field.type == pa.string()],
+                # Clock readings grow steadily: their differences take a fraction of the space.
+                column_encoding={"start_ns": "DELTA_BINARY_PACKED"} if "start_ns" in table.schema.names else None,
+            )
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -82,6 +91,10 @@ def _write(path: Path, table: pa.Table) -> Path:
 def _explain(results: Path, error: OSError) -> StoreError:
     kept = "Rows written before are complete and stay."
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return StoreError(f"The disk of {results} is full.", f"Free space or give another folder with --results. {kept}")
-    return StoreError(f"Results cannot be written to {results} ({error.strerror or error}).",
-                      f"Give a folder you may write with --results. {kept}")
+        return StoreError(
+            f"The disk of {results} is full.", f"Free space or give another folder with --results. {kept}"
+        )
+    return StoreError(
+        f"Results cannot be written to {results} ({error.strerror or error}).",
+        f"Give a folder you may write with --results. {kept}",
+    )

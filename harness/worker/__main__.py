@@ -40,7 +40,9 @@ def main() -> None:
         kind = {ModelError: "model", UsageError: "usage"}.get(type(error), "worker")
         channel.emit(Error(kind=kind, message=error.what, todo=error.todo))
     except MemoryError:
-        channel.emit(Error(kind="memory", message="The worker ran out of memory.", todo="Free memory, or give a smaller batch."))
+        channel.emit(
+            Error(kind="memory", message="The worker ran out of memory.", todo="Free memory, or give a smaller batch.")
+        )
     except BrokenPipeError:
         sys.exit(1)  # the harness is gone
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises must reach the user as a failed job
@@ -48,8 +50,13 @@ def main() -> None:
 
         traceback.print_exc()
         lines = str(error).strip().splitlines()
-        channel.emit(Error(kind="runtime", message=f"The model failed to run: {type(error).__name__}: {lines[0] if lines else ''}".strip(),
-                           todo="`harness report` shows what the runtime printed."))
+        channel.emit(
+            Error(
+                kind="runtime",
+                message=f"The model failed to run: {type(error).__name__}: {lines[0] if lines else ''}".strip(),
+                todo="`harness report` shows what the runtime printed.",
+            )
+        )
 
 
 def _work(job: Job, files: Files, channel: Channel) -> None:
@@ -57,8 +64,14 @@ def _work(job: Job, files: Files, channel: Channel) -> None:
         os.sched_setaffinity(0, job.cpus)
     path = Path(files.model)
     runtime = _runtime(path)
-    channel.emit(Hello(protocol=PROTOCOL, worker=f"python {__version__}", versions={**_python(), **runtime.versions()},
-                       device={"cpus": sorted(os.sched_getaffinity(0))}))
+    channel.emit(
+        Hello(
+            protocol=PROTOCOL,
+            worker=f"python {__version__}",
+            versions={**_python(), **runtime.versions()},
+            device={"cpus": sorted(os.sched_getaffinity(0))},
+        )
+    )
     if job.measure == "describe":
         channel.emit(runtime.describe(path))
         return
@@ -134,8 +147,10 @@ def _query(job: Job, files: Files, model: Model) -> Query:
     clock = time.perf_counter_ns
     if not is_language_model(model.description):
         if SCENARIOS[job.scenario].language_models:
-            raise UsageError(f"{job.model} is no language model by ExecuTorch's convention, so it cannot {job.scenario}.",
-                             "Use --scenario single-stream.")
+            raise UsageError(
+                f"{job.model} is no language model by ExecuTorch's convention, so it cannot {job.scenario}.",
+                "Use --scenario single-stream.",
+            )
         inputs = make_inputs(job, input_metadata(model.description, _main(model)), files.inputs, job.seed)
         return SingleQuery(model.execute, inputs, "batch" if job.scenario == "offline" else "steady", clock)
     import torch
@@ -144,7 +159,9 @@ def _query(job: Job, files: Files, model: Model) -> Query:
 
     prompt, new = job.prompt_tokens or 1, job.new_tokens or 1
     kinds = [getattr(torch, meta["dtype"]) for meta in input_metadata(model.description)]
-    tokens = GreedyTokens(int(model.description.metadata["get_vocab_size"]), prompt, new, (kinds[0], kinds[1]), job.seed)
+    tokens = GreedyTokens(
+        int(model.description.metadata["get_vocab_size"]), prompt, new, (kinds[0], kinds[1]), job.seed
+    )
     if SCENARIOS[job.scenario].language_models:
         return GenerateQuery(model.execute, tokens, prompt, new, clock)
     return SingleQuery(model.execute, tokens.prompt(), "batch" if job.scenario == "offline" else "steady", clock)
@@ -158,7 +175,9 @@ def _main(model: Model) -> str:
 def _runtime(path: Path) -> Any:
     name = RUNTIMES.get(path.suffix)
     if name is None:
-        raise ModelError(f"{path} is of no format this worker loads ({', '.join(RUNTIMES)}).", "Export it to one of these.")
+        raise ModelError(
+            f"{path} is of no format this worker loads ({', '.join(RUNTIMES)}).", "Export it to one of these."
+        )
     if not path.exists():
         raise ModelError(f"{path} does not exist.", "Check the path.")
     return importlib.import_module(name)

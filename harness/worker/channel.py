@@ -10,8 +10,8 @@ from harness import protocol
 
 
 class Channel:
-    """Writes events. Once it is open, file descriptor 1 leads to standard error: what libraries print (torchao and the native
-    runtimes do) cannot break the stream.
+    """Writes events. Once it is open, file descriptor 1 leads to standard error: what libraries print (torchao and
+    the native runtimes do) cannot break the stream.
     """
 
     def __init__(self) -> None:

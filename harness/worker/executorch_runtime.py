@@ -14,13 +14,25 @@ from harness.worker.model import Model
 from harness.worker.pte import MethodHeader, read_methods
 
 # Numbers of c10::ScalarType, which the bindings return.
-_DTYPES = {0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32", 7: "float64", 11: "bool",
-           15: "bfloat16"}
+_DTYPES = {
+    0: "uint8",
+    1: "int8",
+    2: "int16",
+    3: "int32",
+    4: "int64",
+    5: "float16",
+    6: "float32",
+    7: "float64",
+    11: "bool",
+    15: "bfloat16",
+}
 ALL_LOGITS = "forward_all_logits"
 
 
 def versions() -> dict[str, str]:
-    """Import all that the runtime itself needs, so that loading a model is charged for the model alone; name and version."""
+    """Import all that the runtime itself needs, so that loading a model is charged for the model alone; name and
+    version.
+    """
     from importlib.metadata import version
 
     _bindings()
@@ -49,8 +61,16 @@ def load(path: Path, job: Job) -> Model:
     method = _load_method(path, program, header.name)
     ready_ns = time.perf_counter_ns()
     description = _describe(program, headers)
-    model = Model(description, Loaded(program_ns=opened_ns - start_ns, method_ns=ready_ns - opened_ns,
-                                      program_bytes=path.stat().st_size, planned_bytes=header.planned_bytes), method)
+    model = Model(
+        description,
+        Loaded(
+            program_ns=opened_ns - start_ns,
+            method_ns=ready_ns - opened_ns,
+            program_bytes=path.stat().st_size,
+            planned_bytes=header.planned_bytes,
+        ),
+        method,
+    )
     if job.measure != "quality" or not any(h.name == ALL_LOGITS for h in headers):
         return model
     window = program.method_meta(ALL_LOGITS).input_tensor_meta(0).sizes()[1]
@@ -58,8 +78,8 @@ def load(path: Path, job: Job) -> Model:
 
 
 def _bindings() -> Any:
-    """The compiled bindings alone. `executorch.runtime` would be the public door, but it imports the whole exporter (5 s), which
-    no worker needs; torch must come first, since the bindings link against its libraries.
+    """The compiled bindings alone. `executorch.runtime` would be the public door, but it imports the whole exporter
+    (5 s), which no worker needs; torch must come first, since the bindings link against its libraries.
     """
     import torch  # noqa: F401
     from executorch.extension.pybindings import _C
@@ -71,15 +91,19 @@ def _open(path: Path) -> Any:
     try:
         return _bindings()._load_program(str(path))
     except RuntimeError as error:
-        raise ModelError(f"ExecuTorch refuses {path}: {_first_line(error)}.", "Export it again with this version of ExecuTorch.") from error
+        raise ModelError(
+            f"ExecuTorch refuses {path}: {_first_line(error)}.", "Export it again with this version of ExecuTorch."
+        ) from error
 
 
 def _load_method(path: Path, program: Any, name: str) -> Any:
     try:
         return program.load_method(name)
     except RuntimeError as error:
-        raise ModelError(f"ExecuTorch cannot load method {name!r} of {path}: {_first_line(error)}.",
-                         "Its standard error names the operator or the delegate; export it again for this version.") from error
+        raise ModelError(
+            f"ExecuTorch cannot load method {name!r} of {path}: {_first_line(error)}.",
+            "Its standard error names the operator or the delegate; export it again for this version.",
+        ) from error
 
 
 def _main_method(path: Path, headers: Sequence[MethodHeader]) -> MethodHeader:
@@ -89,16 +113,20 @@ def _main_method(path: Path, headers: Sequence[MethodHeader]) -> MethodHeader:
             return header
     if len(runnable) == 1:
         return runnable[0]
-    raise UsageError(f"{path} has no method `forward` (it has {', '.join(h.name for h in headers) or 'none'}).",
-                     "Export the method to be measured as `forward`.")
+    raise UsageError(
+        f"{path} has no method `forward` (it has {', '.join(h.name for h in headers) or 'none'}).",
+        "Export the method to be measured as `forward`.",
+    )
 
 
 def _check_delegates(path: Path, headers: Sequence[MethodHeader]) -> None:
     here = set(_bindings()._get_registered_backend_names())
     if missing := sorted({name for header in headers for name in header.delegates} - here):
-        raise ModelError(f"{path} needs the delegate {', '.join(missing)}, which this build of ExecuTorch lacks "
-                         f"(it has {', '.join(sorted(here))}).",
-                         "Run it on a target that has the delegate, or export it for XNNPACK.")
+        raise ModelError(
+            f"{path} needs the delegate {', '.join(missing)}, which this build of ExecuTorch lacks "
+            f"(it has {', '.join(sorted(here))}).",
+            "Run it on a target that has the delegate, or export it for XNNPACK.",
+        )
 
 
 def _describe(program: Any, headers: Sequence[MethodHeader]) -> Describe:
@@ -109,13 +137,15 @@ def _describe(program: Any, headers: Sequence[MethodHeader]) -> Describe:
             values = program.load_method(header.name)([])
             metadata[header.name] = values[0] if len(values) == 1 else list(values)
         else:
-            methods.append({
-                "name": header.name,
-                "planned_bytes": header.planned_bytes,
-                "delegates": list(header.delegates),
-                "inputs": [_tensor(meta, "input", i) for i in range(meta.num_inputs())],
-                "outputs": [_tensor(meta, "output", i) for i in range(meta.num_outputs())],
-            })
+            methods.append(
+                {
+                    "name": header.name,
+                    "planned_bytes": header.planned_bytes,
+                    "delegates": list(header.delegates),
+                    "inputs": [_tensor(meta, "input", i) for i in range(meta.num_inputs())],
+                    "outputs": [_tensor(meta, "output", i) for i in range(meta.num_outputs())],
+                }
+            )
     names = sorted({name for header in headers for name in header.delegates})
     return Describe(format="pte", methods=methods, metadata=metadata, delegates=names)
 

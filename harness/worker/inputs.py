@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 def make_inputs(job: Job, metadata: list[dict[str, Any]], given: str | None, seed: int) -> tuple[Tensor, ...]:
-    """One tensor a declared input, from the `.npz` at `given` or random: normal for floats, 0 or 1 for integers and booleans.
+    """One tensor a declared input, from the `.npz` at `given` or random: normal for floats, 0 or 1 for integers and
+    booleans.
 
-    The first dimension becomes `job.batch`. Raises UsageError when a given array does not fit what the method declares.
+    The first dimension becomes `job.batch`. Raises UsageError when a given array does not fit what the method
+    declares.
     """
     if given is not None:
         return _from_file(Path(given), metadata)
@@ -45,10 +47,15 @@ def _from_file(path: Path, metadata: list[dict[str, Any]]) -> tuple[Tensor, ...]
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path} cannot be read as .npz arrays ({error}).", "Write it with numpy.savez.") from error
     if len(tensors) != len(metadata):
-        raise UsageError(f"{path} holds {len(tensors)} arrays, the model takes {len(metadata)}.", "Give them in the model's order.")
+        raise UsageError(
+            f"{path} holds {len(tensors)} arrays, the model takes {len(metadata)}.", "Give them in the model's order."
+        )
     for index, (tensor, meta) in enumerate(zip(tensors, metadata, strict=True)):
         dtype = str(tensor.dtype).removeprefix("torch.")
         if dtype != meta["dtype"] or tensor.dim() != len(meta["sizes"]):
-            raise UsageError(f"Array {index} of {path} is {dtype} {list(tensor.shape)}, the model takes {meta['dtype']} {meta['sizes']}.",
-                             "Convert it, or see `harness models inspect`.")
+            raise UsageError(
+                f"Array {index} of {path} is {dtype} {list(tensor.shape)}, "
+                f"the model takes {meta['dtype']} {meta['sizes']}.",
+                "Convert it, or see `harness models inspect`.",
+            )
     return tuple(tensors)

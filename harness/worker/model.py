@@ -18,8 +18,8 @@ Execute = Callable[[Sequence["Tensor"]], Sequence["Tensor"]]
 class Model:
     """`execute` runs the method that is timed: tensors in, tensors out, nothing of ours in between.
 
-    `all_logits`, where the model has one, maps tokens int64 [1, T] to the logits float32 [1, T, vocabulary] of every position, and
-    `window` is its T.
+    `all_logits`, where the model has one, maps tokens int64 [1, T] to the logits float32 [1, T, vocabulary] of every
+    position, and `window` is its T.
     """
 
     description: Describe
@@ -30,11 +30,17 @@ class Model:
 
 
 def is_language_model(description: Describe) -> bool:
-    """Whether a program follows ExecuTorch's LLM convention: `forward(tokens, input_pos)` with a KV cache and `get_vocab_size`."""
+    """Whether a program follows ExecuTorch's LLM convention: `forward(tokens, input_pos)` with a KV cache and
+    `get_vocab_size`.
+    """
     forward = next((method for method in description.methods if method["name"] == "forward"), None)
-    return (forward is not None and len(forward["inputs"]) == 2 and bool(description.metadata.get("use_kv_cache"))
-            and "get_vocab_size" in description.metadata
-            and all(meta["dtype"] in ("int64", "int32") for meta in forward["inputs"]))
+    return (
+        forward is not None
+        and len(forward["inputs"]) == 2
+        and bool(description.metadata.get("use_kv_cache"))
+        and "get_vocab_size" in description.metadata
+        and all(meta["dtype"] in ("int64", "int32") for meta in forward["inputs"])
+    )
 
 
 def input_metadata(description: Describe, method: str = "forward") -> list[dict[str, Any]]:

@@ -17,13 +17,17 @@ def memory(phase: str) -> Memory:
     VmHWM and not getrusage's ru_maxrss, which a child inherits from its parent over fork and exec.
     """
     status = _fields(Path("/proc/self/status"))
-    return Memory(phase=phase, peak_rss_bytes=status.get("VmHWM"), rss_bytes=status.get("VmRSS"),
-                  pss_bytes=_fields(Path("/proc/self/smaps_rollup")).get("Pss"))
+    return Memory(
+        phase=phase,
+        peak_rss_bytes=status.get("VmHWM"),
+        rss_bytes=status.get("VmRSS"),
+        pss_bytes=_fields(Path("/proc/self/smaps_rollup")).get("Pss"),
+    )
 
 
 def reset_peak() -> bool:
-    """Let the next peak be that of the next phase alone. False where the kernel does not allow it: peaks then include what came
-    before.
+    """Let the next peak be that of the next phase alone. False where the kernel does not allow it: peaks then include
+    what came before.
     """
     try:
         Path("/proc/self/clear_refs").write_text(_CLEAR_PEAK)
@@ -40,15 +44,22 @@ class IoProbe:
         self._major_faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
 
     def since(self, phase: str, asked_bytes: int | None) -> Io:
-        """The traffic since the probe began; `read_bytes` is what the kernel fetched from the device, null if it does not say."""
+        """The traffic since the probe began; `read_bytes` is what the kernel fetched from the device, null if it does
+        not say.
+        """
         read = _read_bytes()
-        return Io(phase=phase, asked_bytes=asked_bytes,
-                  read_bytes=None if read is None or self._read_bytes is None else read - self._read_bytes,
-                  major_faults=resource.getrusage(resource.RUSAGE_SELF).ru_majflt - self._major_faults)
+        return Io(
+            phase=phase,
+            asked_bytes=asked_bytes,
+            read_bytes=None if read is None or self._read_bytes is None else read - self._read_bytes,
+            major_faults=resource.getrusage(resource.RUSAGE_SELF).ru_majflt - self._major_faults,
+        )
 
 
 def drop_page_cache(path: Path) -> None:
-    """Ask the kernel to forget the pages of a file, so that the next read comes from the device. It may decline: see `read_bytes`."""
+    """Ask the kernel to forget the pages of a file, so that the next read comes from the device. It may decline: see
+    `read_bytes`.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)  # dirty pages cannot be dropped

@@ -1,8 +1,10 @@
-"""What an ExecuTorch program says of itself before it is loaded: the header of a `.pte` and the tables of its flatbuffer.
+"""What an ExecuTorch program says of itself before it is loaded: the header of a `.pte` and the tables of its
+flatbuffer.
 
-The Python bindings give neither the size of the planned arena nor the names of the delegates, and the package that could
-(`executorch.exir`) takes seconds to import. So the few fields needed are read directly, by their numbers in ExecuTorch's
-published schema (schema/program.fbs, file identifier ET12; flatbuffers never renumber fields). Damaged files are expected here.
+The Python bindings give neither the size of the planned arena nor the names of the delegates, and the package that
+could (`executorch.exir`) takes seconds to import. So the few fields needed are read directly, by their numbers in
+ExecuTorch's published schema (schema/program.fbs, file identifier ET12; flatbuffers never renumber fields). Damaged
+files are expected here.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class MethodHeader:
 
 
 def read_methods(path: Path) -> list[MethodHeader]:
-    """The methods of a `.pte`. Raises ModelError for a file that is missing, empty, cut short or no ExecuTorch program."""
+    """The methods of a `.pte`. Raises ModelError for a file that is missing, empty, cut short or no ExecuTorch
+    program.
+    """
     again = "Export it again, or copy it again if it came from elsewhere."
     try:
         with path.open("rb") as file:
@@ -42,18 +46,24 @@ def read_methods(path: Path) -> list[MethodHeader]:
                 raise ModelError(f"{path} is empty.", again)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 if data[4:8] != b"ET12":
-                    raise ModelError(f"{path} is not an ExecuTorch program (no ET12 identifier).",
-                                     "Give a .pte made by ExecuTorch, or a .pt2 made by torch.export.save.")
+                    raise ModelError(
+                        f"{path} is not an ExecuTorch program (no ET12 identifier).",
+                        "Give a .pte made by ExecuTorch, or a .pt2 made by torch.export.save.",
+                    )
                 _check_length(path, data, size)
                 return _methods(data)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}).", "Check the path.") from error
     except (struct.error, IndexError, ValueError, TypeError, UnicodeDecodeError, OverflowError) as error:
-        raise ModelError(f"{path} is damaged: its program tables cannot be read ({type(error).__name__}).", again) from error
+        raise ModelError(
+            f"{path} is damaged: its program tables cannot be read ({type(error).__name__}).", again
+        ) from error
 
 
 def _check_length(path: Path, data: mmap.mmap, size: int) -> None:
-    """The extended header says how long the file must be; the runtime would run a shorter one on whatever lies behind it."""
+    """The extended header says how long the file must be; the runtime would run a shorter one on whatever lies behind
+    it.
+    """
     if data[8:12] != b"eh00":
         return
     (length,) = struct.unpack_from("<I", data, 12)
@@ -86,7 +96,9 @@ def _tables(parent: table.Table, field: int) -> list[table.Table]:
     if not offset:
         return []
     start = parent.Vector(offset)
-    return [table.Table(parent.Bytes, parent.Indirect(start + 4 * i)) for i in range(_checked(parent.VectorLen(offset)))]
+    return [
+        table.Table(parent.Bytes, parent.Indirect(start + 4 * i)) for i in range(_checked(parent.VectorLen(offset)))
+    ]
 
 
 def _string(parent: table.Table, field: int) -> str:

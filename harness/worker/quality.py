@@ -1,4 +1,6 @@
-"""How good the very artifact is that was timed: loss on named tokens through the same runtime, or outputs to compare with a parent's."""
+"""How good the very artifact is that was timed: loss on named tokens through the same runtime, or outputs to compare
+with a parent's.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +26,25 @@ OUTPUT_SETS = 8
 def loss(model: Model, tokens_file: Path, max_tokens: int | None, emit: Callable[[Event], None]) -> None:
     """Emit the mean negative log-likelihood in nats a token, teacher-forced over windows of the model's context.
 
-    `tokens_file` is an int64 `.npy` [n]. Windows do not overlap and each begins without context: window i predicts tokens i*T+1 .. i*T+T
-    from those before them in the window, as nanoGPT's evaluation does. `max_tokens` bounds the predictions. Without a method that returns
-    all logits, `forward` is asked once a token.
+    `tokens_file` is an int64 `.npy` [n]. Windows do not overlap and each begins without context: window i predicts
+    tokens i*T+1 .. i*T+T from those before them in the window, as nanoGPT's evaluation does. `max_tokens` bounds the
+    predictions. Without a method that returns all logits, `forward` is asked once a token.
     """
     tokens = np.load(tokens_file, allow_pickle=False)
     context = model.window or int(model.description.metadata["get_max_seq_len"])
     vocabulary = model.description.metadata.get("get_vocab_size")
     if vocabulary is not None and tokens.size and int(tokens.max()) >= vocabulary:
-        raise UsageError(f"The evaluation text has token {int(tokens.max())}, the model knows {vocabulary} tokens.",
-                         "Give the text in the model's own tokens (--tokens).")
+        raise UsageError(
+            f"The evaluation text has token {int(tokens.max())}, the model knows {vocabulary} tokens.",
+            "Give the text in the model's own tokens (--tokens).",
+        )
     windows = (len(tokens) - 1) // context
     if max_tokens is not None:
         windows = min(windows, max(1, max_tokens // context))
     if windows < 1:
-        raise UsageError(f"The evaluation text has {len(tokens)} tokens, the model's context is {context}.", "Give a longer text.")
+        raise UsageError(
+            f"The evaluation text has {len(tokens)} tokens, the model's context is {context}.", "Give a longer text."
+        )
     total, predicted, largest = 0.0, 0, 0.0
     for index in range(windows):
         window = torch.from_numpy(tokens[index * context : (index + 1) * context + 1].astype(np.int64))
@@ -58,7 +64,8 @@ def loss(model: Model, tokens_file: Path, max_tokens: int | None, emit: Callable
     emit(Scalar(name="loss_nats", value=total / predicted))
     emit(Scalar(name="predicted_tokens", value=predicted))
     if model.all_logits is not None and model.all_logits is not model.execute:
-        # The timed method and the one that returned all logits are two graphs over the same weights: say how far apart they are.
+        # The timed method and the one that returned all logits are two graphs over the same weights: say how far
+        # apart they are.
         emit(Scalar(name="max_abs_difference_between_methods", value=largest))
 
 
@@ -69,7 +76,9 @@ def _step_by_step(forward: Execute, tokens: Tensor) -> Tensor:
 
 
 def outputs(model: Model, job: Job, given: str | None, folder: Path) -> Iterator[Event]:
-    """Run a few fixed inputs and leave all outputs in an `.npz`, for the harness to compare with those of the parent model."""
+    """Run a few fixed inputs and leave all outputs in an `.npz`, for the harness to compare with those of the parent
+    model.
+    """
     metadata = input_metadata(model.description)
     sets = 1 if given is not None else OUTPUT_SETS
     arrays: dict[str, np.ndarray] = {}

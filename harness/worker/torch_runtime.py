@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def versions() -> dict[str, str]:
-    """Import all that the runtime itself needs, so that loading a model is charged for the model alone; name and version."""
+    """Import all that the runtime itself needs, so that loading a model is charged for the model alone; name and
+    version.
+    """
     import torch
     import torch.export.pt2_archive
 
@@ -35,8 +37,8 @@ def describe(path: Path) -> Describe:
 def load(path: Path, job: Job) -> Model:
     """Read the archive and make a callable of it on `job.threads` threads, compiled if the job says so.
 
-    Compilation happens at the first call, so it shows in the first inference, as it does for a user. Raises ModelError for a file that
-    torch refuses or that contains pickles.
+    Compilation happens at the first call, so it shows in the first inference, as it does for a user. Raises
+    ModelError for a file that torch refuses or that contains pickles.
     """
     import torch
 
@@ -55,8 +57,12 @@ def load(path: Path, job: Job) -> Model:
         return result if isinstance(result, (tuple, list)) else (result,)
 
     description = _describe(program)
-    loaded = Loaded(program_ns=opened_ns - start_ns, method_ns=ready_ns - opened_ns, program_bytes=path.stat().st_size,
-                    planned_bytes=None)
+    loaded = Loaded(
+        program_ns=opened_ns - start_ns,
+        method_ns=ready_ns - opened_ns,
+        program_bytes=path.stat().st_size,
+        planned_bytes=None,
+    )
     window = _all_logits_window(description)
     return Model(description, loaded, execute, execute if window else None, window)
 
@@ -68,14 +74,18 @@ def _open(path: Path) -> Any:
 
     try:
         return torch.export.load(path)
-    except Exception as error:  # noqa: BLE001 - torch raises anything at all for a damaged archive
+    except Exception as error:
         message = str(error).strip().splitlines()
-        raise ModelError(f"torch refuses {path}: {message[0] if message else type(error).__name__}.",
-                         f"Export it again with torch {torch.__version__} (torch.export.save).") from error
+        raise ModelError(
+            f"torch refuses {path}: {message[0] if message else type(error).__name__}.",
+            f"Export it again with torch {torch.__version__} (torch.export.save).",
+        ) from error
 
 
 def _refuse_pickles(path: Path) -> None:
-    """A `.pt2` may carry pickled tensors and objects, and unpickling runs whatever code they name: such a file is refused."""
+    """A `.pt2` may carry pickled tensors and objects, and unpickling runs whatever code they name: such a file is
+    refused.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -83,20 +93,30 @@ def _refuse_pickles(path: Path) -> None:
     except FileNotFoundError as error:
         raise ModelError(f"{path} does not exist.", "Check the path.") from error
     except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise ModelError(f"{path} is no .pt2 archive or is damaged ({error}).", "Export it again with torch.export.save.") from error
+        raise ModelError(
+            f"{path} is no .pt2 archive or is damaged ({error}).", "Export it again with torch.export.save."
+        ) from error
     entries = [entry for payload in payloads for entry in payload.get("config", {}).values()]
     legacy = [name for name in names if name.endswith(".pt") and ("/weights/" in name or "/constants/" in name)]
-    if legacy or any(entry.get("use_pickle") or not str(entry.get("path_name", "")).startswith(("weight_", "tensor_"))
-                     for entry in entries):
-        raise ModelError(f"{path} contains pickled objects, which could run any code on this machine.",
-                         "Export it again with plain tensors only.")
+    if legacy or any(
+        entry.get("use_pickle") or not str(entry.get("path_name", "")).startswith(("weight_", "tensor_"))
+        for entry in entries
+    ):
+        raise ModelError(
+            f"{path} contains pickled objects, which could run any code on this machine.",
+            "Export it again with plain tensors only.",
+        )
 
 
 def _describe(program: Any) -> Describe:
     inputs = [_tensor(node) for node in _nodes(program, "placeholder", program.graph_signature.user_inputs)]
     outputs = [_tensor(node) for node in _nodes(program, None, program.graph_signature.user_outputs)]
-    return Describe(format="pt2", metadata={}, delegates=[],
-                    methods=[{"name": "forward", "planned_bytes": None, "delegates": [], "inputs": inputs, "outputs": outputs}])
+    return Describe(
+        format="pt2",
+        metadata={},
+        delegates=[],
+        methods=[{"name": "forward", "planned_bytes": None, "delegates": [], "inputs": inputs, "outputs": outputs}],
+    )
 
 
 def _nodes(program: Any, kind: str | None, names: Sequence[Any]) -> list[Any]:
@@ -116,7 +136,13 @@ def _tensor(node: Any) -> dict[str, Any]:
 def _all_logits_window(description: Describe) -> int | None:
     """The context of a program of the form tokens int [B, T] -> logits [B, T, vocabulary], else None."""
     inputs, outputs = description.methods[0]["inputs"], description.methods[0]["outputs"]
-    if len(inputs) == 1 and inputs[0]["dtype"] == "int64" and len(inputs[0]["sizes"]) == 2 and outputs \
-            and len(outputs[0]["sizes"]) == 3 and outputs[0]["sizes"][:2] == inputs[0]["sizes"]:
+    if (
+        len(inputs) == 1
+        and inputs[0]["dtype"] == "int64"
+        and len(inputs[0]["sizes"]) == 2
+        and outputs
+        and len(outputs[0]["sizes"]) == 3
+        and outputs[0]["sizes"][:2] == inputs[0]["sizes"]
+    ):
         return int(inputs[0]["sizes"][1])
     return None

@@ -20,25 +20,33 @@ _GRACE_S = 10.0
 
 
 class LocalProcess:
-    """A child in a process group of its own, so that whatever it started ends with it. Its standard error goes to a file: a pipe that
-    nobody reads would block it.
+    """A child in a process group of its own, so that whatever it started ends with it. Its standard error goes to a
+    file: a pipe that nobody reads would block it.
     """
 
     def __init__(self, command: Sequence[str], request: str, environment: Mapping[str, str]) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
-                                             env={**os.environ, **environment}, start_new_session=True)
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
         except OSError as error:
             self._stderr.close()
-            raise WorkerError("start", f"The worker {command[0]} cannot be started ({error.strerror}).", "Reinstall harness.") from error
+            raise WorkerError(
+                "start", f"The worker {command[0]} cannot be started ({error.strerror}).", "Reinstall harness."
+            ) from error
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once: the missing events will say so
             self._process.stdin.write(request.encode() + b"\n")
             self._process.stdin.close()
 
     def lines(self, timeout_s: float) -> Iterator[str]:
-        """Standard output line by line, until it ends. Raises WorkerError `timeout` after `timeout_s` seconds in all."""
+        """Standard output line by line, until it ends. Raises WorkerError `timeout` after `timeout_s` seconds."""
         assert self._process.stdout is not None
         deadline = time.monotonic() + timeout_s
         descriptor = self._process.stdout.fileno()
@@ -48,8 +56,11 @@ class LocalProcess:
             while True:
                 left = deadline - time.monotonic()
                 if left <= 0 or not selector.select(left):
-                    raise WorkerError("timeout", f"The worker was not done after {timeout_s:g} s.",
-                                      "Give it longer with --timeout, or less work.")
+                    raise WorkerError(
+                        "timeout",
+                        f"The worker was not done after {timeout_s:g} s.",
+                        "Give it longer with --timeout, or less work.",
+                    )
                 chunk = os.read(descriptor, _CHUNK)
                 if not chunk:
                     break
@@ -58,7 +69,11 @@ class LocalProcess:
                     *lines, pending = pending.split(b"\n")
                     yield from (line.decode("utf-8", errors="replace") for line in lines if line.strip())
                 if len(pending) > _LONGEST_LINE:
-                    raise WorkerError("protocol", "The worker printed a line without end.", "`harness report` shows its standard error.")
+                    raise WorkerError(
+                        "protocol",
+                        "The worker printed a line without end.",
+                        "`harness report` shows its standard error.",
+                    )
         if pending.strip():
             yield pending.decode("utf-8", errors="replace")
 

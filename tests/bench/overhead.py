@@ -1,11 +1,12 @@
-"""What harness itself costs, printed as ratios of alternated runs; asserts nothing, since machines are noisy. `tox -e bench` runs it all."""
+"""What harness itself costs, printed as ratios of alternated runs; asserts nothing, since machines are noisy. `tox -e
+bench` runs it all.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -50,7 +51,11 @@ with open(sys.argv[1], "wb") as file:
 def alternate(a: Callable[[], float], b: Callable[[], float], rounds: int) -> tuple[float, float, float]:
     """The medians of `a` and `b`, called in turn, and the median of their ratios pair by pair."""
     pairs = [(a(), b()) for _ in range(rounds)]
-    return (statistics.median(x for x, _ in pairs), statistics.median(y for _, y in pairs), statistics.median(x / y for x, y in pairs))
+    return (
+        statistics.median(x for x, _ in pairs),
+        statistics.median(y for _, y in pairs),
+        statistics.median(x / y for x, y in pairs),
+    )
 
 
 def whole_process_s(*command: str) -> float:
@@ -63,8 +68,9 @@ def whole_process_s(*command: str) -> float:
 def bench_help() -> None:
     """`harness --help` against importing click: at most 3x."""
     harness = str(Path(sys.executable).parent / "harness")
-    ours, click_only, ratio = alternate(lambda: whole_process_s(harness, "--help"),
-                                        lambda: whole_process_s(sys.executable, "-c", "import click"), 5)
+    ours, click_only, ratio = alternate(
+        lambda: whole_process_s(harness, "--help"), lambda: whole_process_s(sys.executable, "-c", "import click"), 5
+    )
     print(f"harness --help / python -c 'import click': {ratio:.2f}x ({ours * 1e3:.0f} ms, {click_only * 1e3:.0f} ms)")
 
 
@@ -72,20 +78,40 @@ def bench_timed_loop(model: Path) -> None:
     """Our timed loop against a bare loop over Method.execute, each in a process of its own: 1.00 +- 0.02."""
     from harness.job import Files, Job, request_json
 
-    job = Job(target="bench", model="bench", model_sha256="", scenario="single-stream", batch=8, min_iterations=300, min_duration_s=0,
-              max_warmup_s=0.5)
+    job = Job(
+        target="bench",
+        model="bench",
+        model_sha256="",
+        scenario="single-stream",
+        batch=8,
+        min_iterations=300,
+        min_duration_s=0,
+        max_warmup_s=0.5,
+    )
 
     def ours() -> float:
-        worker = subprocess.run([sys.executable, "-P", "-m", "harness.worker"], input=request_json(job, Files(model=str(model))) + "\n",
-                                text=True, capture_output=True, check=True)
+        worker = subprocess.run(
+            [sys.executable, "-P", "-m", "harness.worker"],
+            input=request_json(job, Files(model=str(model))) + "\n",
+            text=True,
+            capture_output=True,
+            check=True,
+        )
         events = [json.loads(line) for line in worker.stdout.splitlines()]
         return statistics.median(next(e["duration_ns"] for e in events if e.get("phase") == "steady"))
 
     def bare() -> float:
-        return float(subprocess.run([sys.executable, "-c", BARE_LOOP, str(model)], check=True, capture_output=True, text=True).stdout)
+        return float(
+            subprocess.run(
+                [sys.executable, "-c", BARE_LOOP, str(model)], check=True, capture_output=True, text=True
+            ).stdout
+        )
 
     ours_ns, bare_ns, ratio = alternate(ours, bare, 7)
-    print(f"timed loop / bare loop over Method.execute: {ratio:.3f} (medians {ours_ns / 1e6:.3f} ms, {bare_ns / 1e6:.3f} ms, 7 pairs)")
+    print(
+        f"timed loop / bare loop over Method.execute: {ratio:.3f} "
+        f"(medians {ours_ns / 1e6:.3f} ms, {bare_ns / 1e6:.3f} ms, 7 pairs)"
+    )
 
 
 def bench_sample() -> None:
@@ -102,7 +128,10 @@ def bench_sample() -> None:
         query()
     whole = (time.perf_counter_ns() - start) / count
     inside = statistics.median(query.phases["steady"].duration_ns)
-    print(f"added a sample: {inside:.0f} ns inside the timed region (calling a function that does nothing included), {whole:.0f} ns in all")
+    print(
+        f"added a sample: {inside:.0f} ns inside the timed region (calling a function that does nothing included), "
+        f"{whole:.0f} ns in all"
+    )
 
 
 def bench_run(model: Path, folder: Path) -> None:
@@ -111,7 +140,9 @@ def bench_run(model: Path, folder: Path) -> None:
 
     results = folder / "overhead"
     harness = str(Path(sys.executable).parent / "harness")
-    wall = whole_process_s(harness, "run", "-t", "x86", "-m", str(model), "--results", str(results), "--no-quality", "-q")
+    wall = whole_process_s(
+        harness, "run", "-t", "x86", "-m", str(model), "--results", str(results), "--no-quality", "-q"
+    )
     runs = pd.read_parquet(results / "runs")
     in_jobs = (runs.finished_at - runs.started_at).dt.total_seconds()
     samples = pd.read_parquet(results / "samples")
@@ -120,16 +151,26 @@ def bench_run(model: Path, folder: Path) -> None:
     loaded = scalars[scalars.name.isin(["load_program_ns", "load_method_ns"])].groupby("attempt_id").value.sum() / 1e9
     timed = runs[runs.measure == "latency"].attempt_id
     outside = in_jobs[runs.measure == "latency"].to_numpy() - (measured.add(loaded, fill_value=0))[timed].to_numpy()
-    # The file is described once, in a worker process of its own that leaves no row: it costs what a memory process costs.
+    # The file is described once, in a worker process of its own that leaves no row: it costs what a memory process
+    # costs.
     describe = in_jobs[runs.measure == "memory"].median()
-    print(f"outside load, warm-up and measurement: {np.median(outside):.2f} s a worker process (median of {len(outside)}), "
-          f"{wall - in_jobs.sum() - describe:.2f} s a run")
+    print(
+        f"outside load, warm-up and measurement: {np.median(outside):.2f} s a worker process "
+        f"(median of {len(outside)}), "
+        f"{wall - in_jobs.sum() - describe:.2f} s a run"
+    )
 
 
 def bench_store(folder: Path) -> None:
-    """Write, then read and summarise, a million samples: under 2 s and 500 MB. In a process of its own, to see its memory."""
+    """Write, then read and summarise, a million samples: under 2 s and 500 MB. In a process of its own, to see its
+    memory.
+    """
     code = Path(__file__).with_name("store_million.py")
-    print(subprocess.run([sys.executable, str(code), str(folder / "million")], check=True, capture_output=True, text=True).stdout.strip())
+    print(
+        subprocess.run(
+            [sys.executable, str(code), str(folder / "million")], check=True, capture_output=True, text=True
+        ).stdout.strip()
+    )
 
 
 def bench_same(model: Path, folder: Path, rounds: int) -> None:
@@ -137,9 +178,31 @@ def bench_same(model: Path, folder: Path, rounds: int) -> None:
     harness = str(Path(sys.executable).parent / "harness")
     unresolved = 0
     for index in range(rounds):
-        out = subprocess.run([harness, "run", "-t", "x86", "-m", str(model), "-m", str(model), "--no-quality", "--no-memory", "--json", "-q",
-                              "--min-duration", "0.3", "--max-warmup", "0.5", "--results", str(folder / f"same{index}")],
-                             check=True, capture_output=True, text=True).stdout
+        out = subprocess.run(
+            [
+                harness,
+                "run",
+                "-t",
+                "x86",
+                "-m",
+                str(model),
+                "-m",
+                str(model),
+                "--no-quality",
+                "--no-memory",
+                "--json",
+                "-q",
+                "--min-duration",
+                "0.3",
+                "--max-warmup",
+                "0.5",
+                "--results",
+                str(folder / f"same{index}"),
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         row = find_row(json.loads(out), "steady_latency_ns_p50")
         unresolved += not row
         print(f"A/A {index + 1}/{rounds}: {'resolved' if row else 'n.s.'}", file=sys.stderr)
@@ -171,7 +234,6 @@ def main(rounds: int) -> None:
         bench_store(folder)
         if rounds:
             bench_same(model, folder, rounds)
-        print(f"peak memory of this script's children: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Write ten attempts of 100,000 samples, read them back and derive every metric; print seconds and peak memory of this process."""
+"""Write ten attempts of 100,000 samples, read them back and derive every metric; print seconds and peak memory of
+this process.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,15 @@ def main(results: Path) -> None:
     for index, duration in enumerate(durations):
         measurement = Measurement()
         measurement.add(Samples(phase="decode", start_ns=np.cumsum(duration).tolist(), duration_ns=duration.tolist()))
-        row = dict.fromkeys(RUNS.names) | {"attempt_id": f"a{index}", "session_id": "s", "position": index, "flags": [],
-                                           "started_at": index, "status": "ok", "measure": "latency"}
+        row = dict.fromkeys(RUNS.names) | {
+            "attempt_id": f"a{index}",
+            "session_id": "s",
+            "position": index,
+            "flags": [],
+            "started_at": index,
+            "status": "ok",
+            "measure": "latency",
+        }
         rows = tables(f"a{index}", measurement, []) | {"runs": pa.Table.from_pylist([row], schema=RUNS)}
         write_attempt(results, "2026-01-01", "bench", rows)
     written = time.perf_counter()
@@ -37,7 +46,10 @@ def main(results: Path) -> None:
         metric.per_process(stored)
     end = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"a million samples: written in {written - begin:.2f} s, read and summarised in {end - written:.2f} s, peak {peak:.0f} MB")
+    print(
+        f"a million samples: written in {written - begin:.2f} s, read and summarised in {end - written:.2f} s, "
+        f"peak {peak:.0f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,214 @@
+"""A comparison laid out as a table for people: sections, units, footnotes, and a caption that says how it was
+obtained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.metrics import Metric
+from harness.report.cells import Figure, Versus, is_time
+from harness.report.comparison import Comparison
+from harness.report.grouping import RUNTIME, Condition
+from harness.report.numbers import decimals, quantity, scale, signed, times
+from harness.report.rows import Row
+from harness.report.table import SUPERSCRIPT, Cell, Section, Table
+
+
+@dataclass
+class _Footnotes:
+    """Reasons, numbered in order of first appearance."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def mark(self, reason: str) -> str:
+        return _raised(self.numbers.setdefault(reason, len(self.numbers) + 1))
+
+    def lines(self) -> list[str]:
+        return [f"{_raised(number)} {reason}" for reason, number in self.numbers.items()]
+
+
+def _raised(number: int) -> str:
+    return "".join(SUPERSCRIPT[int(digit)] for digit in str(number))
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """The comparison for people: sections by kind of metric, models from left to right, each beside its ratio
+    to the first.
+    """
+    base, *others = comparison.models
+    columns = ["", f"{base.label} (baseline)" if others else base.label]
+    for model in others:
+        columns += [model.label, "vs baseline"]
+    footnotes = _Footnotes()
+    sections = []
+    for name, word in (
+        ("Latency", "speed-up"),
+        ("Load", "speed-up"),
+        ("Memory", "reduction"),
+        ("Size", "reduction"),
+        ("Quality", "difference"),
+    ):
+        rows = [row for row in comparison.rows if section_of(row.metric) == name]
+        compared = any(found for row in rows for found in row.versus)
+        if rows:
+            heading = (name, "", *(("", word if compared else "") * len(others)))
+            sections.append(Section(heading, tuple(_cells(row, footnotes) for row in rows)))
+    return Table(
+        _title(comparison),
+        tuple(columns),
+        tuple(sections),
+        tuple(caption(comparison)),
+        (*footnotes.lines(), *comparison.notes),
+        pinned=2,
+        together=2,
+    )
+
+
+def section_of(metric: Metric) -> str:
+    """The part of the table a metric stands in."""
+    if metric.measure == "quality" or metric.name == "recorded_loss_nats":
+        return "Quality"
+    if is_time(metric):
+        return "Load" if metric.name.startswith(("load_", "first_")) else "Latency"
+    return "Memory" if metric.measure == "memory" else "Size"
+
+
+def caption(comparison: Comparison) -> list[str]:
+    """How the numbers were obtained, in lines of facts."""
+    condition = comparison.condition
+    counts = sorted(set(comparison.processes))
+    several = len(comparison.models) > 1
+    each = "–".join(str(count) for count in (counts[0], counts[-1])[: len(counts)]) if counts else "0"
+    order = "interleaved " if comparison.interleaved else ""
+    return [
+        _facts(
+            _tokens(condition.prompt_tokens, condition.new_tokens),
+            f"batch {condition.batch}" if condition.batch else None,
+            f"{condition.threads} thread{'' if condition.threads == 1 else 's'}"
+            if condition.threads
+            else None,
+            f"CPUs {condition.cpus}" if condition.cpus else "not pinned to CPUs",
+            "torch.compile" if condition.compile else None,
+            f"{each} {order}process{'' if counts == [1] else 'es'}{' a model' if several else ''}",
+            *(f"latency {kind}" for kind in comparison.latency_kinds),
+        ),
+        _facts(*_machine(comparison.fingerprint)),
+        _facts(
+            *(f"{name} {version}" for name, version in versions(comparison.fingerprint).items()),
+            *(f"harness {version}" for version in comparison.harness),
+        ),
+        _facts(
+            _span("", comparison.dates),
+            _span("session ", comparison.sessions),
+            _data(condition),
+        ),
+        _legend(several),
+    ]
+
+
+def _legend(several: bool) -> str:
+    legend = "value [95 % interval over processes]"
+    if not several:
+        return legend
+    return (
+        f"{legend}; speed-up and reduction: above 1x the model is better than the baseline; "
+        "n.s.: the interval contains 1"
+    )
+
+
+def versions(fingerprint: dict[str, Any]) -> dict[str, str]:
+    """The versions of the runtimes that the fingerprint names."""
+    return {
+        name.removeprefix(RUNTIME): str(value)
+        for name, value in fingerprint.items()
+        if name.startswith(RUNTIME)
+    }
+
+
+def _machine(fingerprint: dict[str, Any]) -> list[str]:
+    """What of the device's identity a reader wants to see, as far as it is known."""
+    governor = fingerprint.get("frequency_governor")
+    return [str(fingerprint[name]) for name in ("cpu_model", "system") if fingerprint.get(name)] + (
+        [f"governor {governor}"] if governor else []
+    )
+
+
+def _cells(row: Row, footnotes: _Footnotes) -> tuple[Cell, ...]:
+    estimates = [figure.estimate for figure in row.figures if figure.estimate is not None]
+    step = scale(row.metric.unit, [estimate.value for estimate in estimates])
+    places = max(
+        (decimals(estimate.value, estimate.low, estimate.high, step) for estimate in estimates), default=0
+    )
+    kinds = {figure.kind for figure in row.figures if figure.estimate is not None}
+    alike = kinds.pop() if len(kinds) == 1 else "measured"
+    label = row.metric.label if alike in ("measured", "recorded") else f"{row.metric.label}, {alike}"
+    first, *others = (_figure_cell(figure, step, places, alike, footnotes) for figure in row.figures)
+    cells = [Cell(label, value=row.metric.name), first]
+    for figure, versus in zip(others, row.versus[1:], strict=True):
+        cells += [figure, _versus_cell(versus, step, footnotes)]
+    return tuple(cells)
+
+
+def _figure_cell(
+    figure: Figure, step: tuple[float, str], places: int, said: str, footnotes: _Footnotes
+) -> Cell:
+    """`said` is the kind that the label of the row names already."""
+    if figure.estimate is None:
+        return Cell(f"–{footnotes.mark(figure.reason)}" if figure.reason else "–", tone="muted")
+    text, detail = quantity(figure.estimate.value, figure.estimate.low, figure.estimate.high, step, places)
+    if figure.kind == "recorded":
+        why = f" ({figure.reason})" if figure.reason else ""
+        mark = footnotes.mark(f"recorded in the manifest when the model was made, not measured here{why}")
+        return Cell(text, f"recorded{mark}", figure.estimate.value, "muted")
+    if figure.kind not in ("measured", said):
+        text += f" {figure.kind}"
+    return Cell(text, detail, figure.estimate.value)
+
+
+def _versus_cell(versus: Versus | None, step: tuple[float, str], footnotes: _Footnotes) -> Cell:
+    if versus is None:
+        return Cell()
+    if versus.value is None:
+        return Cell(f"–{footnotes.mark(versus.reason)}" if versus.reason else "–", tone="muted")
+    if versus.kind == "difference":
+        return Cell(
+            signed(versus.value, step) + (footnotes.mark(versus.reason) if versus.reason else ""),
+            value=versus.value,
+        )
+    text, detail = times(versus.value, versus.low, versus.high)
+    if versus.resolved is None:
+        mark = footnotes.mark(f"no interval ({versus.reason})") if versus.reason else ""
+        return Cell(text + mark, value=versus.value)
+    if not versus.resolved:
+        return Cell(f"{text} n.s.", detail, versus.value, "muted")
+    return Cell(text, detail, versus.value, "good" if versus.value > 1 else "bad")
+
+
+def _title(comparison: Comparison) -> str:
+    condition = comparison.condition
+    return _facts(condition.target, condition.device or "unknown device", condition.scenario)
+
+
+def _tokens(prompt: int | None, new: int | None) -> str | None:
+    parts = [f"{prompt} prompt" if prompt is not None else "", f"{new} new" if new is not None else ""]
+    return " + ".join(part for part in parts if part) + " tokens" if any(parts) else None
+
+
+def _data(condition: Condition) -> str | None:
+    if condition.data is None and condition.data_sha256 is None:
+        return None
+    sha256 = (condition.data_sha256 or "unknown")[:12]
+    return f"quality on {condition.data or 'unnamed data'} (sha256 {sha256})"
+
+
+def _span(word: str, values: tuple[str, ...]) -> str:
+    """Up to three values, or the first and the last of more."""
+    if len(values) < 4:
+        return word + ", ".join(values)
+    return f"{word}{values[0]} to {values[-1]} ({len(values)})"
+
+
+def _facts(*facts: str | None) -> str:
+    return " · ".join(fact for fact in facts if fact)

@@ -1,0 +1,145 @@
+"""Comparisons for programs, at full precision: JSON with everything, CSV with one row a condition, model and
+metric.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from harness.report.cells import Figure, Versus
+from harness.report.comparison import Comparison
+from harness.report.flags import sentence
+from harness.report.layout import versions
+from harness.report.rows import Row
+
+_OPTIONS = (
+    "target",
+    "device",
+    "scenario",
+    "threads",
+    "cpus",
+    "compile",
+    "batch",
+    "prompt_tokens",
+    "new_tokens",
+)
+COLUMNS = (
+    *_OPTIONS,
+    "baseline",
+    "model",
+    "model_sha256",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "unit",
+    "better",
+    "kind",
+    "processes",
+    "reason",
+    "comparison",
+    "difference",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "resolved",
+    "ratio_reason",
+)
+
+
+def comparison_json(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """The comparisons as JSON values. Units stand in the metrics' names; null means not measured, and
+    `reason` says why.
+    """
+    return [
+        {
+            "condition": asdict(comparison.condition),
+            "sessions": comparison.sessions,
+            "dates": comparison.dates,
+            "harness": comparison.harness,
+            "versions": versions(comparison.fingerprint),
+            "fingerprint": comparison.fingerprint,
+            "latency_kinds": comparison.latency_kinds,
+            "interleaved": comparison.interleaved,
+            "baseline": comparison.models[0].label,
+            "models": [
+                {"model": model.label, "sha256": model.sha256, "latency_processes": count}
+                for model, count in zip(comparison.models, comparison.processes, strict=True)
+            ],
+            "metrics": [_metric(comparison, row) for row in comparison.rows],
+            "flags": [
+                asdict(flag) | {"by_model": dict(flag.by_model), "meaning": sentence(flag.flag)}
+                for flag in comparison.flags
+            ],
+            "notes": comparison.notes,
+        }
+        for comparison in comparisons
+    ]
+
+
+def dump_json(value: Any) -> str:
+    """Indented ASCII JSON, keys in the order given."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def comparison_csv(comparisons: Sequence[Comparison]) -> str:
+    """Tidy rows with a heading line; an empty field is a null."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for comparison in comparisons:
+        options = {name: getattr(comparison.condition, name) for name in _OPTIONS}
+        for row in comparison.rows:
+            metric = {"metric": row.metric.name, "unit": row.metric.unit, "better": row.metric.better}
+            for model, figure, versus in zip(comparison.models, row.figures, row.versus, strict=True):
+                who = {
+                    "baseline": comparison.models[0].label,
+                    "model": model.label,
+                    "model_sha256": model.sha256,
+                }
+                writer.writerow(options | metric | who | _figure(figure) | (_ratio(versus) if versus else {}))
+    return file.getvalue()
+
+
+def _metric(comparison: Comparison, row: Row) -> dict[str, Any]:
+    return {
+        "metric": row.metric.name,
+        "label": row.metric.label,
+        "unit": row.metric.unit,
+        "better": row.metric.better,
+        "models": [
+            {"model": model.label}
+            | _figure(figure)
+            | {"values": figure.values, "versus_baseline": asdict(versus) if versus else None}
+            for model, figure, versus in zip(comparison.models, row.figures, row.versus, strict=True)
+        ],
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    estimate = figure.estimate
+    return {
+        "value": estimate.value if estimate else None,
+        "low": estimate.low if estimate else None,
+        "high": estimate.high if estimate else None,
+        "kind": figure.kind if estimate else None,
+        "processes": len(figure.values),
+        "reason": figure.reason,
+    }
+
+
+def _ratio(versus: Versus) -> dict[str, Any]:
+    value = "difference" if versus.kind == "difference" else "ratio"
+    return {
+        "comparison": versus.kind,
+        value: versus.value,
+        "ratio_low": versus.low,
+        "ratio_high": versus.high,
+        "resolved": versus.resolved,
+        "ratio_reason": versus.reason,
+    }

@@ -1,0 +1,161 @@
+"""What a reader must know beside the figures: failures, flags, too few processes, a warm-up that was too
+short.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from harness.report.cells import plural
+from harness.report.flags import sentence
+from harness.report.grouping import Model, Run, different_fields, is_of, runtimes_of
+from harness.statistics.steady import mser5
+
+ENOUGH = 5
+# Phases whose samples follow the warm-up, one an iteration of the scenario; a session of generation has one a
+# query.
+_MEASURED = ("steady", "batch", "generate")
+
+
+@dataclass(frozen=True)
+class FlagCount:
+    """A flag, and on how many processes of each model it was raised: `processes` of all `of` that made these
+    `passes`.
+    """
+
+    flag: str
+    processes: int
+    of: int
+    passes: tuple[str, ...]
+    by_model: tuple[tuple[str, int], ...]
+
+
+def count_flags(runs: Sequence[Run], models: Sequence[Model]) -> list[FlagCount]:
+    """Every flag of `runs`, in order of first appearance."""
+    flags = dict.fromkeys(flag for run in runs for flag in run["flags"] or ())
+    counts = []
+    for flag in flags:
+        raised = [run for run in runs if flag in (run["flags"] or ())]
+        by_model = tuple((model.label, sum(is_of(run, model) for run in raised)) for model in models)
+        passes = tuple(dict.fromkeys(run["measure"] for run in raised))
+        of = sum(run["measure"] in passes for run in runs)
+        counts.append(FlagCount(flag, len(raised), of, passes, by_model))
+    return counts
+
+
+def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame) -> list[str]:
+    """Sentences on the runs of one condition; `samples` are those of the runs that ended well."""
+    good = [run for run in runs if run["status"] == "ok"]
+    return [
+        *_failures(runs),
+        *_different(good),
+        *_runtimes(good, models),
+        *_inputs(good),
+        *_few(good, models),
+        *_warm_up(good, samples),
+        *(_flag_note(count) for count in count_flags(good, models)),
+    ]
+
+
+def _failures(runs: Sequence[Run]) -> list[str]:
+    counts: dict[tuple[str, str, str], int] = {}
+    for run in runs:
+        if run["status"] != "ok":
+            words = (run["error_kind"] or run["status"], run["error_message"] or "no message")
+            key = (run["model"], run["measure"], ": ".join(words))
+            counts[key] = counts.get(key, 0) + 1
+    return [
+        f"FAILED: {plural(count, f'{measure} process')} of {model}: {_stop(what)}"
+        for (model, measure, what), count in counts.items()
+    ]
+
+
+def _different(good: Sequence[Run]) -> list[str]:
+    fields = different_fields(good)
+    return (
+        [f"WARNING: measured under different conditions, compared at your request: {'; '.join(fields)}."]
+        if fields
+        else []
+    )
+
+
+def _inputs(good: Sequence[Run]) -> list[str]:
+    """Models that take other shapes are given other inputs; the reader should know."""
+    found = {
+        match.group(1)
+        for run in good
+        if run["measure"] == "latency"
+        if (match := re.search(r'"inputs_sha256":\s*"(\w+)"', run["job_json"] or ""))
+    }
+    return ["The models were given different inputs."] if len(found) > 1 else []
+
+
+def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """Peak memory hardly differs between processes, so that only latency needs many."""
+    timed = [run for run in good if run["measure"] == "latency"]
+    counts = {model.label: sum(is_of(run, model) for run in timed) for model in models}
+    few = {label: count for label, count in counts.items() if 0 < count < ENOUGH}
+    if not few:
+        return []
+    first, *more = few.items()
+    each = f"{plural(first[1], 'process')} of {first[0]}" + "".join(
+        f", {count} of {label}" for label, count in more
+    )
+    if len(set(few.values())) == 1 and few.keys() == counts.keys():
+        each = f"{plural(first[1], 'process')}{' a model' if more else ''}"
+    return [f"Latency rests on {each}; an interval needs at least {ENOUGH} to be trusted."]
+
+
+def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """Which runtime each model ran in, where they are not the same."""
+    found = {model.label: runtimes_of([run for run in good if is_of(run, model)]) for model in models}
+    found = {label: names for label, names in found.items() if names}
+    if len(set(found.values())) < 2:
+        return []
+    return [
+        "The models ran in different runtimes: "
+        + "; ".join(f"{label} in {', '.join(names)}" for label, names in found.items())
+        + "."
+    ]
+
+
+def _warm_up(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
+    """The check of the warm-up afterwards: MSER-5 over the whole series of a process."""
+    late, looked_at = 0, 0
+    wanted = samples[samples["phase"].isin(("warmup", *_MEASURED))].sort_values("start_ns", kind="stable")
+    for _, rows in wanted.groupby("attempt_id", observed=True):
+        measured = int((rows["phase"] != "warmup").sum())
+        if measured:
+            looked_at += 1
+            late += bool(mser5(np.asarray(rows["duration_ns"])) > len(rows) - measured + 0.1 * measured)
+    if not late:
+        return []
+    return [
+        f"{_of(late, looked_at, 'latency ')}: by MSER-5 still warming up when measuring began; "
+        "give them a longer --max-warmup."
+    ]
+
+
+def _flag_note(count: FlagCount) -> str:
+    spread = {number for _, number in count.by_model}
+    models = (
+        ""
+        if len(spread) == 1 or count.processes == count.of
+        else " (" + ", ".join(f"{label} {number}" for label, number in count.by_model if number) + ")"
+    )
+    passes = f"{count.passes[0]} " if len(count.passes) == 1 else ""
+    return f"{_of(count.processes, count.of, passes)}{models}: {sentence(count.flag)}."
+
+
+def _of(count: int, total: int, which: str = "") -> str:
+    processes = plural(total, f"{which}process")
+    return f"All {processes}" if count == total and total > 1 else f"{count} of {processes}"
+
+
+def _stop(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."

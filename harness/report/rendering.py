@@ -1,0 +1,55 @@
+"""One way to render: the format by its name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
+from harness.report.comparison import Comparison
+from harness.report.layout import comparison_table
+from harness.report.machine import comparison_csv, comparison_json, dump_json
+from harness.report.markdown import render_markdown
+from harness.report.table import Table
+from harness.report.terminal import render_terminal
+
+Format = Literal["terminal", "markdown", "json", "csv"]
+FORMATS: tuple[Format, ...] = ("terminal", "markdown", "json", "csv")
+
+
+def render(
+    comparisons: Sequence[Comparison],
+    fmt: Format = "terminal",
+    *,
+    width: int | None = None,
+    color: bool | None = None,
+) -> str:
+    """The comparisons as text that ends with a line break. `width` and `color` concern terminals only (see
+    `render_tables`).
+    """
+    if fmt == "json":
+        return dump_json({"version": 1, "comparisons": comparison_json(comparisons)})
+    if fmt == "csv":
+        return comparison_csv(comparisons)
+    return render_tables(
+        [comparison_table(comparison) for comparison in comparisons], fmt, width=width, color=color
+    )
+
+
+def render_tables(
+    tables: Sequence[Table],
+    fmt: Literal["terminal", "markdown"],
+    *,
+    width: int | None = None,
+    color: bool | None = None,
+) -> str:
+    """Tables for people. By default as wide as the terminal (120 columns where there is none), in colour only
+    on a terminal whose user has not set NO_COLOR.
+    """
+    if fmt == "markdown":
+        return render_markdown(tables)
+    if color is None:
+        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return render_terminal(tables, width or shutil.get_terminal_size((120, 24)).columns, color)

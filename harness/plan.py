@@ -81,6 +81,8 @@ def configurations(
         job = Job(
             target=target, model=subject.name, model_sha256=subject.sha256, scenario=scenario, **{**fixed, **values}
         )
+        if job.threads < 1:
+            raise UsageError("A model cannot run on 0 threads.", "Give --threads 1 or more.")
         job = _fill_tokens(job, subject) if language else _fill_batch(job, subject)
         if job.compile and subject.description.format != "pt2":
             job = replace(job, compile=False)
@@ -143,9 +145,9 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
     metadata = subject.description.metadata
     longest = int(input_metadata(subject.description)[0]["sizes"][1])
     context = int(metadata.get("get_max_context_len") or metadata.get("get_max_seq_len") or longest)
-    prompt = job.prompt_tokens or min(128, longest, context // 2)
-    new = job.new_tokens or min(128, context - prompt + 1)
-    if prompt < 1 or prompt > longest or prompt + new - 1 > context:
+    prompt = min(128, longest, context // 2) if job.prompt_tokens is None else job.prompt_tokens
+    new = min(128, context - prompt + 1) if job.new_tokens is None else job.new_tokens
+    if prompt < 1 or new < 1 or prompt > longest or prompt + new - 1 > context:
         raise UsageError(
             f"{subject.name} takes at most {longest} tokens at once and {context} in all, not {prompt} and {new} more.",
             "Give a smaller --prompt-tokens or --new-tokens.",

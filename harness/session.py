@@ -109,7 +109,9 @@ class Session:
             folder = self.scratch / f"job{self.position}"
             folder.mkdir()
 
-            def compare(measurement: Measurement, job: Job = job) -> list[Scalar]:
+            def derive(measurement: Measurement, job: Job = job, subject: Subject = subject) -> list[Scalar]:
+                if job.measure == "latency" and subject.unmeasured_quality is not None:
+                    return [Scalar(name="loss_nats", value=None, reason=subject.unmeasured_quality)]
                 return _deviation(job, measurement, outputs)
 
             attempt = self.run(
@@ -118,7 +120,7 @@ class Session:
                 subject.path.stat().st_size,
                 subject.manifest,
                 on_progress,
-                compare,
+                derive,
             )
             if attempt.error is not None:
                 failures[key] += _BELIEVED if attempt.error.kind in _CERTAIN else 1

@@ -132,7 +132,9 @@ def _warm_up(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
         measured = int((rows["phase"] != "warmup").sum())
         if measured:
             looked_at += 1
-            late += bool(mser5(np.asarray(rows["duration_ns"])) > len(rows) - measured + 0.1 * measured)
+            # The cut is a multiple of five, so the recorded end of the warm-up is rounded up to one.
+            recorded = -(-(len(rows) - measured) // 5) * 5
+            late += mser5(np.asarray(rows["duration_ns"])) > recorded + 0.1 * measured
     if not late:
         return []
     return [

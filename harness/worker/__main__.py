@@ -61,7 +61,7 @@ def main() -> None:
 
 def _work(job: Job, files: Files, channel: Channel) -> None:
     if job.cpus is not None:
-        os.sched_setaffinity(0, job.cpus)
+        _pin(job.cpus)
     path = Path(files.model)
     runtime = _runtime(path)
     channel.emit(
@@ -88,6 +88,16 @@ def _work(job: Job, files: Files, channel: Channel) -> None:
         _measure_quality(job, files, model, channel)
     else:
         _measure_latency(job, files, model, channel)
+
+
+def _pin(cpus: tuple[int, ...]) -> None:
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as error:
+        raise UsageError(
+            f"Processors {', '.join(map(str, cpus))} cannot be used here, only {sorted(os.sched_getaffinity(0))}.",
+            "Give some of these with --cpus.",
+        ) from error
 
 
 def _measure_latency(job: Job, files: Files, model: Model, channel: Channel) -> None:

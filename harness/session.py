@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.deviation import deviation
-from harness.errors import ModelError
+from harness.errors import ModelError, WorkerError
 from harness.job import Files, Job
-from harness.manifest import Manifest, sha256_file
+from harness.manifest import Manifest, read_manifest, sha256_file
 from harness.measurement import Measurement
 from harness.plan import Subject, files_for
 from harness.protocol import Describe, Scalar
@@ -39,6 +39,7 @@ class Session:
     scratch: Path
     session_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     position: int = 0
+    succeeded: int = 0
     failed: list[Attempt] = field(default_factory=list)
     skipped: list[Job] = field(default_factory=list)
 
@@ -74,18 +75,35 @@ class Session:
             raise KeyboardInterrupt
         if attempt.error is not None:
             self.failed.append(attempt)
+        elif job.measure != "describe":
+            self.succeeded += 1
         return attempt
 
-    def describe(self, name: str, path: Path) -> tuple[str, Describe | None]:
-        """The file's sha256 and what a worker says of it; None when it cannot, which is then among `failed`."""
+    def describe(self, name: str, path: Path) -> tuple[str, Describe, Manifest | None] | None:
+        """The file's sha256, what a worker says of it, and its manifest; None when one of them is wrong, which is then
+        among `failed`.
+        """
         try:
             sha256, size = sha256_file(path), path.stat().st_size
         except OSError as error:
             raise ModelError(
                 f"{path} cannot be read ({error.strerror}).", "Check the path and its permissions."
             ) from error
+        manifest: Manifest | None = None
+
+        def check(measurement: Measurement) -> list[Scalar]:
+            nonlocal manifest
+            try:
+                manifest = read_manifest(path, sha256)
+            except ModelError as error:
+                raise WorkerError("model", error.what, error.todo) from error
+            return []
+
         job = Job(target=self.target.name, model=name, model_sha256=sha256, scenario="describe", measure="describe")
-        return sha256, self.run(job, Files(model=str(path)), size).measurement.description
+        attempt = self.run(job, Files(model=str(path)), size, derive=check)
+        if attempt.error is not None or attempt.measurement.description is None:
+            return None
+        return sha256, attempt.measurement.description, manifest
 
     def run_all(
         self,

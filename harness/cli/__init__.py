@@ -50,13 +50,11 @@ def main() -> None:
     # A scheduler's TERM ends a run as Ctrl-C does: the job in hand is recorded, its worker killed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)
     except HarnessError as error:
         click.echo(f"harness: {error.what}", err=True)
         if error.todo:
             click.echo(error.todo, err=True)
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
@@ -67,3 +65,4 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # nobody reads any more; say nothing
         sys.exit(1)
+    sys.exit(code)

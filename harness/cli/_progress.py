@@ -80,6 +80,8 @@ class Reporter:
         """Where the rows are."""
         failed = f"; {len(session.failed)} failed, {len(session.skipped)} skipped" if session.failed else ""
         again = f"`harness compare --session {session.session_id}` prints the table again"
+        if not session.succeeded:
+            again = f"`harness report --session {session.session_id}` says more"
         self.note(f"session {session.session_id} is in {results}{failed}; {again}")
 
 

@@ -165,11 +165,14 @@ def run(
     ):
         subjects = _subjects(session, artifacts, options, reporter)
         reports.join()
-        _measure(session, subjects, target, processes, options, reporter)
-    from harness.report import compare_tables, render
-    from harness.store.dataset import read_tables
+        if subjects:
+            _measure(session, subjects, target, processes, options, reporter)
+    if session.succeeded:
+        from harness.report import compare_tables, render
+        from harness.store.dataset import read_tables
 
-    click.echo(render(compare_tables(read_tables(results, session.session_id)), "json" if as_json else fmt), nl=False)
+        comparisons = compare_tables(read_tables(results, session.session_id))
+        click.echo(render(comparisons, "json" if as_json else fmt), nl=False)
     reporter.summary(session, results)
     if session.failed:
         raise click.exceptions.Exit(1)
@@ -211,18 +214,16 @@ def _subjects(
     session: Session, artifacts: dict[str, Path], options: dict[str, Any], reporter: Any
 ) -> dict[str, Subject]:
     from harness.cli._evaluation import evaluation
-    from harness.errors import ModelError
-    from harness.manifest import read_manifest
     from harness.plan import Subject
 
     subjects = {}
     for name, path in artifacts.items():
         reporter.note(f"describing {name}")
-        sha256, description = session.describe(name, path)
-        if description is None:
+        known = session.describe(name, path)
+        if known is None:
             reporter.failure(session.failed[-1])
             continue
-        manifest = read_manifest(path, sha256)
+        sha256, description, manifest = known
         subjects[name] = Subject(
             name=name,
             path=path,
@@ -233,10 +234,6 @@ def _subjects(
         )
         if (why := subjects[name].unmeasured_quality) is not None:
             reporter.note(f"{name}: quality is not measured: {why}")
-    if not subjects:
-        error = session.failed[-1].error
-        assert error is not None
-        raise ModelError(error.what, error.todo)
     return subjects
 
 

@@ -42,10 +42,13 @@ def _reading(name: str, read: Callable[[], str], *, identity: bool = False) -> R
     try:
         return Reading(name, read(), None, identity)
     except (OSError, AttributeError, LookupError, ValueError, NotImplementedError) as error:
-        reason = (
-            "not offered by this system" if isinstance(error, AttributeError) else str(error) or type(error).__name__
-        )
-        return Reading(name, None, reason, identity)
+        return Reading(name, None, _why(error), identity)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    return "not offered by this system" if isinstance(error, AttributeError) else str(error) or type(error).__name__
 
 
 def _cpu_model() -> str:

@@ -98,7 +98,10 @@ def parse_request(line: str) -> tuple[Job, Files]:
             )
     if job.get("cpus") is not None:
         job["cpus"] = tuple(job["cpus"])
-    return Job(**job), Files(**files)
+    try:
+        return Job(**job), Files(**files)
+    except TypeError as error:
+        raise UsageError(f"The job lacks a field ({error}).", "Use one version of harness on both sides.") from error
 
 
 def _digest(value: Any) -> str:

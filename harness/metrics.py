@@ -179,10 +179,22 @@ CATALOGUE: tuple[Metric, ...] = (
         main=False,
     ),
     Metric(
-        "max_abs_difference", "max difference from parent", "1", "lower", None, "quality", _scalar("max_abs_difference")
+        "max_abs_difference",
+        "max difference of outputs",
+        "1",
+        "lower",
+        None,
+        "quality",
+        _scalar("max_abs_difference"),
     ),
-    Metric("sqnr_db", "signal to noise against parent", "dB", "higher", None, "quality", _scalar("sqnr_db")),
+    Metric("sqnr_db", "signal to noise of outputs", "dB", "higher", None, "quality", _scalar("sqnr_db")),
     Metric(
-        "argmax_agreement", "argmax agreement with parent", "1", "higher", None, "quality", _scalar("argmax_agreement")
+        "argmax_agreement",
+        "argmax agreement of outputs",
+        "1",
+        "higher",
+        None,
+        "quality",
+        _scalar("argmax_agreement"),
     ),
 )

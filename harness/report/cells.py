@@ -17,9 +17,7 @@ from harness.statistics.summary import Estimate, log_mean, mean
 Place = tuple[str, int]
 
 # Facts of a file, the same however a run went.
-FILE_FACTS = frozenset(
-    {"model_bytes", "parameters", "bits_per_weight", "bits_per_weight_stored", "recorded_loss_nats"}
-)
+FILE_FACTS = frozenset({"model_bytes", "parameters", "bits_per_weight", "bits_per_weight_stored", "recorded_loss_nats"})
 
 
 @dataclass(frozen=True)
@@ -156,9 +154,7 @@ def _ratio(
     interleaved: bool,
 ) -> Ratio:
     """`first / second`."""
-    by_place = [
-        dict(zip(where, values, strict=True)) for where, values in zip(places, (first, second), strict=True)
-    ]
+    by_place = [dict(zip(where, values, strict=True)) for where, values in zip(places, (first, second), strict=True)]
     shared = sorted(set(by_place[0]) & set(by_place[1]))
     if interleaved and len(shared) >= 2:
         a, b = ({number: values[place] for number, place in enumerate(shared)} for values in by_place)

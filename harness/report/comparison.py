@@ -70,9 +70,7 @@ def compare_tables(
     """
     runs = _last_attempts(_named(run_records(tables.runs), models))
     if not any(run["status"] == "ok" for run in runs):
-        failures = "; ".join(
-            dict.fromkeys(f"{run['model']}: {run['error_message'] or run['status']}" for run in runs)
-        )
+        failures = "; ".join(dict.fromkeys(f"{run['model']}: {run['error_message'] or run['status']}" for run in runs))
         raise NothingComparable(
             f"No process ended well, so there is nothing to compare ({failures}).",
             "`harness report` shows what each of them said.",
@@ -126,9 +124,7 @@ def _compare(
 def _named(runs: list[Run], names: Sequence[str]) -> list[Run]:
     known = list(dict.fromkeys(run["model"] for run in runs))
     if missing := [name for name in names if name not in known]:
-        raise UsageError(
-            f"Not measured here: {', '.join(missing)}.", f"Models in this session: {', '.join(known)}."
-        )
+        raise UsageError(f"Not measured here: {', '.join(missing)}.", f"Models in this session: {', '.join(known)}.")
     return [run for run in runs if not names or run["model"] in names]
 
 

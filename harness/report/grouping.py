@@ -110,9 +110,7 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
                 groups.setdefault(key, []).append(run)
     order = {run["attempt_id"]: index for index, run in enumerate(runs)}
     found = [
-        part
-        for members in groups.values()
-        for part in _by_data(sorted(members, key=lambda r: order[r["attempt_id"]]))
+        part for members in groups.values() for part in _by_data(sorted(members, key=lambda r: order[r["attempt_id"]]))
     ]
     return sorted(found, key=lambda pair: order[pair[1][0]["attempt_id"]])
 

@@ -86,9 +86,7 @@ def caption(comparison: Comparison) -> list[str]:
         _facts(
             _tokens(condition.prompt_tokens, condition.new_tokens),
             f"batch {condition.batch}" if condition.batch else None,
-            f"{condition.threads} thread{'' if condition.threads == 1 else 's'}"
-            if condition.threads
-            else None,
+            f"{condition.threads} thread{'' if condition.threads == 1 else 's'}" if condition.threads else None,
             f"CPUs {condition.cpus}" if condition.cpus else "not pinned to CPUs",
             "torch.compile" if condition.compile else None,
             f"{each} {order}process{'' if counts == [1] else 'es'}{' a model' if several else ''}",
@@ -120,11 +118,7 @@ def _legend(several: bool) -> str:
 
 def versions(fingerprint: dict[str, Any]) -> dict[str, str]:
     """The versions of the runtimes that the fingerprint names."""
-    return {
-        name.removeprefix(RUNTIME): str(value)
-        for name, value in fingerprint.items()
-        if name.startswith(RUNTIME)
-    }
+    return {name.removeprefix(RUNTIME): str(value) for name, value in fingerprint.items() if name.startswith(RUNTIME)}
 
 
 def _machine(fingerprint: dict[str, Any]) -> list[str]:
@@ -138,9 +132,7 @@ def _machine(fingerprint: dict[str, Any]) -> list[str]:
 def _cells(row: Row, footnotes: _Footnotes) -> tuple[Cell, ...]:
     estimates = [figure.estimate for figure in row.figures if figure.estimate is not None]
     step = scale(row.metric.unit, [estimate.value for estimate in estimates])
-    places = max(
-        (decimals(estimate.value, estimate.low, estimate.high, step) for estimate in estimates), default=0
-    )
+    places = max((decimals(estimate.value, estimate.low, estimate.high, step) for estimate in estimates), default=0)
     kinds = {figure.kind for figure in row.figures if figure.estimate is not None}
     alike = kinds.pop() if len(kinds) == 1 else "measured"
     label = row.metric.label if alike in ("measured", "recorded") else f"{row.metric.label}, {alike}"
@@ -151,9 +143,7 @@ def _cells(row: Row, footnotes: _Footnotes) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def _figure_cell(
-    figure: Figure, step: tuple[float, str], places: int, said: str, footnotes: _Footnotes
-) -> Cell:
+def _figure_cell(figure: Figure, step: tuple[float, str], places: int, said: str, footnotes: _Footnotes) -> Cell:
     """`said` is the kind that the label of the row names already."""
     if figure.estimate is None:
         return Cell(f"–{footnotes.mark(figure.reason)}" if figure.reason else "–", tone="muted")

@@ -17,9 +17,7 @@ def render_markdown(tables: Sequence[Table]) -> str:
 
 def escape(text: str) -> str:
     """`text` as Markdown that shows it as it is, on one line."""
-    return (
-        _SPECIAL.sub(r"\\\1", plain(text).replace("&", "&amp;")).replace(r"\<", "&lt;").replace(r"\>", "&gt;")
-    )
+    return _SPECIAL.sub(r"\\\1", plain(text).replace("&", "&amp;")).replace(r"\<", "&lt;").replace(r"\>", "&gt;")
 
 
 def _table(table: Table) -> str:
@@ -29,9 +27,7 @@ def _table(table: Table) -> str:
     for section in table.sections:
         if section.heading[0]:
             name, *words = section.heading
-            lines.append(
-                _row([f"**{escape(name)}**", *(f"*{escape(word)}*" if word else "" for word in words)])
-            )
+            lines.append(_row([f"**{escape(name)}**", *(f"*{escape(word)}*" if word else "" for word in words)]))
         lines += [_row([_cell(cell) for cell in row]) for row in section.rows]
     notes = [f"- {escape(line)}" for line in lines_of(table.notes)]
     return "\n".join([*lines, "", *notes, ""] if notes else [*lines, ""])

@@ -103,9 +103,7 @@ def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     if not few:
         return []
     first, *more = few.items()
-    each = f"{plural(first[1], 'process')} of {first[0]}" + "".join(
-        f", {count} of {label}" for label, count in more
-    )
+    each = f"{plural(first[1], 'process')} of {first[0]}" + "".join(f", {count} of {label}" for label, count in more)
     if len(set(few.values())) == 1 and few.keys() == counts.keys():
         each = f"{plural(first[1], 'process')}{' a model' if more else ''}"
     return [f"Latency rests on {each}; an interval needs at least {ENOUGH} to be trusted."]
@@ -113,15 +111,14 @@ def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
 
 def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """Which runtime each model ran in, where they are not the same."""
-    found = {model.label: runtimes_of([run for run in good if is_of(run, model)]) for model in models}
-    found = {label: names for label, names in found.items() if names}
-    if len(set(found.values())) < 2:
+    found: dict[tuple[str, ...], list[str]] = {}
+    for model in models:
+        if names := runtimes_of([run for run in good if is_of(run, model)]):
+            found.setdefault(names, []).append(model.label)
+    if len(found) < 2:
         return []
-    return [
-        "The models ran in different runtimes: "
-        + "; ".join(f"{label} in {', '.join(names)}" for label, names in found.items())
-        + "."
-    ]
+    each = "; ".join(f"{', '.join(labels)} in {', '.join(names)}" for names, labels in found.items())
+    return [f"The models ran in different runtimes: {each}."]
 
 
 def _warm_up(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:

@@ -35,7 +35,8 @@ def quantity(
     divisor, name = step
     suffix = f" {name}" if name else ""
     scaled = value / divisor
-    places = max(0, min(max(places, decimals(value, low, high, step)), 4 - _exponent(scaled)))
+    largest = max(abs(value), high or 0.0) / divisor
+    places = max(0, min(max(places, decimals(value, low, high, step)), 4 - _exponent(largest)))
     if low is not None and high is not None:
         return f"{scaled:.{places}f}{suffix}", f"[{low / divisor:.{places}f}, {high / divisor:.{places}f}]"
     if name in _PLAIN:

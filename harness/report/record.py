@@ -54,9 +54,7 @@ def read_record(
         )
     except NothingComparable as error:
         comparisons, why_not = (), str(error)
-    environment, ops, io = (
-        tuple(records(read_table(results, name, ids))) for name in ("environment", "ops", "io")
-    )
+    environment, ops, io = (tuple(records(read_table(results, name, ids))) for name in ("environment", "ops", "io"))
     return Record(comparisons, why_not, tuple(run_records(tables.runs)), environment, ops, io)
 
 
@@ -167,12 +165,10 @@ def _ops(rows: Sequence[dict[str, Any]], models: dict[str, str]) -> Table:
     lines = []
     for model, operators in totals.items():
         whole = sum(time for _, time in operators.values()) or 1
-        for (operator, delegate), (calls, time) in sorted(
-            operators.items(), key=lambda item: (-item[1][1], item[0])
-        )[:_OPS_SHOWN]:
-            lines.append(
-                (model, operator, delegate, calls, _amount("ns", time), f"{100 * time / whole:.1f} %")
-            )
+        for (operator, delegate), (calls, time) in sorted(operators.items(), key=lambda item: (-item[1][1], item[0]))[
+            :_OPS_SHOWN
+        ]:
+            lines.append((model, operator, delegate, calls, _amount("ns", time), f"{100 * time / whole:.1f} %"))
     return simple_table("Operators", ("model", "operator", "delegate", "calls", "total", "share"), lines)
 
 

@@ -33,9 +33,7 @@ def render(
         return dump_json({"version": 1, "comparisons": comparison_json(comparisons)})
     if fmt == "csv":
         return comparison_csv(comparisons)
-    return render_tables(
-        [comparison_table(comparison) for comparison in comparisons], fmt, width=width, color=color
-    )
+    return render_tables([comparison_table(comparison) for comparison in comparisons], fmt, width=width, color=color)
 
 
 def render_tables(

@@ -55,16 +55,10 @@ def rows_of(tables: Tables, runs: list[Run], models: list[Model], every_metric: 
         series = metric.per_process(tables)
         values = {str(attempt): float(value) for attempt, value in series.items() if math.isfinite(value)}
         used = [
-            [
-                run
-                for run in runs
-                if is_of(run, model) and run["attempt_id"] in values and _counts(metric, run)
-            ]
+            [run for run in runs if is_of(run, model) and run["attempt_id"] in values and _counts(metric, run)]
             for model in models
         ]
-        explained = [
-            _explain(metric, [run for run in runs if is_of(run, model)], reasons) for model in models
-        ]
+        explained = [_explain(metric, [run for run in runs if is_of(run, model)], reasons) for model in models]
         if not any(used) and not any(explained) and not _any_recorded(metric, runs):
             continue
         figures = [
@@ -92,16 +86,12 @@ def _counts(metric: Metric, run: Run) -> bool:
     return bool(run["measure"] == metric.measure) or metric.name == "planned_bytes"
 
 
-def _figure(
-    metric: Metric, runs: list[Run], used: list[Run], values: dict[str, float], reason: str | None
-) -> Figure:
+def _figure(metric: Metric, runs: list[Run], used: list[Run], values: dict[str, float], reason: str | None) -> Figure:
     """The figure of one model, of whose `runs` those `used` have a value for the metric."""
     if used:
         kind = ", ".join(distinct(used, "latency_kind")) if is_time(metric) else "measured"
         return figure(metric, [values[run["attempt_id"]] for run in used], kind)
-    recorded = next(
-        (run["recorded_loss_nats"] for run in runs if run["recorded_loss_nats"] is not None), None
-    )
+    recorded = next((run["recorded_loss_nats"] for run in runs if run["recorded_loss_nats"] is not None), None)
     if recorded is not None and metric.name in ("loss_nats", "perplexity"):
         value = recorded if metric.name == "loss_nats" else math.exp(recorded)
         return replace(figure(metric, [value], "recorded"), reason=reason or _failure(metric, runs))
@@ -116,6 +106,8 @@ def _failure(metric: Metric, runs: list[Run]) -> str | None:
     if any(run["status"] == "ok" for run in made):
         if is_time(metric) and not distinct(made, "latency_kind"):
             return "this target has no latency"
+        if metric.measure == "quality" and any(run["reference_sha256"] == run["model_sha256"] for run in made):
+            return "this model is the reference that the others deviate from"
         return "not measured"
     failed = [run for run in made or runs if run["status"] != "ok"]
     if not failed:
@@ -143,9 +135,7 @@ def _reasons(scalars: pd.DataFrame) -> dict[tuple[str, str], str]:
     explained = scalars[scalars["value"].isna() & scalars["reason"].notna()]
     return {
         (str(attempt), str(name)): str(reason)
-        for attempt, name, reason in zip(
-            explained["attempt_id"], explained["name"], explained["reason"], strict=True
-        )
+        for attempt, name, reason in zip(explained["attempt_id"], explained["name"], explained["reason"], strict=True)
     }
 
 

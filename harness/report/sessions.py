@@ -44,8 +44,7 @@ def render_sessions(
     if fmt == "json":
         return dump_json({"version": 1, "sessions": sessions})
     rows = [
-        {key: ", ".join(value) if isinstance(value, list) else value for key, value in row.items()}
-        for row in sessions
+        {key: ", ".join(value) if isinstance(value, list) else value for key, value in row.items()} for row in sessions
     ]
     if fmt == "csv":
         file = io.StringIO()

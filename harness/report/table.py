@@ -53,9 +53,7 @@ def simple_table(
     title: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]], notes: tuple[str, ...] = ()
 ) -> Table:
     """A table of prose in one section from rows of values, as long as `columns`; None is an empty cell."""
-    cells = tuple(
-        tuple(Cell("" if value is None else str(value), value=value) for value in row) for row in rows
-    )
+    cells = tuple(tuple(Cell("" if value is None else str(value), value=value) for value in row) for row in rows)
     return Table(title, columns, (Section(("",) * len(columns), cells),), notes=notes, prose=True)
 
 
@@ -66,8 +64,7 @@ def plain(text: str, keep: str = "") -> str:
     `keep` are characters to leave as they are.
     """
     return "".join(
-        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
-        for char in text
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
     )
 
 

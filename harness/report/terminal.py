@@ -120,9 +120,7 @@ def _grid(table: Table, stacked: bool, widths: list[int]) -> RichTable:
         )
     for section in table.sections:
         if any(section.heading):
-            grid.add_row(
-                *(_rule(word, width - _GAP) for word, width in zip(section.heading, widths, strict=True))
-            )
+            grid.add_row(*(_rule(word, width - _GAP) for word, width in zip(section.heading, widths, strict=True)))
         for row in section.rows:
             grid.add_row(*(_text(cell, index, table, stacked) for index, cell in enumerate(row)))
     return grid

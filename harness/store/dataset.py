@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from harness.errors import NothingComparable, StoreError
+from harness.errors import NothingComparable, StoreError, UsageError
 from harness.store.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
 
 _KEYS = pa.schema([("date", pa.string()), ("target", pa.string())])
@@ -45,6 +45,9 @@ def read_tables(results: Path, session: str | None = None) -> Tables:
             raise NothingComparable(
                 f"No session in {results} begins with {session!r}.", "`harness report --list` shows them."
             )
+        if runs["session_id"].nunique() > 1:
+            found = ", ".join(runs["session_id"].unique())
+            raise UsageError(f"{session!r} begins several sessions: {found}.", "Write more of the one you mean.")
     runs = runs.reset_index(drop=True)
     ids = runs["attempt_id"].tolist()
     return Tables(runs, read_table(results, "samples", ids), read_table(results, "scalars", ids))

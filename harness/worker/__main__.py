@@ -53,7 +53,10 @@ def main() -> None:
         channel.emit(
             Error(
                 kind="runtime",
-                message=f"The model failed to run: {type(error).__name__}: {lines[0] if lines else ''}".strip(),
+                message=f"The model failed to run: {type(error).__name__}: {lines[0] if lines else ''}".strip().rstrip(
+                    ".:"
+                )
+                + ".",
                 todo="`harness report` shows what the runtime printed.",
             )
         )

@@ -77,7 +77,7 @@ def _open(path: Path) -> Any:
     except Exception as error:
         message = str(error).strip().splitlines()
         raise ModelError(
-            f"torch refuses {path}: {message[0] if message else type(error).__name__}.",
+            f"torch refuses {path}: {message[0].rstrip('.') if message else type(error).__name__}.",
             f"Export it again with torch {torch.__version__} (torch.export.save).",
         ) from error
 

@@ -1,0 +1,106 @@
+"""`harness models`: the models that harness can make, making them, and training them again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+PRECISIONS = ("fp32", "int8")
+FORMATS = ("pte", "pt2")
+
+
+@click.group()
+def models() -> None:
+    """List, build and train the models that come with harness."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def list_models(as_json: bool) -> None:
+    """List the models: method, bits a weight, recorded loss, and whether they are built.
+
+    Example: harness models list
+    """
+    import json
+
+    from harness.models.summary import rows, table
+
+    if as_json:
+        click.echo(json.dumps(rows(), indent=1))
+    else:
+        from rich.console import Console
+
+        Console().print(table(rows()))
+
+
+@models.command()
+@click.argument("name")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Default: the model's own (see `list`).")
+@click.option("--format", "fmt", type=click.Choice(FORMATS), default="pte", show_default=True, help="Kind of file.")
+@click.option("--weights", type=click.Path(path_type=Path, file_okay=False), help="Folder of your own `train` run.")
+@click.option("--output", type=click.Path(path_type=Path), help="Copy the file (and its manifest) here.")
+@click.option("--force", is_flag=True, help="Build even if the cached file is current.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the path.")
+def build(
+    name: str, precision: str | None, fmt: str, weights: Path | None, output: Path | None, force: bool, as_json: bool
+) -> None:
+    """Build the file of model NAME from its trained weights, or find it in the cache, and print its path.
+
+    Example: harness models build selfcomp --precision int8 --output selfcomp.pte
+    """
+    import json
+
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"Building {name}: a first build takes about a minute"):
+        from harness.manifest import sha256_file
+        from harness.models.cache import copy_artifact
+        from harness.models.zoo import artifact
+
+        path = artifact(name, precision, fmt, force=force, folder=weights)
+        if output is not None:
+            path = copy_artifact(path, output)
+    if as_json:
+        click.echo(json.dumps({"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}))
+    else:
+        click.echo(path)
+
+
+@models.command()
+@click.argument("name")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Tiny Shakespeare; default: $HARNESS_DATA, or downloaded."
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for weights, log and checkpoints."
+)
+@click.option(
+    "--resume/--fresh", default=True, show_default=True, help="Go on from a checkpoint in the folder, or not."
+)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="PyTorch's threads.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of sentences.")
+def train(name: str, data: Path | None, output: Path | None, resume: bool, threads: int, as_json: bool) -> None:
+    """Train model NAME by its recipe in zoo.toml; stopped with Ctrl-C, it goes on from its last checkpoint.
+
+    Example: harness models train baseline --output runs/baseline --threads 4
+    """
+    import json
+
+    import torch
+
+    from harness.models.cache import cache_folder
+    from harness.models.making import make
+    from harness.models.recipes import packaged
+
+    torch.set_num_threads(threads)
+    zoo = packaged()
+    recipe = zoo.find(name)
+    folder = output or cache_folder() / "training" / recipe.name
+    record = make(zoo, recipe, folder, data, fresh=not resume)
+    if as_json:
+        figures = {"validation_loss": record.validation_loss, "bits_stored": record.bits_stored}
+        click.echo(json.dumps({"folder": str(folder), "weights_sha256": record.weights_sha256, **figures}))
+    else:
+        click.echo(f"{recipe.name}: {record.validation_loss:.4f} nats a token over the validation split.")
+        click.echo(f"Export it with: harness models build {recipe.name} --weights {folder}")

@@ -1,0 +1,297 @@
+"""From tables to a comparison: what is set against what, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.errors import NothingComparable, UsageError
+from harness.report import Comparison, compare_tables
+from harness.report.cells import Figure, Versus
+
+
+def row(comparison: Comparison, metric: str) -> tuple[tuple[Figure, ...], tuple[Versus | None, ...]]:
+    found = next(row for row in comparison.rows if row.metric.name == metric)
+    return found.figures, found.versus
+
+
+def against(comparison: Comparison, metric: str) -> Versus:
+    versus = row(comparison, metric)[1][1]
+    assert versus is not None
+    return versus
+
+
+def two(session: Any, first: list[int], second: list[int], **columns: Any) -> None:
+    """Models a and b in interleaved blocks, each process with one steady duration."""
+    for block, durations in enumerate(zip(first, second, strict=True)):
+        for model, duration in zip("ab", durations, strict=True):
+            session.add(model, block, samples={"steady": [duration]}, **columns)
+
+
+def test_drift_cancels_between_interleaved_models(session: Any) -> None:
+    two(session, [100, 200, 300, 400, 500], [50, 100, 150, 200, 250])
+    (comparison,) = compare_tables(session.tables())
+    figures, _ = row(comparison, "steady_latency_ns_p50")
+    versus = against(comparison, "steady_latency_ns_p50")
+    assert figures[0].estimate is not None
+    assert figures[0].estimate.value == pytest.approx((100 * 200 * 300 * 400 * 500) ** 0.2)
+    assert figures[0].estimate.processes == 5
+    assert (versus.kind, versus.paired, versus.processes, versus.resolved) == ("speedup", True, 5, True)
+    assert (versus.value, versus.low, versus.high) == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_one_model_after_the_other_is_not_paired(session: Any) -> None:
+    for model, scale in (("a", 2), ("b", 1)):
+        for block in range(5):
+            session.add(model, block, samples={"steady": [scale * (100 + block)]})
+    (comparison,) = compare_tables(session.tables())
+    assert not comparison.interleaved
+    assert not against(comparison, "steady_latency_ns_p50").paired
+
+
+def test_more_is_better_for_throughput(session: Any) -> None:
+    for block in range(3):
+        for model, duration in (("a", 400), ("b", 100)):
+            session.add(model, block, scenario="offline", batch=8, samples={"batch": [duration + block] * 4})
+    (comparison,) = compare_tables(session.tables())
+    versus = against(comparison, "samples_per_s")
+    assert versus.value == pytest.approx(4, rel=0.02)
+    assert versus.low is not None
+    assert versus.high is not None
+    assert versus.low <= 4 <= versus.high + 0.1
+
+
+def test_a_ratio_that_may_be_one_is_unresolved(session: Any) -> None:
+    two(session, [100, 101, 99, 100, 102], [101, 99, 100, 102, 100])
+    (comparison,) = compare_tables(session.tables())
+    assert against(comparison, "steady_latency_ns_p50").resolved is False
+
+
+def test_one_process_has_a_ratio_and_no_interval(session: Any) -> None:
+    two(session, [100], [50])
+    (comparison,) = compare_tables(session.tables())
+    versus = against(comparison, "steady_latency_ns_p50")
+    assert versus.value == pytest.approx(2)
+    assert (versus.low, versus.resolved, versus.reason) == (None, None, "1 process")
+    assert "Latency rests on 1 process a model; an interval needs at least 5 to be trusted." in comparison.notes
+
+
+def test_facts_of_a_file_have_an_exact_ratio(session: Any) -> None:
+    for block in range(5):
+        session.add("a", block, model_bytes=3_000_000, samples={"steady": [100]})
+        session.add("b", block, model_bytes=1_000_000, samples={"steady": [100]})
+    (comparison,) = compare_tables(session.tables())
+    versus = against(comparison, "model_bytes")
+    assert versus == Versus("ratio", 3.0, processes=5)
+
+
+def test_only_processes_of_the_right_pass_that_ended_well_count(session: Any) -> None:
+    session.add("a", 0, samples={"steady": [100]})
+    session.add("a", 1, samples={"steady": [999]}, status="failed", error_kind="crashed", error_message="It died.")
+    loads = {"load_program_ns": 5, "load_method_ns": 5}
+    session.add("a", 0, measure="memory", samples={"steady": [999]}, scalars=loads)
+    (comparison,) = compare_tables(session.tables())
+    figures, _ = row(comparison, "steady_latency_ns_p50")
+    assert figures[0].values == (100.0,)
+    assert not any(found.metric.name == "load_ns" for found in comparison.rows)
+    assert "FAILED: 1 latency process of a: crashed: It died." in comparison.notes
+
+
+def test_a_rerun_replaces_the_failed_attempt(session: Any) -> None:
+    session.add("a", 0, status="failed", error_kind="crashed", error_message="It died.", job_id="same")
+    session.add("a", 0, samples={"steady": [100]}, job_id="same")
+    (comparison,) = compare_tables(session.tables())
+    assert row(comparison, "steady_latency_ns_p50")[0][0].values == (100.0,)
+    assert not any("FAILED" in note for note in comparison.notes)
+
+
+def test_the_first_model_is_the_baseline_unless_another_is_named(generated: Any) -> None:
+    (first,) = compare_tables(generated.tables())
+    (named,) = compare_tables(generated.tables(), baseline="gpt-4bit")
+    assert [model.label for model in first.models] == ["gpt-fp32", "gpt-4bit"]
+    assert [model.label for model in named.models] == ["gpt-4bit", "gpt-fp32"]
+    forth, back = (against(found, "decode_tokens_per_s").value for found in (first, named))
+    assert forth is not None
+    assert back is not None
+    assert forth == pytest.approx(1 / back)
+
+
+def test_names_that_were_not_measured_are_refused(generated: Any) -> None:
+    with pytest.raises(UsageError, match="gpt-fp32, gpt-4bit"):
+        compare_tables(generated.tables(), models=["gpt-2bit"])
+    with pytest.raises(UsageError, match="baseline 'gpt-2bit'"):
+        compare_tables(generated.tables(), baseline="gpt-2bit")
+
+
+def test_named_models_alone_are_compared(generated: Any) -> None:
+    (comparison,) = compare_tables(generated.tables(), models=["gpt-4bit"])
+    assert [model.label for model in comparison.models] == ["gpt-4bit"]
+
+
+def test_two_files_of_one_name_are_two_models(session: Any) -> None:
+    for sha256 in ("a" * 64, "b" * 64):
+        session.add("m", samples={"steady": [100]}, model_sha256=sha256)
+    (comparison,) = compare_tables(session.tables())
+    assert [model.label for model in comparison.models] == ["m@aaaaaaaa", "m@bbbbbbbb"]
+
+
+def test_other_options_make_another_table_and_other_inputs_a_note(session: Any) -> None:
+    for threads in (1, 2):
+        for model in "ab":
+            options = {"threads": threads, "inputs_sha256": model * 4}
+            session.add(model, samples={"steady": [100]}, threads=threads, options=options)
+    found = compare_tables(session.tables())
+    assert [comparison.condition.threads for comparison in found] == [1, 2]
+    assert all("The models were given different inputs." in comparison.notes for comparison in found)
+
+
+def test_memory_and_quality_join_the_latency_of_their_models(generated: Any) -> None:
+    (comparison,) = compare_tables(generated.tables())
+    assert comparison.condition.data == "tiny-shakespeare"
+    names = {found.metric.name for found in comparison.rows}
+    assert {"decode_latency_ns_p50", "peak_rss_bytes", "planned_bytes", "loss_nats", "model_bytes"} <= names
+    assert "parameters" not in names
+    (everything,) = compare_tables(generated.tables(), every_metric=True)
+    assert "parameters" in {found.metric.name for found in everything.rows}
+
+
+def test_quality_on_two_data_sets_makes_two_tables(session: Any) -> None:
+    session.add("a", samples={"steady": [100]})
+    for data in ("x", "y"):
+        session.add("a", measure="quality", data=data, data_sha256=data * 64, scalars={"loss_nats": ord(data)})
+    found = compare_tables(session.tables())
+    assert [row(comparison, "loss_nats")[0][0].values for comparison in found] == [(120.0,), (121.0,)]
+
+
+def test_a_loss_is_compared_as_a_difference(session: Any) -> None:
+    for model, loss in (("a", 1.5), ("b", 1.25)):
+        session.add(model, samples={"steady": [100]})
+        session.add(model, measure="quality", data="x", data_sha256="c" * 64, scalars={"loss_nats": loss})
+    (comparison,) = compare_tables(session.tables())
+    versus = against(comparison, "loss_nats")
+    assert (versus.kind, versus.value, versus.reason) == ("difference", -0.25, None)
+    versus = against(comparison, "perplexity")
+    assert versus.value == pytest.approx(math.exp(1.25) - math.exp(1.5))
+
+
+def test_a_recorded_loss_stands_in_and_is_not_compared(generated: Any) -> None:
+    (comparison,) = compare_tables(generated.tables())
+    figures, versus = row(comparison, "loss_nats")
+    assert [figure.kind for figure in figures] == ["measured", "recorded"]
+    assert figures[1].values == (1.4912,)
+    assert figures[1].reason == "the evaluation text is not at hand"
+    assert versus[1] == Versus("difference", reason="recorded figures are not set against measured ones")
+
+
+def test_a_null_says_why(session: Any) -> None:
+    session.add("a", samples={"steady": [100]}, scalars={"planned_bytes": "no arena is planned"})
+    session.add("b", status="failed", error_kind="model", error_message="No such operator.", latency_kind=None)
+    (comparison,) = compare_tables(session.tables())
+    assert [figure.reason for figure in row(comparison, "planned_bytes")[0]] == [
+        "no arena is planned",
+        "not measured: No such operator.",
+    ]
+    assert row(comparison, "steady_latency_ns_p50")[0][1].reason == "not measured: No such operator."
+
+
+def test_the_reference_of_a_deviation_says_that_it_is_one(session: Any) -> None:
+    for model, scalars in (("a", {}), ("b", {"sqnr_db": 40.0})):
+        session.add(model, samples={"steady": [100]})
+        reference = b"a".hex().ljust(64, "0")
+        session.add(model, measure="quality", reference_sha256=reference, scalars=scalars)
+    (comparison,) = compare_tables(session.tables())
+    figures, _ = row(comparison, "sqnr_db")
+    assert figures[0].reason == "this model is the reference that the others deviate from"
+    assert figures[1].values == (40.0,)
+
+
+def test_a_target_without_latency_shows_none(session: Any) -> None:
+    session.add("a", samples={"steady": [100]}, latency_kind=None, scalars={"latency_ns": "qemu has no clock"})
+    (comparison,) = compare_tables(session.tables())
+    figure = row(comparison, "steady_latency_ns_p50")[0][0]
+    assert (figure.estimate, figure.reason) == (None, "qemu has no clock")
+
+
+def test_emulated_and_measured_figures_are_not_compared(session: Any) -> None:
+    session.add("a", samples={"steady": [100]})
+    session.add("b", samples={"steady": [50]}, latency_kind="emulated")
+    (comparison,) = compare_tables(session.tables())
+    assert comparison.latency_kinds == ("measured", "emulated")
+    versus = against(comparison, "steady_latency_ns_p50")
+    assert (versus.value, versus.reason) == (None, "emulated figures are not set against measured ones")
+
+
+def test_different_conditions_are_refused_by_name(session: Any) -> None:
+    session.add("a", samples={"steady": [100]}, fingerprint={"kernel": "6.1", "cpu": "x", "version.torch": "2.13"})
+    session.add("b", samples={"steady": [100]}, fingerprint={"kernel": "6.2", "cpu": "x", "version.torch": "2.14"})
+    with pytest.raises(NothingComparable) as refusal:
+        compare_tables(session.tables())
+    assert "kernel (6.1 / 6.2); version.torch (2.13 / 2.14)." in refusal.value.what
+    assert "cpu" not in refusal.value.what
+    assert "--allow-different" in refusal.value.todo
+    (comparison,) = compare_tables(session.tables(), allow_different=True)
+    assert any(note.startswith("WARNING") and "kernel (6.1 / 6.2)" in note for note in comparison.notes)
+
+
+def test_two_runtimes_may_be_compared_and_are_named(session: Any) -> None:
+    session.add("a", samples={"steady": [100]}, fingerprint={"cpu": "x", "version.executorch": "1.5"})
+    session.add("b", samples={"steady": [100]}, fingerprint={"cpu": "x", "version.torch": "2.13"})
+    (comparison,) = compare_tables(session.tables())
+    assert "The models ran in different runtimes: a in executorch 1.5; b in torch 2.13." in comparison.notes
+
+
+def test_nothing_is_comparable_when_every_process_failed(session: Any) -> None:
+    session.add("a", status="failed", error_kind="crashed", error_message="It died.")
+    with pytest.raises(NothingComparable, match=r"a: It died\."):
+        compare_tables(session.tables())
+
+
+def test_sessions_are_taken_together_and_paired_by_session_and_block(
+    make_session: Callable[[str], Any],
+) -> None:
+    first, second = make_session("one"), make_session("two")
+    two(first, [100, 110], [50, 55])
+    two(second, [300, 330], [150, 165])
+    first.runs += second.runs
+    first.samples += second.samples
+    (comparison,) = compare_tables(first.tables())
+    assert comparison.sessions == ("one", "two")
+    versus = against(comparison, "steady_latency_ns_p50")
+    assert versus.value == pytest.approx(2)
+    assert (versus.paired, versus.processes) == (True, 4)
+
+
+def test_flags_are_counted_by_pass_and_model(session: Any) -> None:
+    for block in range(5):
+        session.add("a", block, samples={"steady": [100]}, flags=["not_pinned"])
+        stolen = ["steal"] if block < 2 else []
+        session.add("b", block, samples={"steady": [100]}, flags=["not_pinned", *stolen])
+    session.add("a", measure="quality", data="x", data_sha256="d" * 64, scalars={"loss_nats": 1}, flags=["new_flag"])
+    (comparison,) = compare_tables(session.tables())
+    assert comparison.notes == (
+        "All 10 latency processes: the process was not pinned to CPUs and could migrate.",
+        "2 of 10 latency processes (b 2): the hypervisor took CPU time away.",
+        "1 of 1 quality process: new_flag.",
+    )
+
+
+def test_a_warm_up_that_was_too_short_is_found_afterwards(session: Any) -> None:
+    for block in range(5):
+        slow = 40 if block < 2 else 0
+        session.add("a", block, samples={"warmup": [300] * 10, "steady": [300] * slow + [100] * (100 - slow)})
+    (comparison,) = compare_tables(session.tables())
+    assert comparison.notes == (
+        "2 of 5 latency processes: by MSER-5 still warming up when measuring began; give them a longer --max-warmup.",
+    )
+
+
+def test_a_model_that_could_not_be_described_is_a_column_that_says_so(session: Any) -> None:
+    session.add("a", samples={"steady": [100]})
+    failure = {"status": "failed", "error_kind": "model", "error_message": "Damaged."}
+    session.add("b", measure="describe", scenario="describe", **failure)
+    (comparison,) = compare_tables(session.tables())
+    figures, _ = row(comparison, "steady_latency_ns_p50")
+    assert [figure.reason for figure in figures] == [None, "not measured: Damaged."]

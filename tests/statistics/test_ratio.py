@@ -1,0 +1,123 @@
+"""Ratios of two models: properties, worked examples, and whether the interval errs as rarely as it says."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.statistics.ratio import Ratio, paired_ratio, unpaired_ratio
+
+positive = st.floats(1e-2, 1e4)
+blocks = st.dictionaries(st.integers(0, 9), positive, min_size=3, max_size=8)
+
+
+def bounds(ratio: Ratio) -> tuple[float, float]:
+    assert ratio.low is not None
+    assert ratio.high is not None
+    return ratio.low, ratio.high
+
+
+def test_paired_ratio_worked_out_by_hand() -> None:
+    # Log differences 0.6, 0.7, 0.8: mean 0.7, half width 4.30265 * 0.1 / sqrt(3) = 0.248414.
+    base = {0: math.exp(0.6), 1: math.exp(1.7), 2: math.exp(2.8)}
+    ratio = paired_ratio(base, {0: 1.0, 1: math.e, 2: math.exp(2.0)})
+    assert ratio.value == pytest.approx(math.exp(0.7))
+    assert bounds(ratio) == pytest.approx((math.exp(0.7 - 0.248414), math.exp(0.7 + 0.248414)), rel=1e-5)
+    assert (ratio.pairs, ratio.paired, ratio.resolved) == (3, True, True)
+
+
+def test_unpaired_ratio_worked_out_by_hand() -> None:
+    # Equal variances 0.02 of two logs each: Welch has 2 degrees of freedom, error sqrt(0.01 + 0.01), t = 4.30265.
+    base, other = [math.exp(1.9), math.exp(2.1)], [math.exp(0.9), math.exp(1.1)]
+    ratio = unpaired_ratio(base, other)
+    half = 4.30265 * math.sqrt(0.02)
+    assert ratio.value == pytest.approx(math.e)
+    assert bounds(ratio) == pytest.approx((math.exp(1 - half), math.exp(1 + half)), rel=1e-5)
+    assert not ratio.paired
+
+
+@given(blocks, st.floats(0.1, 10.0))
+def test_a_common_drift_of_the_machine_cancels(base: dict[int, float], factor: float) -> None:
+    ratio = paired_ratio(base, {block: value / factor for block, value in base.items()})
+    low, high = bounds(ratio)
+    assert ratio.value == pytest.approx(factor, rel=1e-9)
+    assert low == pytest.approx(high, rel=1e-9)
+
+
+@given(blocks, blocks)
+def test_swapping_the_models_gives_the_reciprocal(base: dict[int, float], other: dict[int, float]) -> None:
+    for forth, back in (
+        (
+            unpaired_ratio([*base.values()], [*other.values()]),
+            unpaired_ratio([*other.values()], [*base.values()]),
+        ),
+        *([(paired_ratio(base, other), paired_ratio(other, base))] if len(set(base) & set(other)) > 1 else []),
+    ):
+        assert forth.value == pytest.approx(1 / back.value, rel=1e-9)
+        assert math.log(bounds(forth)[0]) == pytest.approx(-math.log(bounds(back)[1]), abs=1e-6)
+        assert forth.resolved == back.resolved
+
+
+@given(blocks, blocks, st.floats(0.1, 10.0))
+def test_the_unit_does_not_matter(base: dict[int, float], other: dict[int, float], unit: float) -> None:
+    plain = unpaired_ratio([*base.values()], [*other.values()])
+    scaled = unpaired_ratio([v * unit for v in base.values()], [v * unit for v in other.values()])
+    assert scaled.value == pytest.approx(plain.value, rel=1e-9)
+
+
+@given(blocks, blocks)
+def test_the_interval_contains_the_ratio(base: dict[int, float], other: dict[int, float]) -> None:
+    ratio = unpaired_ratio([*base.values()], [*other.values()])
+    low, high = bounds(ratio)
+    assert low <= ratio.value <= high
+
+
+def test_one_process_gives_no_interval_and_is_never_resolved() -> None:
+    for ratio in (
+        paired_ratio({0: 2.0}, {0: 1.0}),
+        unpaired_ratio([2.0], [1.0]),
+        unpaired_ratio([2.0, 2.1], [1.0]),
+    ):
+        assert (ratio.low, ratio.high, ratio.resolved) == (None, None, False)
+        assert ratio.value == pytest.approx(2.0, rel=0.05)
+
+
+def test_only_shared_blocks_are_compared() -> None:
+    ratio = paired_ratio({0: 2.0, 1: 2.0, 2: 900.0}, {0: 1.0, 1: 1.0, 3: 900.0})
+    assert ratio.value == pytest.approx(2)
+    assert ratio.pairs == 2
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="no shared block"):
+        paired_ratio({0: 1.0}, {1: 1.0})
+    with pytest.raises(ValueError, match="no values"):
+        unpaired_ratio([], [1.0])
+    with pytest.raises(ValueError, match="positive"):
+        paired_ratio({0: 0.0}, {0: 1.0})
+
+
+@pytest.mark.parametrize("spread", [0.005, 0.05])
+def test_false_alarms_of_a_model_against_itself_are_as_rare_as_said(spread: float) -> None:
+    # 2,000 sessions of five blocks: 5 % are due; three standard errors of that share are 1.5 %.
+    generator = np.random.default_rng(20261122)
+    alarms = 0
+    for _ in range(2000):
+        drift = np.exp(generator.normal(0.0, 0.1, 5))
+        a, b = (drift * np.exp(generator.normal(0.0, spread, 5)) for _ in range(2))
+        alarms += paired_ratio(dict(enumerate(a)), dict(enumerate(b))).resolved
+    assert 0.035 <= alarms / 2000 <= 0.065
+
+
+def test_a_change_of_five_percent_is_found_through_a_drift_of_ten() -> None:
+    generator = np.random.default_rng(1)
+    found = 0
+    for _ in range(300):
+        drift = np.exp(generator.normal(0.0, 0.1, 5))
+        a, b = (drift * np.exp(generator.normal(shift, 0.01, 5)) for shift in (math.log(1.05), 0.0))
+        found += paired_ratio(dict(enumerate(a)), dict(enumerate(b))).resolved
+    assert found / 300 > 0.95

@@ -1,0 +1,151 @@
+"""Every metric of the catalogue on small tables, against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from harness.metrics import CATALOGUE
+from harness.store.dataset import Tables
+from harness.store.schemas import RUNS, SAMPLES, SCALARS
+
+METRICS = {metric.name: metric for metric in CATALOGUE}
+
+# Attempts a and b of two processes: durations a phase, in nanoseconds.
+DURATIONS: dict[str, dict[str, list[int]]] = {
+    "a": {
+        "first": [900],
+        "warmup": [700, 800],
+        "prefill": [100, 200],
+        "decode": [10, 20, 30, 40],
+        "ttft": [110, 230],
+        "generate": [400, 500],
+        "steady": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    },
+    "b": {"first": [500], "decode": [20, 20], "steady": [7]},
+}
+SCALAR_ROWS: list[tuple[str, str, str | None, float | None]] = [
+    ("a", "load_program_ns", None, 100.0),
+    ("a", "load_method_ns", None, 50.0),
+    ("b", "load_program_ns", None, 100.0),
+    ("a", "planned_bytes", None, 4096.0),
+    ("b", "planned_bytes", None, None),
+    ("a", "rss_bytes", "runtime", 60.0),
+    ("a", "peak_rss_bytes", "runtime", 500.0),
+    ("a", "peak_rss_bytes", "load", 200.0),
+    ("a", "peak_rss_bytes", "steady", 180.0),
+    ("b", "peak_rss_bytes", "load", 300.0),
+    ("a", "loss_nats", None, 2.0),
+    ("b", "loss_nats", None, None),
+    ("a", "max_abs_difference", None, 0.25),
+    ("a", "sqnr_db", None, -3.0),
+    ("a", "argmax_agreement", None, 0.75),
+]
+EXPECTED: dict[str, dict[str, float]] = {
+    "prefill_latency_ns_p50": {"a": 150.0},
+    "prefill_latency_ns_p90": {"a": 190.0},
+    "prefill_latency_ns_p99": {"a": 199.0},
+    "decode_latency_ns_p50": {"a": 25.0, "b": 20.0},
+    "decode_latency_ns_p90": {"a": 37.0, "b": 20.0},
+    "decode_latency_ns_p99": {"a": 39.7, "b": 20.0},
+    "ttft_ns_p50": {"a": 170.0},
+    "decode_tokens_per_s": {"a": 4 / 100e-9, "b": 2 / 40e-9},
+    "prefill_tokens_per_s": {"a": 2 * 8 / 300e-9},
+    "steady_latency_ns_p50": {"a": 6.0, "b": 7.0},
+    "steady_latency_ns_p90": {"a": 10.0, "b": 7.0},
+    "steady_latency_ns_p99": {"a": 10.9, "b": 7.0},
+    # c: three batches of four, from 1,000 to 1,700 ns, the gap between the second and the third included.
+    "samples_per_s": {"c": 12 / 700e-9},
+    "load_ns": {"a": 150.0},
+    "load_program_ns": {"a": 100.0, "b": 100.0},
+    "load_method_ns": {"a": 50.0},
+    "first_inference_ns": {"a": 900.0, "b": 500.0},
+    "peak_rss_bytes": {"a": 500.0, "b": 300.0},
+    # The peak before loading is not the model's.
+    "peak_over_idle_bytes": {"a": 140.0},
+    "planned_bytes": {"a": 4096.0},
+    "model_bytes": {"a": 1000.0, "b": 1000.0, "c": 2000.0},
+    "parameters": {"a": 250.0},
+    "bits_per_weight": {"a": 4.25},
+    "bits_per_weight_stored": {"a": 8.0},
+    "loss_nats": {"a": 2.0},
+    "perplexity": {"a": math.exp(2.0)},
+    "recorded_loss_nats": {"a": 1.5},
+    "max_abs_difference": {"a": 0.25},
+    "sqnr_db": {"a": -3.0},
+    "argmax_agreement": {"a": 0.75},
+}
+
+
+def frame(rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:
+    """As the store's reader makes it, with the types of the schema."""
+    table: pd.DataFrame = pa.Table.from_pylist(rows, schema=schema).to_pandas()
+    return table
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    samples: list[tuple[str, str, int, int, int]] = []
+    for attempt, phases in DURATIONS.items():
+        for phase, durations in phases.items():
+            for i, duration in enumerate(durations):
+                samples.append((attempt, phase, i, 1000 * i, duration))
+    samples += [("c", "batch", 0, 1000, 200), ("c", "batch", 1, 1200, 200), ("c", "batch", 2, 1500, 200)]
+    keys = ("attempt_id", "phase", "iteration", "start_ns", "duration_ns")
+    known = {
+        "parameters": 250,
+        "bits_per_weight": 4.25,
+        "bits_per_weight_stored": 8.0,
+        "recorded_loss_nats": 1.5,
+    }
+    runs: list[dict[str, Any]] = [
+        {"attempt_id": "a", "prompt_tokens": 8, "batch": 1, "model_bytes": 1000, **known},
+        {"attempt_id": "b", "prompt_tokens": None, "batch": 1, "model_bytes": 1000},
+        {"attempt_id": "c", "prompt_tokens": None, "batch": 4, "model_bytes": 2000},
+    ]
+    scalars = [dict(zip(("attempt_id", "name", "phase", "value"), row, strict=True)) for row in SCALAR_ROWS]
+    return Tables(
+        frame(runs, RUNS),
+        frame([dict(zip(keys, row, strict=True)) for row in samples], SAMPLES),
+        frame(scalars, SCALARS),
+    )
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_one_value_a_process_as_worked_out_by_hand(name: str, tables: Tables) -> None:
+    found = METRICS[name].per_process(tables)
+    assert found.to_dict() == pytest.approx(EXPECTED[name])
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_empty_tables_give_no_values(name: str) -> None:
+    empty = Tables(frame([], RUNS), frame([], SAMPLES), frame([], SCALARS))
+    assert METRICS[name].per_process(empty).to_dict() == {}
+
+
+def test_every_metric_is_tested_and_named_once() -> None:
+    assert len(METRICS) == len(CATALOGUE)
+    assert set(METRICS) == set(EXPECTED)
+
+
+def test_units_stand_in_the_names() -> None:
+    marks = {"ns": "_ns", "bytes": "_bytes", "tokens/s": "tokens_per_s", "samples/s": "samples_per_s"}
+    marks |= {"nats": "_nats", "dB": "_db", "bits": "bits_"}
+    for metric in CATALOGUE:
+        if metric.unit != "1":
+            assert marks[metric.unit] in metric.name, metric.name
+
+
+def test_what_is_compared_has_a_direction() -> None:
+    for metric in CATALOGUE:
+        assert metric.compare is None or metric.better is not None, metric.name
+
+
+def test_a_loss_beyond_the_range_of_floats_is_no_error(tables: Tables) -> None:
+    scalars = frame([{"attempt_id": "a", "name": "loss_nats", "value": 1e4}], SCALARS)
+    found = METRICS["perplexity"].per_process(Tables(tables.runs, tables.samples, scalars))
+    assert found.to_dict() == {"a": math.inf}

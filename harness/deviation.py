@@ -26,7 +26,11 @@ def deviation(reference: Path, outputs: Path) -> list[Scalar]:
         return [Scalar(name=name, value=None, reason="some outputs are not finite") for name in names]
     noise = sum(float(((x - y) ** 2).sum()) for x, y in pairs)
     signal = sum(float((x**2).sum()) for x, _ in pairs)
-    rows = [(x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])) for x, y in pairs if x.ndim and x.shape[-1] > 1]
+    rows = [
+        (x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1]))
+        for x, y in pairs
+        if x.size and x.ndim and x.shape[-1] > 1
+    ]
     agree = [float((x.argmax(-1) == y.argmax(-1)).mean()) for x, y in rows]
     sqnr = 10 * np.log10(signal / noise) if noise and signal else None
     return [

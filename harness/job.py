@@ -45,6 +45,11 @@ class Job:
     data_sha256: str | None = None
     reference_sha256: str | None = None
 
+    def __post_init__(self) -> None:
+        """1 and 1.0 are equal, so they must be written alike."""
+        for name in ("min_duration_s", "max_duration_s", "max_warmup_s"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+
     @property
     def job_id(self) -> str:
         """sha256 of the canonical JSON of every field: equal requests have equal ids, on any machine."""
@@ -96,9 +101,9 @@ def parse_request(line: str) -> tuple[Job, Files]:
             raise UsageError(
                 f"The job has unknown fields: {', '.join(unknown)}.", "Use one version of harness on both sides."
             )
-    if job.get("cpus") is not None:
-        job["cpus"] = tuple(job["cpus"])
     try:
+        if job.get("cpus") is not None:
+            job["cpus"] = tuple(job["cpus"])
         return Job(**job), Files(**files)
     except TypeError as error:
         raise UsageError(f"The job lacks a field ({error}).", "Use one version of harness on both sides.") from error

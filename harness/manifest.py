@@ -10,7 +10,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from harness.errors import ModelError
 
@@ -83,7 +84,16 @@ def read_manifest(artifact: Path, sha256: str) -> Manifest | None:
             )
         known = {f.name for f in fields(Manifest)}
         manifest = Manifest(**{key: value for key, value in raw.items() if key in known})
-    except (ValueError, TypeError, KeyError, OSError) as error:
+        for name, kind in get_type_hints(Manifest).items():
+            allowed = (
+                tuple(get_origin(part) or part for part in get_args(kind))
+                if isinstance(kind, UnionType)
+                else (get_origin(kind) or kind,)
+            )
+            allowed += (int,) if float in allowed else ()
+            if not isinstance(getattr(manifest, name), allowed):
+                raise TypeError(f"its `{name}` is a {type(getattr(manifest, name)).__name__}")
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         raise ModelError(f"{path} is not a readable manifest ({error}).", rebuild) from error
     if manifest.artifact_sha256 != sha256:
         raise ModelError(

@@ -79,7 +79,12 @@ def tables(attempt_id: str, measurement: Measurement, environment: Sequence[dict
             SCALARS,
             attempt_id,
             [
-                {"name": scalar.name, "phase": phase, "value": scalar.value, "reason": scalar.reason}
+                {
+                    "name": scalar.name,
+                    "phase": phase,
+                    "value": None if scalar.value is None else float(scalar.value),
+                    "reason": scalar.reason,
+                }
                 for phase, scalar in measurement.scalars
             ],
         ),

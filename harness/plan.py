@@ -17,6 +17,7 @@ from harness.worker.model import input_metadata, is_language_model
 
 # Peak memory differs by less than a hundredth between processes; three show it.
 MEMORY_PROCESSES = 3
+_LONGEST_SWEEP = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,8 @@ def parse_sweep(text: str) -> list[int]:
             raise UsageError(f"{text!r} is no list of numbers.", "Write 4, or 1,2,4, or 1-8, or 1-9:2.") from error
         if stop < start or by < 1 or (step and not dash):
             raise UsageError(f"{part!r} is an empty range.", "Write it upwards: 1-8, or 1-9:2.")
+        if (stop - start) // by >= _LONGEST_SWEEP:
+            raise UsageError(f"{part!r} is a range of more than {_LONGEST_SWEEP} numbers.", "Write a shorter one.")
         values += range(start, stop + 1, by)
     return list(dict.fromkeys(values))
 

@@ -8,12 +8,14 @@ the exit code says.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, get_type_hints
 
 from harness.errors import WorkerError
 
 PROTOCOL = 1
+_LIMIT = 1 << 63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,38 +177,49 @@ def decode(line: str) -> Event:
     """
     try:
         raw = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _rubbish(line, "is not JSON") from error
     name = raw.get("event") if isinstance(raw, dict) else None
     kind = _EVENTS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise _rubbish(line, "names no known event")
+    if kind is Hello and type(raw.get("protocol")) is int and raw["protocol"] != PROTOCOL:
+        raise WorkerError(
+            "protocol",
+            f"The worker speaks protocol {raw['protocol']}, this harness speaks {PROTOCOL}.",
+            "Install one version of harness on both sides.",
+        )
     hints = _HINTS[kind]
     known = {f.name for f in fields(kind)}
     values = {key: value for key, value in raw.items() if key in known}
     for key, value in values.items():
-        if not isinstance(value, _CHECKS[hints[key]]) or isinstance(value, bool):
+        if not isinstance(value, _CHECKS[hints[key]]) or not _storable(value):
             raise _rubbish(line, f"has a wrong `{key}`")
     try:
         event = kind(**values)
     except TypeError as error:
         raise _rubbish(line, "lacks a field") from error
-    if isinstance(event, Hello) and event.protocol != PROTOCOL:
-        raise WorkerError(
-            "protocol",
-            f"The worker speaks protocol {event.protocol}, this harness speaks {PROTOCOL}.",
-            "Install one version of harness on both sides.",
-        )
     if isinstance(event, Samples):
         _check_samples(event, line)
     return event
+
+
+def _storable(value: Any) -> bool:
+    """Whether a value of a field fits the store: no truth value for a number, 64 bits, finite, whole characters."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        return -_LIMIT <= value < _LIMIT
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _check_samples(event: Samples, line: str) -> None:
     arrays = [event.start_ns, event.duration_ns] + ([] if event.instructions is None else [event.instructions])
     if len({len(array) for array in arrays}) != 1:
         raise _rubbish(line, "has arrays of different lengths")
-    if not all(type(value) is int and value >= 0 for array in arrays for value in array):
+    if not all(type(value) is int and 0 <= value < _LIMIT for array in arrays for value in array):
         raise _rubbish(line, "has a sample that is no count of nanoseconds")
 
 

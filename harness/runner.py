@@ -84,12 +84,16 @@ def run_job(
         error = WorkerError("interrupted", "Interrupted by the user.")
     finally:
         if process is not None:
-            code = (
-                process.kill()
-                if error is not None and error.kind in ("timeout", "protocol", "interrupted")
-                else process.close()
-            )
-            tail = process.stderr_tail()
+            try:
+                code = (
+                    process.kill()
+                    if error is not None and error.kind in ("timeout", "protocol", "interrupted")
+                    else process.close()
+                )
+                tail = process.stderr_tail()
+            except KeyboardInterrupt:  # while a worker lingered after its last word
+                interrupted, error = True, WorkerError("interrupted", "Interrupted by the user.")
+                code, tail = process.kill(), process.stderr_tail()
             error = _explain_end(error, code)
     after = target.environment()
     row = (
@@ -147,7 +151,7 @@ def _explain_end(error: WorkerError | None, code: int | None) -> WorkerError | N
     if error is None or error.kind != "ended" or code is None:
         return error
     if code < 0:
-        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+        name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
         hint = {"SIGKILL": "Somebody or the kernel (out of memory?) killed it; see the kernel's log."}.get(
             name, "The model file is damaged or hits a defect of the runtime; `harness report` shows where it crashed."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,6 +94,8 @@ class Session:
 
         def check(measurement: Measurement) -> list[Scalar]:
             nonlocal manifest
+            if measurement.description is None:
+                raise WorkerError("protocol", "The worker was done without describing the model.", "Report it.")
             try:
                 manifest = read_manifest(path, sha256)
             except ModelError as error:
@@ -126,6 +129,10 @@ class Session:
             subject = subjects[job.model]
             folder = self.scratch / f"job{self.position}"
             folder.mkdir()
+            try:
+                size = subject.path.stat().st_size
+            except OSError:
+                size = 0  # it is gone: the worker will say so
 
             def derive(measurement: Measurement, job: Job = job, subject: Subject = subject) -> list[Scalar]:
                 if job.measure == "latency" and subject.unmeasured_quality is not None:
@@ -135,7 +142,7 @@ class Session:
             attempt = self.run(
                 job,
                 files_for(job, subject, inputs, folder),
-                subject.path.stat().st_size,
+                size,
                 subject.manifest,
                 on_progress,
                 derive,
@@ -155,7 +162,12 @@ def _deviation(job: Job, measurement: Measurement, outputs: dict[str, Path]) -> 
         return []
     if job.reference_sha256 not in outputs:
         return [Scalar(name="max_abs_difference", value=None, reason="the parent model did not run")]
-    return deviation(outputs[job.reference_sha256], path)
+    try:
+        return deviation(outputs[job.reference_sha256], path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise WorkerError(
+            "outputs", f"The outputs the worker wrote cannot be read ({error}).", "Is the disk of /tmp full?"
+        ) from error
 
 
 @contextmanager

@@ -6,21 +6,27 @@ from pathlib import Path
 
 import click
 
+from harness.cli._inspect import inspect
+
 PRECISIONS = ("fp32", "int8")
 FORMATS = ("pte", "pt2")
 
 
 @click.group()
 def models() -> None:
-    """List, build and train the models that come with harness."""
+    """List, build, inspect and train models."""
+
+
+models.add_command(inspect)
 
 
 @models.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_models(as_json: bool) -> None:
     """List the models: method, bits a weight, recorded loss, and whether they are built.
 
-    Example: harness models list
+    \b
+    harness models list
     """
     import json
 
@@ -41,13 +47,14 @@ def list_models(as_json: bool) -> None:
 @click.option("--weights", type=click.Path(path_type=Path, file_okay=False), help="Folder of your own `train` run.")
 @click.option("--output", type=click.Path(path_type=Path), help="Copy the file (and its manifest) here.")
 @click.option("--force", is_flag=True, help="Build even if the cached file is current.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the path.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def build(
     name: str, precision: str | None, fmt: str, weights: Path | None, output: Path | None, force: bool, as_json: bool
 ) -> None:
     """Build the file of model NAME from its trained weights, or find it in the cache, and print its path.
 
-    Example: harness models build selfcomp --precision int8 --output selfcomp.pte
+    \b
+    harness models build selfcomp --precision int8 --output selfcomp.pte
     """
     import json
 
@@ -79,11 +86,12 @@ def build(
     "--resume/--fresh", default=True, show_default=True, help="Go on from a checkpoint in the folder, or not."
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="PyTorch's threads.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of sentences.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def train(name: str, data: Path | None, output: Path | None, resume: bool, threads: int, as_json: bool) -> None:
     """Train model NAME by its recipe in zoo.toml; stopped with Ctrl-C, it goes on from its last checkpoint.
 
-    Example: harness models train baseline --output runs/baseline --threads 4
+    \b
+    harness models train baseline --output runs/baseline --threads 4
     """
     import json
 

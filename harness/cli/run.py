@@ -273,6 +273,8 @@ def _measure(
         for job in configurations(subject, target.name, options["scenario"], sweeps, fixed)
     ]
     jobs = passes(latency, processes, subjects, memory=target.capabilities.memory and not options["no_memory"])
+    if options["no_quality"]:
+        jobs = [job for job in jobs if job.measure != "quality"]
     with reporter.jobs(jobs) as advance:
         for outcome in session.run_all(jobs, subjects, inputs, reporter.within):
             advance(outcome)

@@ -32,7 +32,7 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
         "frequency_unknown": "cpu_frequency_mhz" not in now,
         "not_pinned": job.cpus is None,
         "not_steady": measurement.scalar("warmup_steady") == 0.0,
-        "fewer_samples": (measurement.scalar("queries") or job.min_iterations) < job.min_iterations,
+        "fewer_samples": (queries := measurement.scalar("queries")) is not None and queries < job.min_iterations,
         "not_cold": job.scenario == "cold-start" and job.measure == "latency" and not _cold(measurement),
         "throttled": _fell(then, now, "cpu_frequency_mhz"),
         "load_high": False,

@@ -7,6 +7,7 @@ not count.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -48,19 +49,16 @@ def write_attempt(results: Path, date: str, target: str, tables: Mapping[str, pa
     try:
         for name in last:
             if tables[name].num_rows:
-                written.append(
-                    _write(
-                        results / name / f"date={date}" / f"target={target}" / f"{attempt_id}.parquet",
-                        tables[name].cast(TABLES[name]),
-                    )
-                )
+                written.append(results / name / f"date={date}" / f"target={target}" / f"{attempt_id}.parquet")
+                _write(written[-1], tables[name].cast(TABLES[name]))
     except OSError as error:
-        for path in written:
-            path.unlink(missing_ok=True)
+        for path in reversed(written):  # the row in `runs` first: what is left must be invisible
+            with contextlib.suppress(OSError):
+                path.unlink()
         raise _explain(results, error) from error
 
 
-def _write(path: Path, table: pa.Table) -> Path:
+def _write(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     metadata = {**(table.schema.metadata or {}), VERSION_KEY: str(SCHEMA_VERSION).encode()}
@@ -85,7 +83,6 @@ def _write(path: Path, table: pa.Table) -> Path:
         os.fsync(folder)
     finally:
         os.close(folder)
-    return path
 
 
 def _explain(results: Path, error: OSError) -> StoreError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def _from_file(path: Path, metadata: list[dict[str, Any]]) -> tuple[Tensor, ...]
     try:
         with np.load(path, allow_pickle=False) as arrays:
             tensors = [torch.from_numpy(arrays[name]) for name in arrays.files]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} cannot be read as .npz arrays ({error}).", "Write it with numpy.savez.") from error
     if len(tensors) != len(metadata):
         raise UsageError(

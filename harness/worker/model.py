@@ -37,6 +37,7 @@ def is_language_model(description: Describe) -> bool:
     return (
         forward is not None
         and len(forward["inputs"]) == 2
+        and len(forward["inputs"][0]["sizes"]) == 2
         and bool(description.metadata.get("use_kv_cache"))
         and "get_vocab_size" in description.metadata
         and all(meta["dtype"] in ("int64", "int32") for meta in forward["inputs"])

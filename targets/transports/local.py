@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -40,28 +41,34 @@ class LocalProcess:
             raise WorkerError(
                 "start", f"The worker {command[0]} cannot be started ({error.strerror}).", "Reinstall harness."
             ) from error
+        # Readable once it has exited, without waiting for it: until then its process group keeps its number.
+        self._exited = os.pidfd_open(self._process.pid)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once: the missing events will say so
             self._process.stdin.write(request.encode() + b"\n")
             self._process.stdin.close()
 
     def lines(self, timeout_s: float) -> Iterator[str]:
-        """Standard output line by line, until it ends. Raises WorkerError `timeout` after `timeout_s` seconds."""
+        """Standard output line by line, until it ends. Raises WorkerError `timeout` after `timeout_s` seconds.
+
+        A worker that has died is not waited for, even if something it started still holds its standard output.
+        """
         assert self._process.stdout is not None
         deadline = time.monotonic() + timeout_s
-        descriptor = self._process.stdout.fileno()
+        output = self._process.stdout.fileno()
         pending = bytearray()
         with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
+            selector.register(output, selectors.EVENT_READ)
+            selector.register(self._exited, selectors.EVENT_READ)
             while True:
-                left = deadline - time.monotonic()
-                if left <= 0 or not selector.select(left):
+                ready = {key.fd for key, _ in selector.select(max(0.0, deadline - time.monotonic()))}
+                if not ready or time.monotonic() > deadline:
                     raise WorkerError(
                         "timeout",
                         f"The worker was not done after {timeout_s:g} s.",
                         "Give it longer with --timeout, or less work.",
                     )
-                chunk = os.read(descriptor, _CHUNK)
+                chunk = os.read(output, _CHUNK) if output in ready else b""
                 if not chunk:
                     break
                 pending += chunk
@@ -78,18 +85,20 @@ class LocalProcess:
             yield pending.decode("utf-8", errors="replace")
 
     def close(self) -> int | None:
-        """Let a worker that has said its last word end by itself, kill one that does not, with all its children."""
+        """Let a worker that has said its last word end by itself, kill one that does not, and all its children."""
         if self._process.stdout is not None:
             self._process.stdout.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(_GRACE_S)
+        select.select([self._exited], [], [], _GRACE_S)
         return self.kill()
 
     def kill(self) -> int | None:
-        """End the whole process group now."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        return self._process.wait()
+        """End the whole process group now. It cannot be another's: its leader, dead or not, has not been waited for."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            os.close(self._exited)
+        return self._process.returncode
 
     def stderr_tail(self) -> str:
         """The last 4 kB of standard error."""

@@ -1,0 +1,139 @@
+"""Reasons not to trust a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fakes.jobs import make_job
+
+from harness.conditions.flags import flags
+from harness.conditions.readings import Reading
+from harness.measurement import Measurement
+from harness.protocol import Io, Scalar
+
+# A machine on which nothing else happened: ten seconds, of which harness used all that was used.
+BEFORE = {
+    "frequency_governor": "performance",
+    "temperature_celsius": "40.0",
+    "cpu_frequency_mhz": "3000",
+    "clock_s": "100.000",
+    "cpu_busy_s": "50.00",
+    "cpu_steal_s": "1.00",
+    "harness_cpu_s": "5.00",
+}
+AFTER = BEFORE | {"clock_s": "110.000", "cpu_busy_s": "60.00", "harness_cpu_s": "15.00"}
+PINNED = make_job(cpus=(0,))
+
+
+def readings(values: dict[str, str | None]) -> list[Reading]:
+    return [Reading(name, value, None if value else "cannot be read") for name, value in values.items()]
+
+
+def flagged(
+    before: dict[str, str | None] | None = None,
+    after: dict[str, str | None] | None = None,
+    job: Any = PINNED,
+    *scalars: tuple[str, float],
+    io: tuple[Io, ...] = (),
+) -> list[str]:
+    """The flags of the quiet machine with these changes."""
+    measurement = Measurement(io=list(io))
+    for name, value in scalars:
+        measurement.add(Scalar(name=name, value=value))
+    return flags(readings(BEFORE | (before or {})), readings(AFTER | (after or {})), job, measurement)
+
+
+def test_a_quiet_machine_raises_no_flag() -> None:
+    assert flagged() == []
+
+
+@pytest.mark.parametrize(
+    ("after", "flag"),
+    [
+        ({"frequency_governor": "powersave"}, "governor_not_performance"),
+        ({"frequency_governor": None}, "governor_unknown"),
+        ({"temperature_celsius": None}, "temperature_unknown"),
+        ({"temperature_celsius": "warm"}, "temperature_unknown"),
+        ({"cpu_frequency_mhz": None}, "frequency_unknown"),
+        ({"cpu_frequency_mhz": "2600"}, "throttled"),
+        ({"cpu_busy_s": "61.50"}, "load_high"),
+        ({"cpu_steal_s": "1.20"}, "steal"),
+    ],
+)
+def test_each_condition_has_its_flag(after: dict[str, str | None], flag: str) -> None:
+    assert flagged(after=after) == [flag]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {"cpu_frequency_mhz": "2800"},
+        {"cpu_frequency_mhz": "3600"},
+        {"cpu_busy_s": "60.90"},
+        {"cpu_steal_s": "1.05"},
+        {"temperature_celsius": "95.0"},
+    ],
+)
+def test_what_is_within_bounds_is_not_flagged(after: dict[str, str | None]) -> None:
+    assert flagged(after=after) == []
+
+
+def test_what_harness_itself_used_is_not_load() -> None:
+    assert flagged(after={"cpu_busy_s": "90.00", "harness_cpu_s": "45.00"}) == []
+
+
+def test_readings_that_are_absent_are_unknown_and_not_fine() -> None:
+    assert flags([], [], PINNED, Measurement()) == ["frequency_unknown", "governor_unknown", "temperature_unknown"]
+
+
+def test_a_clock_that_stood_still_divides_nothing() -> None:
+    assert flagged(after={"clock_s": "100.000", "cpu_busy_s": "99.00"}) == []
+
+
+def test_a_worker_that_was_not_pinned_is_flagged() -> None:
+    assert flagged(None, None, make_job()) == ["not_pinned"]
+
+
+@pytest.mark.parametrize(
+    ("scalar", "found"),
+    [
+        (("warmup_steady", 0.0), ["not_steady"]),
+        (("warmup_steady", 1.0), []),
+        (("queries", 29.0), ["fewer_samples"]),
+        (("queries", 30.0), []),
+        (("queries", 0.0), ["fewer_samples"]),
+    ],
+)
+def test_what_the_worker_said_counts(scalar: tuple[str, float], found: list[str]) -> None:
+    assert flagged(None, None, PINNED, scalar) == found
+
+
+def load(read: int | None, asked: int | None = 1000, phase: str = "load") -> Io:
+    return Io(phase=phase, asked_bytes=asked, read_bytes=read, major_faults=None)
+
+
+@pytest.mark.parametrize(
+    ("io", "found"),
+    [
+        ((load(1000),), []),
+        ((load(995),), []),
+        ((load(900),), ["not_cold"]),
+        ((load(0),), ["not_cold"]),
+        ((load(None),), ["not_cold"]),
+        ((), ["not_cold"]),
+        ((load(1000, phase="other"),), ["not_cold"]),
+        ((load(1000), load(0)), ["not_cold"]),
+    ],
+)
+def test_a_cold_start_must_have_been_read_from_storage(io: tuple[Io, ...], found: list[str]) -> None:
+    assert flagged(None, None, make_job(cpus=(0,), scenario="cold-start"), io=io) == found
+
+
+def test_only_a_timed_cold_start_must_be_cold() -> None:
+    assert flagged(None, None, make_job(cpus=(0,), scenario="cold-start", measure="memory")) == []
+
+
+def test_flags_are_sorted() -> None:
+    found = flagged(after={"cpu_steal_s": "9.00", "frequency_governor": None, "cpu_frequency_mhz": "1"})
+    assert found == ["governor_unknown", "steal", "throttled"]

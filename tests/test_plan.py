@@ -1,0 +1,383 @@
+"""From options to an ordered list of jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.jobs import language_model, make_job, make_subject, perceptron
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import UsageError
+from harness.job import Job
+from harness.plan import (
+    MEMORY_PROCESSES,
+    Subject,
+    combinations,
+    configurations,
+    files_for,
+    interleave,
+    parse_sweep,
+    passes,
+)
+from harness.protocol import Describe
+from harness.worker.model import is_language_model
+
+NUMBERS = st.integers(0, 300)
+PARTS = st.one_of(
+    NUMBERS.map(lambda a: (f"{a}", [a])),
+    st.tuples(NUMBERS, NUMBERS).map(sorted).map(lambda ab: (f"{ab[0]}-{ab[1]}", list(range(ab[0], ab[1] + 1)))),
+    st.tuples(NUMBERS, NUMBERS, st.integers(1, 20)).map(
+        lambda abs_: (
+            f"{min(abs_[:2])}-{max(abs_[:2])}:{abs_[2]}",
+            list(range(min(abs_[:2]), max(abs_[:2]) + 1, abs_[2])),
+        )
+    ),
+)
+
+
+def planned(
+    subject: Subject, scenario: str | None = None, fixed: dict[str, Any] | None = None, **options: Any
+) -> list[Job]:
+    """The configurations of a model for options given as lists."""
+    return configurations(subject, "fake", scenario, options, fixed or {})
+
+
+# The sweep grammar.
+
+
+@given(st.lists(PARTS, min_size=1, max_size=5))
+def test_a_sweep_means_what_it_says(parts: list[tuple[str, list[int]]]) -> None:
+    values = [value for _, part in parts for value in part]
+    assert parse_sweep(",".join(text for text, _ in parts)) == sorted(set(values), key=values.index)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("4", [4]),
+        ("1,2,4", [1, 2, 4]),
+        ("1-4", [1, 2, 3, 4]),
+        ("1-9:2", [1, 3, 5, 7, 9]),
+        ("1-8:3", [1, 4, 7]),
+        ("4,1-2", [4, 1, 2]),
+        ("2,2,1,2", [2, 1]),
+        ("3-3", [3]),
+    ],
+)
+def test_examples_of_sweeps(text: str, values: list[int]) -> None:
+    assert parse_sweep(text) == values
+
+
+@given(st.text("0123456789-,: x", max_size=6) | st.text(max_size=10))
+def test_any_other_text_is_refused_in_a_sentence(text: str) -> None:
+    refusal, values = None, []
+    try:
+        values = parse_sweep(text)
+    except UsageError as error:
+        refusal = error
+    if refusal is None:
+        assert values
+        assert len(values) == len(set(values))
+    else:
+        assert refusal.exit_code == 2
+        assert refusal.todo.startswith("Write")
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "1,", "a", "4-1", "1-4:0", "1-4:-1", "-4", "1--4", "1-2-3", "4:2", "1.5", "0x10", "1-4:x"]
+)
+def test_rubbish_for_a_sweep_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_sweep(text)
+
+
+def test_a_sweep_that_would_fill_the_memory_is_refused() -> None:
+    with pytest.raises(UsageError):
+        parse_sweep("1-" + "9" * 17)
+
+
+# Combinations and blocks.
+
+
+@given(
+    st.dictionaries(
+        st.text("abc", min_size=1), st.lists(st.integers(), min_size=1, max_size=3, unique=True), max_size=3
+    )
+)
+def test_combinations_are_all_there_once_the_last_option_fastest(options: dict[str, list[int]]) -> None:
+    made = combinations(options)
+    assert len(made) == prod(map(len, options.values()))
+    ranks = [[options[name].index(value) for name, value in combination.items()] for combination in made]
+    assert ranks == sorted(ranks)
+    assert len({tuple(rank) for rank in ranks}) == len(ranks)
+
+
+@given(st.integers(1, 5), st.integers(1, 6))
+def test_every_block_has_every_job_once_and_every_second_block_is_reversed(jobs: int, processes: int) -> None:
+    first = [make_job(threads=n + 1) for n in range(jobs)]
+    order = interleave(first, processes)
+    assert len(order) == jobs * processes
+    for block in range(processes):
+        part = order[block * jobs : (block + 1) * jobs]
+        assert {job.block for job in part} == {block}
+        threads = [job.threads for job in part]
+        assert threads == ([n + 1 for n in range(jobs)] if block % 2 == 0 else [jobs - n for n in range(jobs)])
+
+
+def test_interleaved_jobs_are_replicates_of_the_same_series() -> None:
+    order = interleave([make_job(), make_job(threads=2)], 4)
+    assert len({job.job_id for job in order}) == 8
+    assert len({job.series_id for job in order}) == 2
+
+
+# Configurations.
+
+
+def test_a_sweep_gives_one_job_a_combination(tmp_path: Path) -> None:
+    jobs = planned(make_subject(tmp_path, "mlp"), threads=[1, 2], batch=[4, 8])
+    assert [(job.threads, job.batch) for job in jobs] == [(1, 4), (1, 8), (2, 4), (2, 8)]
+    assert {(job.block, job.measure, job.scenario, job.model) for job in jobs} == {
+        (0, "latency", "single-stream", "mlp")
+    }
+
+
+def test_options_that_come_to_the_same_give_one_job(tmp_path: Path) -> None:
+    assert len(planned(make_subject(tmp_path, "mlp", perceptron(batch=4)), batch=[0, 4])) == 1
+
+
+def test_a_batch_of_zero_is_the_files_own(tmp_path: Path) -> None:
+    assert planned(make_subject(tmp_path, "mlp", perceptron(batch=7)), batch=[0])[0].batch == 7
+    assert planned(make_subject(tmp_path, "mlp", perceptron(batch=7)), batch=[3])[0].batch == 3
+
+
+@pytest.mark.parametrize("inputs", [[], [{"dtype": "float32", "sizes": []}]], ids=["no input", "a number"])
+def test_a_model_without_a_batch_has_a_batch_of_one(tmp_path: Path, inputs: list[Any]) -> None:
+    described = replace(perceptron(), methods=[{"name": "forward", "inputs": inputs, "outputs": []}])
+    assert planned(make_subject(tmp_path, "odd", described), batch=[0])[0].batch == 1
+
+
+def test_only_language_models_have_tokens(tmp_path: Path) -> None:
+    job = planned(make_subject(tmp_path, "mlp"), prompt_tokens=[8], new_tokens=[8])[0]
+    assert (job.prompt_tokens, job.new_tokens) == (None, None)
+
+
+def test_compile_is_for_pt2_only(tmp_path: Path) -> None:
+    compiled = {
+        format: planned(make_subject(tmp_path, format, perceptron(format=format)), fixed={"compile": True})[0].compile
+        for format in ("pte", "pt2")
+    }
+    assert compiled == {"pte": False, "pt2": True}
+
+
+@pytest.mark.parametrize(("description", "scenario"), [(perceptron(), "single-stream"), (language_model(), "generate")])
+def test_the_scenario_follows_from_the_model(tmp_path: Path, description: Describe, scenario: str) -> None:
+    assert planned(make_subject(tmp_path, "m", description))[0].scenario == scenario
+
+
+def test_generation_needs_a_language_model(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="mlp is no language model") as caught:
+        planned(make_subject(tmp_path, "mlp"), "generate")
+    assert "single-stream" in caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("longest", "context", "prompt", "new"),
+    [
+        (64, 96, 48, 49),  # half the context, and the rest of it
+        (1024, 4096, 128, 128),  # no more than 128 of either
+        (16, 4096, 16, 128),  # no more than is taken at once
+        (4, 4, 2, 3),
+    ],
+)
+def test_prompt_and_new_tokens_have_defaults_that_fit(
+    tmp_path: Path, longest: int, context: int, prompt: int, new: int
+) -> None:
+    job = planned(make_subject(tmp_path, "lm", language_model(longest, context)))[0]
+    assert (job.prompt_tokens, job.new_tokens, job.batch) == (prompt, new, 1)
+
+
+@given(
+    longest=st.integers(1, 40),
+    context=st.integers(2, 60),
+    prompt=st.none() | st.integers(1, 50),
+    new=st.none() | st.integers(1, 50),
+)
+def test_what_is_planned_fits_the_context_and_what_does_not_fit_is_refused(
+    longest: int, context: int, prompt: int | None, new: int | None
+) -> None:
+    subject = Subject(name="lm", path=Path("lm.pte"), sha256="0" * 64, description=language_model(longest, context))
+    options = {name: [value] for name, value in (("prompt_tokens", prompt), ("new_tokens", new)) if value}
+    fits = (prompt or 1) <= longest and (prompt or 1) + (new or 1) - 1 <= context
+    if not fits:
+        with pytest.raises(UsageError, match=f"{longest} tokens at once and {context} in all"):
+            planned(subject, **options)
+        return
+    jobs, refusal = [], None
+    try:
+        jobs = planned(subject, **options)
+    except UsageError as error:
+        refusal = error
+    if refusal is not None:
+        # The defaults look at what the model can do, not at the option that was given beside them.
+        assert None in (prompt, new)
+        return
+    (job,) = jobs
+    assert job.prompt_tokens is not None
+    assert job.new_tokens is not None
+    assert prompt is None or job.prompt_tokens == prompt
+    assert new is None or job.new_tokens == new
+    assert 1 <= job.prompt_tokens <= longest
+    assert job.new_tokens >= 1
+    assert job.prompt_tokens + job.new_tokens - 1 <= context
+
+
+@pytest.mark.parametrize(
+    "options", [{"prompt_tokens": [65]}, {"prompt_tokens": [60], "new_tokens": [38]}, {"new_tokens": [97]}]
+)
+def test_tokens_beyond_the_context_are_refused(tmp_path: Path, options: dict[str, list[int]]) -> None:
+    with pytest.raises(UsageError, match="64 tokens at once and 96 in all"):
+        planned(make_subject(tmp_path, "lm", language_model(64, 96)), **options)
+
+
+def test_the_last_place_in_the_context_can_be_used(tmp_path: Path) -> None:
+    # The last new token is chosen and never fed back, so it needs no place.
+    job = planned(make_subject(tmp_path, "lm", language_model(64, 96)), prompt_tokens=[60], new_tokens=[37])[0]
+    assert (job.prompt_tokens, job.new_tokens) == (60, 37)
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"get_max_context_len": None, "get_max_seq_len": 96}, {"get_max_context_len": 96}]
+)
+def test_the_context_is_what_the_model_says_of_it(tmp_path: Path, metadata: dict[str, Any]) -> None:
+    subject = make_subject(tmp_path, "lm", language_model(96, 5, **metadata))
+    assert planned(subject, prompt_tokens=[90], new_tokens=[7])[0].new_tokens == 7
+    with pytest.raises(UsageError):
+        planned(subject, prompt_tokens=[90], new_tokens=[8])
+
+
+def test_language_models_take_no_batch(tmp_path: Path) -> None:
+    subject = make_subject(tmp_path, "lm", language_model())
+    assert planned(subject, batch=[0])[0].batch == planned(subject, batch=[1])[0].batch == 1
+    with pytest.raises(UsageError, match="batch is 1"):
+        planned(subject, batch=[2])
+
+
+def test_other_scenarios_of_a_language_model_have_a_prompt_only(tmp_path: Path) -> None:
+    job = planned(make_subject(tmp_path, "lm", language_model()), "single-stream")[0]
+    assert (job.prompt_tokens, job.new_tokens) == (48, None)
+
+
+@pytest.mark.parametrize("option", ["prompt_tokens", "new_tokens"])
+def test_no_tokens_at_all_are_refused(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UsageError):
+        planned(make_subject(tmp_path, "lm", language_model()), **{option: [0]})
+
+
+def test_a_language_model_whose_tokens_have_no_batch_dimension_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    method = language_model().methods[0]
+    flat = {**method, "inputs": [{"dtype": "int64", "sizes": [64]}, {"dtype": "int64", "sizes": [1]}]}
+    with pytest.raises(UsageError):
+        planned(make_subject(tmp_path, "lm", replace(language_model(), methods=[flat])), "generate")
+
+
+def _without(**changes: Any) -> Describe:
+    described = language_model()
+    return replace(described, metadata={**described.metadata, **changes})
+
+
+def _with_inputs(*dtypes: str) -> Describe:
+    inputs = [{"dtype": dtype, "sizes": [1, 8]} for dtype in dtypes]
+    return replace(language_model(), methods=[{"name": "forward", "inputs": inputs, "outputs": []}])
+
+
+@pytest.mark.parametrize(
+    ("description", "is_one"),
+    [
+        (language_model(), True),
+        (_with_inputs("int32", "int64"), True),
+        (perceptron(), False),
+        (_without(use_kv_cache=False), False),
+        (_with_inputs("int64"), False),
+        (_with_inputs("int64", "float32"), False),
+        (_with_inputs("int64", "int64", "int64"), False),
+        (replace(language_model(), metadata={"use_kv_cache": True}), False),
+        (replace(language_model(), methods=[{**language_model().methods[0], "name": "encode"}]), False),
+        (replace(language_model(), methods=[]), False),
+    ],
+)
+def test_language_models_are_known_by_executorchs_convention(description: Describe, is_one: bool) -> None:
+    assert is_language_model(description) is is_one
+
+
+# The passes.
+
+
+def two_models(folder: Path, **known: Any) -> dict[str, Subject]:
+    return {name: make_subject(folder, name, **known) for name in ("base", "small")}
+
+
+def all_jobs(subjects: dict[str, Subject], **options: Any) -> list[Job]:
+    return [job for subject in subjects.values() for job in planned(subject, **options)]
+
+
+def test_memory_comes_first_then_latency_then_quality(tmp_path: Path) -> None:
+    subjects = two_models(tmp_path)
+    jobs = passes(all_jobs(subjects, threads=[1, 2]), 5, subjects, memory=True)
+    assert [job.measure for job in jobs] == ["memory"] * 4 * MEMORY_PROCESSES + ["latency"] * 20 + ["quality"] * 2
+
+
+def test_memory_takes_no_more_processes_than_asked_and_can_be_left_out(tmp_path: Path) -> None:
+    subjects = two_models(tmp_path)
+    assert [job.measure for job in passes(all_jobs(subjects), 1, subjects, memory=True)].count("memory") == 2
+    assert "memory" not in {job.measure for job in passes(all_jobs(subjects), 5, subjects, memory=False)}
+
+
+def test_quality_is_measured_once_a_model_with_the_first_as_reference(tmp_path: Path) -> None:
+    subjects = two_models(tmp_path)
+    quality = [
+        job
+        for job in passes(all_jobs(subjects, threads=[1, 2, 4]), 5, subjects, memory=True)
+        if job.measure == "quality"
+    ]
+    assert [(job.model, job.reference_sha256, job.block) for job in quality] == [
+        ("base", subjects["base"].sha256, 0),
+        ("small", subjects["base"].sha256, 0),
+    ]
+
+
+def test_quality_of_a_language_model_is_its_loss_on_named_data(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.npy"
+    subjects = {"lm": make_subject(tmp_path, "lm", language_model(), tokens=tokens, data="prose", data_sha256="d" * 64)}
+    jobs = passes(all_jobs(subjects), 2, subjects, memory=False)
+    (quality,) = [job for job in jobs if job.measure == "quality"]
+    assert (quality.data, quality.data_sha256, quality.reference_sha256) == ("prose", "d" * 64, None)
+    assert {job.data for job in jobs if job is not quality} == {None}
+    assert files_for(quality, subjects["lm"], None, tmp_path).tokens == str(tokens)
+    assert files_for(jobs[0], subjects["lm"], None, tmp_path).tokens is None
+
+
+def test_without_data_or_anything_to_compare_there_is_no_quality_pass(tmp_path: Path) -> None:
+    alone = {"base": make_subject(tmp_path, "base")}
+    talkative = {name: make_subject(tmp_path, name, language_model()) for name in ("a", "b")}
+    others = {"base": make_subject(tmp_path, "base"), "other": make_subject(tmp_path, "other", perceptron(batch=5))}
+    measured = {
+        name: [job.model for job in passes(all_jobs(subjects), 1, subjects, memory=False) if job.measure == "quality"]
+        for name, subjects in (("alone", alone), ("talkative", talkative), ("others", others))
+    }
+    assert measured == {"alone": [], "talkative": [], "others": ["base"]}
+
+
+def test_the_worker_is_told_where_things_are(tmp_path: Path) -> None:
+    subject = make_subject(tmp_path, "base")
+    files = files_for(make_job(), subject, tmp_path / "in.npz", tmp_path / "out")
+    assert (files.model, files.inputs, files.output) == (
+        str(subject.path),
+        str(tmp_path / "in.npz"),
+        str(tmp_path / "out"),
+    )
+    assert files_for(make_job(), subject, None, tmp_path).inputs is None

@@ -1,0 +1,223 @@
+"""What is timed and what is not, on a clock that only moves when the model does."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from fakes.clock import FakeClock
+from fakes.jobs import make_job
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.scenarios import GenerateQuery, Series, SingleQuery, repeat, warm_up
+from harness.statistics.steady import SteadyRule
+
+SECOND = 1_000_000_000
+COSTS = st.integers(0, 10**9)
+
+
+class Model:
+    """`execute` takes the next of `costs`, the last for ever after; outputs and inputs count the calls."""
+
+    def __init__(self, clock: FakeClock, costs: Sequence[int]) -> None:
+        self._clock, self._costs = clock, list(costs)
+        self.inputs: list[Any] = []
+
+    def __call__(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        self._clock.advance(self._costs[min(len(self.inputs), len(self._costs) - 1)])
+        self.inputs.append(inputs)
+        return (f"output {len(self.inputs)}",)
+
+
+class Tokens:
+    """Takes time to make a prompt and to choose, and remembers what it was asked."""
+
+    def __init__(self, clock: FakeClock, prompt_cost: int, choose_cost: int) -> None:
+        self._clock, self._prompt_cost, self._choose_cost = clock, prompt_cost, choose_cost
+        self.chosen: list[tuple[Sequence[Any], int]] = []
+
+    def prompt(self) -> Sequence[Any]:
+        self._clock.advance(self._prompt_cost)
+        return ("prompt",)
+
+    def choose(self, outputs: Sequence[Any], position: int) -> Sequence[Any]:
+        self._clock.advance(self._choose_cost)
+        self.chosen.append((outputs, position))
+        return (f"token at {position}",)
+
+
+class Scripted:
+    """A query that takes the next of `costs`, the last for ever after."""
+
+    def __init__(self, clock: FakeClock, costs: Sequence[int], on_call: Callable[[], None] = lambda: None) -> None:
+        self._clock, self._costs, self._on_call = clock, list(costs), on_call
+        self.calls = 0
+        self.phases = {"one": Series(), "two": Series()}
+
+    def __call__(self) -> int:
+        cost = self._costs[min(self.calls, len(self._costs) - 1)]
+        for series in self.phases.values():
+            series.start_ns.append(self._clock())
+            series.duration_ns.append(cost)
+        self._clock.advance(cost)
+        self.calls += 1
+        self._on_call()
+        return cost
+
+
+@given(st.lists(COSTS, min_size=1, max_size=5))
+def test_a_single_query_times_execute_and_nothing_else(costs: list[int]) -> None:
+    clock = FakeClock()
+    model = Model(clock, costs)
+    query = SingleQuery(model, ("x",), "steady", clock)
+    answers = []
+    for _ in costs:
+        answers.append(query())
+        clock.advance(12345)
+    assert answers == costs
+    assert query.phases["steady"].duration_ns == costs
+    assert query.phases["steady"].start_ns == [1_000_000 + sum(costs[:i]) + 12345 * i for i in range(len(costs))]
+    assert model.inputs == [("x",)] * len(costs)
+
+
+def test_a_single_query_is_recorded_under_the_phase_it_was_given() -> None:
+    clock = FakeClock()
+    assert list(SingleQuery(Model(clock, [1]), (), "batch", clock).phases) == ["batch"]
+
+
+@given(
+    prompt=st.integers(1, 5),
+    new=st.integers(1, 6),
+    costs=st.lists(COSTS, min_size=6, max_size=6),
+    prompt_cost=COSTS,
+    choose_cost=COSTS,
+)
+def test_generation_times_each_of_its_phases(
+    prompt: int, new: int, costs: list[int], prompt_cost: int, choose_cost: int
+) -> None:
+    clock = FakeClock(0)
+    model, tokens = Model(clock, costs), Tokens(clock, prompt_cost, choose_cost)
+    query = GenerateQuery(model, tokens, prompt, new, clock)
+    whole = query()
+    durations = {phase: series.duration_ns for phase, series in query.phases.items()}
+    assert durations == {
+        "prefill": costs[:1],
+        "decode": costs[1:new],
+        "ttft": [prompt_cost + costs[0] + choose_cost],
+        "generate": [prompt_cost + sum(costs[:new]) + new * choose_cost],
+    }
+    assert whole == durations["generate"][0] == clock.now
+    assert query.phases["ttft"].start_ns == query.phases["generate"].start_ns == [0]
+    assert query.phases["prefill"].start_ns == [prompt_cost]
+    assert query.phases["decode"].start_ns == [
+        prompt_cost + sum(costs[:step]) + step * choose_cost for step in range(1, new)
+    ]
+
+
+@given(prompt=st.integers(1, 9), new=st.integers(1, 6))
+def test_generation_chooses_every_token_at_its_position(prompt: int, new: int) -> None:
+    clock = FakeClock()
+    model, tokens = Model(clock, [1]), Tokens(clock, 0, 0)
+    GenerateQuery(model, tokens, prompt, new, clock)()
+    # The first new token stands where the prompt ends; each step is fed the token before and its position.
+    assert [position for _, position in tokens.chosen] == list(range(prompt, prompt + new))
+    assert [outputs for outputs, _ in tokens.chosen] == [(f"output {i}",) for i in range(1, new + 1)]
+    assert model.inputs == [("prompt",), *((f"token at {position}",) for position in range(prompt, prompt + new - 1))]
+
+
+def test_generation_appends_query_after_query() -> None:
+    clock = FakeClock()
+    query = GenerateQuery(Model(clock, [5]), Tokens(clock, 0, 0), 2, 4, clock)
+    query()
+    query()
+    assert {phase: len(series.start_ns) for phase, series in query.phases.items()} == {
+        "ttft": 2,
+        "prefill": 2,
+        "decode": 6,
+        "generate": 2,
+    }
+
+
+def test_a_series_says_what_it_holds() -> None:
+    event = Series([1, 2], [3, 4]).event("decode")
+    assert (event.phase, event.start_ns, event.duration_ns, event.instructions) == ("decode", [1, 2], [3, 4], None)
+
+
+def test_warm_up_ends_when_durations_are_steady() -> None:
+    clock = FakeClock()
+    query = Scripted(clock, [900, 500, 300, 100])
+    warmup, steady = warm_up(query, 1.0, clock, SteadyRule(window=4))
+    assert steady
+    assert warmup.duration_ns == [900, 500, 300, 100, 100, 100, 100]
+
+
+def test_warm_up_ends_at_the_cap_when_durations_never_settle() -> None:
+    clock = FakeClock()
+    query = Scripted(clock, [SECOND, 2 * SECOND] * 100)
+    warmup, steady = warm_up(query, 7.5, clock, SteadyRule(window=4))
+    assert not steady
+    # 1 + 2 + 1 + 2 + 1 = 7 s are below the cap, so one more query is asked, and none after it.
+    assert len(warmup.duration_ns) == query.calls == 6
+
+
+def test_warm_up_without_time_asks_once() -> None:
+    clock = FakeClock()
+    query = Scripted(clock, [10])
+    warmup, steady = warm_up(query, 0.0, clock, SteadyRule(window=4))
+    assert (len(warmup.duration_ns), steady) == (1, False)
+
+
+def test_warm_up_keeps_its_own_samples_and_empties_those_of_the_query() -> None:
+    clock = FakeClock(0)
+    query = Scripted(clock, [10])
+    warmup, _ = warm_up(query, 1.0, clock, SteadyRule(window=4))
+    assert (warmup.start_ns, warmup.duration_ns) == ([0, 10, 20, 30], [10] * 4)
+    assert all(not series.start_ns and not series.duration_ns for series in query.phases.values())
+
+
+@given(
+    cost=st.integers(SECOND // 4, 3 * SECOND),
+    least=st.integers(0, 20),
+    shortest=st.integers(0, 10),
+    longest=st.integers(0, 10),
+)
+def test_repeat_asks_until_both_minima_or_the_maximum(cost: int, least: int, shortest: int, longest: int) -> None:
+    clock = FakeClock()
+    query = Scripted(clock, [cost])
+    job = make_job(min_iterations=least, min_duration_s=float(shortest), max_duration_s=float(longest))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "collect", lambda: 0)  # with a whole test run in memory it takes a tenth of a second
+        count = repeat(query, job, clock)
+    assert count == query.calls
+    enough = max(least, -(-shortest * SECOND // cost))
+    most = max(1, -(-longest * SECOND // cost))
+    assert count == min(enough, most)
+
+
+def test_repeat_asks_at_least_once_even_without_any_time() -> None:
+    clock = FakeClock()
+    assert (
+        repeat(Scripted(clock, [SECOND]), make_job(min_iterations=5, min_duration_s=0.0, max_duration_s=0.0), clock)
+        == 1
+    )
+
+
+def test_the_garbage_collector_is_off_while_repeating_and_on_after() -> None:
+    clock = FakeClock()
+    seen: list[bool] = []
+    repeat(Scripted(clock, [SECOND], lambda: seen.append(gc.isenabled())), make_job(min_iterations=3), clock)
+    assert seen == [False] * 3
+    assert gc.isenabled()
+
+
+def test_the_garbage_collector_is_on_again_after_a_query_that_raises() -> None:
+    def fail() -> None:
+        raise RuntimeError("the model broke")
+
+    clock = FakeClock()
+    with pytest.raises(RuntimeError, match="broke"):
+        repeat(Scripted(clock, [1], fail), make_job(), clock)
+    assert gc.isenabled()

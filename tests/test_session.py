@@ -1,0 +1,284 @@
+"""Many jobs: what fails is skipped in time, the others go on, and every row is on disk as soon as its job has ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes.jobs import make_subject
+from fakes.target import DONE, GOOD, HANG, HELLO, FakeTarget, Script, fails, samples, say
+
+from harness.errors import ModelError, NothingComparable, StoreError
+from harness.job import Files, Job
+from harness.plan import Subject, configurations, passes
+from harness.protocol import Describe, Output, Progress
+from harness.runner import Attempt
+from harness.session import Session, open_session
+from harness.store.dataset import read_table, read_tables
+
+pytestmark = pytest.mark.usefixtures("unsynced")
+
+CRASH: Script = (HELLO, samples(1), {"raise": "SIGSEGV"})
+BROKEN: Script = (HELLO, fails("model", "It is damaged.", "Copy it again."))
+DESCRIBED = say(Describe(format="pte", methods=[], metadata={"answer": 42}, delegates=["xnnpack"]))
+
+
+@pytest.fixture
+def subjects(tmp_path: Path) -> dict[str, Subject]:
+    return {name: make_subject(tmp_path, name) for name in ("base", "small")}
+
+
+def plan(subjects: dict[str, Subject], processes: int, *, memory: bool = False) -> list[Job]:
+    """All jobs of the subjects with the options' defaults."""
+    latency = [job for subject in subjects.values() for job in configurations(subject, "fake", None, {}, {})]
+    return passes(latency, processes, subjects, memory=memory)
+
+
+def run(
+    folder: Path,
+    script: Script | Callable[[Job, Files], Script],
+    jobs: list[Job],
+    subjects: dict[str, Subject],
+) -> tuple[Session, list[Attempt | Job]]:
+    """Run all jobs in a session of its own; results are in `folder`."""
+    with open_session(FakeTarget(script), folder, 20.0) as session:
+        return session, list(session.run_all(jobs, subjects, None))
+
+
+def outcome(outcomes: list[Attempt | Job], model: str, measure: str = "latency") -> list[str]:
+    """What became of the jobs of one model, in the order of its blocks."""
+    ended = [(made, "skipped") if isinstance(made, Job) else (made.job, made.status) for made in outcomes]
+    return [status for job, status in ended if (job.model, job.measure) == (model, measure)]
+
+
+def test_every_job_is_run_in_order_and_stored(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+    jobs = plan(subjects, 2, memory=True)
+    session, outcomes = run(tmp_path / "results", GOOD, jobs, subjects)
+    assert [made.job for made in outcomes if isinstance(made, Attempt)] == jobs
+    assert (session.failed, session.skipped) == ([], [])
+    runs = read_tables(tmp_path / "results").runs
+    assert runs["job_id"].tolist() == [job.job_id for job in jobs]
+    assert runs["position"].tolist() == list(range(len(jobs)))
+    assert set(runs["status"]) == {"ok"}
+    assert set(runs["session_id"]) == {session.session_id}
+    assert set(runs["target"]) == {"fake"}
+    assert runs["model_bytes"].tolist() == [len(job.model) for job in jobs]
+
+
+def test_a_model_that_is_wrong_is_skipped_while_the_others_go_on(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+    session, outcomes = run(
+        tmp_path / "results", lambda job, _: BROKEN if job.model == "small" else GOOD, plan(subjects, 3), subjects
+    )
+    assert outcome(outcomes, "small") == ["failed", "skipped", "skipped"]
+    assert outcome(outcomes, "base") == ["ok"] * 3
+    assert [made.job.model for made in session.failed] == ["small", "small"]  # once for latency, once for quality
+    runs = read_tables(tmp_path / "results").runs
+    assert runs.loc[runs["model"] == "small", "error_kind"].tolist() == ["model", "model"]
+
+
+def test_a_crash_is_believed_the_second_time(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+    _, outcomes = run(
+        tmp_path / "results", lambda job, _: CRASH if job.model == "small" else GOOD, plan(subjects, 5), subjects
+    )
+    assert outcome(outcomes, "small") == ["failed", "failed", "skipped", "skipped", "skipped"]
+    assert outcome(outcomes, "base") == ["ok"] * 5
+
+
+def test_one_crash_costs_one_block_only(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+    def script(job: Job, files: Files) -> Script:
+        return CRASH if (job.model, job.block, job.measure) == ("small", 1, "latency") else GOOD
+
+    session, outcomes = run(tmp_path / "results", script, plan(subjects, 4), subjects)
+    assert outcome(outcomes, "small") == ["ok", "failed", "ok", "ok"]
+    assert not session.skipped
+
+
+def test_a_failed_quality_pass_is_no_reason_against_latency_and_none_the_other_way(
+    tmp_path: Path, subjects: dict[str, Subject]
+) -> None:
+    _, outcomes = run(
+        tmp_path / "results", lambda job, _: BROKEN if job.measure != "quality" else GOOD, plan(subjects, 2), subjects
+    )
+    assert outcome(outcomes, "base") == ["failed", "skipped"]
+    assert outcome(outcomes, "base", "quality") == ["ok"]
+
+
+def test_rows_are_on_disk_when_their_job_ends_and_stay_when_the_next_is_interrupted(
+    tmp_path: Path, subjects: dict[str, Subject]
+) -> None:
+    results, jobs = tmp_path / "results", plan(subjects, 2)
+
+    def script(job: Job, files: Files) -> Script:
+        return (HELLO, samples(9), say(Progress(done=1, total=2)), HANG) if job == jobs[2] else GOOD
+
+    def ctrl_c(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    seen = []
+    with open_session(FakeTarget(script), results, 20.0) as session:
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - rows are looked at between jobs
+            for _ in session.run_all(jobs, subjects, None, ctrl_c):
+                tables = read_tables(results)
+                seen.append((len(tables.runs), len(tables.samples)))
+        scratch = session.scratch
+    assert seen == [(1, 3), (2, 6)]
+    tables = read_tables(results)
+    assert tables.runs["status"].tolist() == ["ok", "ok", "interrupted"]
+    assert tables.runs["job_id"].tolist() == [job.job_id for job in jobs[:3]]
+    assert len(tables.samples) == 7
+    assert not scratch.exists()
+
+
+def test_a_results_folder_that_fails_ends_the_session_and_keeps_what_it_has(
+    tmp_path: Path, subjects: dict[str, Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, target = tmp_path / "results", FakeTarget()
+    with open_session(target, results, 20.0) as session:
+        running = session.run_all(plan(subjects, 3), subjects, None)
+        next(running)
+        session.results = subjects["base"].path / "results"
+        with pytest.raises(StoreError):
+            next(running)
+    assert len(target.launched) == 2
+    assert read_tables(results).runs["status"].tolist() == ["ok"]
+
+
+def test_a_model_that_vanishes_is_a_failed_job_and_the_others_go_on(
+    tmp_path: Path, subjects: dict[str, Subject]
+) -> None:
+    subjects["small"].path.unlink()
+    _, outcomes = run(tmp_path / "results", GOOD, plan(subjects, 2), subjects)
+    assert outcome(outcomes, "base") == ["ok", "ok"]
+
+
+# Descriptions.
+
+
+def test_a_description_is_given_and_leaves_no_row(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+    target = FakeTarget((HELLO, DESCRIBED, DONE))
+    with open_session(target, tmp_path / "results", 20.0) as session:
+        described = session.describe("base", subjects["base"].path)
+    assert described is not None
+    sha256, description, manifest = described
+    assert (sha256, description.metadata, manifest) == (subjects["base"].sha256, {"answer": 42}, None)
+    assert [(job.measure, job.model_sha256) for job in target.launched] == [("describe", sha256)]
+    with pytest.raises(NothingComparable):
+        read_tables(tmp_path / "results")
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"), [(CRASH, "crashed"), (BROKEN, "model"), ((HELLO, {"print": "?\n"}), "protocol")]
+)
+def test_a_description_that_fails_is_recorded(
+    tmp_path: Path, subjects: dict[str, Subject], script: Script, kind: str
+) -> None:
+    with open_session(FakeTarget(script), tmp_path / "results", 20.0) as session:
+        assert session.describe("base", subjects["base"].path) is None
+    assert [made.error.kind for made in session.failed if made.error] == [kind]
+    (row,) = read_table(tmp_path / "results", "runs").to_dict("records")
+    assert (row["measure"], row["status"], row["error_kind"], row["model"]) == ("describe", "failed", kind, "base")
+
+
+def test_a_worker_that_says_done_but_describes_nothing_has_failed(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+    with open_session(FakeTarget((HELLO, DONE)), tmp_path / "results", 20.0) as session:
+        assert session.describe("base", subjects["base"].path) is None
+    assert len(session.failed) == 1
+
+
+def test_a_manifest_of_another_file_is_recorded_as_a_failure_of_that_model(
+    tmp_path: Path, subjects: dict[str, Subject]
+) -> None:
+    path = subjects["base"].path
+    known = {
+        "name": "base",
+        "method": "x",
+        "artifact_sha256": "0" * 64,
+        "artifact_bytes": 1,
+        "precision": "fp32",
+        "parameters": 1,
+        "manifest_version": 1,
+    }
+    path.with_name(path.name + ".json").write_text(json.dumps(known))
+    with open_session(FakeTarget((HELLO, DESCRIBED, DONE)), tmp_path / "results", 20.0) as session:
+        assert session.describe("base", path) is None
+    (row,) = read_table(tmp_path / "results", "runs").to_dict("records")
+    assert row["error_kind"] == "model"
+    assert "not the file its manifest describes" in row["error_message"]
+
+
+@pytest.mark.parametrize("name", ["absent.fake", "."])
+def test_a_file_that_cannot_be_read_is_an_error_of_the_user(tmp_path: Path, name: str) -> None:
+    with (
+        open_session(FakeTarget(), tmp_path / "results", 20.0) as session,
+        pytest.raises(ModelError, match="cannot be read"),
+    ):
+        session.describe("m", tmp_path / name)
+
+
+# Deviation from the first model.
+
+
+def outputs(values: dict[str, Any], name: str = "outputs.npz") -> Callable[[Job, Files], Script]:
+    """Workers that leave one row of outputs in the quality pass: `values` by model, or none."""
+
+    def script(job: Job, files: Files) -> Script:
+        if job.measure != "quality" or job.model not in values:
+            return GOOD
+        assert files.output is not None
+        path = Path(files.output) / name
+        if isinstance(values[job.model], bytes):
+            path.write_bytes(values[job.model])
+        elif values[job.model] is not None:
+            np.savez(path, output_0=np.array([values[job.model]], np.float32))
+        return (HELLO, say(Output(file=str(path), sha256="0" * 64)), DONE)
+
+    return script
+
+
+def scalars_of(results: Path, model: str) -> dict[str, tuple[float | None, str | None]]:
+    """Value and reason of every scalar of a model's quality pass."""
+    runs, scalars = read_table(results, "runs"), read_table(results, "scalars")
+    (attempt,) = runs.loc[(runs["model"] == model) & (runs["measure"] == "quality"), "attempt_id"]
+    found = scalars[scalars["attempt_id"] == attempt]
+    return {
+        row["name"]: (None if np.isnan(row["value"]) else row["value"], row["reason"])
+        for row in found.to_dict("records")
+    }
+
+
+def test_outputs_are_compared_with_those_of_the_first_model(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+    run(tmp_path / "results", outputs({"base": [1.0, 2.0], "small": [1.5, 2.0]}), plan(subjects, 1), subjects)
+    assert scalars_of(tmp_path / "results", "base") == {}
+    found = scalars_of(tmp_path / "results", "small")
+    assert found["max_abs_difference"][0] == 0.5
+    assert found["sqnr_db"][0] == pytest.approx(10 * np.log10(5 / 0.25))
+    assert found["argmax_agreement"][0] == 1.0
+
+
+def test_without_outputs_of_the_first_model_there_is_a_null_with_its_reason(
+    tmp_path: Path, subjects: dict[str, Subject]
+) -> None:
+    good = outputs({"base": [1.0], "small": [1.0]})
+    run(
+        tmp_path / "results",
+        lambda job, files: CRASH if job.model == "base" else good(job, files),
+        plan(subjects, 1),
+        subjects,
+    )
+    value, reason = scalars_of(tmp_path / "results", "small")["max_abs_difference"]
+    assert (value, reason) == (None, "the parent model did not run")
+
+
+@pytest.mark.parametrize(
+    "left", [None, b"", b"no zip", b"PK\x03\x04 cut short"], ids=["absent", "empty", "rubbish", "cut short"]
+)
+def test_outputs_that_cannot_be_read_fail_that_job_only(
+    tmp_path: Path, subjects: dict[str, Subject], left: bytes | None
+) -> None:
+    _, outcomes = run(tmp_path / "results", outputs({"base": [1.0, 2.0], "small": left}), plan(subjects, 1), subjects)
+    assert outcome(outcomes, "small", "quality") == ["failed"]
+    assert read_tables(tmp_path / "results").runs["status"].tolist().count("ok") == 3

@@ -21,10 +21,16 @@ def lease(device: str, timeout_s: float, on_wait: Callable[[str], None]) -> Iter
 
     Raises HarnessError after `timeout_s` seconds of waiting.
     """
-    folder = cache_folder() / "leases"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / (re.sub(r"[^A-Za-z0-9._-]", "_", device) + ".lock")
-    with path.open("a+") as file:
+    path = cache_folder() / "leases" / (re.sub(r"[^A-Za-z0-9._-]", "_", device) + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+")
+    except OSError as error:
+        raise HarnessError(
+            f"The lease file {path} cannot be opened ({error.strerror}).",
+            "Name a folder you may write as HARNESS_CACHE.",
+        ) from error
+    with opened as file:
         deadline, told = time.monotonic() + timeout_s, False
         while not _try_lock(file.fileno()):
             file.seek(0)

@@ -13,7 +13,7 @@ from harness.job import Files, Job
 from harness.manifest import Manifest
 from harness.protocol import Describe
 from harness.scenarios import SCENARIOS
-from harness.worker.model import input_metadata, is_language_model
+from harness.worker.model import is_language_model, main_method
 
 # Peak memory differs by less than a hundredth between processes; three show it.
 MEMORY_PROCESSES = 3
@@ -69,8 +69,7 @@ def configurations(
 ) -> list[Job]:
     """The latency jobs of one model, block 0: one a combination, with the scenario's own defaults filled in.
 
-    Raises UsageError when the model cannot do what is asked (a prompt longer than its context, a batch it does not
-    take).
+    Raises UsageError when the model cannot do what is asked (a prompt longer than its context, a batch of sequences).
     """
     language = is_language_model(subject.description)
     scenario = scenario or ("generate" if language else "single-stream")
@@ -141,15 +140,19 @@ def _quality(job: Job, subjects: Mapping[str, Subject], baseline: Job) -> Job | 
 
 
 def _signature(subject: Subject) -> list[Any]:
-    return [(method["name"], method["inputs"], method["outputs"]) for method in subject.description.methods[:1]]
+    method = main_method(subject.description)
+    return [method["inputs"], method["outputs"]]
 
 
 def _fill_tokens(job: Job, subject: Subject) -> Job:
     metadata = subject.description.metadata
-    longest = int(input_metadata(subject.description)[0]["sizes"][1])
+    longest = int(main_method(subject.description)["inputs"][0]["sizes"][1])
     context = int(metadata.get("get_max_context_len") or metadata.get("get_max_seq_len") or longest)
-    prompt = min(128, longest, context // 2) if job.prompt_tokens is None else job.prompt_tokens
-    new = min(128, context - prompt + 1) if job.new_tokens is None else job.new_tokens
+    prompt, new = job.prompt_tokens, job.new_tokens
+    if prompt is None:
+        prompt = max(1, min(128, longest, context // 2, context + 1 - (new or 1)))
+    if new is None:
+        new = max(1, min(128, context - prompt + 1))
     if prompt < 1 or new < 1 or prompt > longest or prompt + new - 1 > context:
         raise UsageError(
             f"{subject.name} takes at most {longest} tokens at once and {context} in all, not {prompt} and {new} more.",
@@ -164,6 +167,6 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
 
 def _fill_batch(job: Job, subject: Subject) -> Job:
     """A batch of 0 means the file's own."""
-    inputs = subject.description.methods[0]["inputs"]
+    inputs = main_method(subject.description)["inputs"]
     own = int(inputs[0]["sizes"][0]) if inputs and inputs[0]["sizes"] else 1
     return replace(job, batch=job.batch or own, prompt_tokens=None, new_tokens=None)

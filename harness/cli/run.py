@@ -182,6 +182,8 @@ def _artifacts(models: tuple[str, ...], target: Target) -> dict[str, Path]:
     """The file of each model, by path, then by name among the zoo's artifacts (built if need be); names are made
     unique.
     """
+    import itertools
+
     from harness.errors import UsageError
 
     found: dict[str, Path] = {}
@@ -194,8 +196,8 @@ def _artifacts(models: tuple[str, ...], target: Target) -> dict[str, Path]:
                 f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}.",
                 "Export the model to one of these formats.",
             )
-        name = path.stem
-        found[name if name not in found else f"{name}#{sum(n.split('#')[0] == name for n in found) + 1}"] = path
+        names = itertools.chain([path.stem], (f"{path.stem}#{number}" for number in itertools.count(2)))
+        found[next(name for name in names if name not in found)] = path
     return found
 
 

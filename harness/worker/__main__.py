@@ -21,7 +21,7 @@ from harness.statistics.steady import SteadyRule
 from harness.worker import probes
 from harness.worker.channel import Channel
 from harness.worker.inputs import make_inputs
-from harness.worker.model import Model, input_metadata, is_language_model
+from harness.worker.model import Model, is_language_model, main_method
 
 RUNTIMES = {".pte": "harness.worker.executorch_runtime", ".pt2": "harness.worker.torch_runtime"}
 MEMORY_ITERATIONS = 10
@@ -164,25 +164,20 @@ def _query(job: Job, files: Files, model: Model) -> Query:
                 f"{job.model} is no language model by ExecuTorch's convention, so it cannot {job.scenario}.",
                 "Use --scenario single-stream.",
             )
-        inputs = make_inputs(job, input_metadata(model.description, _main(model)), files.inputs, job.seed)
+        inputs = make_inputs(job, main_method(model.description)["inputs"], files.inputs, job.seed)
         return SingleQuery(model.execute, inputs, "batch" if job.scenario == "offline" else "steady", clock)
     import torch
 
     from harness.worker.generation import GreedyTokens
 
     prompt, new = job.prompt_tokens or 1, job.new_tokens or 1
-    kinds = [getattr(torch, meta["dtype"]) for meta in input_metadata(model.description)]
+    kinds = [getattr(torch, meta["dtype"]) for meta in main_method(model.description)["inputs"]]
     tokens = GreedyTokens(
         int(model.description.metadata["get_vocab_size"]), prompt, new, (kinds[0], kinds[1]), job.seed
     )
     if SCENARIOS[job.scenario].language_models:
         return GenerateQuery(model.execute, tokens, prompt, new, clock)
     return SingleQuery(model.execute, tokens.prompt(), "batch" if job.scenario == "offline" else "steady", clock)
-
-
-def _main(model: Model) -> str:
-    names = [method["name"] for method in model.description.methods]
-    return "forward" if "forward" in names else str(names[0])
 
 
 def _runtime(path: Path) -> Any:

@@ -44,6 +44,8 @@ def is_language_model(description: Describe) -> bool:
     )
 
 
-def input_metadata(description: Describe, method: str = "forward") -> list[dict[str, Any]]:
-    """dtype and sizes of the inputs of a method; sizes are upper bounds where a dimension is dynamic."""
-    return next(list(m["inputs"]) for m in description.methods if m["name"] == method)
+def main_method(description: Describe) -> dict[str, Any]:
+    """The method that is timed, `forward` or the only one, with the dtype and sizes of its `inputs` and `outputs`; where
+    a dimension is dynamic its size is the upper bound.
+    """
+    return next((m for m in description.methods if m["name"] == "forward"), description.methods[0])

@@ -17,7 +17,7 @@ from harness.errors import UsageError
 from harness.job import Job
 from harness.protocol import Event, Output, Progress, Scalar
 from harness.worker.inputs import make_inputs
-from harness.worker.model import Execute, Model, input_metadata
+from harness.worker.model import Execute, Model, main_method
 
 _REPORT_EVERY = 50
 OUTPUT_SETS = 8
@@ -79,7 +79,7 @@ def outputs(model: Model, job: Job, given: str | None, folder: Path) -> Iterator
     """Run a few fixed inputs and leave all outputs in an `.npz`, for the harness to compare with those of the parent
     model.
     """
-    metadata = input_metadata(model.description)
+    metadata = main_method(model.description)["inputs"]
     sets = 1 if given is not None else OUTPUT_SETS
     arrays: dict[str, np.ndarray] = {}
     for seed in range(sets):

@@ -101,18 +101,19 @@ def interleave(jobs: Sequence[Job], processes: int) -> list[Job]:
     ]
 
 
-def passes(latency: Sequence[Job], processes: int, subjects: Mapping[str, Subject], *, memory: bool) -> list[Job]:
+def passes(
+    latency: Sequence[Job], processes: int, subjects: Mapping[str, Subject], *, memory: bool, quality: bool = True
+) -> list[Job]:
     """All jobs in order: memory first (it fails early if a model cannot run), then latency, then quality once a
     model.
     """
-    first_of_model = list({(job.model, job.model_sha256): job for job in reversed(latency)}.values())[::-1]
-    jobs = (
-        interleave([replace(job, measure="memory") for job in latency], min(processes, MEMORY_PROCESSES))
-        if memory
-        else []
-    )
+    jobs: list[Job] = []
+    if memory:
+        jobs += interleave([replace(job, measure="memory") for job in latency], min(processes, MEMORY_PROCESSES))
     jobs += interleave(latency, processes)
-    jobs += [quality for job in first_of_model if (quality := _quality(job, subjects, first_of_model[0])) is not None]
+    if quality:
+        first_of_model = list({job.model: job for job in reversed(latency)}.values())[::-1]
+        jobs += _quality(first_of_model, subjects)
     return jobs
 
 
@@ -126,17 +127,19 @@ def files_for(job: Job, subject: Subject, inputs: Path | None, output: Path) -> 
     )
 
 
-def _quality(job: Job, subjects: Mapping[str, Subject], baseline: Job) -> Job | None:
-    subject = subjects[job.model]
-    if subject.tokens is not None:
-        return replace(job, measure="quality", data=subject.data, data_sha256=subject.data_sha256)
-    if (
-        is_language_model(subject.description)
-        or len(subjects) < 2
-        or _signature(subject) != _signature(subjects[baseline.model])
-    ):
-        return None
-    return replace(job, measure="quality", max_tokens=None, reference_sha256=baseline.model_sha256)
+def _quality(jobs: Sequence[Job], subjects: Mapping[str, Subject]) -> list[Job]:
+    """One quality job for each model that has a text to be evaluated on, or whose outputs can be set against those of
+    the first model; the first itself then runs for its outputs.
+    """
+    found = []
+    alike = [job for job in jobs if _signature(subjects[job.model]) == _signature(subjects[jobs[0].model])]
+    for job in jobs:
+        subject = subjects[job.model]
+        if subject.tokens is not None:
+            found.append(replace(job, measure="quality", data=subject.data, data_sha256=subject.data_sha256))
+        elif job in alike and len(alike) > 1 and not is_language_model(subject.description):
+            found.append(replace(job, measure="quality", max_tokens=None, reference_sha256=jobs[0].model_sha256))
+    return found
 
 
 def _signature(subject: Subject) -> list[Any]:
@@ -166,7 +169,12 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
 
 
 def _fill_batch(job: Job, subject: Subject) -> Job:
-    """A batch of 0 means the file's own."""
+    """A batch of 0 means the file's own; the sizes of a `.pte` are upper bounds."""
     inputs = main_method(subject.description)["inputs"]
     own = int(inputs[0]["sizes"][0]) if inputs and inputs[0]["sizes"] else 1
+    if job.batch > own and subject.description.format == "pte":
+        raise UsageError(
+            f"{subject.name} takes batches of at most {own}, not {job.batch}.",
+            "Give a smaller --batch, or export it anew.",
+        )
     return replace(job, batch=job.batch or own, prompt_tokens=None, new_tokens=None)

@@ -119,10 +119,11 @@ class Session:
         yielded as itself.
         """
         failures: Counter[tuple[str, bool]] = Counter()
+        hopeless: set[str] = set()
         outputs: dict[str, Path] = {}
         for job in jobs:
             key = (job.model, job.measure == "quality")
-            if failures[key] >= _BELIEVED:
+            if failures[key] >= _BELIEVED or job.model in hopeless:
                 self.skipped.append(job)
                 yield job
                 continue
@@ -148,7 +149,8 @@ class Session:
                 derive,
             )
             if attempt.error is not None:
-                failures[key] += _BELIEVED if attempt.error.kind in _CERTAIN else 1
+                failures[key] += 1
+                hopeless |= {job.model} if attempt.error.kind in _CERTAIN else set()
             yield attempt
 
 

@@ -75,9 +75,10 @@ def test_a_model_that_is_wrong_is_skipped_while_the_others_go_on(tmp_path: Path,
     )
     assert outcome(outcomes, "small") == ["failed", "skipped", "skipped"]
     assert outcome(outcomes, "base") == ["ok"] * 3
-    assert [made.job.model for made in session.failed] == ["small", "small"]  # once for latency, once for quality
+    assert outcome(outcomes, "small", "quality") == ["skipped"]
+    assert [made.job.model for made in session.failed] == ["small"]
     runs = read_tables(tmp_path / "results").runs
-    assert runs.loc[runs["model"] == "small", "error_kind"].tolist() == ["model", "model"]
+    assert runs.loc[runs["model"] == "small", "error_kind"].tolist() == ["model"]
 
 
 def test_a_crash_is_believed_the_second_time(tmp_path: Path, subjects: dict[str, Subject]) -> None:
@@ -97,13 +98,13 @@ def test_one_crash_costs_one_block_only(tmp_path: Path, subjects: dict[str, Subj
     assert not session.skipped
 
 
-def test_a_failed_quality_pass_is_no_reason_against_latency_and_none_the_other_way(
+def test_crashes_of_the_latency_pass_are_no_reason_against_the_quality_pass(
     tmp_path: Path, subjects: dict[str, Subject]
 ) -> None:
     _, outcomes = run(
-        tmp_path / "results", lambda job, _: BROKEN if job.measure != "quality" else GOOD, plan(subjects, 2), subjects
+        tmp_path / "results", lambda job, _: CRASH if job.measure != "quality" else GOOD, plan(subjects, 3), subjects
     )
-    assert outcome(outcomes, "base") == ["failed", "skipped"]
+    assert outcome(outcomes, "base") == ["failed", "failed", "skipped"]
     assert outcome(outcomes, "base", "quality") == ["ok"]
 
 

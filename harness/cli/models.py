@@ -88,7 +88,7 @@ def build(
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="PyTorch's threads.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def train(name: str, data: Path | None, output: Path | None, resume: bool, threads: int, as_json: bool) -> None:
-    """Train model NAME by its recipe in zoo.toml; stopped with Ctrl-C, it goes on from its last checkpoint.
+    """Train model NAME by its recipe in zoo.toml; stopped with Ctrl-C, it can go on from its last checkpoint.
 
     \b
     harness models train baseline --output runs/baseline --threads 4
@@ -105,7 +105,11 @@ def train(name: str, data: Path | None, output: Path | None, resume: bool, threa
     zoo = packaged()
     recipe = zoo.find(name)
     folder = output or cache_folder() / "training" / recipe.name
-    record = make(zoo, recipe, folder, data, fresh=not resume)
+    try:
+        record = make(zoo, recipe, folder, data, fresh=not resume)
+    except KeyboardInterrupt:
+        click.echo(f"Stopped. The same command goes on from the last checkpoint in {folder}.", err=True)
+        click.get_current_context().exit(130)
     if as_json:
         figures = {"validation_loss": record.validation_loss, "bits_stored": record.bits_stored}
         click.echo(json.dumps({"folder": str(folder), "weights_sha256": record.weights_sha256, **figures}))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from harness.cli._progress import Reporter
     from harness.plan import Subject
     from harness.report import Format
     from harness.session import Session
@@ -143,6 +144,7 @@ def run(
     import threading
 
     from harness.cli._progress import Reporter
+    from harness.cli._subjects import describe_all, find_artifacts
     from harness.errors import UsageError
     from harness.lease import lease
     from harness.session import open_session
@@ -155,7 +157,8 @@ def run(
         raise UsageError(f"Target {target_name} is not available here: {state.reason}.", state.todo)
     prepare(results)
     reporter = Reporter(quiet=quiet)
-    artifacts = _artifacts(models, target)
+    sweeps = _sweeps(options, target)
+    artifacts = find_artifacts(models, target, reporter)
     # pandas takes a second to import: let it, while workers describe the models and nothing is timed.
     reports = threading.Thread(target=importlib.import_module, args=("harness.report",))
     reports.start()
@@ -163,10 +166,10 @@ def run(
         lease(f"{target.name}-{target.device()}", lease_timeout, functools.partial(reporter.waiting, target.device())),
         open_session(target, results, timeout) as session,
     ):
-        subjects = _subjects(session, artifacts, options, reporter)
+        subjects = describe_all(session, artifacts, options, reporter)
         reports.join()
         if subjects:
-            _measure(session, subjects, target, processes, options, reporter)
+            _measure(session, subjects, sweeps, processes, options, reporter)
     if session.succeeded:
         from harness.report import compare_tables, render
         from harness.store.dataset import read_tables
@@ -178,78 +181,10 @@ def run(
         raise click.exceptions.Exit(1)
 
 
-def _artifacts(models: tuple[str, ...], target: Target) -> dict[str, Path]:
-    """The file of each model, by path, then by name among the zoo's artifacts (built if need be); names are made
-    unique.
-    """
-    import itertools
-
+def _sweeps(options: dict[str, Any], target: Target) -> dict[str, list[Any]]:
+    """The values of every option that sweeps. Raises UsageError for one that cannot be read."""
     from harness.errors import UsageError
-
-    found: dict[str, Path] = {}
-    for text in models:
-        path = Path(text)
-        if not path.is_file():
-            path = _built(text, path, target.capabilities.formats)
-        if path.suffix not in target.capabilities.formats:
-            raise UsageError(
-                f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}.",
-                "Export the model to one of these formats.",
-            )
-        names = itertools.chain([path.stem], (f"{path.stem}#{number}" for number in itertools.count(2)))
-        found[next(name for name in names if name not in found)] = path
-    return found
-
-
-def _built(text: str, path: Path, formats: tuple[str, ...]) -> Path:
-    from harness.errors import UsageError
-    from harness.models.zoo import artifact, known
-
-    suffix = path.suffix if path.suffix in (".pte", ".pt2") else ""
-    name = path.name.removesuffix(suffix)
-    if path.parent != Path() or not known(name):
-        raise UsageError(f"{text} is neither a file nor the name of a model.", "`harness models list` shows the names.")
-    return artifact(name, fmt=(suffix or formats[0]).removeprefix("."))
-
-
-def _subjects(
-    session: Session, artifacts: dict[str, Path], options: dict[str, Any], reporter: Any
-) -> dict[str, Subject]:
-    from harness.cli._evaluation import evaluation
-    from harness.plan import Subject
-
-    subjects = {}
-    for name, path in artifacts.items():
-        reporter.note(f"describing {name}")
-        known = session.describe(name, path)
-        if known is None:
-            reporter.failure(session.failed[-1])
-            continue
-        sha256, description, manifest = known
-        subjects[name] = Subject(
-            name=name,
-            path=path,
-            sha256=sha256,
-            description=description,
-            manifest=manifest,
-            **evaluation(name, description, manifest, options, session.scratch),
-        )
-        if (why := subjects[name].unmeasured_quality) is not None:
-            reporter.note(f"{name}: quality is not measured: {why}")
-    return subjects
-
-
-def _measure(
-    session: Session,
-    subjects: dict[str, Subject],
-    target: Target,
-    processes: int,
-    options: dict[str, Any],
-    reporter: Any,
-) -> None:
-    from harness.errors import UsageError
-    from harness.manifest import sha256_file
-    from harness.plan import configurations, parse_sweep, passes
+    from harness.plan import parse_sweep
 
     if options["cpus"] and not target.capabilities.pinning:
         raise UsageError(f"Target {target.name} cannot pin processors.", "Leave out --cpus.")
@@ -259,7 +194,21 @@ def _measure(
         if options[name] is not None
     }
     sweeps["cpus"] = [tuple(sorted(parse_sweep(cpus))) for cpus in options["cpus"]] or [None]
-    inputs = options["inputs"]
+    return sweeps
+
+
+def _measure(
+    session: Session,
+    subjects: dict[str, Subject],
+    sweeps: dict[str, list[Any]],
+    processes: int,
+    options: dict[str, Any],
+    reporter: Reporter,
+) -> None:
+    from harness.manifest import sha256_file
+    from harness.plan import configurations, passes
+
+    target, inputs = session.target, options["inputs"]
     fixed = {
         "compile": options["compiled"],
         "min_iterations": options["min_iterations"],
@@ -274,9 +223,8 @@ def _measure(
         for subject in subjects.values()
         for job in configurations(subject, target.name, options["scenario"], sweeps, fixed)
     ]
-    jobs = passes(latency, processes, subjects, memory=target.capabilities.memory and not options["no_memory"])
-    if options["no_quality"]:
-        jobs = [job for job in jobs if job.measure != "quality"]
+    memory = target.capabilities.memory and not options["no_memory"]
+    jobs = passes(latency, processes, subjects, memory=memory, quality=not options["no_quality"])
     with reporter.jobs(jobs) as advance:
         for outcome in session.run_all(jobs, subjects, inputs, reporter.within):
             advance(outcome)

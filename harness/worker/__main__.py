@@ -199,8 +199,11 @@ def _python() -> dict[str, str]:
 
 def _die_with_parent() -> None:
     """A killed harness must not leave a worker behind that heats the machine (Linux only)."""
+    parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        sys.exit(1)  # it was killed a moment ago
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def is_language_model(description: Describe) -> bool:
 
 
 def main_method(description: Describe) -> dict[str, Any]:
-    """The method that is timed, `forward` or the only one, with the dtype and sizes of its `inputs` and `outputs`; where
-    a dimension is dynamic its size is the upper bound.
+    """The method that is timed, `forward` or the only one, with the dtype and sizes of its `inputs` and `outputs`;
+    where a dimension is dynamic its size is the upper bound.
     """
     return next((m for m in description.methods if m["name"] == "forward"), description.methods[0])

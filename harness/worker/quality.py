@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ def loss(model: Model, tokens_file: Path, max_tokens: int | None, emit: Callable
     tokens i*T+1 .. i*T+T from those before them in the window, as nanoGPT's evaluation does. `max_tokens` bounds the
     predictions. Without a method that returns all logits, `forward` is asked once a token.
     """
-    tokens = np.load(tokens_file, allow_pickle=False)
+    tokens = _read(tokens_file)
     context = model.window or int(model.description.metadata["get_max_seq_len"])
     vocabulary = model.description.metadata.get("get_vocab_size")
     if vocabulary is not None and tokens.size and int(tokens.max()) >= vocabulary:
@@ -67,6 +68,20 @@ def loss(model: Model, tokens_file: Path, max_tokens: int | None, emit: Callable
         # The timed method and the one that returned all logits are two graphs over the same weights: say how far
         # apart they are.
         emit(Scalar(name="max_abs_difference_between_methods", value=largest))
+
+
+def _read(file: Path) -> npt.NDArray[np.integer]:
+    """The tokens in an `.npy`. Raises UsageError for anything but one dimension of integers from 0."""
+    how = "Write int64 tokens with numpy.save."
+    try:
+        tokens = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"{file} cannot be read as an .npy array ({error}).", how) from error
+    if not isinstance(tokens, np.ndarray) or tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
+        raise UsageError(f"{file} is no one-dimensional array of integers.", how)
+    if tokens.size and tokens.min() < 0:
+        raise UsageError(f"The evaluation text has token {tokens.min()}, but tokens begin at 0.", how)
+    return tokens
 
 
 def _step_by_step(forward: Execute, tokens: Tensor) -> Tensor:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +11,7 @@ from harness.errors import ModelError
 from harness.job import Job
 from harness.protocol import Describe, Loaded
 from harness.worker.model import Model
+from harness.worker.pt2_guard import check_archive, no_code
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,44 +66,18 @@ def load(path: Path, job: Job) -> Model:
 
 
 def _open(path: Path) -> Any:
-    _refuse_pickles(path)
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # torch's own switch: it also covers the sample inputs
+    check_archive(path)
     import torch
 
     try:
-        return torch.export.load(path)
+        with no_code():
+            return torch.export.load(path)
     except Exception as error:
         message = str(error).strip().splitlines()
         raise ModelError(
             f"torch refuses {path}: {message[0].rstrip('.') if message else type(error).__name__}.",
             f"Export it again with torch {torch.__version__} (torch.export.save).",
         ) from error
-
-
-def _refuse_pickles(path: Path) -> None:
-    """A `.pt2` may carry pickled tensors and objects, and unpickling runs whatever code they name: such a file is
-    refused.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            payloads = [json.loads(archive.read(name)) for name in names if name.endswith("_config.json")]
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} does not exist.", "Check the path.") from error
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise ModelError(
-            f"{path} is no .pt2 archive or is damaged ({error}).", "Export it again with torch.export.save."
-        ) from error
-    entries = [entry for payload in payloads for entry in payload.get("config", {}).values()]
-    legacy = [name for name in names if name.endswith(".pt") and ("/weights/" in name or "/constants/" in name)]
-    if legacy or any(
-        entry.get("use_pickle") or not str(entry.get("path_name", "")).startswith(("weight_", "tensor_"))
-        for entry in entries
-    ):
-        raise ModelError(
-            f"{path} contains pickled objects, which could run any code on this machine.",
-            "Export it again with plain tensors only.",
-        )
 
 
 def _describe(program: Any) -> Describe:

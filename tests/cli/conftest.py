@@ -1,0 +1,19 @@
+"""The models are made once a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli.driving import Home
+from models_on_disk import Models, make_models
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Models:
+    return make_models(tmp_path_factory, getattr(request.config, "workerinput", {}).get("workerid"))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)

@@ -1,0 +1,144 @@
+"""What goes wrong, and what the user is told: a sentence what happened and one what to do, and the right exit code."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+
+import pytest
+from cli.driving import QUICK, Ended, Home
+from models_on_disk import Models
+
+CUT, NOISE, EMPTY = "a; rm -rf $HOME ", "<script>", "[bold]x"
+ONCE = ("-t", "x86", "-n", 1, "--no-memory", *QUICK)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("failures"))
+
+
+@pytest.fixture(scope="module")
+def ran(workshop: Home, models: Models) -> Ended:
+    """One good language model without tokens; four files that cannot be measured, three of them with hostile names."""
+    (workshop.folder / f"{CUT}.pte").write_bytes(models.mlp.read_bytes()[:-1000])
+    (workshop.folder / f"{NOISE}.pte").write_bytes(random.Random(0).randbytes(5000))
+    (workshop.folder / f"{EMPTY}.pte").touch()
+    names = [f"{name}.pte" for name in (CUT, NOISE, EMPTY)]
+    return workshop.harness(
+        "run", *ONCE, *(word for name in [*names, models.foreign, models.lm] for word in ("-m", name))
+    )
+
+
+def test_each_bad_file_is_explained_and_the_good_one_measured(ran: Ended) -> None:
+    assert ran.code == 1
+    assert "Traceback" not in ran.err
+    for name, why in (
+        (CUT, "cut short"),
+        (NOISE, "not an ExecuTorch program"),
+        (EMPTY, "is empty"),
+        ("foreign", "AcmeNpuBackend"),
+    ):
+        line = next(line for line in ran.err.splitlines() if line.startswith("failed") and why in line)
+        assert name in line
+        assert line.endswith(".")
+    assert "lm" in ran.out
+    assert "decode throughput" in ran.out
+    assert "FAILED" in ran.out
+    assert " failed, " in ran.err
+
+
+def test_every_failure_is_a_row(ran: Ended, workshop: Home) -> None:
+    rows = {(run["model"], run["measure"]): run for run in workshop.rows()}
+    assert set(rows) >= {
+        (CUT, "describe"),
+        (NOISE, "describe"),
+        (EMPTY, "describe"),
+        ("foreign", "latency"),
+        ("lm", "latency"),
+    }
+    for (model, _), row in rows.items():
+        assert row["status"] == ("ok" if model == "lm" else "failed")
+        assert row["error_kind"] == (None if model == "lm" else "model")
+        assert bool(row["error_message"]) == (model != "lm")
+        assert len(row["model_sha256"]) == 64
+
+
+def test_the_report_shows_what_failed_and_why(ran: Ended, workshop: Home) -> None:
+    ended = workshop.harness("report")
+    assert ended.code == 0
+    assert "Failures" in ended.out
+    for name in (CUT.strip(), NOISE, EMPTY, "foreign"):
+        assert name in ended.out
+    assert workshop.harness("compare").out == ran.out
+
+
+def test_quality_that_cannot_be_measured_is_null_with_its_reason(ran: Ended, workshop: Home) -> None:
+    comparisons = json.loads(workshop.harness("compare", "--json").out)["comparisons"]
+    (comparison,) = (c for c in comparisons if c["condition"]["scenario"] == "generate")
+    figures = {row["metric"]: next(f for f in row["models"] if f["model"] == "lm") for row in comparison["metrics"]}
+    assert figures["loss_nats"]["value"] is None
+    assert "--tokens" in figures["loss_nats"]["reason"]
+    assert figures["perplexity"]["value"] is None
+    assert figures["perplexity"]["reason"]
+    assert "quality is not measured" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "-t", "toaster", "-m", "mlp.pte"), ("toaster", "x86", "harness targets")),
+        (("run", *ONCE, "-m", "absent.pte"), ("absent.pte", "harness models list")),
+        (("run", *ONCE, "-m", "folder"), ("folder",)),
+        (("run", *ONCE, "-m", "weights.bin"), ("weights.bin", ".pte")),
+        (("run", *ONCE, "-m", "mlp.pte", "--scenario", "overnight"), ("overnight", "single-stream")),
+        (("run", *ONCE), ("--model",)),
+        (("run", *ONCE, "-m", "mlp.pte", "--threads", "1,x"), ("1,x", "1,2,4")),
+        (("run", *ONCE, "-m", "mlp.pte", "--threads", "0"), ("0",)),
+        (("compare", "--format", "pdf"), ("pdf", "markdown")),
+    ],
+)
+def test_what_cannot_be_meant_is_exit_code_2(
+    home: Home, models: Models, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    shutil.copy(models.mlp, home.folder / "mlp.pte")
+    (home.folder / "weights.bin").write_bytes(b"x")
+    (home.folder / "folder").mkdir()
+    home.harness(*arguments).explained(2, *words)
+    assert not home.rows()
+
+
+def test_what_a_model_cannot_do_is_exit_code_2_as_well(home: Home, models: Models) -> None:
+    home.harness("run", *ONCE, "-m", models.lm, "--prompt-tokens", 8).explained(
+        2, "lm", "7 tokens at once", "--prompt-tokens"
+    )
+    home.harness("run", *ONCE, "-m", models.mlp, "--scenario", "generate").explained(
+        2, "mlp", "no language model", "single-stream"
+    )
+    assert not home.rows()
+
+
+def test_an_empty_store_has_nothing_comparable(home: Home) -> None:
+    home.harness("compare").explained(3, "no results", "harness run")
+    home.results.mkdir()
+    home.harness("report").explained(3, "no results", "harness run")
+    home.harness("report", "--list").explained(3, "no results", "harness run")
+
+
+def test_a_results_folder_that_cannot_be_is_refused_before_anything_is_measured(home: Home, models: Models) -> None:
+    (home.folder / "file").write_text("in the way")
+    home.harness("run", *ONCE, "-m", models.mlp, "--results", "file/results").explained(1, "file/results", "--results")
+    assert (home.folder / "file").read_text() == "in the way"
+
+
+def test_a_hopeless_run_prints_no_table_and_its_failures_can_be_read(home: Home, models: Models) -> None:
+    (home.folder / "cut.pte").write_bytes(models.mlp.read_bytes()[:2000])
+    ended = home.harness("run", *ONCE, "-m", "cut.pte", "--json")
+    assert ended.code == 1
+    assert ended.out == ""
+    assert "cut short" in ended.err
+    assert "Traceback" not in ended.err
+    assert [(run["model"], run["status"]) for run in home.rows()] == [("cut", "failed")]
+    home.harness("compare").explained(3, "cut short")
+    assert "cut short" in home.harness("report").out

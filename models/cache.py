@@ -11,6 +11,8 @@ from pathlib import Path
 
 import platformdirs
 
+from harness.manifest import manifest_path
+
 
 def cache_folder() -> Path:
     """$HARNESS_CACHE, or the platform's cache folder for harness. It may not exist yet."""
@@ -32,3 +34,12 @@ def replacing(folder: Path) -> Iterator[Path]:
             os.replace(file, folder / file.name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def copy_artifact(artifact: Path, to: Path) -> Path:
+    """Copy a file and its manifest to `to`, a file name or a folder; returns the copy's path."""
+    target = to / artifact.name if to.is_dir() else to
+    with replacing(target.parent) as scratch:
+        shutil.copyfile(artifact, scratch / target.name)
+        shutil.copyfile(manifest_path(artifact), manifest_path(scratch / target.name))
+    return target

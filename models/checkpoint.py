@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from harness.models.cache import replacing
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from harness.errors import ModelError
-from harness.models.cache import replacing
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come. `recipe` is the digest of what was asked; `method` is the compression method's own state."""
+    """How far a run has come. `recipe` is the digest of what was asked, `method` the compression method's own state."""
 
     step: int
     recipe: str
@@ -37,7 +37,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read as safetensors ({error}).", "Restore the file, or train again.") from error
+        raise ModelError(
+            f"{path} cannot be read as safetensors ({error}).", "Restore the file, or train again."
+        ) from error
 
 
 def save(path: Path, model: nn.Module, optimizers: list[Optimizer], progress: Progress) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from harness.models.cache import cache_folder, replacing
 
 from harness.errors import DataError
-from harness.models.cache import cache_folder, replacing
 
 VALIDATION_NAME = "tinyshakespeare/val"
 TEXT_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -103,8 +103,6 @@ def _download(to: Path) -> None:
             f"Save {TEXT_URL} yourself and give its path with --data or HARNESS_DATA.",
         ) from error
     if hashlib.sha256(data).hexdigest() != TEXT_SHA256:
-        raise DataError(
-            f"{TEXT_URL} did not answer with tiny Shakespeare.", "Give a copy with --data or HARNESS_DATA."
-        )
+        raise DataError(f"{TEXT_URL} did not answer with tiny Shakespeare.", "Give a copy with --data or HARNESS_DATA.")
     with replacing(to.parent) as scratch:
         (scratch / to.name).write_bytes(data)

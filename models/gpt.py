@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -86,31 +85,8 @@ class Rows(nn.Module):
         return residual + update if self.index is None else residual.index_add(2, self.index, update)
 
 
-class Cache(nn.Module):
-    """Keys [1, H, qk_dim, context] and values [1, H, context, v_dim] of the tokens seen so far, for one sequence.
-
-    Keys lie transposed, ready for the product with the queries. Starting again from position 0 needs no clearing: what
-    lies beyond the current position is masked.
-    """
-
-    keys: Tensor
-    values: Tensor
-
-    def __init__(self, shape: BlockShape, context: int) -> None:
-        super().__init__()
-        self.register_buffer("keys", torch.zeros(1, shape.heads, shape.qk_dim, context), persistent=False)
-        self.register_buffer("values", torch.zeros(1, shape.heads, context, shape.v_dim), persistent=False)
-
-    def update(self, keys: Tensor, values: Tensor, position: int) -> tuple[Tensor, Tensor]:
-        """Write the T new keys and values at `position`; returns those of the whole context."""
-        tokens = values.size(2)
-        self.keys.narrow(3, position, tokens).copy_(keys)
-        self.values.narrow(2, position, tokens).copy_(values)
-        return self.keys, self.values
-
-
 class Attention(nn.Module):
-    """Causal self-attention over heads of equal size, written out so that every operator can be delegated."""
+    """Causal self-attention over heads of equal size."""
 
     def __init__(self, config: GPTConfig, shape: BlockShape) -> None:
         super().__init__()
@@ -121,16 +97,14 @@ class Attention(nn.Module):
         self.proj = nn.Linear(heads * shape.v_dim, config.width if rows is None else len(rows), bias=False)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor, cache: Cache | None = None, position: int = 0) -> Tensor:
-        """[B, T, W] to [B, T, rows written]. `mask` [T, keys] is added to the scores."""
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, W] to [B, T, rows written]. `mask` [T, T] is added to the scores."""
         batch, tokens, _ = x.shape
         heads, qk_dim, v_dim = self.shape.heads, self.shape.qk_dim, self.shape.v_dim
         queries, keys, values = self.qkv(x).split([heads * qk_dim, heads * qk_dim, heads * v_dim], dim=2)
         queries = queries.view(batch, tokens, heads, qk_dim).transpose(1, 2)
         keys = keys.view(batch, tokens, heads, qk_dim).permute(0, 2, 3, 1)
         values = values.view(batch, tokens, heads, v_dim).transpose(1, 2)
-        if cache is not None:
-            keys, values = cache.update(keys, values, position)
         weights = self.dropout(F.softmax(queries @ keys * self.scale + mask, dim=-1))
         mixed = (weights @ values).transpose(1, 2).reshape(batch, tokens, heads * v_dim)
         output: Tensor = self.proj(mixed)
@@ -169,10 +143,10 @@ class Block(nn.Module):
             self.ffn = FeedForward(config, shape)
             self.ffn_rows = Rows(shape.ffn_rows)
 
-    def forward(self, x: Tensor, mask: Tensor, cache: Cache | None = None, position: int = 0) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[B, T, W] to [B, T, W]."""
         if self.attention is not None:
-            x = self.attention_rows(x, self.dropout(self.attention(self.attention_norm(x), mask, cache, position)))
+            x = self.attention_rows(x, self.dropout(self.attention(self.attention_norm(x), mask)))
         if self.ffn is not None:
             x = self.ffn_rows(x, self.dropout(self.ffn(self.ffn_norm(x))))
         return x
@@ -191,7 +165,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, shape) for shape in config.block_shapes)
         self.final_norm = nn.LayerNorm(config.width, bias=False)
-        # Stored, never computed: in an exported graph it would run outside the delegate at every call.
+        # Stored, never computed: an exported graph would compute it again at every call.
         mask = torch.full((config.context, config.context), MASKED).triu(diagonal=1)
         self.register_buffer("mask", mask, persistent=False)
         for name, parameter in self.named_parameters():
@@ -206,34 +180,4 @@ class GPT(nn.Module):
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, self.mask[:length, :length])
-        return self.logits(x)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """The residual stream [B, T, W] read out: [B, T, vocabulary]."""
         return F.linear(self.final_norm(x), self.token_embedding.weight)
-
-
-class CachedGPT(nn.Module):
-    """`gpt` as ExecuTorch's LLM runners call it: new tokens and their position in, logits of the last token out.
-
-    The caches are mutable buffers, so state stays inside the program; one sequence at a time. A call from position 0
-    starts a new one. `gpt` is shared, not copied.
-    """
-
-    def __init__(self, gpt: GPT) -> None:
-        super().__init__()
-        self.gpt = gpt
-        self.caches = nn.ModuleList(Cache(shape, gpt.config.context) for shape in gpt.config.block_shapes)
-
-    def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
-        """tokens int64 [1, T], input_pos int64 [1] (the first one's position) to logits float32 [1, vocabulary]."""
-        gpt, length = self.gpt, tokens.size(1)
-        position = cast(int, input_pos[0].item())
-        # torch.export must be told that a position read from data is in range.
-        torch._check(position >= 0)
-        torch._check(position + length <= gpt.config.context)
-        x = gpt.token_embedding(tokens) + gpt.position_embedding.weight.narrow(0, position, length)
-        mask = gpt.mask.narrow(0, position, length)
-        for block, cache in zip(gpt.blocks, self.caches, strict=True):
-            x = block(x, mask, cache, position)
-        return gpt.logits(x[:, -1])

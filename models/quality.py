@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from harness.models.data import Tokens
 from torch import Tensor
 from torch.nn import functional as F
-
-from harness.models.data import Tokens
 
 LogitsOf = Callable[[Tensor], Tensor]
 """Tokens int64 [B, T] to logits float32 [B, T, vocabulary]."""
@@ -31,6 +30,6 @@ def mean_loss(logits_of: LogitsOf, tokens: Tokens, context: int, batch: int = 64
     """Mean cross-entropy in nats a token over the whole of `tokens`, `batch` windows a call."""
     inputs, targets = windows(tokens, context)
     total = 0.0
-    for x, y in zip(inputs.split(batch), targets.split(batch), strict=True):
+    for x, y in zip(torch.split(inputs, batch), torch.split(targets, batch), strict=True):
         total += F.cross_entropy(logits_of(x).flatten(0, 1), y.flatten(), reduction="sum").item()
     return total / targets.numel()

@@ -19,6 +19,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from harness.models import checkpoint
+from harness.models.cache import replacing
+from harness.models.data import Corpus, Tokens
+from harness.models.gpt import GPT
+from harness.models.quality import mean_loss
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
@@ -26,11 +31,6 @@ from torch.nn import functional as F
 from torch.optim import AdamW, Muon, Optimizer
 
 from harness.errors import ModelError
-from harness.models import checkpoint
-from harness.models.cache import replacing
-from harness.models.data import Corpus, Tokens
-from harness.models.gpt import GPT
-from harness.models.quality import mean_loss
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.parquet"
@@ -75,6 +75,10 @@ class TrainingRecipe:
 class Objective:
     """Plain next-token training. A compression method overrides what it adds to it."""
 
+    def description(self) -> dict[str, Any]:
+        """What was asked of the method, JSON values only: a checkpoint belongs to it."""
+        return {}
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """More AdamW groups, each with `params` and `lr`."""
         return []
@@ -111,19 +115,20 @@ class Outcome:
 def train(
     model: GPT, corpus: Corpus, recipe: TrainingRecipe, folder: Path, objective: Objective | None = None
 ) -> Outcome:
-    """Train `model` in place, keeping checkpoint.safetensors and log.parquet in `folder`; a checkpoint there is resumed.
+    """Train `model` in place, with checkpoint.safetensors and log.parquet in `folder`; a checkpoint there is resumed.
 
     Raises ModelError, naming the step and leaving the last good checkpoint, when a loss or a gradient is not finite.
     """
     objective = objective or Objective()
     optimizers = _optimizers(model, recipe, objective)
-    digest = recipe_digest(model, recipe, corpus)
+    digest = run_digest(model, recipe, objective, corpus)
     done = checkpoint.Progress(0, digest, 0.0, 0.0, objective.state())
     log: list[dict[str, float]] = []
     if (folder / CHECKPOINT).exists():
         done = checkpoint.load(folder / CHECKPOINT, model, optimizers, digest)
         objective.restore(done.method)
-        log = [row for row in pq.read_table(folder / LOG).to_pylist() if row["step"] <= done.step]
+        if (folder / LOG).exists():
+            log = [row for row in pq.read_table(folder / LOG).to_pylist() if row["step"] <= done.step]
     context, tokens = model.config.context, recipe.batch * model.config.context
     wall_start, cpu_start = time.monotonic() - done.wall_s, time.process_time() - done.cpu_s
     with torch.random.fork_rng(devices=[]), _bar(recipe.steps, done.step) as advance:
@@ -166,9 +171,9 @@ def evaluate(model: GPT, tokens: Tokens) -> float:
     return mean_loss(model, tokens, model.config.context)
 
 
-def recipe_digest(model: GPT, recipe: TrainingRecipe, corpus: Corpus) -> str:
-    """Names what a checkpoint belongs to: a hash of the architecture, the recipe and the text."""
-    asked = [asdict(model.config), asdict(recipe), corpus.sha256]
+def run_digest(model: GPT, recipe: TrainingRecipe, objective: Objective, corpus: Corpus) -> str:
+    """Names what a checkpoint belongs to: a hash of the architecture, the recipe, the method and the text."""
+    asked = [asdict(model.config), asdict(recipe), objective.description(), corpus.sha256]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,0 +1,62 @@
+"""A recipe carried out: from text (and a parent's weights) to trained weights and their record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from harness.models import data, storage
+from harness.models.gpt import GPT
+from harness.models.quality import windows
+from harness.models.recipes import Recipe, Zoo
+from harness.models.selfcompression import SelfCompression, bits_per_weight, report
+from harness.models.training import CHECKPOINT, Objective, train
+
+from harness.errors import DataError
+
+
+def make(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None = None, fresh: bool = False) -> storage.Record:
+    """Train `recipe` and write NAME.safetensors and NAME.json to `folder`, beside the checkpoint and the log.
+
+    A checkpoint in `folder` is resumed unless `fresh`. Raises DataError where the text is not the recipe's, ModelError
+    where training diverges or the parent has no weights.
+    """
+    if fresh:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    corpus = data.corpus(data.load_text(text))
+    if corpus.sha256 != recipe.data_sha256:
+        raise DataError(f"The recipe of {recipe.name} names another text than tiny Shakespeare.", "Correct zoo.toml.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        model = GPT(recipe.architecture)
+    parent = None
+    if recipe.parent is not None:
+        origin, parent = storage.read(storage.PACKAGED, recipe.parent, zoo.find(recipe.parent).architecture)
+        model.load_state_dict(origin.state_dict())
+    compression = SelfCompression(model, recipe.compression) if recipe.compression is not None else None
+    outcome = train(model, corpus, recipe.training, folder, compression or Objective())
+    figures: dict[str, Any] = {}
+    if compression is not None:
+        layers = report(model, compression.layers)
+        learned, stored, entropy = bits_per_weight(layers)
+        figures = {"bits_learned": learned, "bits_stored": stored, "bits_entropy": entropy}
+        figures["layers"] = [asdict(layer) for layer in layers]
+    record = {
+        "name": recipe.name,
+        "validation_loss": outcome.validation_loss,
+        "validation_tokens": windows(corpus.validation, recipe.architecture.context)[0].numel(),
+        "context": recipe.architecture.context,
+        "tokens_seen": outcome.tokens,
+        "data": data.VALIDATION_NAME,
+        "data_sha256": corpus.sha256,
+        "vocabulary": corpus.vocabulary,
+        "seed": recipe.training.seed,
+        "wall_s": outcome.wall_s,
+        "cpu_s": outcome.cpu_s,
+        "torch": torch.__version__,
+        "recipe": recipe.as_json(),
+        "parent_weights_sha256": parent.weights_sha256 if parent is not None else None,
+    }
+    return storage.write(folder, storage.packed(model, compression.layers if compression else {}), record | figures)

@@ -1,0 +1,158 @@
+"""Models by name, and the files made from them: built once, cached, rebuilt when anything behind them changed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from harness.models import storage
+from harness.models.cache import cache_folder, replacing
+from harness.models.export import PRECISIONS, export_pt2, export_pte
+from harness.models.gpt import GPT
+from harness.models.recipes import Recipe, packaged
+from harness.models.shrinking import shrink
+
+from harness.errors import ModelError, UsageError
+from harness.manifest import Manifest, read_manifest, sha256_file, write_manifest
+
+FORMATS = ("pte", "pt2")
+EXPORTING_CODE = ("gpt.py", "deployment.py", "export.py", "selfcompression.py", "shrinking.py", "storage.py", "zoo.py")
+
+
+def names() -> list[str]:
+    """Every name that `artifact` takes, aliases last."""
+    zoo = packaged()
+    return [*zoo.recipes, *zoo.aliases]
+
+
+def known(name: str) -> bool:
+    """Whether `artifact` takes this name."""
+    return name in names()
+
+
+def load(name: str, folder: Path | None = None) -> tuple[GPT, storage.Record]:
+    """The model as it ships, in evaluation mode, and how it was trained; dead channels of a compressed one are cut.
+
+    `folder` holds weights of the user's own training; without it they are those that come with harness. Raises
+    UsageError for an unknown name and ModelError for missing or damaged weights.
+    """
+    recipe = packaged().find(name)
+    model, record = storage.read(folder or storage.PACKAGED, recipe.name, recipe.architecture)
+    return (shrink(model) if recipe.compression is not None else model), record
+
+
+def artifact(
+    name: str, precision: str | None = None, fmt: str = "pte", *, force: bool = False, folder: Path | None = None
+) -> Path:
+    """The file of a model, with its manifest beside it; made now if it is absent, stale, damaged, or if `force`.
+
+    A file is current while weights, recipe, precision, the versions of what exports it and the exporting code are those
+    that its manifest names. Two processes that ask at once make it once. `folder` as in `load`. Raises UsageError for
+    an unknown name, precision or format, ModelError for weights that cannot be used.
+    """
+    recipe = packaged().find(name)
+    precision = _checked_precision(recipe, precision, fmt)
+    record = storage.read_record(folder or storage.PACKAGED, recipe.name)
+    path = cache_folder() / "artifacts" / _file_name(recipe, precision, fmt, record if folder else None)
+    with _only_one(path):
+        wanted = {
+            "precision": precision,
+            "recipe": recipe.as_json(),
+            "weights_sha256": record.weights_sha256 if record else None,
+            "built_with": _built_with(),
+        }
+        if force or not _current(path, wanted):
+            model, trained = load(recipe.name, folder)
+            with replacing(path.parent) as scratch:
+                made = scratch / path.name
+                if fmt == "pte":
+                    export_pte(model, made, precision)
+                else:
+                    export_pt2(model, made)
+                write_manifest(made, _manifest(made, recipe, model, trained, wanted))
+    return path
+
+
+def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
+    if fmt not in FORMATS:
+        raise UsageError(f"There is no format {fmt!r}.", f"Choose one of: {', '.join(FORMATS)}.")
+    if precision is not None and precision not in PRECISIONS:
+        raise UsageError(f"There is no precision {precision!r}.", f"Choose one of: {', '.join(PRECISIONS)}.")
+    if fmt == "pt2":
+        if precision == "int8":
+            raise UsageError("A .pt2 file is float32 only.", "Leave out the precision, or ask for a .pte.")
+        return "fp32"
+    return precision or recipe.precision
+
+
+def _file_name(recipe: Recipe, precision: str, fmt: str, own: storage.Record | None) -> str:
+    """NAME.pte, with the precision where it is not the recipe's, and a hash where the weights are the user's own."""
+    parts = [recipe.name]
+    if own is not None:
+        parts.append(own.weights_sha256[:8])
+    if fmt == "pte" and precision != recipe.precision:
+        parts.append(precision)
+    return ".".join([*parts, fmt])
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Hold this artifact's lock. The kernel frees it with the process, however that ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _built_with() -> dict[str, str]:
+    """The versions that decide what an export writes, our own code's as a hash of it."""
+    package = files("harness.models")
+    code = hashlib.sha256(b"".join((package / name).read_bytes() for name in EXPORTING_CODE)).hexdigest()[:12]
+    return {"code": code} | {name: version(name) for name in ("torch", "executorch", "torchao")}
+
+
+def _current(path: Path, wanted: dict[str, Any]) -> bool:
+    if not path.exists():
+        return False
+    try:
+        manifest = read_manifest(path, sha256_file(path))
+    except ModelError:  # damaged, or left by a build that was killed half way: it is made again
+        return False
+    return manifest is not None and all(getattr(manifest, key) == value for key, value in wanted.items())
+
+
+def _manifest(path: Path, recipe: Recipe, model: GPT, record: storage.Record, wanted: dict[str, Any]) -> Manifest:
+    """What is known of the artifact at `path`. An uncompressed model has the bits that its precision gives it."""
+    plain_bits = {"fp32": 32.0, "int8": 8.0}[wanted["precision"]] if recipe.compression is None else None
+    return Manifest(
+        name=recipe.name,
+        method=recipe.method,
+        artifact_sha256=sha256_file(path),
+        artifact_bytes=path.stat().st_size,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parent=recipe.parent,
+        bits_per_weight=record.bits_learned if plain_bits is None else plain_bits,
+        bits_per_weight_stored=record.bits_stored if plain_bits is None else plain_bits,
+        bits_per_weight_entropy=record.bits_entropy,
+        architecture=asdict(model.config),
+        layers=record.layers,
+        quality={
+            "loss": record.validation_loss,
+            "perplexity": math.exp(record.validation_loss),
+            "tokens": record.validation_tokens,
+            "context": record.context,
+            "data": record.data,
+            "data_sha256": record.data_sha256,
+            "how": "eager PyTorch, float32, before export; windows of the context that do not overlap",
+        },
+        tokenizer={"kind": "char", "vocabulary": record.vocabulary},
+        **wanted,
+    )

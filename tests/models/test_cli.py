@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from harness.models import zoo
+from harness.models.gpt import GPT
+
+from harness.cli.models import models
+from harness.errors import UsageError
+
+
+@pytest.fixture
+def runner() -> CliRunner:
+    return CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def fake_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(_: GPT, path: Path, precision: str) -> None:
+        path.write_text(precision)
+
+    monkeypatch.setattr(zoo, "export_pte", export)
+
+
+def test_the_list_says_what_is_built(runner: CliRunner) -> None:
+    runner.invoke(models, ["build", "selfcomp"], catch_exceptions=False)
+    rows = json.loads(runner.invoke(models, ["list", "--json"], catch_exceptions=False).stdout)
+    assert [row["name"] for row in rows] == ["baseline-small", "selfcomp-small"]
+    assert [row["built"] for row in rows] == [[], ["selfcomp-small.pte"]]
+    assert rows[1]["bits_per_weight_stored"] < 1
+    shown = runner.invoke(models, ["list"], catch_exceptions=False, env={"COLUMNS": "120"}).stdout
+    assert f"{rows[0]['loss']:.4f}" in shown
+
+
+def test_build_copies_the_file_with_its_manifest(runner: CliRunner, tmp_path: Path) -> None:
+    target = tmp_path / "x.pte"
+    arguments = ["build", "selfcomp", "--precision", "fp32", "--output", str(target), "--json"]
+    said = json.loads(runner.invoke(models, arguments, catch_exceptions=False).stdout)
+    assert said["path"] == str(target)
+    assert target.read_text() == "fp32"
+    assert json.loads((tmp_path / "x.pte.json").read_text())["artifact_sha256"] == said["sha256"]
+
+
+def test_an_unknown_model_is_a_usage_error(runner: CliRunner) -> None:
+    for command in ("build", "train"):
+        with pytest.raises(UsageError, match="'gpt-5'"):
+            runner.invoke(models, [command, "gpt-5"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("command", ["list", "build", "train"])
+def test_help_has_an_example(runner: CliRunner, command: str) -> None:
+    assert f"harness models {command}" in runner.invoke(models, [command, "--help"]).stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys, harness.cli.models; print([m for m in ('torch', 'rich', 'pandas') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

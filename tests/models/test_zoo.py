@@ -1,0 +1,181 @@
+"""What is built when. The exports themselves are tested in test_export; here they write a few bytes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from harness.models import storage, zoo
+from harness.models.gpt import GPT
+from harness.models.recipes import Zoo, packaged
+
+from harness.errors import ModelError, UsageError
+from harness.manifest import manifest_path, read_manifest, sha256_file
+
+
+@pytest.fixture
+def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every export asked for, as `kind precision`; each writes other bytes than the last."""
+    asked: list[str] = []
+
+    def pte(_: GPT, path: Path, precision: str) -> None:
+        asked.append(f"pte {precision}")
+        path.write_bytes(os.urandom(64))
+
+    def pt2(_: GPT, path: Path) -> None:
+        asked.append("pt2")
+        path.write_bytes(os.urandom(64))
+
+    monkeypatch.setattr(zoo, "export_pte", pte)
+    monkeypatch.setattr(zoo, "export_pt2", pt2)
+    return asked
+
+
+def test_names_say_what_is_not_the_default(exports: list[str], cache: Path) -> None:
+    made = [
+        zoo.artifact("baseline"),
+        zoo.artifact("selfcomp"),
+        zoo.artifact("selfcomp", "fp32"),
+        zoo.artifact("selfcomp", fmt="pt2"),
+    ]
+    assert [path.name for path in made] == [
+        "baseline-small.pte",
+        "selfcomp-small.pte",
+        "selfcomp-small.fp32.pte",
+        "selfcomp-small.pt2",
+    ]
+    assert exports == ["pte fp32", "pte int8", "pte fp32", "pt2"]
+    assert {path.parent for path in made} == {cache / "artifacts"}
+
+
+@pytest.mark.usefixtures("exports")
+def test_the_manifest_knows_the_model() -> None:
+    path = zoo.artifact("selfcomp")
+    manifest = read_manifest(path, sha256_file(path))
+    record = storage.read_record(storage.PACKAGED, "selfcomp-small")
+    assert manifest is not None
+    assert record is not None
+    assert (manifest.method, manifest.parent, manifest.precision) == ("self-compression", "baseline-small", "int8")
+    assert manifest.quality["loss"] == record.validation_loss
+    assert manifest.bits_per_weight == record.bits_learned
+    assert manifest.bits_per_weight_stored == record.bits_stored
+    assert len(manifest.tokenizer["vocabulary"]) == 65
+    assert len(manifest.layers) == 16
+    plain = zoo.artifact("baseline")
+    baseline = read_manifest(plain, sha256_file(plain))
+    assert baseline is not None
+    assert (baseline.bits_per_weight, baseline.layers) == (32.0, [])
+    assert manifest.parameters < 0.6 * baseline.parameters
+
+
+def test_a_current_file_is_not_built_again(exports: list[str]) -> None:
+    first = zoo.artifact("baseline").read_bytes()
+    assert zoo.artifact("baseline-small").read_bytes() == first
+    assert len(exports) == 1
+    assert zoo.artifact("baseline", force=True).read_bytes() != first
+
+
+def spoil_file(path: Path, _: pytest.MonkeyPatch) -> None:
+    path.write_bytes(b"damaged")
+
+
+def lose_manifest(path: Path, _: pytest.MonkeyPatch) -> None:
+    manifest_path(path).unlink()
+
+
+def change_recipe(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = packaged().find("baseline")
+    changed = replace(recipe, training=replace(recipe.training, seed=99))
+    monkeypatch.setattr(zoo, "packaged", lambda: Zoo({recipe.name: changed}, {"baseline": recipe.name}))
+
+
+def change_versions(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "version", lambda _: "99")
+
+
+@pytest.mark.parametrize("change", [spoil_file, lose_manifest, change_recipe, change_versions])
+def test_a_file_that_is_not_current_is_built_again(
+    exports: list[str], monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, pytest.MonkeyPatch], None]
+) -> None:
+    change(zoo.artifact("baseline"), monkeypatch)
+    path = zoo.artifact("baseline")
+    assert len(exports) == 2
+    assert read_manifest(path, sha256_file(path)) is not None
+
+
+def test_a_build_that_fails_leaves_the_last_file(exports: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = zoo.artifact("baseline")
+    before = path.read_bytes()
+
+    def failing(_: GPT, made: Path, __: str) -> None:
+        made.write_bytes(b"half")
+        raise ModelError("The export failed.")
+
+    monkeypatch.setattr(zoo, "export_pte", failing)
+    with pytest.raises(ModelError, match="The export failed"):
+        zoo.artifact("baseline", force=True)
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in path.parent.iterdir() if p.is_dir()) == []
+
+
+def test_two_that_ask_at_once_share_one_build(exports: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = zoo.export_pte
+
+    def slow(model: GPT, path: Path, precision: str) -> None:
+        time.sleep(0.2)
+        inner(model, path, precision)
+
+    monkeypatch.setattr(zoo, "export_pte", slow)
+    threads = [threading.Thread(target=zoo.artifact, args=("baseline",)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert exports == ["pte fp32"]
+
+
+def test_weights_of_ones_own_get_a_name_of_their_own(exports: list[str], tmp_path: Path) -> None:
+    for suffix in ("safetensors", "json"):
+        (tmp_path / f"baseline-small.{suffix}").write_bytes(
+            (storage.PACKAGED / f"baseline-small.{suffix}").read_bytes()
+        )
+    path = zoo.artifact("baseline", folder=tmp_path)
+    record = storage.read_record(tmp_path, "baseline-small")
+    assert record is not None
+    assert path.name == f"baseline-small.{record.weights_sha256[:8]}.pte"
+    with pytest.raises(ModelError, match="no weights of selfcomp-small"):
+        zoo.artifact("selfcomp", folder=tmp_path)
+    assert len(exports) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "fmt", "named"),
+    [
+        ("baselin", None, "pte", "baseline-small, selfcomp-small, baseline, selfcomp"),
+        ("baseline", "fp16", "pte", "fp32, int8"),
+        ("baseline", None, "onnx", "pte, pt2"),
+        ("baseline", "int8", "pt2", "float32 only"),
+    ],
+)
+def test_what_cannot_be_built_is_said(name: str, precision: str | None, fmt: str, named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        zoo.artifact(name, precision, fmt)
+
+
+def test_known_names() -> None:
+    assert zoo.known("selfcomp")
+    assert zoo.known("selfcomp-small")
+    assert not zoo.known("selfcomp-large")
+
+
+def test_what_ships_is_really_smaller() -> None:
+    model, record = zoo.load("selfcomp")
+    assert model.config.shapes is not None
+    assert min(shape.ffn for shape in model.config.shapes) < 256
+    assert record.bits_stored is not None
+    assert record.bits_stored < 1

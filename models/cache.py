@@ -1,4 +1,4 @@
-"""Where files that can be made again are kept, and how one is written so that no reader sees half of it."""
+"""How a file that can be made again is written so that no reader sees half of it, and copied with its manifest."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
-
 from harness.manifest import manifest_path
-
-
-def cache_folder() -> Path:
-    """$HARNESS_CACHE, or the platform's cache folder for harness. It may not exist yet."""
-    override = os.environ.get("HARNESS_CACHE")
-    return Path(override) if override else platformdirs.user_cache_path("harness")
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness.models.cache import replacing
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from harness.errors import ModelError
+from harness.models.cache import replacing
 
 
 @dataclass(frozen=True)

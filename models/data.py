@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from harness.models.cache import cache_folder, replacing
 
 from harness.errors import DataError
+from harness.folders import cache_folder
+from harness.models.cache import replacing
 
 VALIDATION_NAME = "tinyshakespeare/val"
 TEXT_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"

@@ -18,9 +18,11 @@ from functools import partial
 from typing import cast
 
 import torch
-from harness.models.gpt import GPT, Attention, Block, BlockShape, FeedForward
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from harness.models.architecture import BlockShape
+from harness.models.gpt import GPT, Attention, Block, FeedForward
 
 Remember = Callable[[Tensor], Tensor]
 """Keys and values of one block's new tokens [1, T, channels] to those of every token that may be attended to."""

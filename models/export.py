@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness.models.deployment import AllLogits, Body, Generator
-from harness.models.gpt import GPT
-from harness.models.quiet import quiet
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from harness.errors import ModelError
+from harness.models.deployment import AllLogits, Body, Generator
+from harness.models.gpt import GPT
+from harness.models.quiet import quiet
 
-PRECISIONS = ("fp32", "int8")
 ALL_LOGITS = "forward_all_logits"
 TOLERANCE = {"fp32": 1e-4, "int8": 0.5}
 """Greatest difference of a logit between the file and eager PyTorch, as a share of the logits' standard deviation."""

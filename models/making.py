@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from harness.errors import DataError
 from harness.models import data, storage
 from harness.models.gpt import GPT
 from harness.models.quality import windows
 from harness.models.recipes import Recipe, Zoo
+from harness.models.records import PACKAGED, Record
 from harness.models.selfcompression import SelfCompression, bits_per_weight, report
 from harness.models.training import CHECKPOINT, Objective, train
 
-from harness.errors import DataError
 
-
-def make(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None = None, fresh: bool = False) -> storage.Record:
+def make(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None = None, fresh: bool = False) -> Record:
     """Train `recipe` and write NAME.safetensors and NAME.json to `folder`, beside the checkpoint and the log.
 
     A checkpoint in `folder` is resumed unless `fresh`. Raises DataError where the text is not the recipe's, ModelError
@@ -33,7 +34,7 @@ def make(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None = None, fresh
         model = GPT(recipe.architecture)
     parent = None
     if recipe.parent is not None:
-        origin, parent = storage.read(storage.PACKAGED, recipe.parent, zoo.find(recipe.parent).architecture)
+        origin, parent = storage.read(PACKAGED, recipe.parent, zoo.find(recipe.parent).architecture)
         model.load_state_dict(origin.state_dict())
     compression = SelfCompression(model, recipe.compression) if recipe.compression is not None else None
     outcome = train(model, corpus, recipe.training, folder, compression or Objective())

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from harness.models.data import Tokens
 from torch import Tensor
 from torch.nn import functional as F
+
+from harness.models.data import Tokens
 
 LogitsOf = Callable[[Tensor], Tensor]
 """Tokens int64 [B, T] to logits float32 [B, T, vocabulary]."""

@@ -2,18 +2,67 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.resources import files
 from typing import Any, TypeVar
 
-from harness.models.gpt import GPTConfig
-from harness.models.selfcompression import CompressionRecipe
-from harness.models.training import TrainingRecipe
-
 from harness.errors import UsageError
+from harness.models.architecture import GPTConfig
 
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """How long and how fast to train. Rates are per step; `muon_rate` 0 trains everything with AdamW.
+
+    The rate climbs over `warmup_steps`, stays until the fraction `hold` of `steps`, then falls to zero, in a straight
+    line (`decay` "linear") or half a cosine. `batch` is sequences a step, each as long as the model's context;
+    `clip` the greatest norm of the gradient; `bfloat16` computes products in it (weights and losses stay float32).
+    """
+
+    steps: int
+    batch: int
+    seed: int
+    rate: float
+    muon_rate: float = 0.0
+    weight_decay: float = 0.0
+    beta2: float = 0.99
+    warmup_steps: int = 0
+    hold: float = 0.0
+    decay: str = "linear"
+    clip: float = 1.0
+    bfloat16: bool = False
+    checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        if self.decay not in ("linear", "cosine"):
+            raise ValueError(f"decay is {self.decay!r}, not 'linear' or 'cosine'")
+
+    def factor(self, step: int) -> float:
+        """What the rates are multiplied by at `step`, counted from 0: 0 to 1."""
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        held = max(self.hold * self.steps, self.warmup_steps)
+        left = 1 - max(0.0, step - held) / max(1.0, self.steps - held)
+        return left if self.decay == "linear" else (1 - math.cos(math.pi * left)) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressionRecipe:
+    """`gamma` weighs bits against nats, `initial_bits` is every channel's b at the start, compression ends at
+    `target_bits` a weight; `bits_rate` and `exponent_rate` are AdamW's for b and e, whose units are not the weights'.
+    """
+
+    gamma: float
+    target_bits: float
+    initial_bits: float = 4.0
+    bits_rate: float = 0.05
+    exponent_rate: float = 0.04
+
+
+PRECISIONS = ("fp32", "int8")
 METHODS = ("baseline", "self-compression")
 Section = TypeVar("Section", GPTConfig, TrainingRecipe, CompressionRecipe)
 

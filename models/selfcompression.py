@@ -20,23 +20,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from harness.models.gpt import GPT
-from harness.models.training import Objective
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-
-@dataclass(frozen=True, kw_only=True)
-class CompressionRecipe:
-    """`gamma` weighs bits against nats, `initial_bits` is every channel's b at the start, compression ends at
-    `target_bits` a weight; `bits_rate` and `exponent_rate` are AdamW's for b and e, whose units are not the weights'.
-    """
-
-    gamma: float
-    target_bits: float
-    initial_bits: float = 4.0
-    bits_rate: float = 0.05
-    exponent_rate: float = 0.04
+from harness.models.gpt import GPT
+from harness.models.recipes import CompressionRecipe
+from harness.models.training import Objective
 
 
 def round_straight_through(x: Tensor) -> Tensor:

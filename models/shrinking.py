@@ -19,8 +19,10 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
-from harness.models.gpt import GPT, Attention, Block, BlockShape, FeedForward
 from torch import Tensor
+
+from harness.models.architecture import BlockShape
+from harness.models.gpt import GPT, Attention, Block, FeedForward
 
 Index = tuple[int, ...]
 

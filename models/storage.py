@@ -8,52 +8,22 @@ float32. The record carries the file's sha256, so that a damaged or exchanged fi
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from importlib.resources import files
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from harness.models.cache import replacing
-from harness.models.checkpoint import read_safetensors
-from harness.models.gpt import GPT, GPTConfig
-from harness.models.selfcompression import SelfCompressed, block_linears
 from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.errors import ModelError
 from harness.manifest import sha256_file
-
-PACKAGED = Path(str(files("harness.models") / "weights"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """How weights were obtained. The loss is nats a token over the whole validation split, at `context`, in float32.
-
-    Bits are bits a weight of the compressed layers, null for a model that was not compressed; `layers` has a row for
-    each compressed layer (`selfcompression.LayerReport`). Times are the whole run's, resumed or not.
-    """
-
-    name: str
-    weights_sha256: str
-    validation_loss: float
-    validation_tokens: int
-    context: int
-    tokens_seen: int
-    data: str
-    data_sha256: str
-    vocabulary: str
-    seed: int
-    wall_s: float
-    cpu_s: float
-    torch: str
-    recipe: dict[str, Any]
-    parent_weights_sha256: str | None = None
-    bits_learned: float | None = None
-    bits_stored: float | None = None
-    bits_entropy: float | None = None
-    layers: list[dict[str, Any]] = field(default_factory=list)
+from harness.models.architecture import GPTConfig
+from harness.models.cache import replacing
+from harness.models.checkpoint import read_safetensors
+from harness.models.gpt import GPT
+from harness.models.records import Record, read_record
+from harness.models.selfcompression import SelfCompressed, block_linears
 
 
 def packed(model: GPT, layers: dict[str, SelfCompressed]) -> dict[str, Tensor]:
@@ -91,17 +61,6 @@ def write(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> R
         text = json.dumps(asdict(complete), indent=1) + "\n"
         file.with_suffix(".json").write_text(text, encoding="utf-8")
     return complete
-
-
-def read_record(folder: Path, name: str) -> Record | None:
-    """The record of `name` in `folder`, or None where it has no weights there. Raises ModelError if it is damaged."""
-    path = folder / f"{name}.json"
-    if not path.exists():
-        return None
-    try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{path} is not a readable record ({error}).", "Restore the file, or train again.") from error
 
 
 def read(folder: Path, name: str, config: GPTConfig) -> tuple[GPT, Record]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.models import storage
-from harness.models.cache import cache_folder
-from harness.models.recipes import packaged
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+
+from harness.folders import cache_folder
+from harness.models.recipes import packaged
+from harness.models.records import PACKAGED, read_record
 
 
 def rows() -> list[dict[str, Any]]:
@@ -16,7 +17,7 @@ def rows() -> list[dict[str, Any]]:
     zoo = packaged()
     found = []
     for recipe in zoo.recipes.values():
-        record = storage.read_record(storage.PACKAGED, recipe.name)
+        record = read_record(PACKAGED, recipe.name)
         built = sorted(
             path.name for path in (cache_folder() / "artifacts").glob(f"{recipe.name}.*") if _is_model(path.name)
         )

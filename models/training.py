@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +18,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from harness.models import checkpoint
-from harness.models.cache import replacing
-from harness.models.data import Corpus, Tokens
-from harness.models.gpt import GPT
-from harness.models.quality import mean_loss
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
@@ -31,45 +25,15 @@ from torch.nn import functional as F
 from torch.optim import AdamW, Muon, Optimizer
 
 from harness.errors import ModelError
+from harness.models import checkpoint
+from harness.models.cache import replacing
+from harness.models.data import Corpus, Tokens
+from harness.models.gpt import GPT
+from harness.models.quality import mean_loss
+from harness.models.recipes import TrainingRecipe
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.parquet"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingRecipe:
-    """How long and how fast to train. Rates are per step; `muon_rate` 0 trains everything with AdamW.
-
-    The rate climbs over `warmup_steps`, stays until the fraction `hold` of `steps`, then falls to zero, in a straight
-    line (`decay` "linear") or half a cosine. `batch` is sequences a step, each as long as the model's context;
-    `clip` the greatest norm of the gradient; `bfloat16` computes products in it (weights and losses stay float32).
-    """
-
-    steps: int
-    batch: int
-    seed: int
-    rate: float
-    muon_rate: float = 0.0
-    weight_decay: float = 0.0
-    beta2: float = 0.99
-    warmup_steps: int = 0
-    hold: float = 0.0
-    decay: str = "linear"
-    clip: float = 1.0
-    bfloat16: bool = False
-    checkpoint_every: int = 250
-
-    def __post_init__(self) -> None:
-        if self.decay not in ("linear", "cosine"):
-            raise ValueError(f"decay is {self.decay!r}, not 'linear' or 'cosine'")
-
-    def factor(self, step: int) -> float:
-        """What the rates are multiplied by at `step`, counted from 0: 0 to 1."""
-        if step < self.warmup_steps:
-            return (step + 1) / (self.warmup_steps + 1)
-        held = max(self.hold * self.steps, self.warmup_steps)
-        left = 1 - max(0.0, step - held) / max(1.0, self.steps - held)
-        return left if self.decay == "linear" else (1 - math.cos(math.pi * left)) / 2
 
 
 class Objective:

@@ -11,20 +11,20 @@ from dataclasses import asdict
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-from harness.models import storage
-from harness.models.cache import cache_folder, replacing
-from harness.models.export import PRECISIONS, export_pt2, export_pte
-from harness.models.gpt import GPT
-from harness.models.recipes import Recipe, packaged
-from harness.models.shrinking import shrink
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError, UsageError
+from harness.folders import cache_folder
 from harness.manifest import Manifest, read_manifest, sha256_file, write_manifest
+from harness.models.cache import replacing
+from harness.models.recipes import PRECISIONS, Recipe, packaged
+from harness.models.records import PACKAGED, Record, read_record
+
+if TYPE_CHECKING:
+    from harness.models.gpt import GPT
 
 FORMATS = ("pte", "pt2")
-EXPORTING_CODE = ("gpt.py", "deployment.py", "export.py", "selfcompression.py", "shrinking.py", "storage.py", "zoo.py")
+EXPORTING_CODE = ("architecture.py", "gpt.py", "deployment.py", "export.py", "shrinking.py", "storage.py", "zoo.py")
 
 
 def names() -> list[str]:
@@ -38,15 +38,24 @@ def known(name: str) -> bool:
     return name in names()
 
 
-def load(name: str, folder: Path | None = None) -> tuple[GPT, storage.Record]:
+def load(name: str, folder: Path | None = None) -> tuple[GPT, Record]:
     """The model as it ships, in evaluation mode, and how it was trained; dead channels of a compressed one are cut.
 
     `folder` holds weights of the user's own training; without it they are those that come with harness. Raises
     UsageError for an unknown name and ModelError for missing or damaged weights.
     """
+    from harness.models import storage
+    from harness.models.shrinking import shrink
+
     recipe = packaged().find(name)
-    model, record = storage.read(folder or storage.PACKAGED, recipe.name, recipe.architecture)
+    model, record = storage.read(folder or PACKAGED, recipe.name, recipe.architecture)
     return (shrink(model) if recipe.compression is not None else model), record
+
+
+def built(name: str, precision: str | None = None, fmt: str = "pte", *, folder: Path | None = None) -> Path | None:
+    """The file of a model if it has been made and is current, else None. Arguments and errors as for `artifact`."""
+    path, wanted, _ = _wanted(name, precision, fmt, folder)
+    return path if _current(path, wanted) else None
 
 
 def artifact(
@@ -58,27 +67,35 @@ def artifact(
     that its manifest names. Two processes that ask at once make it once. `folder` as in `load`. Raises UsageError for
     an unknown name, precision or format, ModelError for weights that cannot be used.
     """
-    recipe = packaged().find(name)
-    precision = _checked_precision(recipe, precision, fmt)
-    record = storage.read_record(folder or storage.PACKAGED, recipe.name)
-    path = cache_folder() / "artifacts" / _file_name(recipe, precision, fmt, record if folder else None)
+    path, wanted, recipe = _wanted(name, precision, fmt, folder)
     with _only_one(path):
-        wanted = {
-            "precision": precision,
-            "recipe": recipe.as_json(),
-            "weights_sha256": record.weights_sha256 if record else None,
-            "built_with": _built_with(),
-        }
         if force or not _current(path, wanted):
+            from harness.models.export import export_pt2, export_pte
+
             model, trained = load(recipe.name, folder)
             with replacing(path.parent) as scratch:
                 made = scratch / path.name
                 if fmt == "pte":
-                    export_pte(model, made, precision)
+                    export_pte(model, made, wanted["precision"])
                 else:
                     export_pt2(model, made)
                 write_manifest(made, _manifest(made, recipe, model, trained, wanted))
     return path
+
+
+def _wanted(name: str, precision: str | None, fmt: str, folder: Path | None) -> tuple[Path, dict[str, Any], Recipe]:
+    """Where a file lies, what its manifest must say for it to be current, and its recipe."""
+    recipe = packaged().find(name)
+    precision = _checked_precision(recipe, precision, fmt)
+    record = read_record(folder or PACKAGED, recipe.name)
+    path = cache_folder() / "artifacts" / _file_name(recipe, precision, fmt, record if folder else None)
+    wanted = {
+        "precision": precision,
+        "recipe": recipe.as_json(),
+        "weights_sha256": record.weights_sha256 if record else None,
+        "built_with": _built_with(),
+    }
+    return path, wanted, recipe
 
 
 def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
@@ -93,7 +110,7 @@ def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     return precision or recipe.precision
 
 
-def _file_name(recipe: Recipe, precision: str, fmt: str, own: storage.Record | None) -> str:
+def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> str:
     """NAME.pte, with the precision where it is not the recipe's, and a hash where the weights are the user's own."""
     parts = [recipe.name]
     if own is not None:
@@ -129,7 +146,7 @@ def _current(path: Path, wanted: dict[str, Any]) -> bool:
     return manifest is not None and all(getattr(manifest, key) == value for key, value in wanted.items())
 
 
-def _manifest(path: Path, recipe: Recipe, model: GPT, record: storage.Record, wanted: dict[str, Any]) -> Manifest:
+def _manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wanted: dict[str, Any]) -> Manifest:
     """What is known of the artifact at `path`. An uncompressed model has the bits that its precision gives it."""
     plain_bits = {"fp32": 32.0, "int8": 8.0}[wanted["precision"]] if recipe.compression is None else None
     return Manifest(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import platform
 import sys
 
-from harness.targets.transports.local import LocalProcess
-
 from harness.conditions.host import read_host
 from harness.conditions.readings import Reading
 from harness.job import Files, Job, request_json
 from harness.scenarios import SCENARIOS
 from harness.target import Availability, Capabilities
+from harness.targets.transports.local import LocalProcess
 
 
 class X86:

@@ -15,8 +15,6 @@ import pytest
 from fakes.jobs import make_job
 from fakes.processes import alive, ends, pid_in
 from fakes.target import CAPABILITIES, DONE, GOOD, HANG, HELLO, READINGS, FakeTarget, Script, fails, samples, say
-from harness.targets.transports import local
-from harness.targets.transports.local import LocalProcess
 
 from harness.conditions.readings import Reading
 from harness.errors import WorkerError
@@ -26,6 +24,8 @@ from harness.measurement import Measurement
 from harness.protocol import Loaded, Progress, Scalar
 from harness.runner import Attempt, run_job
 from harness.store.schemas import TABLES
+from harness.targets.transports import local
+from harness.targets.transports.local import LocalProcess
 
 FILES = Files(model="m.fake")
 

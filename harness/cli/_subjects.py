@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from harness.cli._evaluation import evaluation
 from harness.cli._progress import Reporter
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.plan import Subject
 from harness.session import Session
 from harness.target import Target
 
 
 def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) -> dict[str, Path]:
-    """The file of each model, by path, then by name among the zoo's artifacts (built if need be); names are made
-    unique.
+    """The file of each model, by path, then by name among those that harness can build; names are made unique.
+
+    Raises UsageError for what is neither a file nor a name, or no format that the target loads.
     """
+    paths = [Path(text) for text in models]
+    named = [path for path in paths if not path.is_file()]
+    built = dict(
+        zip(named, _build([_zoo_name(path, target.capabilities.formats) for path in named], reporter), strict=True)
+    )
     found: dict[str, Path] = {}
-    for text in models:
-        path = Path(text)
-        if not path.is_file():
-            path = _built(text, path, target.capabilities.formats, reporter)
+    for path in (built.get(path, path) for path in paths):
         if path.suffix not in target.capabilities.formats:
             raise UsageError(
                 f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}.",
@@ -33,15 +40,37 @@ def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) 
     return found
 
 
-def _built(text: str, path: Path, formats: tuple[str, ...], reporter: Reporter) -> Path:
-    from harness.models.zoo import artifact, known
+def _zoo_name(path: Path, formats: tuple[str, ...]) -> tuple[str, str]:
+    """Name and format of a model that harness can build: `selfcomp`, or `selfcomp.pte` in no folder."""
+    from harness.models.zoo import known
 
     suffix = path.suffix if path.suffix in (".pte", ".pt2") else ""
     name = path.name.removesuffix(suffix)
     if path.parent != Path() or not known(name):
-        raise UsageError(f"{text} is neither a file nor the name of a model.", "`harness models list` shows the names.")
-    reporter.note(f"looking up {name} among the built models; the first time it is built, which takes half a minute")
-    return artifact(name, fmt=(suffix or formats[0]).removeprefix("."))
+        raise UsageError(f"{path} is neither a file nor the name of a model.", "`harness models list` shows the names.")
+    return name, (suffix or formats[0]).removeprefix(".")
+
+
+def _build(wanted: list[tuple[str, str]], reporter: Reporter) -> list[Path]:
+    """The files of these models. Those that are not there yet are built side by side, each in a process of its own:
+    the exporter takes a minute and one processor.
+    """
+    from harness.models.zoo import artifact, built
+
+    missing = [(name, fmt) for name, fmt in dict.fromkeys(wanted) if built(name, fmt=fmt) is None]
+    if missing:
+        reporter.note(f"building {', '.join(name for name, _ in missing)}, once: about a minute")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for ended in pool.map(_build_one, missing):
+            if ended.returncode != 0:
+                what, _, todo = ended.stderr.strip().removeprefix("harness: ").partition("\n")
+                raise HarnessError(what, todo)
+    return [artifact(name, fmt=fmt) for name, fmt in wanted]
+
+
+def _build_one(model: tuple[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "harness", "models", "build", model[0], "--format", model[1]]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def describe_all(

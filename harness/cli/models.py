@@ -97,7 +97,7 @@ def train(name: str, data: Path | None, output: Path | None, resume: bool, threa
 
     import torch
 
-    from harness.models.cache import cache_folder
+    from harness.folders import cache_folder
     from harness.models.making import make
     from harness.models.recipes import packaged
 

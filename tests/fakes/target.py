@@ -9,12 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.targets.transports.local import LocalProcess
-
 from harness.conditions.readings import Reading
 from harness.job import Files, Job, request_json
 from harness.protocol import Done, Error, Event, Hello, Samples
 from harness.target import Availability, Capabilities
+from harness.targets.transports.local import LocalProcess
 
 Step = dict[str, Any]
 Script = Sequence[Step]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from harness.models.data import Corpus, corpus
 from harness.models.gpt import GPT, GPTConfig
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from harness.models import zoo
-from harness.models.gpt import GPT
 
 from harness.cli.models import models
 from harness.errors import UsageError
+from harness.models import zoo
+from harness.models.gpt import GPT
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness.models import data
 
 from harness.errors import DataError
+from harness.models import data
 
 
 @pytest.fixture

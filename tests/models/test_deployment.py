@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from harness.models.deployment import AllLogits, Body, Generator
 from harness.models.gpt import GPT, BlockShape, GPTConfig
 

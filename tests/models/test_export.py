@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+
+from harness.errors import ModelError
 from harness.models.export import ALL_LOGITS, check_pte, export_pt2, export_pte
 from harness.models.gpt import GPT, BlockShape, GPTConfig
 from harness.models.quiet import quiet
-
-from harness.errors import ModelError
 
 pytestmark = pytest.mark.xdist_group("export")  # two workers would export everything twice
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from harness.models.gpt import GPT, BlockShape, GPTConfig
 from torch.nn import functional as F
+
+from harness.models.gpt import GPT, BlockShape, GPTConfig
 
 
 def test_an_untrained_model_knows_nothing(tiny: GPTConfig) -> None:

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from harness.models.quality import mean_loss, windows
 from torch import Tensor
+
+from harness.models.quality import mean_loss, windows
 
 
 def test_windows_follow_each_other_and_targets_are_one_ahead() -> None:

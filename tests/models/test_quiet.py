@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import pytest
+
 from harness.models.quiet import quiet
 
 
@@ -40,6 +41,23 @@ def test_python_writes_at_once(capfd: pytest.CaptureFixture[str]) -> None:
         os.write(2, b"second\n")
         print("first", file=sys.stderr)
     assert capfd.readouterr().err == "first\nsecond\n"
+
+
+def test_noise_that_comes_in_pieces(capfd: pytest.CaptureFixture[str]) -> None:
+    with quiet():
+        for piece in (
+            "[",
+            "cpuinfo_utils.cpp",
+            ":",
+            "125",
+            "] ",
+            "CPU does not match",
+            "\n",
+            "[method",
+            ".cpp] bad",
+        ):
+            print(piece, file=sys.stderr, end="")
+    assert capfd.readouterr().err == "[method.cpp] bad\n"
 
 
 def test_afterwards_everything_is_heard_again(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from harness.models.data import TEXT_SHA256
-from harness.models.recipes import packaged, parse
 
 from harness.errors import UsageError
+from harness.models.data import TEXT_SHA256
+from harness.models.recipes import packaged, parse
 
 TOML = """
 [aliases]

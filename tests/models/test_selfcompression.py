@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+
 from harness.models import selfcompression
 from harness.models.data import Corpus
 from harness.models.gpt import GPT, GPTConfig
@@ -18,7 +20,6 @@ from harness.models.selfcompression import (
     report_layer,
 )
 from harness.models.training import TrainingRecipe, train
-from torch import Tensor
 
 WEIGHT = torch.tensor([[-9.0, -1.3, 0.2, 1.1, 7.0], [0.4, -0.6, 0.1, -0.2, 0.3]], dtype=torch.float64)
 BITS = torch.tensor([3.3, 2.6], dtype=torch.float64)

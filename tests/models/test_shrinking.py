@@ -6,10 +6,11 @@ from typing import cast
 
 import pytest
 import torch
-from harness.models.gpt import GPT, Attention, Block, FeedForward, GPTConfig
-from harness.models.shrinking import shrink
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from harness.models.gpt import GPT, Attention, Block, FeedForward, GPTConfig
+from harness.models.shrinking import shrink
 
 Seeded = Callable[..., GPT]
 CONFIG = GPTConfig(vocabulary_size=11, context=8, layers=2, heads=3, width=12)
@@ -85,6 +86,16 @@ def test_a_head_with_values_and_no_scores_averages(seeded: Seeded) -> None:
     attention.qkv.weight.data[:12] = 0  # all queries
     small = shrink(model)
     assert (small.config.block_shapes[0].heads, small.config.block_shapes[0].qk_dim) == (3, 1)
+    assert_same(model, small)
+
+
+@pytest.mark.parametrize("side", [0, 12], ids=["query", "key"])
+def test_a_score_channel_goes_with_either_of_its_sides(seeded: Seeded, side: int) -> None:
+    model = seeded(CONFIG)
+    attention, _ = parts(model)
+    attention.qkv.weight.data[[side, side + 5, side + 10]] = 0  # one channel of each head
+    small = shrink(model)
+    assert small.config.block_shapes[0].qk_dim == CONFIG.head_dim - 1
     assert_same(model, small)
 
 

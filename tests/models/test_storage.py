@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+
+from harness.errors import DataError, ModelError
+from harness.manifest import sha256_file
 from harness.models import data, storage
 from harness.models.checkpoint import read_safetensors
 from harness.models.gpt import GPT, GPTConfig
 from harness.models.making import make
 from harness.models.recipes import Zoo, packaged
+from harness.models.records import PACKAGED, read_record
 from harness.models.selfcompression import bits_per_weight, block_linears, compress, report_layer
 from harness.models.training import evaluate
-
-from harness.errors import DataError, ModelError
-from harness.manifest import sha256_file
 
 NAMES = ["baseline-small", "selfcomp-small"]
 
@@ -102,22 +103,22 @@ def test_weights_of_another_architecture_are_refused(made: Path, tiny: GPTConfig
 @pytest.mark.parametrize("name", NAMES)
 def test_the_weights_that_ship_are_the_recorded_ones(name: str, tmp_path: Path) -> None:
     recipe = packaged().find(name)
-    _, record = storage.read(storage.PACKAGED, name, recipe.architecture)
-    assert record.weights_sha256 == sha256_file(storage.PACKAGED / f"{name}.safetensors")
+    _, record = storage.read(PACKAGED, name, recipe.architecture)
+    assert record.weights_sha256 == sha256_file(PACKAGED / f"{name}.safetensors")
     assert record.recipe == json.loads(json.dumps(recipe.as_json())), "zoo.toml changed after training"
     for suffix in ("safetensors", "json"):
-        shutil.copy(storage.PACKAGED / f"{name}.{suffix}", tmp_path)
+        shutil.copy(PACKAGED / f"{name}.{suffix}", tmp_path)
     change(tmp_path / f"{name}.safetensors", -100)
     with pytest.raises(ModelError, match="not the file"):
         storage.read(tmp_path, name, recipe.architecture)
 
 
 def test_the_recorded_bits_are_those_of_the_weights_that_ship() -> None:
-    tensors, _ = read_safetensors(storage.PACKAGED / "selfcomp-small.safetensors")
+    tensors, _ = read_safetensors(PACKAGED / "selfcomp-small.safetensors")
     state = storage.unpacked(tensors)
     layers = [name.removesuffix(".bits") for name in tensors if name.endswith(".bits")]
     found = {name: report_layer(name, state[f"{name}.weight"], tensors[f"{name}.bits"]) for name in layers}
-    record = storage.read_record(storage.PACKAGED, "selfcomp-small")
+    record = read_record(PACKAGED, "selfcomp-small")
     assert record is not None
     expected = (record.bits_learned, record.bits_stored, record.bits_entropy)
     assert bits_per_weight(list(found.values())) == pytest.approx(expected)
@@ -129,11 +130,11 @@ def test_the_recorded_bits_are_those_of_the_weights_that_ship() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_recorded_loss_is_that_of_the_weights_that_ship(name: str, shakespeare: Path) -> None:
-    model, record = storage.read(storage.PACKAGED, name, packaged().find(name).architecture)
+    model, record = storage.read(PACKAGED, name, packaged().find(name).architecture)
     tokens = data.validation_tokens(record.vocabulary, shakespeare)
     assert evaluate(model, tokens) == pytest.approx(record.validation_loss, abs=1e-4)
 
 
 def test_the_parent_is_the_one_that_ships() -> None:
-    records: list[Any] = [storage.read_record(storage.PACKAGED, name) for name in NAMES]
+    records: list[Any] = [read_record(PACKAGED, name) for name in NAMES]
     assert records[1].parent_weights_sha256 == records[0].weights_sha256

@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+
+from harness.errors import ModelError
 from harness.models.checkpoint import read_safetensors
 from harness.models.data import Corpus
 from harness.models.gpt import GPT, GPTConfig
 from harness.models.selfcompression import CompressionRecipe, SelfCompression
 from harness.models.training import CHECKPOINT, LOG, Objective, TrainingRecipe, train
-
-from harness.errors import ModelError
 
 RECIPE = TrainingRecipe(steps=12, batch=4, seed=3, rate=3e-3, muon_rate=0.02, warmup_steps=2, checkpoint_every=4)
 

@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness.models import storage, zoo
-from harness.models.gpt import GPT
-from harness.models.recipes import Zoo, packaged
 
 from harness.errors import ModelError, UsageError
 from harness.manifest import manifest_path, read_manifest, sha256_file
+from harness.models import zoo
+from harness.models.gpt import GPT
+from harness.models.recipes import Zoo, packaged
+from harness.models.records import PACKAGED, read_record
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_names_say_what_is_not_the_default(exports: list[str], cache: Path) -> N
 def test_the_manifest_knows_the_model() -> None:
     path = zoo.artifact("selfcomp")
     manifest = read_manifest(path, sha256_file(path))
-    record = storage.read_record(storage.PACKAGED, "selfcomp-small")
+    record = read_record(PACKAGED, "selfcomp-small")
     assert manifest is not None
     assert record is not None
     assert (manifest.method, manifest.parent, manifest.precision) == ("self-compression", "baseline-small", "int8")
@@ -141,11 +142,9 @@ def test_two_that_ask_at_once_share_one_build(exports: list[str], monkeypatch: p
 
 def test_weights_of_ones_own_get_a_name_of_their_own(exports: list[str], tmp_path: Path) -> None:
     for suffix in ("safetensors", "json"):
-        (tmp_path / f"baseline-small.{suffix}").write_bytes(
-            (storage.PACKAGED / f"baseline-small.{suffix}").read_bytes()
-        )
+        (tmp_path / f"baseline-small.{suffix}").write_bytes((PACKAGED / f"baseline-small.{suffix}").read_bytes())
     path = zoo.artifact("baseline", folder=tmp_path)
-    record = storage.read_record(tmp_path, "baseline-small")
+    record = read_record(tmp_path, "baseline-small")
     assert record is not None
     assert path.name == f"baseline-small.{record.weights_sha256[:8]}.pte"
     with pytest.raises(ModelError, match="no weights of selfcomp-small"):

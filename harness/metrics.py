@@ -149,9 +149,7 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
     Metric("first_inference_ns", "first inference", "ns", "lower", "ratio", "latency", _quantile("first", 0.5)),
     Metric("peak_rss_bytes", "peak memory, worker process", "bytes", "lower", "ratio", "memory", _peak),
-    Metric(
-        "peak_over_idle_bytes", "peak memory over idle", "bytes", "lower", "ratio", "memory", _peak_over_idle
-    ),
+    Metric("peak_over_idle_bytes", "peak memory over idle", "bytes", "lower", "ratio", "memory", _peak_over_idle),
     Metric("planned_bytes", "planned arena", "bytes", "lower", "ratio", "memory", _scalar("planned_bytes")),
     Metric("model_bytes", "file size", "bytes", "lower", "ratio", "latency", _run("model_bytes")),
     Metric("parameters", "parameters", "1", "lower", "ratio", "latency", _run("parameters"), main=False),

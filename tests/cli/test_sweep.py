@@ -10,7 +10,8 @@ import pytest
 from cli.driving import QUICK, Home
 from models_on_disk import Models
 
-from harness.cli.run import _artifacts
+from harness.cli._progress import Reporter
+from harness.cli._subjects import find_artifacts
 from harness.target import find_target
 
 
@@ -68,6 +69,6 @@ def test_no_model_is_lost_when_names_repeat(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.pte").touch()
     (tmp_path / "a#2.pte").touch()
     texts = [str(tmp_path / f"{name}.pte")] * 3 + [str(tmp_path / "a#2.pte")]
-    found = _artifacts(tuple(texts), find_target("x86"))
+    found = find_artifacts(tuple(texts), find_target("x86"), Reporter(quiet=True))
     assert [str(path) for path in found.values()] == texts
     assert next(iter(found)) == name

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from harness.cli.models import models
 from harness.errors import UsageError
-from harness.models import zoo
+from harness.models import export as export_module
 from harness.models.gpt import GPT
 
 
@@ -24,7 +24,7 @@ def fake_export(monkeypatch: pytest.MonkeyPatch) -> None:
     def export(_: GPT, path: Path, precision: str) -> None:
         path.write_text(precision)
 
-    monkeypatch.setattr(zoo, "export_pte", export)
+    monkeypatch.setattr(export_module, "export_pte", export)
 
 
 def test_the_list_says_what_is_built(runner: CliRunner) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from harness.errors import ModelError, UsageError
 from harness.manifest import manifest_path, read_manifest, sha256_file
+from harness.models import export as export_module
 from harness.models import zoo
 from harness.models.gpt import GPT
 from harness.models.recipes import Zoo, packaged
@@ -32,8 +33,8 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append("pt2")
         path.write_bytes(os.urandom(64))
 
-    monkeypatch.setattr(zoo, "export_pte", pte)
-    monkeypatch.setattr(zoo, "export_pt2", pt2)
+    monkeypatch.setattr(export_module, "export_pte", pte)
+    monkeypatch.setattr(export_module, "export_pt2", pt2)
     return asked
 
 
@@ -117,7 +118,7 @@ def test_a_build_that_fails_leaves_the_last_file(exports: list[str], monkeypatch
         made.write_bytes(b"half")
         raise ModelError("The export failed.")
 
-    monkeypatch.setattr(zoo, "export_pte", failing)
+    monkeypatch.setattr(export_module, "export_pte", failing)
     with pytest.raises(ModelError, match="The export failed"):
         zoo.artifact("baseline", force=True)
     assert path.read_bytes() == before
@@ -125,13 +126,13 @@ def test_a_build_that_fails_leaves_the_last_file(exports: list[str], monkeypatch
 
 
 def test_two_that_ask_at_once_share_one_build(exports: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = zoo.export_pte
+    inner = export_module.export_pte
 
     def slow(model: GPT, path: Path, precision: str) -> None:
         time.sleep(0.2)
         inner(model, path, precision)
 
-    monkeypatch.setattr(zoo, "export_pte", slow)
+    monkeypatch.setattr(export_module, "export_pte", slow)
     threads = [threading.Thread(target=zoo.artifact, args=("baseline",)) for _ in range(3)]
     for thread in threads:
         thread.start()

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-import numpy as np
+
+from harness.statistics.ratio import Ratio, paired_ratio
 
 BARE_LOOP = """
 import sys, time, gc, torch
@@ -24,7 +25,7 @@ from executorch.runtime import Runtime
 from executorch.extension.pybindings._C import _unsafe_reset_threadpool
 _unsafe_reset_threadpool(1)
 method = Runtime.get().load_program(sys.argv[1]).load_method("forward")
-inputs = [torch.randn([8, 1024], generator=torch.Generator().manual_seed(0))]
+inputs = [torch.randn([8, 512], generator=torch.Generator().manual_seed(0))]
 for _ in range(100):
     method.execute(inputs)
 gc.collect(); gc.disable()
@@ -41,21 +42,23 @@ import sys, torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import to_edge_transform_and_lower
 torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Linear(1024, 4096), torch.nn.ReLU(), torch.nn.Linear(4096, 1024)).eval()
-program = torch.export.export(model, (torch.randn(8, 1024),))
+model = torch.nn.Sequential(torch.nn.Linear(512, 2048), torch.nn.ReLU(), torch.nn.Linear(2048, 512)).eval()
+program = torch.export.export(model, (torch.randn(8, 512),))
 with open(sys.argv[1], "wb") as file:
     file.write(to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer)
 """
 
 
-def alternate(a: Callable[[], float], b: Callable[[], float], rounds: int) -> tuple[float, float, float]:
-    """The medians of `a` and `b`, called in turn, and the median of their ratios pair by pair."""
+def alternate(a: Callable[[], float], b: Callable[[], float], rounds: int) -> tuple[float, float, Ratio]:
+    """The medians of `a` and `b`, called in turn, and the ratio of the first to the second with its paired interval."""
     pairs = [(a(), b()) for _ in range(rounds)]
-    return (
-        statistics.median(x for x, _ in pairs),
-        statistics.median(y for _, y in pairs),
-        statistics.median(x / y for x, y in pairs),
-    )
+    ratio = paired_ratio(dict(enumerate(x for x, _ in pairs)), dict(enumerate(y for _, y in pairs)))
+    return statistics.median(x for x, _ in pairs), statistics.median(y for _, y in pairs), ratio
+
+
+def shown(ratio: Ratio) -> str:
+    """A ratio and its interval."""
+    return f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
 
 
 def whole_process_s(*command: str) -> float:
@@ -71,7 +74,7 @@ def bench_help() -> None:
     ours, click_only, ratio = alternate(
         lambda: whole_process_s(harness, "--help"), lambda: whole_process_s(sys.executable, "-c", "import click"), 5
     )
-    print(f"harness --help / python -c 'import click': {ratio:.2f}x ({ours * 1e3:.0f} ms, {click_only * 1e3:.0f} ms)")
+    print(f"harness --help / python -c 'import click': {shown(ratio)} ({ours * 1e3:.0f} ms, {click_only * 1e3:.0f} ms)")
 
 
 def bench_timed_loop(model: Path) -> None:
@@ -107,10 +110,10 @@ def bench_timed_loop(model: Path) -> None:
             ).stdout
         )
 
-    ours_ns, bare_ns, ratio = alternate(ours, bare, 7)
+    ours_ns, bare_ns, ratio = alternate(ours, bare, 12)
     print(
-        f"timed loop / bare loop over Method.execute: {ratio:.3f} "
-        f"(medians {ours_ns / 1e6:.3f} ms, {bare_ns / 1e6:.3f} ms, 7 pairs)"
+        f"timed loop / bare loop over Method.execute: {shown(ratio)} "
+        f"(medians {ours_ns / 1e6:.3f} ms, {bare_ns / 1e6:.3f} ms, 12 pairs)"
     )
 
 
@@ -143,21 +146,22 @@ def bench_run(model: Path, folder: Path) -> None:
     wall = whole_process_s(
         harness, "run", "-t", "x86", "-m", str(model), "--results", str(results), "--no-quality", "-q"
     )
-    runs = pd.read_parquet(results / "runs")
-    in_jobs = (runs.finished_at - runs.started_at).dt.total_seconds()
+    runs = pd.read_parquet(results / "runs").sort_values("position").set_index("attempt_id")
+    # A process lasts until the next begins: what it leaves behind is stored in between.
+    until = runs.started_at.shift(-1).fillna(runs.finished_at)
+    lasted = (until - runs.started_at).dt.total_seconds()
     samples = pd.read_parquet(results / "samples")
-    measured = samples.groupby("attempt_id").duration_ns.sum() / 1e9
+    measured = samples[samples.phase.isin(["first", "warmup", "steady"])].groupby("attempt_id").duration_ns.sum() / 1e9
     scalars = pd.read_parquet(results / "scalars")
     loaded = scalars[scalars.name.isin(["load_program_ns", "load_method_ns"])].groupby("attempt_id").value.sum() / 1e9
-    timed = runs[runs.measure == "latency"].attempt_id
-    outside = in_jobs[runs.measure == "latency"].to_numpy() - (measured.add(loaded, fill_value=0))[timed].to_numpy()
-    # The file is described once, in a worker process of its own that leaves no row: it costs what a memory process
-    # costs.
-    describe = in_jobs[runs.measure == "memory"].median()
+    timed = runs.index[runs.measure == "latency"]
+    outside = lasted[timed] - measured[timed] - loaded[timed]
+    # The file is described once, in a worker process of its own that leaves no row and does what a memory process does.
+    describe = lasted[runs.measure == "memory"].median()
     print(
-        f"outside load, warm-up and measurement: {np.median(outside):.2f} s a worker process "
-        f"(median of {len(outside)}), "
-        f"{wall - in_jobs.sum() - describe:.2f} s a run"
+        f"outside load, warm-up and measurement: {outside.median():.2f} s a worker process (median of {len(outside)}; "
+        f"python -c 'import torch' takes {whole_process_s(sys.executable, '-c', 'import torch'):.2f} s), "
+        f"{wall - lasted.sum() - describe:.2f} s a run"
     )
 
 

@@ -7,41 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli._options import reading_options
+
 if TYPE_CHECKING:
     from harness.report import Format
-
-FORMATS = ("terminal", "markdown", "json", "csv")
 
 
 @click.command(short_help="Set measured models side by side.")
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    envvar="HARNESS_RESULTS",
-    show_envvar=True,
-    help="The folder that holds the results.",
-)
-@click.option(
-    "--session",
-    default="latest",
-    show_default=True,
-    metavar="ID|latest|all",
-    help="The session to compare: the beginning of its id, the newest, or all of them together.",
-)
-@click.option("--baseline", metavar="NAME", help="The model the others are set against. [default: the first measured]")
-@click.option(
-    "--format",
-    "fmt",
-    type=click.Choice(FORMATS),
-    default="terminal",
-    show_default=True,
-    help="How to print it.",
-)
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("--allow-different", is_flag=True, help="Compare runs made under different conditions, with a warning.")
+@reading_options
 def compare(
     models: tuple[str, ...],
     results: Path,
@@ -57,7 +31,7 @@ def compare(
 
     \b
     harness compare
-    harness compare baseline selfcomp --baseline baseline
+    harness compare selfcomp-small baseline-small --baseline baseline-small
     harness compare --session all --format csv > figures.csv
     """
     from harness.report import compare_tables, render

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli._options import format_option, json_option, results_option
+
 if TYPE_CHECKING:
     from harness.cli._progress import Reporter
     from harness.plan import Subject
@@ -105,18 +107,9 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start")
     show_default=True,
     help="Seconds to wait while another run holds the device.",
 )
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path, file_okay=False),
-    default="results",
-    show_default=True,
-    envvar="HARNESS_RESULTS",
-    help="Folder of the Parquet tables.",
-)
-@click.option(
-    "--format", "fmt", type=click.Choice(("terminal", "markdown", "json", "csv")), default="terminal", show_default=True
-)
-@click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
+@results_option
+@format_option
+@json_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress on standard error.")
 def run(
     target_name: str,

@@ -49,21 +49,26 @@ def check_archive(path: Path) -> None:
 @contextlib.contextmanager
 def no_code() -> Iterator[None]:
     """Within the block torch unpickles tensors only, and sympy evaluates sizes only. Raises ValueError otherwise."""
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # torch's own switch: it covers the sample inputs
     import sympy
 
     evaluate = sympy.sympify
+    switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own: it covers the sample inputs
+    before = os.environ.get(switch)
 
     def checked(expression: Any, *args: Any, **options: Any) -> Any:
         if isinstance(expression, str) and not is_size(expression):
             raise ValueError(f"it has a size that is no arithmetic: {expression[:60]!r}")
         return evaluate(expression, *args, **options)
 
-    sympy.sympify = checked
+    sympy.sympify, os.environ[switch] = checked, "1"
     try:
         yield
     finally:
         sympy.sympify = evaluate
+        if before is None:
+            del os.environ[switch]
+        else:
+            os.environ[switch] = before
 
 
 def is_size(expression: str) -> bool:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -178,48 +177,24 @@ def bench_store(folder: Path) -> None:
 
 
 def bench_same(model: Path, folder: Path, rounds: int) -> None:
-    """A/A: the same model twice, interleaved; `n.s.` is due 19 times in 20."""
-    harness = str(Path(sys.executable).parent / "harness")
-    unresolved = 0
-    for index in range(rounds):
-        out = subprocess.run(
-            [
-                harness,
-                "run",
-                "-t",
-                "x86",
-                "-m",
-                str(model),
-                "-m",
-                str(model),
-                "--no-quality",
-                "--no-memory",
-                "--json",
-                "-q",
-                "--min-duration",
-                "0.3",
-                "--max-warmup",
-                "0.5",
-                "--results",
-                str(folder / f"same{index}"),
-            ],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        row = find_row(json.loads(out), "steady_latency_ns_p50")
-        unresolved += not row
-        print(f"A/A {index + 1}/{rounds}: {'resolved' if row else 'n.s.'}", file=sys.stderr)
-    print(f"A/A: n.s. {unresolved} of {rounds} times (p50, 5 processes)")
+    """A/A: the same model twice, interleaved, five blocks a comparison; `n.s.` is due 19 times in 20."""
+    import pandas as pd
 
-
-def find_row(document: object, metric: str) -> bool:
-    """Whether the second model's ratio of `metric` is resolved, wherever in the JSON it stands."""
-    text = json.dumps(document)
-    match = re.search(rf'"{metric}".*?"resolved": (true|false)', text)
-    if match is None:
-        raise LookupError(metric)
-    return match.group(1) == "true"
+    results = folder / "same"
+    command = [str(Path(sys.executable).parent / "harness"), "run", "-t", "x86", "-m", str(model), "-m", str(model)]
+    options = ["--no-quality", "--no-memory", "-n", str(5 * rounds), "--min-duration", "0.3", "--max-warmup", "0.5"]
+    subprocess.run([*command, *options, "--results", str(results)], check=True, stdout=subprocess.DEVNULL)
+    samples = pd.read_parquet(results / "samples").merge(pd.read_parquet(results / "runs"), on="attempt_id")
+    steady = samples[samples.phase == "steady"].groupby(["block", "model"]).duration_ns
+    for percentile in (0.5, 0.9, 0.99):
+        values = steady.quantile(percentile).unstack()
+        first, second = (values[name].to_dict() for name in values.columns)
+        ratios = [
+            paired_ratio({b: first[b] for b in range(at, at + 5)}, {b: second[b] for b in range(at, at + 5)})
+            for at in range(0, 5 * rounds, 5)
+        ]
+        unresolved = sum(not ratio.resolved for ratio in ratios)
+        print(f"A/A, p{percentile * 100:.0f}: n.s. {unresolved} of {rounds} times (5 blocks each)")
 
 
 @click.command()

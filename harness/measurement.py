@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from harness.protocol import Describe, Event, Hello, Io, Loaded, Memory, Ops, Output, Samples, Scalar
-from harness.store.schemas import ENVIRONMENT, IO, OPS, SAMPLES, SCALARS
+
+# pyarrow is imported when the first job has ended, not before the first worker starts.
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass
@@ -73,6 +73,8 @@ class Measurement:
 
 def tables(attempt_id: str, measurement: Measurement, environment: Sequence[dict[str, Any]]) -> dict[str, pa.Table]:
     """Every table but `runs`, for one attempt. `environment` rows have moment, name, value and reason."""
+    from harness.store.schemas import ENVIRONMENT, IO, OPS, SCALARS
+
     return {
         "samples": _samples(attempt_id, measurement.samples),
         "scalars": _rows(
@@ -113,8 +115,22 @@ def tables(attempt_id: str, measurement: Measurement, environment: Sequence[dict
     }
 
 
+def run_table(row: dict[str, Any]) -> pa.Table:
+    """The table `runs` of one attempt, from its only row; columns that are missing are null."""
+    import pyarrow as pa
+
+    from harness.store.schemas import RUNS
+
+    return pa.Table.from_pylist([row], schema=RUNS)
+
+
 def _samples(attempt_id: str, events: Sequence[Samples]) -> pa.Table:
     """Long form, built a phase at a time: a million samples must not become a million dictionaries."""
+    import numpy as np
+    import pyarrow as pa
+
+    from harness.store.schemas import SAMPLES
+
     parts = [
         pa.table(
             {
@@ -135,4 +151,6 @@ def _samples(attempt_id: str, events: Sequence[Samples]) -> pa.Table:
 
 
 def _rows(schema: pa.Schema, attempt_id: str, rows: Sequence[dict[str, Any]]) -> pa.Table:
+    import pyarrow as pa
+
     return pa.Table.from_pylist([{"attempt_id": attempt_id, **row} for row in rows], schema=schema)

@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
-
-import pyarrow as pa
 
 from harness import __version__, protocol
 from harness.conditions.flags import flags
@@ -26,10 +24,12 @@ from harness.conditions.readings import Reading, fingerprint
 from harness.errors import WorkerError
 from harness.job import Files, Job
 from harness.manifest import Manifest
-from harness.measurement import Measurement, tables
+from harness.measurement import Measurement, run_table, tables
 from harness.protocol import Done, Error, Progress
-from harness.store.schemas import RUNS
 from harness.target import Target, WorkerProcess
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 OnProgress = Callable[[int, int], None]
 
@@ -116,7 +116,7 @@ def run_job(
         after, measurement.hello.versions if measurement.hello else {}
     )
     rows = tables(attempt_id, measurement, [*_environment("before", before), *_environment("after", after)])
-    rows["runs"] = pa.Table.from_pylist([row], schema=RUNS)
+    rows["runs"] = run_table(row)
     return Attempt(
         job=job,
         attempt_id=attempt_id,

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.deviation import deviation
 from harness.errors import ModelError, WorkerError
 from harness.job import Files, Job
 from harness.manifest import Manifest, read_manifest, sha256_file
@@ -164,6 +163,8 @@ def _deviation(job: Job, measurement: Measurement, outputs: dict[str, Path]) -> 
         return []
     if job.reference_sha256 not in outputs:
         return [Scalar(name="max_abs_difference", value=None, reason="the parent model did not run")]
+    from harness.deviation import deviation
+
     try:
         return deviation(outputs[job.reference_sha256], path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -11,8 +11,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
+# Workers and planners need the rule alone; numpy is imported by who asks for the check.
+if TYPE_CHECKING:
+    import numpy as np
 
 WINDOW = 30
 MAX_VARIATION = 0.02
@@ -54,6 +57,8 @@ def mser5(durations_ns: Sequence[int] | np.ndarray) -> int:
     output", Simulation 69(6), 1997, doi 10.1177/003754979706900601. Looks at the first half only, as the method
     prescribes; the result is a multiple of five. Fewer than ten samples give 0.
     """
+    import numpy as np
+
     values = np.asarray(durations_ns, dtype=np.float64)
     batches = values[: len(values) // 5 * 5].reshape(-1, 5).mean(axis=1)
     if len(batches) < 2:

@@ -13,12 +13,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from harness.errors import StoreError
-from harness.store.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
+
+# pyarrow is imported by who writes: `prepare` is asked before the first worker starts, and need not wait for it.
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SAFE = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -40,6 +41,8 @@ def write_attempt(results: Path, date: str, target: str, tables: Mapping[str, pa
     `date` is ISO (2026-11-21). Raises StoreError when the disk is full or the folder cannot be written; nothing of
     the attempt is then visible, and what was written before is untouched.
     """
+    from harness.store.schemas import TABLES
+
     attempt_id = tables["runs"]["attempt_id"][0].as_py()
     for part in (date, target, attempt_id):
         if not _SAFE.fullmatch(part):
@@ -59,6 +62,11 @@ def write_attempt(results: Path, date: str, target: str, tables: Mapping[str, pa
 
 
 def _write(path: Path, table: pa.Table) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from harness.store.schemas import SCHEMA_VERSION, VERSION_KEY
+
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     metadata = {**(table.schema.metadata or {}), VERSION_KEY: str(SCHEMA_VERSION).encode()}

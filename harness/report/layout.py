@@ -111,8 +111,8 @@ def _legend(several: bool) -> str:
     if not several:
         return legend
     return (
-        f"{legend}; speed-up and reduction: above 1x the model is better than the baseline; "
-        "n.s.: the interval contains 1"
+        f"{legend}; speed-up and reduction [99 % interval]: above 1x the model is better than the baseline; "
+        "n.s.: its interval contains 1"
     )
 
 

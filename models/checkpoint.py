@@ -5,6 +5,7 @@ No pickle is ever read: a checkpoint from somewhere else can be wrong, but it ca
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,5 +76,13 @@ def load(path: Path, model: nn.Module, optimizers: list[Optimizer], recipe: str)
             states[int(number)].setdefault(int(parameter), {})[key] = tensor
     model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
     for optimizer, state in zip(optimizers, states, strict=True):
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        optimizer.load_state_dict({"state": state, "param_groups": _numbered(optimizer)})
     return progress
+
+
+def _numbered(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """The groups of `optimizer` as its state dict has them, parameters by number. One that is shared out among
+    processes refuses to give that before it has been gathered.
+    """
+    numbers = itertools.count()
+    return [{**group, "params": [next(numbers) for _ in group["params"]]} for group in optimizer.param_groups]

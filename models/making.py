@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from harness.errors import DataError
-from harness.models import data, storage
+from harness.models import data, parallel, storage
 from harness.models.gpt import GPT
 from harness.models.quality import windows
 from harness.models.recipes import Recipe, Zoo
@@ -18,14 +19,23 @@ from harness.models.selfcompression import SelfCompression, bits_per_weight, rep
 from harness.models.training import CHECKPOINT, Objective, train
 
 
-def make(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None = None, fresh: bool = False) -> Record:
+def make(
+    zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None = None, *, fresh: bool = False, processes: int = 1
+) -> Record:
     """Train `recipe` and write NAME.safetensors and NAME.json to `folder`, beside the checkpoint and the log.
 
-    A checkpoint in `folder` is resumed unless `fresh`. Raises DataError where the text is not the recipe's, ModelError
-    where training diverges or the parent has no weights.
+    A checkpoint in `folder` is resumed unless `fresh`; each of `processes` takes its share of a batch. Raises DataError
+    where the text is not the recipe's, ModelError where training diverges or the parent has no weights.
     """
     if fresh:
         (folder / CHECKPOINT).unlink(missing_ok=True)
+    with parallel.processes(processes, _train, (zoo, recipe, folder, text)):
+        tensors, record = _train(zoo, recipe, folder, text)
+    return storage.write(folder, tensors, record)
+
+
+def _train(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What each process does: the weights to store and their record, the same in all of them."""
     corpus = data.corpus(data.load_text(text))
     if corpus.sha256 != recipe.data_sha256:
         raise DataError(f"The recipe of {recipe.name} names another text than tiny Shakespeare.", "Correct zoo.toml.")
@@ -60,4 +70,4 @@ def make(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None = None, fresh
         "recipe": recipe.as_json(),
         "parent_weights_sha256": parent.weights_sha256 if parent is not None else None,
     }
-    return storage.write(folder, storage.packed(model, compression.layers if compression else {}), record | figures)
+    return storage.packed(model, compression.layers if compression else {}), record | figures

@@ -26,11 +26,16 @@ def windows(tokens: Tokens, context: int) -> tuple[Tensor, Tensor]:
     return text[: count * context].view(count, context), text[1 : count * context + 1].view(count, context)
 
 
-@torch.no_grad()
-def mean_loss(logits_of: LogitsOf, tokens: Tokens, context: int, batch: int = 64) -> float:
-    """Mean cross-entropy in nats a token over the whole of `tokens`, `batch` windows a call."""
+def mean_loss(logits_of: LogitsOf, tokens: Tokens, context: int) -> float:
+    """Mean cross-entropy in nats a token over the whole of `tokens`."""
     inputs, targets = windows(tokens, context)
+    return total_loss(logits_of, inputs, targets) / targets.numel()
+
+
+@torch.no_grad()
+def total_loss(logits_of: LogitsOf, inputs: Tensor, targets: Tensor, batch: int = 64) -> float:
+    """Summed cross-entropy in nats of `targets` given `inputs`, int64 [windows, context] each, `batch` a call."""
     total = 0.0
     for x, y in zip(torch.split(inputs, batch), torch.split(targets, batch), strict=True):
-        total += F.cross_entropy(logits_of(x).flatten(0, 1), y.flatten(), reduction="sum").item()
-    return total / targets.numel()
+        total += F.cross_entropy(logits_of(x).float().flatten(0, 1), y.flatten(), reduction="sum").item()
+    return total

@@ -1,13 +1,14 @@
 """The training loop: windows of text in, weights and a log out, exactly resumable.
 
 Step s draws its windows and its dropout from generators seeded by (seed, s) alone, so a run that was stopped and
-resumed ends with the same weights, bit for bit, as one that was not (at the same number of threads).
+resumed ends with the same weights, bit for bit, as one that was not (at the same number of processes and threads).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,16 +25,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW, Muon, Optimizer
 
-from harness.errors import ModelError
-from harness.models import checkpoint
+from harness.errors import ModelError, UsageError
+from harness.models import checkpoint, parallel
 from harness.models.cache import replacing
 from harness.models.data import Corpus, Tokens
 from harness.models.gpt import GPT
-from harness.models.quality import mean_loss
+from harness.models.quality import total_loss, windows
 from harness.models.recipes import TrainingRecipe
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.parquet"
+LOG_EVERY = 10
+"""Steps a row of the log. Rows at a checkpoint have the validation loss too, computed in the recipe's own precision."""
 
 
 class Objective:
@@ -84,55 +87,80 @@ def train(
     Raises ModelError, naming the step and leaving the last good checkpoint, when a loss or a gradient is not finite.
     """
     objective = objective or Objective()
+    if recipe.batch % parallel.size():
+        raise UsageError(
+            f"A batch of {recipe.batch} cannot be shared evenly among {parallel.size()} processes.",
+            "Train with a number of processes that divides it.",
+        )
     optimizers = _optimizers(model, recipe, objective)
     digest = run_digest(model, recipe, objective, corpus)
     done = checkpoint.Progress(0, digest, 0.0, 0.0, objective.state())
-    log: list[dict[str, float]] = []
+    log: list[dict[str, float | None]] = []
     if (folder / CHECKPOINT).exists():
         done = checkpoint.load(folder / CHECKPOINT, model, optimizers, digest)
         objective.restore(done.method)
         if (folder / LOG).exists():
             log = [row for row in pq.read_table(folder / LOG).to_pylist() if row["step"] <= done.step]
-    context, tokens = model.config.context, recipe.batch * model.config.context
-    wall_start, cpu_start = time.monotonic() - done.wall_s, time.process_time() - done.cpu_s
+    tokens = recipe.batch * model.config.context
+    wall_start, cpu_start, cpu_before = time.monotonic() - done.wall_s, time.process_time(), done.cpu_s
     with torch.random.fork_rng(devices=[]), _bar(recipe.steps, done.step) as advance:
         for step in range(done.step, recipe.steps):
-            torch.manual_seed((recipe.seed << 32) + step)
-            x, y = _batch(corpus.training, context, recipe.batch)
             _set_rates(optimizers, recipe.factor(step))
-            model.train()
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-                logits = model(x)
-            loss = F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
-            (loss + objective.penalty()).backward()  # type: ignore[no-untyped-call]
+            loss = _step(model, corpus, recipe, step, objective)
             norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-            if not torch.isfinite(loss + norm):
+            if not math.isfinite(loss + norm.item()):
                 raise ModelError(
-                    f"Training diverged at step {step + 1}: the loss is {loss.item():g}, its gradient {norm.item():g}.",
+                    f"Training diverged at step {step + 1}: the loss is {loss:g}, its gradient {norm.item():g}.",
                     f"The checkpoint before it is kept in {folder}; lower the learning rate in the recipe.",
                 )
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad()
             objective.after_update(step)
-            figures = {"loss": loss.item(), **objective.figures()}
+            figures = {"loss": loss, **objective.figures()}
             advance(figures)
-            if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-                validation = evaluate(model, corpus.validation)
-                wall_s, cpu_s = time.monotonic() - wall_start, time.process_time() - cpu_start
+            saving = (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps
+            if not saving and (step + 1) % LOG_EVERY:
+                continue
+            wall_s = time.monotonic() - wall_start
+            cpu_s = cpu_before + parallel.total(time.process_time() - cpu_start)
+            row = {"step": step + 1, "tokens": (step + 1) * tokens, **figures, "rate_factor": recipe.factor(step)}
+            log.append(row | {"wall_s": wall_s, "cpu_s": cpu_s, "validation_loss": None})
+            if saving:
+                with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+                    log[-1]["validation_loss"] = evaluate(model, corpus.validation)
                 done = checkpoint.Progress(step + 1, digest, wall_s, cpu_s, objective.state())
-                row = {"step": step + 1, "tokens": (step + 1) * tokens, "validation_loss": validation, **figures}
-                log.append(row | {"rate_factor": recipe.factor(step), "wall_s": wall_s, "cpu_s": cpu_s})
-                with replacing(folder) as scratch:
-                    pq.write_table(pa.Table.from_pylist(log), scratch / LOG)
-                checkpoint.save(folder / CHECKPOINT, model, optimizers, done)
+                parallel.gather(optimizers)
+                if parallel.rank() == 0:
+                    with replacing(folder) as scratch:
+                        pq.write_table(pa.Table.from_pylist(log), scratch / LOG)
+                    checkpoint.save(folder / CHECKPOINT, model, optimizers, done)
     return Outcome(evaluate(model, corpus.validation), recipe.steps * tokens, done.wall_s, done.cpu_s)
+
+
+def _step(model: GPT, corpus: Corpus, recipe: TrainingRecipe, step: int, objective: Objective) -> float:
+    """Forward and backward on this process's share of the batch, gradients averaged; returns the whole batch's loss."""
+    torch.manual_seed((recipe.seed << 32) + step)
+    inputs, targets = _batch(corpus.training, model.config.context, recipe.batch)
+    share = slice(parallel.rank(), None, parallel.size())
+    if parallel.rank():  # another share, another dropout
+        torch.manual_seed((recipe.seed << 32) + (parallel.rank() << 24) + step)
+    model.train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+        logits = model(inputs[share])
+    loss = F.cross_entropy(logits.float().flatten(0, 1), targets[share].flatten())
+    (loss + objective.penalty()).backward()  # type: ignore[no-untyped-call]
+    mean = loss.detach()
+    parallel.average([mean, *parallel.gradients(model)])
+    return mean.item()
 
 
 def evaluate(model: GPT, tokens: Tokens) -> float:
     """Nats a token over all of `tokens`, at the model's own context and without dropout."""
     model.eval()
-    return mean_loss(model, tokens, model.config.context)
+    inputs, targets = windows(tokens, model.config.context)
+    share = slice(parallel.rank(), None, parallel.size())
+    return parallel.total(total_loss(model, inputs[share], targets[share])) / targets.numel()
 
 
 def run_digest(model: GPT, recipe: TrainingRecipe, objective: Objective, corpus: Corpus) -> str:
@@ -162,11 +190,12 @@ def _optimizers(model: GPT, recipe: TrainingRecipe, objective: Objective) -> lis
             lr=recipe.rate,
             betas=(0.9, recipe.beta2),
             weight_decay=0.0,
+            fused=True,
         )
     ]
     if hidden:
         matrices = [rest[name] for name in sorted(hidden)]
-        optimizers.append(Muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay))
+        optimizers.append(parallel.shared_out(Muon, matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["full_rate"] = group["lr"]
@@ -182,6 +211,9 @@ def _set_rates(optimizers: list[Optimizer], factor: float) -> None:
 @contextmanager
 def _bar(steps: int, done: int) -> Iterator[Any]:
     """A progress bar on stderr; yields the function that moves it by a step and shows the step's figures."""
+    if parallel.rank():
+        yield lambda figures: None
+        return
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[figures]}"), console=Console(stderr=True)) as bar:
         task = bar.add_task("training", total=steps, completed=done, figures="")

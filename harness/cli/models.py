@@ -85,28 +85,40 @@ def build(
 @click.option(
     "--resume/--fresh", default=True, show_default=True, help="Go on from a checkpoint in the folder, or not."
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="PyTorch's threads.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Share each batch among so many processes of one thread: one a core is fastest.",
+)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of a sole process.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def train(name: str, data: Path | None, output: Path | None, resume: bool, threads: int, as_json: bool) -> None:
+def train(
+    name: str, data: Path | None, output: Path | None, resume: bool, processes: int, threads: int, as_json: bool
+) -> None:
     """Train model NAME by its recipe in zoo.toml; stopped with Ctrl-C, it can go on from its last checkpoint.
 
     \b
-    harness models train baseline --output runs/baseline --threads 4
+    harness models train baseline --output runs/baseline --processes 2
     """
     import json
 
     import torch
 
+    from harness.errors import UsageError
     from harness.folders import cache_folder
     from harness.models.making import make
     from harness.models.recipes import packaged
 
+    if processes > 1 and threads > 1:
+        raise UsageError("Several processes have one thread each.", "Give --processes or --threads, not both.")
     torch.set_num_threads(threads)
     zoo = packaged()
     recipe = zoo.find(name)
     folder = output or cache_folder() / "training" / recipe.name
     try:
-        record = make(zoo, recipe, folder, data, fresh=not resume)
+        record = make(zoo, recipe, folder, data, fresh=not resume, processes=processes)
     except KeyboardInterrupt:
         click.echo(f"Stopped. The same command goes on from the last checkpoint in {folder}.", err=True)
         click.get_current_context().exit(130)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.models.quality import mean_loss, windows
+from harness.models.quality import mean_loss, total_loss, windows
 
 
 def test_windows_follow_each_other_and_targets_are_one_ahead() -> None:
@@ -25,5 +25,5 @@ def test_the_mean_is_over_tokens_whatever_the_batches() -> None:
 
     tokens = np.arange(57) % 8
     expected = (math.log(2) + math.log(8)) / 2
-    assert mean_loss(logits_of, tokens, 4, batch=3) == pytest.approx(expected)
+    assert total_loss(logits_of, *windows(tokens, 4), batch=3) / 56 == pytest.approx(expected)
     assert mean_loss(logits_of, tokens, 8) == pytest.approx(expected)

@@ -67,13 +67,14 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     logs = [pq.read_table(tmp_path / name / LOG).drop(["wall_s", "cpu_s"]) for name in ("whole", "parts")]
     assert logs[0].equals(logs[1])
-    assert logs[0]["step"].to_pylist() == [4, 8, 12]
+    assert logs[0]["step"].to_pylist() == [4, 8, 10, 12]
 
 
 def test_training_learns_and_the_log_says_so(tiny: GPTConfig, toy: Corpus, tmp_path: Path) -> None:
     outcome = train(fresh(tiny), toy, replace(RECIPE, steps=80, checkpoint_every=20), tmp_path)
     log = pq.read_table(tmp_path / LOG).to_pylist()
-    assert outcome.validation_loss < 1.6 < log[0]["validation_loss"]
+    assert outcome.validation_loss < 1.6 < log[1]["validation_loss"]
+    assert [row["step"] for row in log if row["validation_loss"] is not None] == [20, 40, 60, 80]
     assert log[-1]["validation_loss"] == pytest.approx(outcome.validation_loss)
     assert log[-1]["tokens"] == outcome.tokens == 80 * 4 * tiny.context
     assert log[-1]["cpu_s"] > log[0]["cpu_s"] > 0

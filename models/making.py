@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from harness.errors import DataError
 from harness.models import data, parallel, storage
+from harness.models.codes import bits_per_weight, report
 from harness.models.gpt import GPT
+from harness.models.methods import objective
 from harness.models.quality import windows
 from harness.models.recipes import Recipe, Zoo
 from harness.models.records import PACKAGED, Record
-from harness.models.selfcompression import SelfCompression, bits_per_weight, report
-from harness.models.training import CHECKPOINT, Objective, train
+from harness.models.storage import Encoded
+from harness.models.training import CHECKPOINT, evaluate, train
 
 
 def make(
@@ -30,11 +31,11 @@ def make(
     if fresh:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     with parallel.processes(processes, _train, (zoo, recipe, folder, text)):
-        tensors, record = _train(zoo, recipe, folder, text)
-    return storage.write(folder, tensors, record)
+        file, record = _train(zoo, recipe, folder, text)
+    return storage.write(folder, file, record)
 
 
-def _train(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _train(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None) -> tuple[Encoded, dict[str, Any]]:
     """What each process does: the weights to store and their record, the same in all of them."""
     corpus = data.corpus(data.load_text(text))
     if corpus.sha256 != recipe.data_sha256:
@@ -42,21 +43,28 @@ def _train(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None) -> tuple[d
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         model = GPT(recipe.architecture)
-    parent = None
+    origin, parent = None, None
     if recipe.parent is not None:
         origin, parent = storage.read(PACKAGED, recipe.parent, zoo.find(recipe.parent).architecture)
         model.load_state_dict(origin.state_dict())
-    compression = SelfCompression(model, recipe.compression) if recipe.compression is not None else None
-    outcome = train(model, corpus, recipe.training, folder, compression or Objective())
+    method = objective(recipe, model, origin)
+    outcome = train(model, corpus, recipe.training, folder, method)
+    codes = method.codes(model)
+    weights = {name: value for name, value in model.state_dict().items() if ".parametrizations." not in name}
+    file = storage.encoded(weights, codes)
+    state, kept = storage.decoded(file)
+    stored = GPT(recipe.architecture)
+    stored.load_state_dict(state)
     figures: dict[str, Any] = {}
-    if compression is not None:
-        layers = report(model, compression.layers)
-        learned, stored, entropy = bits_per_weight(layers)
-        figures = {"bits_learned": learned, "bits_stored": stored, "bits_entropy": entropy}
+    if codes:
+        layers = report({layer: kept[layer] for layer in codes})
+        learned, whole, entropy = bits_per_weight(layers)
+        figures = {"bits_learned": learned, "bits_stored": whole, "bits_entropy": entropy}
         figures["layers"] = [asdict(layer) for layer in layers]
     record = {
         "name": recipe.name,
-        "validation_loss": outcome.validation_loss,
+        "validation_loss": evaluate(stored, corpus.validation),
+        "trained_loss": outcome.validation_loss,
         "validation_tokens": windows(corpus.validation, recipe.architecture.context)[0].numel(),
         "context": recipe.architecture.context,
         "tokens_seen": outcome.tokens,
@@ -70,4 +78,4 @@ def _train(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None) -> tuple[d
         "recipe": recipe.as_json(),
         "parent_weights_sha256": parent.weights_sha256 if parent is not None else None,
     }
-    return storage.packed(model, compression.layers if compression else {}), record | figures
+    return file, record | figures

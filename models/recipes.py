@@ -49,10 +49,17 @@ class TrainingRecipe:
         return left if self.decay == "linear" else (1 - math.cos(math.pi * left)) / 2
 
 
+LAYERS = ("qkv", "proj", "fc", "out")
+"""The kinds of linear layer inside a block, in the order of its computation."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompressionRecipe:
     """`gamma` weighs bits against nats, `initial_bits` is every channel's b at the start, compression ends at
     `target_bits` a weight; `bits_rate` and `exponent_rate` are AdamW's for b and e, whose units are not the weights'.
+
+    `block` gives b and e to so many columns of a channel rather than to all of them. `prices`, by the kinds in
+    `LAYERS`, are nanoseconds that removing one output channel saves on a measured target (see `selfcompression`).
     """
 
     gamma: float
@@ -60,11 +67,52 @@ class CompressionRecipe:
     initial_bits: float = 4.0
     bits_rate: float = 0.05
     exponent_rate: float = 0.04
+    block: int | None = None
+    prices: dict[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.block is not None and self.block < 1:
+            raise ValueError(f"block is {self.block}, not a positive number of columns")
+        if self.prices is not None:
+            _check_prices(self.prices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedRecipe:
+    """The same `bits` for every weight; `exponent_rate` is AdamW's for the exponents of the channels."""
+
+    bits: int
+    exponent_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.bits not in range(2, 9):
+            raise ValueError(f"bits is {self.bits}, not a whole number from 2 to 8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationRecipe:
+    """`weight` of the parent's logits beside the text, and the `temperature` that softens both models' (no units)."""
+
+    weight: float
+    temperature: float
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}, not a positive number")
 
 
 PRECISIONS = ("fp32", "int8")
-METHODS = ("baseline", "self-compression")
-Section = TypeVar("Section", GPTConfig, TrainingRecipe, CompressionRecipe)
+METHODS = {"baseline": None, "self-compression": "compression", "ternary": None, "fixed-bits": "fixed"}
+"""Every method, and the table of options that belongs to it alone and that it needs."""
+Section = TypeVar("Section", GPTConfig, TrainingRecipe, CompressionRecipe, FixedRecipe, DistillationRecipe)
+
+
+def used(section: CompressionRecipe | FixedRecipe | DistillationRecipe) -> dict[str, Any]:
+    """The options of a section that are used, JSON values only: what was trained without a newer option has no key for
+    it, so that records and checkpoints from before it still hold.
+    """
+    return {key: value for key, value in asdict(section).items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +127,16 @@ class Recipe:
     training: TrainingRecipe
     parent: str | None = None
     compression: CompressionRecipe | None = None
+    fixed: FixedRecipe | None = None
+    distillation: DistillationRecipe | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Every number of the recipe, as the manifest records it."""
-        return asdict(self)
+        sections = {"compression": self.compression, "fixed": self.fixed, "distillation": self.distillation}
+        whole = {key: value for key, value in asdict(self).items() if key not in sections}
+        # `compression` is null in records older than the other two.
+        whole["compression"] = None
+        return whole | {key: used(section) for key, section in sections.items() if section is not None}
 
 
 @dataclass(frozen=True)
@@ -119,18 +173,36 @@ def _recipe(name: str, table: dict[str, Any]) -> Recipe:
     known = [field.name for field in fields(Recipe) if field.name != "name"]
     needed = [field.name for field in fields(Recipe) if field.name in known and field.default is MISSING]
     _check_keys(table, known, needed, where)
-    if table["method"] not in METHODS or (table["method"] == "self-compression") != ("compression" in table):
-        raise UsageError(
-            f"The method of [{where}] is {table['method']!r}, which does not fit it.",
-            f"Methods are {' and '.join(METHODS)}; self-compression alone has a table `compression`.",
-        )
+    _check_method(table, where)
     sections: dict[str, Any] = {
         "architecture": _section(GPTConfig, table["architecture"], f"{where}.architecture", hidden="shapes"),
         "training": _section(TrainingRecipe, table["training"], f"{where}.training"),
     }
     if "compression" in table:
         sections["compression"] = _section(CompressionRecipe, table["compression"], f"{where}.compression")
+    if "fixed" in table:
+        sections["fixed"] = _section(FixedRecipe, table["fixed"], f"{where}.fixed")
+    if "distillation" in table:
+        sections["distillation"] = _section(DistillationRecipe, table["distillation"], f"{where}.distillation")
     return Recipe(**{"name": name, **table, **sections})
+
+
+def _check_method(table: dict[str, Any], where: str) -> None:
+    """Whether a model's tables are those of its method."""
+    method = table["method"]
+    if method not in METHODS:
+        raise UsageError(f"[{where}] has the unknown method {method!r}.", f"Methods: {', '.join(METHODS)}.")
+    for owner, section in METHODS.items():
+        if section in table and owner != method:
+            raise UsageError(
+                f"[{where}] has a table {section!r}, which does not fit its method {method!r}.",
+                f"Leave the table out, or choose the method {owner!r}.",
+            )
+    needed = METHODS[method]
+    if needed is not None and needed not in table:
+        raise UsageError(f"[{where}] lacks the table {needed!r} of its method {method!r}.", "Add it to zoo.toml.")
+    if "distillation" in table and "parent" not in table:
+        raise UsageError(f"[{where}] has a table 'distillation' but no 'parent' to learn from.", "Name its parent.")
 
 
 def _section(kind: type[Section], table: dict[str, Any], where: str, hidden: str = "") -> Section:
@@ -141,6 +213,16 @@ def _section(kind: type[Section], table: dict[str, Any], where: str, hidden: str
         return kind(**table)
     except ValueError as error:
         raise UsageError(f"[{where}] cannot be used: {error}.", "Correct the value in zoo.toml.") from error
+
+
+def _check_prices(prices: dict[str, float]) -> None:
+    for kind in [*prices, *LAYERS]:
+        if kind not in LAYERS:
+            raise ValueError(f"prices has the unknown layer {kind!r}, not one of {', '.join(LAYERS)}")
+        if kind not in prices:
+            raise ValueError(f"prices lacks the layer {kind!r}")
+        if not 0 < prices[kind] < math.inf:
+            raise ValueError(f"the price of {kind!r} is {prices[kind]}, not a positive number of nanoseconds")
 
 
 def _check_keys(table: dict[str, Any], known: Iterable[str], needed: Iterable[str], where: str) -> None:

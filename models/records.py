@@ -17,13 +17,17 @@ PACKAGED = Path(str(files("harness.models") / "weights"))
 class Record:
     """How weights were obtained. The loss is nats a token over the whole validation split, at `context`, in float32.
 
-    Bits are bits a weight of the compressed layers, null for a model that was not compressed; `layers` has a row for
-    each compressed layer (`selfcompression.LayerReport`). Times are the whole run's, resumed or not.
+    The loss is that of the stored weights; `trained_loss` is what training ended with, before embeddings, norms and
+    scales were rounded for storage. Bits are bits a weight of the compressed layers, null for a model that was not
+    compressed; `layers` has a row for each compressed layer (`selfcompression.LayerReport`). Times are the whole run's,
+    resumed or not.
     """
 
     name: str
     weights_sha256: str
+    weights_bytes: int
     validation_loss: float
+    trained_loss: float
     validation_tokens: int
     context: int
     tokens_seen: int

@@ -9,22 +9,33 @@ a bit depth b >= 0 and an exponent e, both trained with the weights:
 A channel at b = 0 is zero whatever its weights, and can be cut out of the network (`shrinking`). Here the four linear
 layers of each block are compressed; embeddings and norms stay float32. b is projected to b >= 0 after each update, not
 clipped inside q, so that a channel whose gradient wants it back can grow again. When Q reaches its target b is frozen,
-and weights and exponents are trained on while the learning rate falls: that is where the loss recovers.
+and weights and exponents are trained on while the learning rate falls: that is where the loss recovers. The exponents
+are rounded to float16 as they are used, with derivative 1, because they are stored so: what is trained is what is kept.
+
+Two options. What shares b and e may be a block of a channel's columns instead of the whole channel. And a channel may
+be priced by the time that removing it saves instead of by its weights:
+
+    P = sum over channels of b * price(kind of layer) / sum of all prices,    b the mean over a channel's blocks
+
+takes the place of Q in the loss; it is Q where all b are equal, and for prices proportional to fan_in, so that gamma
+keeps its meaning. The target stays one of Q. A price is a mean over many channels that were cut out of a program that
+was timed before and after: it includes what goes with a row (the column of `out` that read a row of `fc`, the column of
+`proj` that read a value), and half of what a pair of query and key rows saves, for neither goes alone.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from harness.errors import ModelError, UsageError
+from harness.models.codes import Code
 from harness.models.gpt import GPT
-from harness.models.recipes import CompressionRecipe
+from harness.models.recipes import CompressionRecipe, used
 from harness.models.training import Objective
 
 
@@ -33,23 +44,48 @@ def round_straight_through(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
+def round_to_half(x: Tensor) -> Tensor:
+    """The nearest float16 of each of `x`, in `x`'s own type, with derivative 1."""
+    return x + (x.half().to(x.dtype) - x).detach()
+
+
 def quantise(weight: Tensor, bits: Tensor, exponent: Tensor) -> Tensor:
-    """q(x; b, e) of the module's heading. `weight` [out, in], `bits` and `exponent` [out] each; returns [out, in]."""
-    step, half = torch.exp2(exponent)[:, None], torch.exp2(bits - 1)[:, None]
-    return step * round_straight_through(torch.clamp(weight / step, -half, half - 1))
+    """q(x; b, e) of the module's heading, for `weight` [out, in], which it returns.
+
+    `bits` and `exponent` are [out, groups] each, a group being in/groups columns side by side.
+    """
+    step, half = torch.exp2(exponent).unsqueeze(2), torch.exp2(bits - 1).unsqueeze(2)
+    groups = weight.reshape(*exponent.shape, -1)
+    return (step * round_straight_through(torch.clamp(groups / step, -half, half - 1))).view_as(weight)
 
 
 class SelfCompressed(nn.Module):
-    """A parametrization of a weight [out, in]: the module computes with q(weight), and trains b and e beside it."""
+    """A parametrization of a weight [out, in]: the module computes with q(weight), and trains b and e beside it.
 
-    def __init__(self, weight: Tensor, initial_bits: float) -> None:
+    `bits` and `exponent` are float32 [out, in / block].
+    """
+
+    def __init__(self, weight: Tensor, initial_bits: float, block: int | None = None) -> None:
         super().__init__()
-        largest = weight.detach().abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+        groups = weight.detach().reshape(weight.size(0), -1, block or weight.size(1))
+        largest = groups.abs().amax(dim=2).clamp(min=torch.finfo(torch.float32).tiny)
         self.bits = nn.Parameter(torch.full_like(largest, initial_bits))
         self.exponent = nn.Parameter(torch.log2(largest) - (initial_bits - 1))
 
     def forward(self, weight: Tensor) -> Tensor:
-        return quantise(weight, self.bits, self.exponent)
+        return quantise(weight, self.bits, round_to_half(self.exponent))
+
+    def code(self, weight: Tensor) -> Code:
+        """What the module computes with, as integers. Raises ModelError where they need more than 8 bits."""
+        exponents, bits = self.exponent.detach().half(), self.bits.detach().half()
+        steps = torch.exp2(exponents.float()).unsqueeze(2)
+        levels = (self(weight.detach()).detach().reshape(*steps.shape[:2], -1) / steps).round()
+        if levels.min() < -128 or levels.max() > 127:
+            raise ModelError(
+                f"A layer has weights from {levels.min():g} to {levels.max():g} steps, more than 8 bits hold.",
+                "Train it longer, or with a larger gamma.",
+            )
+        return Code(levels.view_as(weight).to(torch.int8), exponents, bits)
 
 
 def block_linears(model: GPT) -> Iterator[tuple[str, nn.Linear]]:
@@ -59,13 +95,37 @@ def block_linears(model: GPT) -> Iterator[tuple[str, nn.Linear]]:
             yield name, module
 
 
-def compress(model: GPT, initial_bits: float) -> dict[str, SelfCompressed]:
-    """Make every block's linear layers self-compressed, in place; returns each one's parametrization by layer name."""
+def compress(model: GPT, initial_bits: float, block: int | None = None) -> dict[str, SelfCompressed]:
+    """Make every block's linear layers self-compressed, in place; returns each one's parametrization by layer name.
+
+    Raises UsageError where `block` columns do not divide a layer's inputs.
+    """
     layers = {}
     for name, linear in list(block_linears(model)):
-        layers[name] = SelfCompressed(linear.weight, initial_bits)
+        if block is not None and linear.in_features % block:
+            raise UsageError(
+                f"Blocks of {block} columns do not divide the {linear.in_features} inputs of {name}.",
+                "Choose a `block` that divides the width of the model.",
+            )
+        layers[name] = SelfCompressed(linear.weight, initial_bits, block)
         parametrize.register_parametrization(linear, "weight", layers[name])
     return layers
+
+
+def quantised_codes(model: GPT) -> dict[str, Code]:
+    """The code of every layer of `model` that a parametrization with a method `code` quantises, by layer name."""
+    codes = {}
+    for name, linear in block_linears(model):
+        if parametrize.is_parametrized(linear, "weight"):
+            chain = cast(Any, linear).parametrizations.weight
+            codes[name] = chain[0].code(chain.original)
+    return codes
+
+
+def shares(amounts: dict[str, float]) -> dict[str, float]:
+    """Each amount as a fraction of their sum."""
+    total = sum(amounts.values())
+    return {name: amount / total for name, amount in amounts.items()}
 
 
 class SelfCompression(Objective):
@@ -73,20 +133,23 @@ class SelfCompression(Objective):
 
     def __init__(self, model: GPT, recipe: CompressionRecipe) -> None:
         self.recipe = recipe
-        self.layers = compress(model, recipe.initial_bits)
-        self.fan_in = {name: linear.in_features for name, linear in block_linears(model)}
-        self.weights = sum(linear.weight.numel() for _, linear in block_linears(model))
+        linears = dict(block_linears(model))
+        self.layers = compress(model, recipe.initial_bits, recipe.block)
+        self.sizes = shares({name: linear.weight.numel() for name, linear in linears.items()})
+        self.prices = self.sizes
+        if recipe.prices is not None:
+            prices = recipe.prices
+            self.prices = shares(
+                {name: linear.out_features * prices[name.rpartition(".")[2]] for name, linear in linears.items()}
+            )
         self.frozen_after: int | None = None
 
     def learned_bits(self) -> Tensor:
         """Q, bits a weight: a scalar with a gradient."""
-        return (
-            torch.stack([layer.bits.sum() * self.fan_in[name] for name, layer in self.layers.items()]).sum()
-            / self.weights
-        )
+        return self._mean_bits(self.sizes)
 
     def description(self) -> dict[str, Any]:
-        return asdict(self.recipe)
+        return used(self.recipe)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         layers = self.layers.values()
@@ -96,7 +159,7 @@ class SelfCompression(Objective):
         ]
 
     def penalty(self) -> Tensor | float:
-        return self.recipe.gamma * self.learned_bits() if self.frozen_after is None else 0.0
+        return self.recipe.gamma * self._mean_bits(self.prices) if self.frozen_after is None else 0.0
 
     def after_update(self, step: int) -> None:
         with torch.no_grad():
@@ -115,59 +178,15 @@ class SelfCompression(Objective):
         if state["frozen_after"] is not None:
             self._freeze(state["frozen_after"])
 
+    def codes(self, model: GPT) -> dict[str, Code]:
+        return quantised_codes(model)
+
+    def _mean_bits(self, weighing: dict[str, float]) -> Tensor:
+        """The mean of b over layers, each `weighing` so much of 1; a layer's groups are alike."""
+        return torch.stack([layer.bits.mean() * weighing[name] for name, layer in self.layers.items()]).sum()
+
     def _freeze(self, step: int) -> None:
         """From here on b is constant: without a gradient AdamW leaves it alone."""
         self.frozen_after = step
         for layer in self.layers.values():
             layer.bits.requires_grad_(False)
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """One compressed layer. Bits are a weight; `zero_weights` and `dead_rows` are fractions of 1.
-
-    `learned_bits` is b, what training paid for. `stored_bits` is what a fixed-length code needs: a row with n different
-    values takes ceil(log2 n) bits a weight. `entropy_bits` is the entropy of a row's values, the limit of a
-    variable-length code. None of them counts the exponents or the codes' headers.
-    """
-
-    layer: str
-    weights: int
-    learned_bits: float
-    stored_bits: float
-    entropy_bits: float
-    zero_weights: float
-    dead_rows: float
-
-
-def report_layer(name: str, weight: Tensor, bits: Tensor) -> LayerReport:
-    """Figures of one layer from its quantised `weight` [out, in] and its `bits` [out]."""
-    stored, entropy = 0.0, 0.0
-    for row in weight.detach():
-        _, counts = row.unique(return_counts=True)
-        shares = counts / row.numel()
-        stored += math.ceil(math.log2(len(counts)))
-        entropy -= (shares * shares.log2()).sum().item()
-    rows, zero = weight.size(0), weight == 0
-    return LayerReport(
-        layer=name,
-        weights=weight.numel(),
-        learned_bits=bits.mean().item(),
-        stored_bits=stored / rows,
-        entropy_bits=entropy / rows,
-        zero_weights=zero.float().mean().item(),
-        dead_rows=zero.all(dim=1).float().mean().item(),
-    )
-
-
-def report(model: GPT, layers: dict[str, SelfCompressed]) -> list[LayerReport]:
-    """One `LayerReport` a compressed layer of `model`, first to last."""
-    return [report_layer(name, linear.weight, layers[name].bits) for name, linear in block_linears(model)]
-
-
-def bits_per_weight(layers: list[LayerReport]) -> tuple[float, float, float]:
-    """Learned, stored and entropy bits a weight over all compressed layers."""
-    total = sum(layer.weights for layer in layers)
-    learned = sum(layer.weights * layer.learned_bits for layer in layers) / total
-    stored = sum(layer.weights * layer.stored_bits for layer in layers) / total
-    return learned, stored, sum(layer.weights * layer.entropy_bits for layer in layers) / total

@@ -1,14 +1,14 @@
 """Trained weights as they are kept: NAME.safetensors, and NAME.json that says how they were obtained.
 
-A self-compressed layer is stored as what it is, small integers: `levels` int8 [out, in], and one `step` (2^e) and one
-`bits` (b) float32 [out] a channel. Its weight is step * levels, exactly the value that was trained. Everything else is
-float32. The record carries the file's sha256, so that a damaged or exchanged file is never used in silence.
+A quantised layer is stored as its packed code (`packing`), everything else in float16. A model is evaluated with the
+weights that its file gives back, so its recorded loss is the file's own. The record carries the file's sha256, so that
+a damaged or exchanged file is never used in silence.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,61 +21,102 @@ from harness.manifest import sha256_file
 from harness.models.architecture import GPTConfig
 from harness.models.cache import replacing
 from harness.models.checkpoint import read_safetensors
+from harness.models.codes import Code
 from harness.models.gpt import GPT
+from harness.models.packing import pack, unpack
 from harness.models.records import Record, read_record
-from harness.models.selfcompression import SelfCompressed, block_linears
+
+FORMAT, VERSION = "harness-weights", "1"
+EMBEDDING_LEVELS = 127
 
 
-def packed(model: GPT, layers: dict[str, SelfCompressed]) -> dict[str, Tensor]:
-    """The tensors to store: `model`'s own, with each of `layers` as levels, step and bits."""
-    tensors = {name: value for name, value in model.state_dict().items() if ".parametrizations." not in name}
-    for name, linear in block_linears(model):
-        if name in layers:
-            step = torch.exp2(layers[name].exponent.detach())
-            levels = (linear.weight.detach() / step[:, None]).round()
-            if levels.abs().max() > 127:
-                raise ModelError(f"Layer {name} needs more than 8 bits.", "Train it longer, or with a larger gamma.")
-            tensors[f"{name}.levels"] = levels.to(torch.int8)
-            tensors[f"{name}.step"], tensors[f"{name}.bits"] = step, layers[name].bits.detach()
-    return {name: value.contiguous() for name, value in tensors.items()}
+@dataclass(frozen=True)
+class Encoded:
+    """What a file holds: tensors by name, and its metadata."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
 
 
-def unpacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A plain GPT's state dict from stored tensors."""
-    state = {}
-    for name, value in tensors.items():
-        layer, _, kind = name.rpartition(".")
-        if kind == "levels":
-            state[f"{layer}.weight"] = tensors[f"{layer}.step"][:, None] * value.float()
-        elif kind not in ("step", "bits"):
-            state[name] = value
-    return state
+def encoded(state: dict[str, Tensor], codes: dict[str, Code], entropy_coded: bool = False) -> Encoded:
+    """A GPT's state dict with the weights of `codes` (by layer) in place of its own, ready to be written.
+
+    Where there are codes the embeddings are stored in int8 too: beside compressed layers they would be half the file.
+    Raises ModelError for a weight that float16 cannot hold.
+    """
+    if codes:
+        tables = {name: embedding_code(state[f"{name}.weight"]) for name in ("token_embedding", "position_embedding")}
+        codes = {**codes, **tables}
+    tensors = {}
+    for name, value in state.items():
+        if name.removesuffix(".weight") not in codes:
+            tensors[name] = value.half().contiguous()
+            if not torch.isfinite(tensors[name]).all():
+                raise ModelError(f"{name} has a weight beyond the range of float16.", "Lower the learning rate.")
+    for layer, code in codes.items():
+        coded = entropy_coded and not layer.endswith("embedding")
+        tensors |= {f"{layer}.{part}": value for part, value in pack(code, coded).items()}
+    shapes = {layer: list(code.levels.shape) for layer, code in codes.items()}
+    return Encoded(tensors, {"format": FORMAT, "version": VERSION, "codes": json.dumps(shapes)})
 
 
-def write(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> Record:
-    """Store weights under `record["name"]` in `folder`, with the record completed by the file's hash."""
+def decoded(file: Encoded) -> tuple[dict[str, Tensor], dict[str, Code]]:
+    """A plain GPT's state dict, float32, and the codes behind it by layer, embeddings included. Raises ModelError."""
+    if file.metadata.get("format") != FORMAT:
+        raise ModelError("This is not a file of trained weights.", "Give the folder that `harness models train` wrote.")
+    if file.metadata.get("version") != VERSION:
+        raise ModelError("These weights were written by a newer harness.", "Update harness.")
+    state, codes = {}, {}
+    for layer, shape in json.loads(file.metadata["codes"]).items():
+        parts = {name.rpartition(".")[2]: t for name, t in file.tensors.items() if name.rpartition(".")[0] == layer}
+        codes[layer] = unpack(parts, tuple(shape))
+        state[f"{layer}.weight"] = codes[layer].weight()
+    for name, value in file.tensors.items():
+        if name.rpartition(".")[0] not in codes:
+            state[name] = value.float()
+    return state, codes
+
+
+def embedding_code(weight: Tensor) -> Code:
+    """A table [rows, W] in 8 bits, each row scaled by its largest value."""
+    largest = weight.detach().abs().amax(dim=1, keepdim=True).clamp(min=2.0**-14)
+    # Rounded up in float16, so that no level exceeds 127.
+    exponents = (torch.log2(largest / EMBEDDING_LEVELS) + 2**-8).half()
+    levels = (weight.detach() / torch.exp2(exponents.float())).round().clamp(-EMBEDDING_LEVELS, EMBEDDING_LEVELS)
+    return Code(levels.to(torch.int8), exponents, torch.full_like(exponents, 8.0))
+
+
+def write(folder: Path, file: Encoded, record: dict[str, Any]) -> Record:
+    """Store weights under `record["name"]` in `folder`, with the record completed by the file's hash and size."""
     with replacing(folder) as scratch:
-        file = scratch / f"{record['name']}.safetensors"
-        save_file(tensors, file)
-        complete = Record(weights_sha256=sha256_file(file), **record)
+        path = scratch / f"{record['name']}.safetensors"
+        save_file(file.tensors, path, metadata=file.metadata)
+        complete = Record(weights_sha256=sha256_file(path), weights_bytes=path.stat().st_size, **record)
         text = json.dumps(asdict(complete), indent=1) + "\n"
-        file.with_suffix(".json").write_text(text, encoding="utf-8")
+        path.with_suffix(".json").write_text(text, encoding="utf-8")
     return complete
 
 
 def read(folder: Path, name: str, config: GPTConfig) -> tuple[GPT, Record]:
     """The model `name` as it was trained, dense, in evaluation mode. Raises ModelError: no weights, or others."""
+    state, _, record = read_weights(folder, name)
+    model = GPT(config)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        path = folder / f"{name}.safetensors"
+        raise ModelError(f"{path} holds another architecture than the recipe of {name}.", "Train again.") from error
+    return model.eval(), record
+
+
+def read_weights(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Code], Record]:
+    """The state dict of `name`, float32, the codes behind it by layer, and the record. Raises ModelError as `read`."""
     record, path = read_record(folder, name), folder / f"{name}.safetensors"
     if record is None:
         raise ModelError(
             f"There are no weights of {name} in {folder}.", f"Train them with `harness models train {name}`."
         )
-    tensors, _ = read_safetensors(path)
+    file = Encoded(*read_safetensors(path))
     if sha256_file(path) != record.weights_sha256:
         raise ModelError(f"{path} is not the file its record describes.", "Restore the file, or train again.")
-    model = GPT(config)
-    try:
-        model.load_state_dict(unpacked(tensors))
-    except (RuntimeError, KeyError) as error:
-        raise ModelError(f"{path} holds another architecture than the recipe of {name}.", "Train again.") from error
-    return model.eval(), record
+    return *decoded(file), record

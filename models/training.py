@@ -28,6 +28,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from harness.errors import ModelError, UsageError
 from harness.models import checkpoint, parallel
 from harness.models.cache import replacing
+from harness.models.codes import Code
 from harness.models.data import Corpus, Tokens
 from harness.models.gpt import GPT
 from harness.models.quality import total_loss, windows
@@ -54,6 +55,13 @@ class Objective:
         """Added to the loss of a step."""
         return 0.0
 
+    def output_loss(self, inputs: Tensor, logits: Tensor) -> Tensor | float:
+        """Added to the loss of a step for what the model says, `logits` [B, T, vocabulary], of `inputs` int64 [B, T].
+
+        Called under the step's autocast.
+        """
+        return 0.0
+
     def after_update(self, step: int) -> None:
         """Called when the weights of `step` have been updated."""
 
@@ -67,6 +75,10 @@ class Objective:
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`, called when weights and optimizers have been restored."""
+
+    def codes(self, model: GPT) -> dict[str, Code]:
+        """The layers of `model` that the method has quantised, by name, first to last."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -148,8 +160,9 @@ def _step(model: GPT, corpus: Corpus, recipe: TrainingRecipe, step: int, objecti
     model.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
         logits = model(inputs[share])
+        more = objective.output_loss(inputs[share], logits)
     loss = F.cross_entropy(logits.float().flatten(0, 1), targets[share].flatten())
-    (loss + objective.penalty()).backward()  # type: ignore[no-untyped-call]
+    (loss + more + objective.penalty()).backward()  # type: ignore[no-untyped-call]
     mean = loss.detach()
     parallel.average([mean, *parallel.gradients(model)])
     return mean.item()

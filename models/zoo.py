@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from harness.models.gpt import GPT
 
 FORMATS = ("pte", "pt2")
-EXPORTING_CODE = ("architecture.py", "gpt.py", "deployment.py", "export.py", "shrinking.py", "storage.py", "zoo.py")
+EXPORTING_CODE = (
+    "architecture.py",
+    "codes.py",
+    "deployment.py",
+    "export.py",
+    "gpt.py",
+    "packing.py",
+    "shrinking.py",
+    "storage.py",
+    "zoo.py",
+)
 
 
 def names() -> list[str]:
@@ -49,7 +59,7 @@ def load(name: str, folder: Path | None = None) -> tuple[GPT, Record]:
 
     recipe = packaged().find(name)
     model, record = storage.read(folder or PACKAGED, recipe.name, recipe.architecture)
-    return (shrink(model) if recipe.compression is not None else model), record
+    return (shrink(model) if record.bits_stored is not None else model), record
 
 
 def built(name: str, precision: str | None = None, fmt: str = "pte", *, folder: Path | None = None) -> Path | None:
@@ -148,7 +158,7 @@ def _current(path: Path, wanted: dict[str, Any]) -> bool:
 
 def _manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wanted: dict[str, Any]) -> Manifest:
     """What is known of the artifact at `path`. An uncompressed model has the bits that its precision gives it."""
-    plain_bits = {"fp32": 32.0, "int8": 8.0}[wanted["precision"]] if recipe.compression is None else None
+    plain_bits = {"fp32": 32.0, "int8": 8.0}[wanted["precision"]] if record.bits_stored is None else None
     return Manifest(
         name=recipe.name,
         method=recipe.method,

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from harness.cli._figures import figures
 from harness.cli._inspect import inspect
+from harness.cli._verify import verify
 
 PRECISIONS = ("fp32", "int8")
 FORMATS = ("pte", "pt2")
@@ -18,6 +20,8 @@ def models() -> None:
 
 
 models.add_command(inspect)
+models.add_command(verify)
+models.add_command(figures)
 
 
 @models.command("list")
@@ -123,8 +127,8 @@ def train(
         click.echo(f"Stopped. The same command goes on from the last checkpoint in {folder}.", err=True)
         click.get_current_context().exit(130)
     if as_json:
-        figures = {"validation_loss": record.validation_loss, "bits_stored": record.bits_stored}
-        click.echo(json.dumps({"folder": str(folder), "weights_sha256": record.weights_sha256, **figures}))
+        said = {"validation_loss": record.validation_loss, "bits_stored": record.bits_stored}
+        click.echo(json.dumps({"folder": str(folder), "weights_sha256": record.weights_sha256, **said}))
     else:
         click.echo(f"{recipe.name}: {record.validation_loss:.4f} nats a token over the validation split.")
         click.echo(f"Export it with: harness models build {recipe.name} --weights {folder}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from harness.cli.models import models
 from harness.errors import UsageError
 from harness.models import export as export_module
 from harness.models.gpt import GPT
+from harness.models.records import PACKAGED
 
 
 @pytest.fixture
@@ -52,7 +54,23 @@ def test_an_unknown_model_is_a_usage_error(runner: CliRunner) -> None:
             runner.invoke(models, [command, "gpt-5"], catch_exceptions=False)
 
 
-@pytest.mark.parametrize("command", ["list", "build", "train"])
+def test_verify_says_what_agrees_and_fails_where_a_record_lies(
+    runner: CliRunner, tmp_path: Path, shakespeare: Path
+) -> None:
+    for suffix in ("safetensors", "json"):
+        shutil.copy(PACKAGED / f"selfcomp-small.{suffix}", tmp_path)
+    arguments = ["verify", "selfcomp", "--weights", str(tmp_path), "--data", str(shakespeare)]
+    honest = runner.invoke(models, arguments, catch_exceptions=False)
+    assert (honest.exit_code, honest.stdout.count("agrees"), "DIFFERS" in honest.stdout) == (0, 6, False)
+    record = json.loads((tmp_path / "selfcomp-small.json").read_text())
+    (tmp_path / "selfcomp-small.json").write_text(json.dumps(record | {"validation_loss": 1.5, "bits_stored": 0.5}))
+    lying = runner.invoke(models, [*arguments, "--json"], catch_exceptions=False)
+    assert lying.exit_code == 1
+    differing = [check["figure"] for check in json.loads(lying.stdout) if not check["agrees"]]
+    assert differing == ["validation_loss", "bits_stored"]
+
+
+@pytest.mark.parametrize("command", ["list", "build", "train", "verify", "figures"])
 def test_help_has_an_example(runner: CliRunner, command: str) -> None:
     assert f"harness models {command}" in runner.invoke(models, [command, "--help"]).stdout
 

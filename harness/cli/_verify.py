@@ -1,0 +1,54 @@
+"""`harness models verify`: what the records of trained weights claim, computed again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--weights", type=click.Path(path_type=Path, file_okay=False), help="Folder of your own `train` run.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Tiny Shakespeare; default: $HARNESS_DATA, or downloaded."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(names: tuple[str, ...], weights: Path | None, data: Path | None, as_json: bool) -> None:
+    """Recompute loss, bits and sparsity of models NAMES (default: all that have weights) and compare with their
+    records; the exit code is 1 if any differs.
+
+    \b
+    harness models verify selfcomp
+    """
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.models.recipes import packaged
+    from harness.models.records import PACKAGED, read_record
+    from harness.models.verifying import verify as checks_of
+
+    zoo, folder = packaged(), weights or PACKAGED
+    chosen = [zoo.find(name).name for name in names] or [name for name in zoo.recipes if read_record(folder, name)]
+    checks = []
+    with Console(stderr=True).status("") as status:
+        for name in chosen:
+            status.update(f"Evaluating {name} on the whole validation split")
+            checks += checks_of(zoo, name, weights, data)
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks], indent=1))
+    else:
+        table = Table("model", "figure", "recorded", "found", "", box=None, pad_edge=False)
+        for check in checks:
+            verdict = "agrees" if check.agrees else "DIFFERS"
+            table.add_row(check.model, check.figure, *(_shown(v) for v in (check.recorded, check.found)), verdict)
+        Console().print(table)
+    if not all(check.agrees for check in checks):
+        click.get_current_context().exit(1)
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.6g}"

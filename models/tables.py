@@ -1,0 +1,51 @@
+"""Embedding tables of an exported program, in float32 or in int8.
+
+The int8 form is written in operators that every build of ExecuTorch has; its own `quantized_decomposed::embedding_byte`
+is a library that a runtime must be linked with, and Python's is not.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.models.quantised_linear import rounded_levels
+
+
+class Table(nn.Module):
+    """Rows of `weight` [rows, W] in float32."""
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.detach().clone())
+
+    def rows(self, index: Tensor) -> Tensor:
+        """index int64 [...] to float32 [..., W]."""
+        return F.embedding(index, self.weight)
+
+    def stretch(self, start: int, length: int) -> Tensor:
+        """Rows `start` to `start + length`, float32 [length, W]."""
+        return self.weight.narrow(0, start, length)
+
+
+class QuantisedTable(nn.Module):
+    """`Table` in int8, with a step a column: a step a row would have to be looked up beside it."""
+
+    levels: Tensor
+    step: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        columns = rounded_levels(weight.T, 8)
+        self.register_buffer("levels", columns.levels.T.contiguous())
+        self.register_buffer("step", columns.step)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """index int64 [...] to float32 [..., W]."""
+        return F.embedding(index, self.levels).float() * self.step
+
+    def stretch(self, start: int, length: int) -> Tensor:
+        """Rows `start` to `start + length`, float32 [length, W]."""
+        return self.levels.narrow(0, start, length).float() * self.step

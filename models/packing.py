@@ -95,7 +95,8 @@ def _bit_packed(symbols: Array, width: Array) -> Array:
         np.packbits(((symbols[width == w][..., None] >> np.arange(w)) & 1).astype(np.uint8).ravel())
         for w in range(1, 9)
     ]
-    return np.concatenate(parts)
+    packed: Array = np.concatenate(parts)
+    return packed
 
 
 def _bit_unpacked(packed: Array, width: Array, columns: int) -> Array:
@@ -119,7 +120,8 @@ def _shares(symbols: Array, sizes: Array) -> Array:
     parts = [
         np.bincount(row, minlength=size) * 255 / len(row) for row, size in zip(symbols, sizes, strict=True) if size > 1
     ]
-    return np.maximum(np.concatenate([np.zeros(0), *parts]).round(), 1).astype(np.uint8)
+    shares: Array = np.maximum(np.concatenate([np.zeros(0), *parts]).round(), 1).astype(np.uint8)
+    return shares
 
 
 def _models(sizes: Array, shares: Array) -> Iterator[tuple[int, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.multiprocessing
 from torch import Tensor, nn
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.optim import Optimizer
@@ -44,7 +45,7 @@ def processes(count: int, helper: Callable[..., Any], arguments: tuple[Any, ...]
         return
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{folder}/store"
-        others = torch.multiprocessing.spawn(
+        others = torch.multiprocessing.spawn(  # type: ignore[attr-defined, no-untyped-call]
             _help, args=(count, meeting, helper, arguments), nprocs=count - 1, join=False
         )
         try:
@@ -83,7 +84,7 @@ def average(values: Sequence[Tensor]) -> None:
         together = torch.cat([value.flatten() for value in values])
         dist.all_reduce(together)
         together /= size()
-        for value, part in zip(values, together.split([value.numel() for value in values]), strict=True):
+        for value, part in zip(values, torch.split(together, [value.numel() for value in values]), strict=True):
             value.copy_(part.view_as(value))
 
 

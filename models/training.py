@@ -10,8 +10,6 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW, Muon, Optimizer
@@ -31,6 +27,7 @@ from harness.models.cache import replacing
 from harness.models.codes import Code
 from harness.models.data import Corpus, Tokens
 from harness.models.gpt import GPT
+from harness.models.progress import shown
 from harness.models.quality import total_loss, windows
 from harness.models.recipes import TrainingRecipe
 
@@ -115,7 +112,7 @@ def train(
             log = [row for row in pq.read_table(folder / LOG).to_pylist() if row["step"] <= done.step]
     tokens = recipe.batch * model.config.context
     wall_start, cpu_start, cpu_before = time.monotonic() - done.wall_s, time.process_time(), done.cpu_s
-    with torch.random.fork_rng(devices=[]), _bar(recipe.steps, done.step) as advance:
+    with torch.random.fork_rng(devices=[]), shown(recipe.steps, done.step) as show:
         for step in range(done.step, recipe.steps):
             _set_rates(optimizers, recipe.factor(step))
             loss = _step(model, corpus, recipe, step, objective)
@@ -130,17 +127,18 @@ def train(
                 optimizer.zero_grad()
             objective.after_update(step)
             figures = {"loss": loss, **objective.figures()}
-            advance(figures)
+            show(step + 1, figures)
             saving = (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps
             if not saving and (step + 1) % LOG_EVERY:
                 continue
             wall_s = time.monotonic() - wall_start
             cpu_s = cpu_before + parallel.total(time.process_time() - cpu_start)
             row = {"step": step + 1, "tokens": (step + 1) * tokens, **figures, "rate_factor": recipe.factor(step)}
-            log.append(row | {"wall_s": wall_s, "cpu_s": cpu_s, "validation_loss": None})
+            log.append({**row, "wall_s": wall_s, "cpu_s": cpu_s, "validation_loss": None})
             if saving:
                 with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-                    log[-1]["validation_loss"] = evaluate(model, corpus.validation)
+                    log[-1]["validation_loss"] = validation = evaluate(model, corpus.validation)
+                show(step + 1, {**figures, "validation_loss": validation, "hours": wall_s / 3600})
                 done = checkpoint.Progress(step + 1, digest, wall_s, cpu_s, objective.state())
                 parallel.gather(optimizers)
                 if parallel.rank() == 0:
@@ -219,19 +217,3 @@ def _set_rates(optimizers: list[Optimizer], factor: float) -> None:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["full_rate"] * factor
-
-
-@contextmanager
-def _bar(steps: int, done: int) -> Iterator[Any]:
-    """A progress bar on stderr; yields the function that moves it by a step and shows the step's figures."""
-    if parallel.rank():
-        yield lambda figures: None
-        return
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[figures]}"), console=Console(stderr=True)) as bar:
-        task = bar.add_task("training", total=steps, completed=done, figures="")
-
-        def advance(figures: dict[str, float]) -> None:
-            bar.update(task, advance=1, figures="  ".join(f"{k} {v:.3f}" for k, v in figures.items()))
-
-        yield advance

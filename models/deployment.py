@@ -1,11 +1,16 @@
 """The same GPT, written down for an inference runtime: what it computes is equal, what it costs is not.
 
-On a small model the operators that the delegate does not take, and the passages into and out of it, cost as much as the
-weights. So there is one linear layer for queries and one for keys and values together (splitting a fused one slices a
-dynamic length, which XNNPACK refuses), attention is matmul, stored mask and softmax (PyTorch's fused operator guards
-against masked-out rows with a `where` over all scores), heads are a batch dimension, the scale is folded into the
-queries' weights, and shapes are given by -1 and constants (a symbolic view is refused too). Each block is left with
-three delegate calls, two layer norms, and one write into one cache.
+On a small model the operators that the delegate does not take, and what they copy, cost as much as the weights. So:
+
+* Of the caches only the new tokens' places are written. Keys lie as [heads, channels, context] and values as [heads,
+  context, channels], the shapes in which the delegate multiplies them: turning a whole cache around at each token costs
+  more than the product. (Reading no more of it than there are tokens would make its length dynamic, which costs more.)
+* Queries, keys and values are three linear layers: splitting a fused one slices a dynamic length, which XNNPACK
+  refuses. Attention is matmul, mask and softmax (PyTorch's fused operator guards against masked-out rows with a `where`
+  over all scores), heads are a batch dimension, the scale is folded into the queries' weights, and shapes are given by
+  -1 and constants (a symbolic view is refused too).
+* The mask is computed from positions, three operators on scores' own shape; stored it would be as large as a layer.
+* Layer norms stay outside the delegate: a call of it costs some microseconds, the norm taken to pieces costs more.
 
 Cut layers are used at their cut size, except that their rows go back to their places in the residual stream as zeros:
 an indexed addition would split the delegate, and costs more than the rows.
@@ -22,14 +27,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.models.architecture import BlockShape
-from harness.models.gpt import GPT, Attention, Block, FeedForward
+from harness.models.gpt import GPT, MASKED, Attention, Block, FeedForward
+from harness.models.quantised_linear import QuantisedLinear, integers
+from harness.models.tables import QuantisedTable, Table
 
-Remember = Callable[[Tensor], Tensor]
-"""Keys and values of one block's new tokens [1, T, channels] to those of every token that may be attended to."""
+Remember = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""One block's new keys [H, qk_dim, T] and values [H, T, v_dim] to those of every token that may be attended to."""
 
 
-def linear(weight: Tensor) -> nn.Linear:
-    """A layer that multiplies by `weight` [out, in]."""
+def linear(weight: Tensor, precision: str) -> nn.Module:
+    """A layer that multiplies by `weight` [out, in], stored as `precision` says."""
+    if precision != "fp32":
+        return QuantisedLinear(integers(weight, precision))
     layer = nn.Linear(weight.size(1), weight.size(0), bias=False)
     layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
     return layer
@@ -43,20 +52,22 @@ def full_rows(weight: Tensor, rows: tuple[int, ...] | None, width: int) -> Tenso
 class DeployedAttention(nn.Module):
     """`Attention` for one sequence: [1, T, W] to [1, T, W]."""
 
-    def __init__(self, attention: Attention, width: int) -> None:
+    def __init__(self, attention: Attention, width: int, precision: str) -> None:
         super().__init__()
         self.shape = shape = attention.shape
-        query_rows = shape.heads * shape.qk_dim
-        self.queries = linear(attention.qkv.weight[:query_rows] * attention.scale)
-        self.keys_values = linear(attention.qkv.weight[query_rows:])
-        self.proj = linear(full_rows(attention.proj.weight, shape.attention_rows, width))
+        scores, mixed = shape.heads * shape.qk_dim, shape.heads * shape.v_dim
+        queries, keys, values = torch.split(attention.qkv.weight.detach(), [scores, scores, mixed])
+        self.queries = linear(queries * attention.scale, precision)
+        self.keys, self.values = linear(keys, precision), linear(values, precision)
+        self.proj = linear(full_rows(attention.proj.weight.detach(), shape.attention_rows, width), precision)
 
     def forward(self, x: Tensor, mask: Tensor, remember: Remember) -> Tensor:
         heads, qk_dim, v_dim = self.shape.heads, self.shape.qk_dim, self.shape.v_dim
         queries = self.queries(x).view(-1, heads, qk_dim).permute(1, 0, 2)
-        memory = remember(self.keys_values(x))
-        keys = memory[:, :, : heads * qk_dim].view(-1, heads, qk_dim).permute(1, 2, 0)
-        values = memory[:, :, heads * qk_dim :].view(-1, heads, v_dim).permute(1, 0, 2)
+        keys, values = remember(
+            self.keys(x).view(-1, heads, qk_dim).permute(1, 2, 0),
+            self.values(x).view(-1, heads, v_dim).permute(1, 0, 2),
+        )
         weights = F.softmax(torch.bmm(queries, keys) + mask, dim=-1)
         mixed = torch.bmm(weights, values).permute(1, 0, 2).contiguous().view(1, -1, heads * v_dim)
         output: Tensor = self.proj(mixed)
@@ -66,10 +77,10 @@ class DeployedAttention(nn.Module):
 class DeployedFeedForward(nn.Module):
     """`FeedForward`: [1, T, W] to [1, T, W]."""
 
-    def __init__(self, ffn: FeedForward, rows: tuple[int, ...] | None, width: int) -> None:
+    def __init__(self, ffn: FeedForward, rows: tuple[int, ...] | None, width: int, precision: str) -> None:
         super().__init__()
-        self.fc, self.activation = linear(ffn.fc.weight), ffn.activation
-        self.out = linear(full_rows(ffn.out.weight, rows, width))
+        self.fc, self.activation = linear(ffn.fc.weight.detach(), precision), ffn.activation
+        self.out = linear(full_rows(ffn.out.weight.detach(), rows, width), precision)
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.out(self.activation(self.fc(x)))
@@ -79,16 +90,16 @@ class DeployedFeedForward(nn.Module):
 class DeployedBlock(nn.Module):
     """`Block`: [1, T, W] to [1, T, W]; a sublayer of which nothing is left is absent."""
 
-    def __init__(self, block: Block, shape: BlockShape, width: int) -> None:
+    def __init__(self, block: Block, shape: BlockShape, width: int, precision: str) -> None:
         super().__init__()
         self.attention: DeployedAttention | None = None
         self.ffn: DeployedFeedForward | None = None
         if block.attention is not None:
             self.attention_norm = block.attention_norm
-            self.attention = DeployedAttention(block.attention, width)
+            self.attention = DeployedAttention(block.attention, width, precision)
         if block.ffn is not None:
             self.ffn_norm = block.ffn_norm
-            self.ffn = DeployedFeedForward(block.ffn, shape.ffn_rows, width)
+            self.ffn = DeployedFeedForward(block.ffn, shape.ffn_rows, width, precision)
 
     def forward(self, x: Tensor, mask: Tensor, remember: Remember) -> Tensor:
         if self.attention is not None:
@@ -99,18 +110,32 @@ class DeployedBlock(nn.Module):
 
 
 class Body(nn.Module):
-    """What both methods of a program share: embeddings, blocks, the readout, and the stored mask."""
+    """What both methods of a program share: embeddings, blocks, and the readout, with weights as `precision` says."""
 
-    mask: Tensor
+    places: Tensor
 
-    def __init__(self, gpt: GPT) -> None:
+    def __init__(self, gpt: GPT, precision: str = "fp32") -> None:
         super().__init__()
         self.config = gpt.config
-        self.token_embedding, self.position_embedding = gpt.token_embedding, gpt.position_embedding
+        table = Table if precision == "fp32" else QuantisedTable
+        self.tokens, self.positions = table(gpt.token_embedding.weight), table(gpt.position_embedding.weight)
         pairs = zip(gpt.blocks, gpt.config.block_shapes, strict=True)
-        self.blocks = nn.ModuleList(DeployedBlock(cast(Block, b), shape, gpt.config.width) for b, shape in pairs)
-        self.final_norm, self.head = gpt.final_norm, linear(gpt.token_embedding.weight)
-        self.register_buffer("mask", gpt.mask, persistent=False)
+        self.blocks = nn.ModuleList(
+            DeployedBlock(cast(Block, block), shape, gpt.config.width, precision) for block, shape in pairs
+        )
+        self.final_norm = gpt.final_norm
+        # The readout decides every token and is small: it is never stored in fewer than 8 bits.
+        self.head = linear(gpt.token_embedding.weight.detach(), "fp32" if precision == "fp32" else "int8")
+        self.register_buffer("places", torch.arange(gpt.config.context, dtype=torch.float32)[:, None])
+
+    def embedding(self, tokens: Tensor, start: int) -> Tensor:
+        """tokens int64 [1, T], the first at position `start`, to float32 [1, T, W]."""
+        return self.tokens.rows(tokens) + self.positions.stretch(start, tokens.size(1))
+
+    def mask(self, start: int, length: int) -> Tensor:
+        """What is added to the scores [T, context] of tokens from position `start`: 0 up to a token's own position."""
+        distance = self.places.narrow(0, start, length) - self.places.view(1, -1)
+        return torch.clamp(distance * -MASKED, MASKED, 0.0)
 
     def readout(self, x: Tensor) -> Tensor:
         """[1, T, W] to logits [1, T, vocabulary]."""
@@ -127,12 +152,14 @@ class Generator(nn.Module):
 
     def __init__(self, body: Body) -> None:
         super().__init__()
-        self.body = body
+        self.body, context = body, body.config.context
         for number, shape in enumerate(body.config.block_shapes):
-            channels = shape.heads * (shape.qk_dim + shape.v_dim)
-            if channels:
-                cache = torch.zeros(1, body.config.context, channels)
-                self.register_buffer(f"cache_{number}", cache, persistent=False)
+            if shape.heads:
+                keys = torch.zeros(shape.heads, shape.qk_dim, context)
+                values = torch.zeros(shape.heads, context, shape.v_dim)
+                self.register_buffer(f"keys_{number}", keys, persistent=False)
+                self.register_buffer(f"values_{number}", values, persistent=False)
+        self.register_buffer("order", torch.arange(context), persistent=False)
 
     def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
         """tokens int64 [1, T], input_pos int64 [1] (the first one's position) to logits float32 [1, vocabulary]."""
@@ -141,15 +168,15 @@ class Generator(nn.Module):
         # torch.export must be told that a position read from data is in range.
         torch._check(position >= 0)  # type: ignore[no-untyped-call]
         torch._check(position + length <= body.config.context)  # type: ignore[no-untyped-call]
+        new = self.get_buffer("order").narrow(0, position, length)
 
-        def remember(number: int, keys_values: Tensor) -> Tensor:
-            cache = self.get_buffer(f"cache_{number}")
-            memory = torch.slice_scatter(cache, keys_values, 1, position, position + length)
-            cache.copy_(memory)
-            return memory
+        def remember(number: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            all_keys, all_values = self.get_buffer(f"keys_{number}"), self.get_buffer(f"values_{number}")
+            all_keys[:, :, new] = keys
+            all_values[:, new] = values
+            return all_keys, all_values
 
-        x = body.token_embedding(tokens) + body.position_embedding.weight.narrow(0, position, length)
-        mask = body.mask.narrow(0, position, length)
+        x, mask = body.embedding(tokens, position), body.mask(position, length)
         for number, block in enumerate(body.blocks):
             x = block(x, mask, partial(remember, number))
         return body.readout(x[:, -1:])[:, 0]
@@ -163,7 +190,7 @@ class AllLogits(nn.Module):
         self.body = body
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.body.token_embedding(tokens) + self.body.position_embedding.weight
+        x, mask = self.body.embedding(tokens, 0), self.body.mask(0, self.body.config.context)
         for block in self.body.blocks:
-            x = block(x, self.body.mask, lambda keys_values: keys_values)
+            x = block(x, mask, lambda keys, values: (keys, values))
         return self.body.readout(x)

@@ -102,7 +102,7 @@ class DistillationRecipe:
                 raise ValueError(f"{name} is {value}, not a positive number")
 
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "int8", "int4")
 METHODS = {"baseline": None, "self-compression": "compression", "ternary": None, "fixed-bits": "fixed"}
 """Every method, and the table of options that belongs to it alone and that it needs."""
 Section = TypeVar("Section", GPTConfig, TrainingRecipe, CompressionRecipe, FixedRecipe, DistillationRecipe)

@@ -65,7 +65,12 @@ def packed(channels: Tensor, keep: Tensor, size: int) -> Tensor:
     return torch.cat([kept, kept.new_zeros(size - kept.size(0), kept.size(1))])
 
 
-def cut_attention(attention: Attention) -> CutAttention | None:
+def rounded_up(count: int, multiple: int, whole: int) -> int:
+    """The next multiple of `multiple`, but no more than there were before anything was cut."""
+    return max(count, min(-(-count // multiple) * multiple, whole))
+
+
+def cut_attention(attention: Attention, multiple: int = 1) -> CutAttention | None:
     """`attention` without its dead channels, or None if it adds nothing to the residual stream."""
     shape, width = attention.shape, attention.qkv.in_features
     sizes = [shape.heads * shape.qk_dim, shape.heads * shape.qk_dim, shape.heads * shape.v_dim]
@@ -76,8 +81,8 @@ def cut_attention(attention: Attention) -> CutAttention | None:
     heads = live_values.any(1).nonzero().flatten().tolist()
     if not heads:
         return None
-    qk_dim = max(1, *(int(pairs[head].sum()) for head in heads))
-    v_dim = max(int(live_values[head].sum()) for head in heads)
+    qk_dim = rounded_up(max(1, *(int(pairs[head].sum()) for head in heads)), multiple, shape.qk_dim)
+    v_dim = rounded_up(max(int(live_values[head].sum()) for head in heads), multiple, shape.v_dim)
     qkv = [packed(part[head], pairs[head], qk_dim) for part in (queries, keys) for head in heads]
     qkv += [packed(values[head], live_values[head], v_dim) for head in heads]
     proj = torch.cat([packed(readers[head], live_values[head], v_dim) for head in heads]).T
@@ -85,18 +90,24 @@ def cut_attention(attention: Attention) -> CutAttention | None:
     return CutAttention(len(heads), qk_dim, v_dim, rows, torch.cat(qkv), proj)
 
 
-def cut_ffn(ffn: FeedForward) -> CutFeedForward | None:
+def cut_ffn(ffn: FeedForward, multiple: int = 1) -> CutFeedForward | None:
     """`ffn` without its dead neurons, or None if it adds nothing to the residual stream."""
     fc, out = ffn.fc.weight.detach(), ffn.out.weight.detach()
     neurons = alive(fc, 1) & alive(out, 0)
     if not neurons.any():
         return None
-    rows, out = written(out[:, neurons])
-    return CutFeedForward(rows, fc[neurons], out)
+    size = rounded_up(int(neurons.sum()), multiple, ffn.fc.out_features)
+    rows, out = written(packed(out.T, neurons, size).T)
+    return CutFeedForward(rows, packed(fc, neurons, size), out)
 
 
-def shrink(gpt: GPT) -> GPT:
-    """A GPT with the logits of `gpt` and only those of its channels that are alive. `gpt` must be uncut."""
+def shrink(gpt: GPT, multiple: int = 2) -> GPT:
+    """A GPT with the logits of `gpt` and only those of its channels that are alive. `gpt` must be uncut.
+
+    Neurons, and the channels of a head, are filled up with zeros to a `multiple`, which changes no logit. 2 is what
+    XNNPACK's int4 kernels need. More buys nothing: at six blocks of 384 in int4, 8 and 16 made a token 3-4 % and a
+    prompt 1-4 % slower, and the program 2 and 6 % larger (medians of 41 alternated rounds beside 1, one thread).
+    """
     if gpt.config.shapes is not None:
         raise ValueError("this model has been cut already")
     tensors = {name: tensor for name, tensor in gpt.state_dict().items() if not name.startswith("blocks.")}
@@ -104,8 +115,8 @@ def shrink(gpt: GPT) -> GPT:
     for number, module in enumerate(gpt.blocks):
         block, name = cast(Block, module), f"blocks.{number}"
         shape = BlockShape(heads=0, qk_dim=0, v_dim=0, ffn=0)
-        attention = cut_attention(block.attention) if block.attention is not None else None
-        ffn = cut_ffn(block.ffn) if block.ffn is not None else None
+        attention = cut_attention(block.attention, multiple) if block.attention is not None else None
+        ffn = cut_ffn(block.ffn, multiple) if block.ffn is not None else None
         if attention is not None:
             shape = replace(shape, heads=attention.heads, qk_dim=attention.qk_dim, v_dim=attention.v_dim)
             shape = replace(shape, attention_rows=attention.rows)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from harness.models.gpt import GPT
 
 FORMATS = ("pte", "pt2")
+PLAIN_BITS = {"fp32": 32.0, "int8": 8.0, "int4": 4.5}
+"""Bits a weight that was not compressed has in a file. Int4 has a step of 16 bits for every 32 weights."""
 EXPORTING_CODE = (
     "architecture.py",
     "codes.py",
@@ -31,8 +33,10 @@ EXPORTING_CODE = (
     "export.py",
     "gpt.py",
     "packing.py",
+    "quantised_linear.py",
     "shrinking.py",
     "storage.py",
+    "tables.py",
     "zoo.py",
 )
 
@@ -114,7 +118,7 @@ def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     if precision is not None and precision not in PRECISIONS:
         raise UsageError(f"There is no precision {precision!r}.", f"Choose one of: {', '.join(PRECISIONS)}.")
     if fmt == "pt2":
-        if precision == "int8":
+        if precision not in (None, "fp32"):
             raise UsageError("A .pt2 file is float32 only.", "Leave out the precision, or ask for a .pte.")
         return "fp32"
     return precision or recipe.precision
@@ -158,7 +162,7 @@ def _current(path: Path, wanted: dict[str, Any]) -> bool:
 
 def _manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wanted: dict[str, Any]) -> Manifest:
     """What is known of the artifact at `path`. An uncompressed model has the bits that its precision gives it."""
-    plain_bits = {"fp32": 32.0, "int8": 8.0}[wanted["precision"]] if record.bits_stored is None else None
+    plain_bits = PLAIN_BITS[wanted["precision"]] if record.bits_stored is None else None
     return Manifest(
         name=recipe.name,
         method=recipe.method,

@@ -10,7 +10,7 @@ from harness.cli._figures import figures
 from harness.cli._inspect import inspect
 from harness.cli._verify import verify
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "int8", "int4")
 FORMATS = ("pte", "pt2")
 
 
@@ -58,7 +58,7 @@ def build(
     """Build the file of model NAME from its trained weights, or find it in the cache, and print its path.
 
     \b
-    harness models build selfcomp --precision int8 --output selfcomp.pte
+    harness models build selfcomp --precision int4 --output selfcomp.pte
     """
     import json
 

@@ -42,3 +42,25 @@ def test_a_prompt_at_once_its_parts_and_single_tokens_agree(model: GPT) -> None:
             found = generator(tokens[:, start : start + part], torch.tensor([start]))
             start += part
             torch.testing.assert_close(found, model(tokens)[:, start - 1], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_of_the_caches_only_the_new_places_are_written(model: GPT) -> None:
+    generator = Generator(Body(model))
+    caches = {
+        name: cache.fill_(7.0) for name, cache in generator.named_buffers() if name.startswith(("keys", "values"))
+    }
+    assert len(caches) == 2 * sum(shape.heads > 0 for shape in model.config.block_shapes)
+    generator(tokens_of(model, 0)[:, :3], torch.tensor([5]))
+    for name, cache in caches.items():
+        places = cache.ne(7.0).any(0).any(0 if name.startswith("keys") else 1)
+        assert places.nonzero().flatten().tolist() == [5, 6, 7]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("precision", "allowed"), [("int8", 0.5), ("int4", 3.0)])
+def test_quantised_forms_stay_near(model: GPT, precision: str, allowed: float) -> None:
+    tokens = tokens_of(model, 0)
+    expected = model(tokens)
+    difference = (AllLogits(Body(model, precision))(tokens) - expected).abs().max() / expected.std()
+    assert 0 < difference < allowed

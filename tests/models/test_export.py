@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import ModelError
+from harness.errors import ModelError, UsageError
+from harness.models.deployment import AllLogits, Body
 from harness.models.export import ALL_LOGITS, check_pte, export_pt2, export_pte
 from harness.models.gpt import GPT, BlockShape, GPTConfig
 from harness.models.quiet import quiet
@@ -36,6 +37,24 @@ def fp32(model: GPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def int8(model: GPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("int8") / "tiny.pte"
     export_pte(model, path, "int8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def compressed(seeded: Callable[..., GPT]) -> GPT:
+    """The same shapes, every block's weights integers of at most 3 bits times a step a row."""
+    model = seeded(CONFIG, seed=2)
+    for name, weight in model.named_parameters():
+        if name.startswith("blocks.") and weight.dim() == 2:
+            step = weight.data.abs().amax(1, keepdim=True) / 3
+            weight.data.copy_((weight.data / step).round() * step)
+    return model
+
+
+@pytest.fixture(scope="module")
+def int4(compressed: GPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("int4") / "tiny.pte"
+    export_pte(compressed, path, "int4")
     return path
 
 
@@ -82,23 +101,48 @@ def test_int8_is_close_and_does_not_cost_decisions(model: GPT, int8: Path) -> No
     assert (found.argmax(2) == expected.argmax(2)).float().mean() > 0.9
 
 
-def test_both_methods_share_one_set_of_weights(model: GPT, fp32: Path, int8: Path) -> None:
+@torch.no_grad()
+def test_integers_lose_nothing_but_the_rounding_of_activations(compressed: GPT, int4: Path) -> None:
+    tokens = torch.randint(29, (1, 24), generator=torch.Generator().manual_seed(3))
+    expected, found = compressed(tokens), loaded(int4).load_method(ALL_LOGITS).execute([tokens])[0]
+    assert (found - expected).std() < 0.05 * expected.std()
+    assert (found.argmax(2) == expected.argmax(2)).float().mean() > 0.9
+
+
+@torch.no_grad()
+def test_int8_and_int4_are_the_same_program_of_a_compressed_model(compressed: GPT) -> None:
+    tokens = torch.randint(29, (1, 24), generator=torch.Generator().manual_seed(3))
+    int8, int4 = (AllLogits(Body(compressed, precision))(tokens) for precision in ("int8", "int4"))
+    assert torch.equal(int8, int4)
+
+
+def test_both_methods_share_one_set_of_weights(model: GPT, fp32: Path, int8: Path, int4: Path) -> None:
     weights = sum(parameter.numel() for name, parameter in model.named_parameters() if parameter.dim() == 2)
     assert 4 * weights < fp32.stat().st_size < 1.8 * 4 * weights
-    assert int8.stat().st_size < 0.5 * fp32.stat().st_size
+    assert int8.stat().st_size < 0.4 * fp32.stat().st_size
+    # Beside the weights a program has some 45 kB of graphs.
+    assert int4.stat().st_size < int8.stat().st_size - 0.3 * weights
 
 
-def test_the_delegate_takes_all_but_a_handful_of_operators(fp32: Path) -> None:
-    """At one token a call, what runs outside the delegate costs as much as the weights."""
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
+def test_the_delegate_takes_all_but_a_handful_of_operators(request: pytest.FixtureRequest, precision: str) -> None:
+    """At one token a call, what runs outside the delegate costs as much as the weights; a cache is never copied."""
     from executorch.exir._serialize._program import deserialize_pte_binary
 
-    program = deserialize_pte_binary(fp32.read_bytes()).program
+    program = deserialize_pte_binary(request.getfixturevalue(precision).read_bytes()).program
+    inside = {"where", "arange", "bmm", "_softmax", "permute_copy", "mul", "add", "clamp", "slice_scatter", "copy_"}
     for plan in program.execution_plan:
         if plan.name in ("forward", ALL_LOGITS):
             names = {operator.name for operator in plan.operators}
-            assert not names & {"aten::where", "aten::arange", "aten::bmm", "aten::_softmax", "aten::permute_copy"}
+            assert not names & {f"aten::{name}" for name in inside}
+            assert ("aten::index_put_" in names) == (plan.name == "forward")
             delegate_calls = sum(type(i.instr_args).__name__ == "DelegateCall" for i in plan.chains[0].instructions)
             assert delegate_calls <= 3 * CONFIG.layers + 2
+
+
+def test_a_precision_that_is_none(model: GPT, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no precision 'int2'"):
+        export_pte(model, tmp_path / "tiny.pte", "int2")
 
 
 def test_a_program_of_another_model_is_not_let_through(seeded: Callable[..., GPT], fp32: Path) -> None:

@@ -151,6 +151,6 @@ def test_tables_and_methods_that_do_not_go_together(text: str, named: str) -> No
 def test_the_zoo_of_this_package() -> None:
     zoo = packaged()
     assert zoo.find("baseline").precision == "fp32"
-    assert zoo.find("selfcomp").precision == "int8"
+    assert zoo.find("selfcomp").precision == "int4"
     assert zoo.find("selfcomp").parent == "baseline-small"
     assert {recipe.data_sha256 for recipe in zoo.recipes.values()} == {TEXT_SHA256}

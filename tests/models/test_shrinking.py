@@ -9,7 +9,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.models.gpt import GPT, Attention, Block, FeedForward, GPTConfig
+from harness.models.gpt import GPT, Attention, Block, BlockShape, FeedForward, GPTConfig
 from harness.models.shrinking import shrink
 
 Seeded = Callable[..., GPT]
@@ -24,6 +24,25 @@ def parts(model: GPT, number: int = 0) -> tuple[Attention, FeedForward]:
     return block.attention, block.ffn
 
 
+DEAD = ("head", "scores of a head", "attention", "feed-forward", "block", "everything")
+
+
+def kill(model: GPT, name: str) -> None:
+    """Set the weights of one part to zero, of block 1 or of head 1 in block 0."""
+    attention, ffn = parts(model, 0 if "head" in name else 1)
+    if name == "head":
+        attention.qkv.weight.view(3, 3, 4, 12)[:, 1] = 0
+    elif name == "scores of a head":
+        attention.qkv.weight.view(3, 3, 4, 12)[:2, 2] = 0
+    elif name == "everything":
+        for weight in model.blocks.parameters():
+            weight.mul_(weight.dim() == 1)
+    if name in ("attention", "block"):
+        attention.proj.weight.zero_()
+    if name in ("feed-forward", "block"):
+        ffn.out.weight.zero_()
+
+
 def assert_same(model: GPT, small: GPT) -> None:
     with torch.no_grad():
         expected = model(TOKENS)
@@ -36,20 +55,26 @@ def assert_same(model: GPT, small: GPT) -> None:
     rows=st.floats(0, 1),
     columns=st.floats(0, 1),
     activation=st.sampled_from(["gelu", "relu"]),
+    dead=st.sets(st.sampled_from(DEAD)),
 )
-@example(seed=0, rows=1.0, columns=0.0, activation="gelu")
-@example(seed=0, rows=0.0, columns=0.0, activation="gelu")
+@example(seed=0, rows=1.0, columns=0.0, activation="gelu", dead=set())
+@example(seed=0, rows=0.0, columns=0.0, activation="gelu", dead=set())
+@example(seed=0, rows=0.0, columns=0.0, activation="relu", dead=set(DEAD))
 def test_a_cut_model_computes_what_the_sparse_one_does(
-    seeded: Seeded, seed: int, rows: float, columns: float, activation: str
+    seeded: Seeded, seed: int, rows: float, columns: float, activation: str, dead: set[str]
 ) -> None:
+    """Random sparsity, and on top of it whole parts that are `dead`."""
     model = seeded(replace(CONFIG, activation=activation), seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name.startswith("blocks.") and weight.dim() == 2:
                 weight[torch.rand(weight.size(0)) < rows] = 0
                 weight[:, torch.rand(weight.size(1)) < columns] = 0
-    small = shrink(model)
-    assert_same(model, small)
+        for name in dead:
+            kill(model, name)
+    small = shrink(model, multiple=1)
+    for each in (small, shrink(model), shrink(model, multiple=4)):
+        assert_same(model, each)
     for name, weight in small.named_parameters():
         if name.endswith(("fc.weight", "proj.weight", "out.weight")):
             assert weight.ne(0).any(1).all(), f"{name} still has a dead row"
@@ -84,7 +109,7 @@ def test_a_head_with_values_and_no_scores_averages(seeded: Seeded) -> None:
     model = seeded(CONFIG)
     attention, _ = parts(model)
     attention.qkv.weight.data[:12] = 0  # all queries
-    small = shrink(model)
+    small = shrink(model, multiple=1)
     assert (small.config.block_shapes[0].heads, small.config.block_shapes[0].qk_dim) == (3, 1)
     assert_same(model, small)
 
@@ -94,7 +119,7 @@ def test_a_score_channel_goes_with_either_of_its_sides(seeded: Seeded, side: int
     model = seeded(CONFIG)
     attention, _ = parts(model)
     attention.qkv.weight.data[[side, side + 5, side + 10]] = 0  # one channel of each head
-    small = shrink(model)
+    small = shrink(model, multiple=1)
     assert small.config.block_shapes[0].qk_dim == CONFIG.head_dim - 1
     assert_same(model, small)
 
@@ -105,11 +130,22 @@ def test_a_neuron_goes_with_either_of_its_sides(seeded: Seeded) -> None:
     ffn.fc.weight.data[:5] = 0
     ffn.out.weight.data[:, 3:9] = 0
     ffn.out.weight.data[[0, 7]] = 0
-    small = shrink(model)
+    small = shrink(model, multiple=1)
     shape = small.config.block_shapes[0]
     assert shape.ffn == 48 - 9
     assert shape.ffn_rows == (1, 2, 3, 4, 5, 6, 8, 9, 10, 11)
     assert_same(model, small)
+
+
+def test_widths_are_rounded_up_but_not_beyond_the_uncut_ones(seeded: Seeded) -> None:
+    model = seeded(CONFIG)
+    attention, ffn = parts(model)
+    attention.qkv.weight.data[[0, 24, 28, 32]] = 0  # a query channel of head 0, a value channel of every head
+    ffn.fc.weight.data[:17] = 0
+    assert shrink(model, multiple=1).config.block_shapes[0] == BlockShape(3, 4, 3, 48 - 17)
+    assert shrink(model).config.block_shapes[0] == BlockShape(3, 4, 4, 48 - 16)
+    assert shrink(model, multiple=8).config.block_shapes[0] == BlockShape(3, 4, 4, 32)
+    assert_same(model, shrink(model, multiple=8))
 
 
 def test_a_model_is_cut_once(seeded: Seeded) -> None:

@@ -51,7 +51,7 @@ def test_names_say_what_is_not_the_default(exports: list[str], cache: Path) -> N
         "selfcomp-small.fp32.pte",
         "selfcomp-small.pt2",
     ]
-    assert exports == ["pte fp32", "pte int8", "pte fp32", "pt2"]
+    assert exports == ["pte fp32", "pte int4", "pte fp32", "pt2"]
     assert {path.parent for path in made} == {cache / "artifacts"}
 
 
@@ -62,7 +62,7 @@ def test_the_manifest_knows_the_model() -> None:
     record = read_record(PACKAGED, "selfcomp-small")
     assert manifest is not None
     assert record is not None
-    assert (manifest.method, manifest.parent, manifest.precision) == ("self-compression", "baseline-small", "int8")
+    assert (manifest.method, manifest.parent, manifest.precision) == ("self-compression", "baseline-small", "int4")
     assert manifest.quality["loss"] == record.validation_loss
     assert manifest.bits_per_weight == record.bits_learned
     assert manifest.bits_per_weight_stored == record.bits_stored
@@ -160,6 +160,7 @@ def test_weights_of_ones_own_get_a_name_of_their_own(exports: list[str], tmp_pat
         ("baseline", "fp16", "pte", "fp32, int8"),
         ("baseline", None, "onnx", "pte, pt2"),
         ("baseline", "int8", "pt2", "float32 only"),
+        ("baseline", "int4", "pt2", "float32 only"),
     ],
 )
 def test_what_cannot_be_built_is_said(name: str, precision: str | None, fmt: str, named: str) -> None:

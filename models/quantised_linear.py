@@ -1,0 +1,114 @@
+"""Linear layers in small integers, written so that XNNPACK takes them as they are.
+
+A layer computes x W^T with W = step * level. Levels are int8 or int4, with one step an output channel or one a group of
+32 inputs; activations are rounded to int8 with a scale and a zero point of their own for every token of every call.
+The operators of `forward` are the pattern that ExecuTorch's partitioner turns into one fully connected node (`qd8` in
+XNNPACK's names), so no observer stands between the integers given here and those in the file. In eager PyTorch the
+same operators compute what the file will, up to ties of rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Registers the operators that are named by torch.ops below.
+import torch.ao.quantization.fx._decomposed
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GROUP = 32
+"""Inputs that share a step under int4; XNNPACK takes multiples of 32 and no less."""
+EXACT = 1e-6
+"""Greatest relative error of a weight that still counts as step * level: a few roundings of float32."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Weights [out, in] as integers: `levels` int8 [out, in]; `step` float32 [out], or [out, in / 32] group by group.
+
+    `bits` is the width they are stored at, 4 (levels from -8 to 7) or 8.
+    """
+
+    levels: Tensor
+    step: Tensor
+    bits: int
+
+
+def exact_levels(weight: Tensor) -> Levels | None:
+    """The integers that `weight` [out, in] consists of, row by row, if it does so within `EXACT`; else None.
+
+    The smallest weight of a row is some level of at most 127, so that many steps are tried, the coarsest first. A step
+    that is a multiple of the trained one serves as well: what is computed is the same.
+    """
+    weight = weight.detach().float()
+    magnitude = weight.abs()
+    smallest = magnitude.masked_fill(magnitude == 0, torch.inf).amin(dim=1)
+    levels, step = torch.zeros_like(weight, dtype=torch.int8), torch.ones(weight.size(0))
+    left = smallest.isfinite().nonzero().flatten()  # a row of zeros is level 0 at any step
+    for divisor in range(1, 128):
+        if not len(left):
+            break
+        rows, candidate = weight[left], smallest[left] / divisor
+        rounded = (rows / candidate[:, None]).round()
+        wrong = (rows - rounded * candidate[:, None]).abs() > EXACT * rows.abs()
+        found = (rounded.abs().amax(dim=1) <= 127) & ~wrong.any(dim=1)
+        levels[left[found]], step[left[found]] = rounded[found].to(torch.int8), candidate[found]
+        left = left[~found]
+    if len(left):
+        return None
+    return Levels(levels, step, 4 if levels.min() >= -8 and levels.max() <= 7 else 8)
+
+
+def rounded_levels(weight: Tensor, bits: int) -> Levels:
+    """`weight` [out, in] rounded to symmetric levels: int8 an output channel, int4 a group of 32 inputs."""
+    weight, largest = weight.detach().float().contiguous(), 2 ** (bits - 1) - 1
+    grouped = weight.view(weight.size(0), -1, GROUP) if bits == 4 else weight[:, None]
+    step = (grouped.abs().amax(dim=2) / largest).clamp(min=torch.finfo(torch.float32).tiny)
+    if bits == 4:
+        # XNNPACK keeps the steps of groups in bfloat16: rounding is done to the step that it will use.
+        step = step.to(torch.bfloat16).float()
+    levels = (grouped / step[:, :, None]).round().clamp(-largest, largest)
+    return Levels(levels.flatten(1).to(torch.int8), step if bits == 4 else step[:, 0], bits)
+
+
+def integers(weight: Tensor, precision: str) -> Levels:
+    """`weight` [out, in] as `precision` stores it.
+
+    Weights that are integers already stay exactly these, in int4 only where `precision` says so and they fit. Others
+    are rounded, to int8 also under int4 where the inputs are no multiple of a group. An odd number of inputs is never
+    int4: on more than one thread XNNPACK (of ExecuTorch 1.5.1) then gets every token but the first wrong.
+    """
+    exact = exact_levels(weight)
+    if exact is None:
+        return rounded_levels(weight, 4 if precision == "int4" and weight.size(1) % GROUP == 0 else 8)
+    if precision == "int4" and weight.size(1) % 2 == 0:
+        return exact
+    return Levels(exact.levels, exact.step, 8)
+
+
+class QuantisedLinear(nn.Module):
+    """x [..., in] to x W^T [..., out], x rounded to int8 token by token."""
+
+    levels: Tensor
+    step: Tensor
+    zeros: Tensor
+
+    def __init__(self, weight: Levels) -> None:
+        super().__init__()
+        self.low, self.high = (-8, 7) if weight.bits == 4 else (-127, 127)
+        self.register_buffer("levels", weight.levels)
+        self.register_buffer("step", weight.step)
+        self.register_buffer("zeros", torch.zeros_like(weight.step, dtype=torch.int32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        ops = torch.ops.quantized_decomposed
+        scale, zero = ops.choose_qparams_per_token_asymmetric(x, torch.int8)
+        x = ops.quantize_per_token(x, scale, zero, -128, 127, torch.int8)
+        x = ops.dequantize_per_token(x, scale, zero, -128, 127, torch.int8, torch.float32)
+        if self.step.dim() == 1:
+            weight = ops.dequantize_per_channel(self.levels, self.step, self.zeros, 0, self.low, self.high, torch.int8)
+        else:
+            weight = ops.dequantize_per_channel_group(
+                self.levels, self.step, self.zeros, self.low, self.high, torch.int8, GROUP, torch.float32
+            )
+        return F.linear(x, weight)

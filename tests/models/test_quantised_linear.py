@@ -1,0 +1,111 @@
+"""Small integers found in weights or made of them, and what XNNPACK makes of the layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from harness.models.export import lowered_to_pte
+from harness.models.quantised_linear import GROUP, QuantisedLinear, exact_levels, integers, rounded_levels
+from harness.models.quiet import quiet
+
+
+def integer_weights(seed: int, rows: int, columns: int, largest: int, live: float = 0.7) -> Tensor:
+    """Levels up to `largest` times a step a row, no power of two: float32 [rows, columns]. Some rows are dead."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = torch.randint(-largest - 1, largest + 1, (rows, columns), generator=generator)
+    levels *= torch.rand(levels.shape, generator=generator) < live
+    levels[torch.rand(rows, generator=generator) < 0.2] = 0
+    return levels * torch.exp2(torch.randn(rows, 1, generator=generator) - 5)
+
+
+def value(weight: Tensor, precision: str) -> Tensor:
+    """What is stored for `weight`, multiplied out."""
+    found = integers(weight, precision)
+    step = found.step if found.step.dim() == 2 else found.step[:, None]
+    return found.levels * step.repeat_interleave(weight.size(1) // step.size(1), dim=1)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    rows=st.integers(1, 9),
+    columns=st.integers(1, 40),
+    largest=st.sampled_from([1, 3, 7, 126]),
+    live=st.sampled_from([0.05, 0.7, 1.0]),
+)
+def test_integers_and_steps_are_found_again(seed: int, rows: int, columns: int, largest: int, live: float) -> None:
+    weight = integer_weights(seed, rows, columns, largest, live)
+    found = exact_levels(weight)
+    assert found is not None
+    torch.testing.assert_close(found.levels * found.step[:, None], weight, atol=0, rtol=1e-6)
+    assert found.bits == (4 if found.levels.min() >= -8 and found.levels.max() <= 7 else 8)
+    assert largest > 7 or found.bits == 4
+
+
+def test_a_common_factor_folded_in_does_not_hide_them() -> None:
+    weight = integer_weights(0, 8, 40, 7) / 20**0.5  # the scale of scores, at a head size that is no power of four
+    assert exact_levels(weight) is not None
+
+
+def test_weights_that_are_no_integers_are_not_taken_for_such() -> None:
+    weight = integer_weights(0, 8, 40, 7)
+    weight[3] = torch.randn(40)
+    assert exact_levels(weight) is None
+
+
+def test_rounding_errs_by_half_a_step() -> None:
+    weight = torch.randn(10, 64)
+    for precision, largest in (("int8", 127), ("int4", 7)):
+        error = (value(weight, precision) - weight).abs().max()
+        assert 0 < error <= 0.51 * weight.abs().max() / largest
+    assert rounded_levels(weight, 4).step.shape == (10, 2)
+    assert integers(torch.randn(10, GROUP + 1), "int4").bits == 8
+
+
+def test_an_odd_number_of_inputs_is_not_int4() -> None:
+    assert [integers(integer_weights(0, 8, columns, 7), "int4").bits for columns in (39, 40)] == [8, 4]
+
+
+def test_integers_are_kept_whatever_the_precision() -> None:
+    weight = integer_weights(0, 8, 40, 7)
+    assert [integers(weight, precision).bits for precision in ("int8", "int4")] == [8, 4]
+    for precision in ("int8", "int4"):
+        torch.testing.assert_close(value(weight, precision), weight, atol=0, rtol=1e-6)
+
+
+@torch.no_grad()
+def test_xnnpack_takes_every_kind_as_it_is(tmp_path: Path) -> None:
+    """One delegate, nothing beside it, and the numbers of eager PyTorch, on all cores and for every token."""
+    torch.manual_seed(0)
+    weights = [integer_weights(0, 64, 12, 7), torch.randn(57, 64), torch.randn(7, 57), integer_weights(2, 5, 7, 100)]
+    kinds = [integers(weight, "int4") for weight in weights]
+    assert [(kind.bits, kind.step.dim()) for kind in kinds] == [(4, 1), (4, 2), (8, 1), (8, 1)]
+    layers = nn.Sequential(*map(QuantisedLinear, kinds)).eval()
+    path = tmp_path / "layers.pte"
+    with quiet():
+        from executorch.exir._serialize._program import deserialize_pte_binary
+        from executorch.runtime import Runtime
+
+        path.write_bytes(lowered_to_pte({"forward": torch.export.export(layers, (torch.randn(1, 3, 12),))}, {}))
+        plan = deserialize_pte_binary(path.read_bytes()).program.execution_plan[0]
+        assert [type(each.instr_args).__name__ for each in plan.chains[0].instructions] == ["DelegateCall"]
+        x = torch.randn(1, 3, 12)
+        program = Runtime.get().load_program(path)  # kept: what a method returns lies in the program's memory
+        method = program.load_method("forward")
+        assert method is not None
+        found = method.execute([x])[0].clone()
+    assert (found - layers(x)).abs().max() < 0.02 * found.std()  # a tie of rounding costs one level of 255
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_activations_cost_less_than_a_percent_each(precision: str) -> None:
+    torch.manual_seed(0)
+    weight, x = integer_weights(0, 32, 64, 7), torch.randn(2, 5, 64)
+    exact = x @ weight.T
+    error = QuantisedLinear(integers(weight, precision))(x) - exact
+    assert error.std() < 0.01 * exact.std()

@@ -32,9 +32,10 @@ def fake_export(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_list_says_what_is_built(runner: CliRunner) -> None:
     runner.invoke(models, ["build", "selfcomp"], catch_exceptions=False)
     rows = json.loads(runner.invoke(models, ["list", "--json"], catch_exceptions=False).stdout)
-    assert [row["name"] for row in rows] == ["baseline-small", "selfcomp-small"]
-    assert [row["built"] for row in rows] == [[], ["selfcomp-small.pte"]]
-    assert rows[1]["bits_per_weight_stored"] < 1
+    found = {row["name"]: row for row in rows}
+    assert {name for name, row in found.items() if row["built"]} == {"selfcomp-small"}
+    assert found["selfcomp-small"]["built"] == ["selfcomp-small.pte"]
+    assert found["selfcomp-small"]["bits_per_weight_stored"] < 1
     shown = runner.invoke(models, ["list"], catch_exceptions=False, env={"COLUMNS": "120"}).stdout
     assert f"{rows[0]['loss']:.4f}" in shown
 

@@ -20,7 +20,7 @@ from harness.models.selfcompression import block_linears, compress, quantised_co
 from harness.models.training import evaluate
 from harness.models.verifying import verify
 
-NAMES = ["baseline-small", "selfcomp-small"]
+NAMES = ["baseline-small", "selfcomp-small", "baseline-6x384"]
 
 
 def tiny_zoo(toy: data.Corpus, tiny: GPTConfig) -> Zoo:

@@ -53,6 +53,9 @@ def processes(count: int, helper: Callable[..., Any], arguments: tuple[Any, ...]
             yield
             others.join()
         except RuntimeError as error:
+            # The connection is seen to close before the process is seen to have ended.
+            for process in others.processes:
+                process.join(timeout=5)
             if any(process.exitcode for process in others.processes):
                 raise ModelError(
                     "A training process died, and the others stopped with it.",

@@ -118,7 +118,7 @@ def frozen_at(log: pd.DataFrame) -> int | None:
 def sparsity(layers: Sequence[Mapping[str, Any]]) -> Figure:
     """Zero weights, and rows of nothing but zeros, of each linear layer by block, in percent.
 
-    `layers` are rows of `selfcompression.LayerReport` named `blocks.N.LAYER`.
+    `layers` are rows of `codes.LayerReport` named `blocks.N.LAYER`.
     """
     figure = Figure(figsize=(7, 2.9), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)

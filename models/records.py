@@ -19,7 +19,7 @@ class Record:
 
     The loss is that of the stored weights; `trained_loss` is what training ended with, before embeddings, norms and
     scales were rounded for storage. Bits are bits a weight of the compressed layers, null for a model that was not
-    compressed; `layers` has a row for each compressed layer (`selfcompression.LayerReport`). Times are the whole run's,
+    compressed; `layers` has a row for each compressed layer (`codes.LayerReport`). Times are the whole run's,
     resumed or not.
     """
 

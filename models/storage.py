@@ -66,10 +66,17 @@ def decoded(file: Encoded) -> tuple[dict[str, Tensor], dict[str, Code]]:
         raise ModelError("This is not a file of trained weights.", "Give the folder that `harness models train` wrote.")
     if file.metadata.get("version") != VERSION:
         raise ModelError("These weights were written by a newer harness.", "Update harness.")
+    try:
+        shapes = {
+            str(layer): (int(rows), int(columns))
+            for layer, (rows, columns) in json.loads(file.metadata["codes"]).items()
+        }
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError("These weights do not say what shape their codes have.", "Restore the file.") from error
     state, codes = {}, {}
-    for layer, shape in json.loads(file.metadata["codes"]).items():
+    for layer, shape in shapes.items():
         parts = {name.rpartition(".")[2]: t for name, t in file.tensors.items() if name.rpartition(".")[0] == layer}
-        codes[layer] = unpack(parts, tuple(shape))
+        codes[layer] = unpack(parts, shape)
         state[f"{layer}.weight"] = codes[layer].weight()
     for name, value in file.tensors.items():
         if name.rpartition(".")[0] not in codes:
@@ -100,13 +107,19 @@ def write(folder: Path, file: Encoded, record: dict[str, Any]) -> Record:
 def read(folder: Path, name: str, config: GPTConfig) -> tuple[GPT, Record]:
     """The model `name` as it was trained, dense, in evaluation mode. Raises ModelError: no weights, or others."""
     state, _, record = read_weights(folder, name)
+    return loaded(state, config, folder / f"{name}.safetensors"), record
+
+
+def loaded(state: dict[str, Tensor], config: GPTConfig, path: Path) -> GPT:
+    """A model of `config` with the weights of `path`, in evaluation mode. Raises ModelError if they do not fit it."""
     model = GPT(config)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        path = folder / f"{name}.safetensors"
-        raise ModelError(f"{path} holds another architecture than the recipe of {name}.", "Train again.") from error
-    return model.eval(), record
+        raise ModelError(
+            f"{path} holds another architecture than the recipe of {path.stem}.", "Train again."
+        ) from error
+    return model.eval()
 
 
 def read_weights(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Code], Record]:

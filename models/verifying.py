@@ -7,7 +7,6 @@ from pathlib import Path
 
 from harness.models import data, storage
 from harness.models.codes import LayerReport, bits_per_weight, report
-from harness.models.gpt import GPT
 from harness.models.quality import mean_loss
 from harness.models.recipes import Zoo
 from harness.models.records import PACKAGED, Record
@@ -27,15 +26,14 @@ class Check:
     agrees: bool
 
 
-def verify(zoo: Zoo, name: str, folder: Path | None = None, text: Path | None = None) -> list[Check]:
+def verify(zoo: Zoo, name: str, folder: Path = PACKAGED, text: Path | None = None) -> list[Check]:
     """Every figure of `name`'s record that its weights determine. The file's hash is checked first.
 
     Raises UsageError for an unknown name, ModelError for missing or damaged weights, DataError without the text.
     """
     recipe = zoo.find(name)
-    state, codes, record = storage.read_weights(folder or PACKAGED, recipe.name)
-    model = GPT(recipe.architecture).eval()
-    model.load_state_dict(state)
+    state, codes, record = storage.read_weights(folder, recipe.name)
+    model = storage.loaded(state, recipe.architecture, folder / f"{recipe.name}.safetensors")
     loss = mean_loss(model, data.validation_tokens(record.vocabulary, text), recipe.architecture.context)
     checks = [
         Check(

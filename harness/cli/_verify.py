@@ -27,17 +27,20 @@ def verify(names: tuple[str, ...], weights: Path | None, data: Path | None, as_j
     from rich.console import Console
     from rich.table import Table
 
+    from harness.errors import ModelError
     from harness.models.recipes import packaged
     from harness.models.records import PACKAGED, read_record
     from harness.models.verifying import verify as checks_of
 
     zoo, folder = packaged(), weights or PACKAGED
     chosen = [zoo.find(name).name for name in names] or [name for name in zoo.recipes if read_record(folder, name)]
+    if not chosen:
+        raise ModelError(f"There are no weights in {folder}.", "Name the folder of a `harness models train` run.")
     checks = []
     with Console(stderr=True).status("") as status:
         for name in chosen:
             status.update(f"Evaluating {name} on the whole validation split")
-            checks += checks_of(zoo, name, weights, data)
+            checks += checks_of(zoo, name, folder, data)
     if as_json:
         click.echo(json.dumps([asdict(check) for check in checks], indent=1))
     else:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli.models import models
-from harness.errors import UsageError
+from harness.errors import ModelError, UsageError
 from harness.models import export as export_module
 from harness.models.gpt import GPT
 from harness.models.records import PACKAGED
@@ -69,6 +69,11 @@ def test_verify_says_what_agrees_and_fails_where_a_record_lies(
     assert lying.exit_code == 1
     differing = [check["figure"] for check in json.loads(lying.stdout) if not check["agrees"]]
     assert differing == ["validation_loss", "bits_stored"]
+
+
+def test_nothing_to_verify_is_said(runner: CliRunner, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no weights in"):
+        runner.invoke(models, ["verify", "--weights", str(tmp_path)], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("command", ["list", "build", "train", "verify", "figures"])

@@ -26,18 +26,20 @@ def model(seeded: Callable[..., GPT]) -> GPT:
     return seeded(CONFIG)
 
 
+def exported(model: GPT, precision: str, folders: pytest.TempPathFactory) -> Path:
+    path = folders.mktemp(precision) / "tiny.pte"
+    export_pte(model, path, precision)
+    return path
+
+
 @pytest.fixture(scope="module")
 def fp32(model: GPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("fp32") / "tiny.pte"
-    export_pte(model, path, "fp32")
-    return path
+    return exported(model, "fp32", tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def int8(model: GPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("int8") / "tiny.pte"
-    export_pte(model, path, "int8")
-    return path
+    return exported(model, "int8", tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +55,7 @@ def compressed(seeded: Callable[..., GPT]) -> GPT:
 
 @pytest.fixture(scope="module")
 def int4(compressed: GPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("int4") / "tiny.pte"
-    export_pte(compressed, path, "int4")
-    return path
+    return exported(compressed, "int4", tmp_path_factory)
 
 
 def loaded(path: Path) -> Any:

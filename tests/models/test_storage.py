@@ -81,6 +81,14 @@ def test_files_of_another_kind_are_refused(tiny: GPTConfig, key: str, value: str
         storage.decoded(replace(file, metadata=file.metadata | {key: value}))
 
 
+@pytest.mark.parametrize("codes", [None, "{", "[]", '{"blocks.0.ffn.fc": [1]}', '{"blocks.0.ffn.fc": "ab"}'])
+def test_weights_that_lie_about_their_codes_are_refused(tiny: GPTConfig, codes: str | None) -> None:
+    file = storage.encoded(GPT(tiny).state_dict(), {})
+    metadata = {key: value for key, value in file.metadata.items() if key != "codes"}
+    with pytest.raises(ModelError, match="shape"):
+        storage.decoded(replace(file, metadata=metadata if codes is None else {**metadata, "codes": codes}))
+
+
 def test_making_writes_what_reading_finds(made: Path, toy: data.Corpus, tiny: GPTConfig) -> None:
     model, record = storage.read(made, "tiny", tiny)
     assert record.validation_loss == pytest.approx(evaluate(model, toy.validation), abs=1e-6)
@@ -122,6 +130,9 @@ def test_damage_is_noticed(made: Path, tiny: GPTConfig) -> None:
 def test_weights_of_another_architecture_are_refused(made: Path, tiny: GPTConfig) -> None:
     with pytest.raises(ModelError, match="another architecture"):
         storage.read(made, "tiny", replace(tiny, layers=3))
+    recipe = replace(packaged().find("selfcomp"), name="tiny", architecture=replace(tiny, layers=3))
+    with pytest.raises(ModelError, match="another architecture"):
+        verify(Zoo({"tiny": recipe}, {}), "tiny", made)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,12 +17,14 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from harness.models.cache import replacing
+from harness.models.quantised_linear import exact_levels
 
 FORMATS = ("pdf", "svg", "png")
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "0.45"
@@ -54,7 +56,6 @@ STYLE = matplotlib.RcParams(
         "svg.hashsalt": "harness",  # else ids are drawn anew each time
     }
 )
-GREATEST_LEVEL = 128
 
 
 @contextmanager
@@ -144,9 +145,10 @@ def histograms(weights: Mapping[str, NDArray[np.float32]]) -> Figure:
     """A histogram of each of `weights` [out, in] by title: above of the values, below of the integers that code them.
 
     Exact zeros have a bar of their own, so that the spike is seen for what it is; the axis of shares is logarithmic.
-    The lower row is left out where a layer is on no grid of one step a row (see `levels`).
+    The lower row is left out where a layer is on no grid of one step a row, as when scales are shared by
+    parts of a row.
     """
-    codes = {title: levels(weight) for title, weight in weights.items()}
+    codes = {title: exact_levels(torch.from_numpy(weight)) for title, weight in weights.items()}
     rows = 2 if all(code is not None for code in codes.values()) else 1
     figure = Figure(figsize=(7, 0.7 + 1.8 * rows), layout="constrained")
     grid = figure.subplots(rows, len(weights), sharex="row", sharey=True, squeeze=False)
@@ -161,7 +163,7 @@ def histograms(weights: Mapping[str, NDArray[np.float32]]) -> Figure:
         grid[0, column].set_xlabel("quantised weight")
         code = codes[title]
         if rows == 2 and code is not None:
-            values, counts = np.unique(code[code != 0], return_counts=True)
+            values, counts = np.unique(code.levels[code.levels != 0].numpy(), return_counts=True)
             _bars(grid[1, column], values, counts, weight, 0.8)
             grid[1, column].set_xlabel("quantised weight, in steps of its row")
             grid[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -181,25 +183,6 @@ def _bars(axes: Axes, at: NDArray[Any], counts: NDArray[Any], weight: NDArray[np
     axes.bar([0], [zeros], width, color="white", edgecolor=VERMILLION, linewidth=0.6, hatch="//////", label="exactly 0")
     axes.bar(at, 100 * counts / weight.size, width, color=BLUE, label="not 0")
     axes.grid(axis="y")
-
-
-def levels(weight: NDArray[np.float32]) -> NDArray[np.int64] | None:
-    """`weight` [out, in] as integers [out, in]: each row divided by the coarsest step of which all of it are multiples.
-
-    None where some row has no such step that leaves integers up to 128, as when scales are shared by parts of a row.
-    """
-    found = np.zeros(weight.shape, dtype=np.int64)
-    for row, integers in zip(weight.astype(np.float64), found, strict=True):
-        sizes = np.unique(np.abs(row[row != 0]))
-        if not len(sizes):
-            continue
-        steps = sizes[0] / np.arange(1, GREATEST_LEVEL + 1)
-        ratios = sizes / steps[:, None]
-        fits = (np.abs(ratios - ratios.round()) < 1e-4).all(axis=1) & (ratios[:, -1] < GREATEST_LEVEL + 0.5)
-        if not fits.any():
-            return None
-        integers[:] = np.round(row / steps[fits.argmax()])
-    return found
 
 
 @_style()

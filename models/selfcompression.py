@@ -25,6 +25,7 @@ was timed before and after: it includes what goes with a row (the column of `out
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -39,24 +40,50 @@ from harness.models.recipes import CompressionRecipe, used
 from harness.models.training import Objective
 
 
-def round_straight_through(x: Tensor) -> Tensor:
-    """round(x), with derivative 1 (the straight-through estimator, Bengio et al., arXiv 1308.3432)."""
-    return x + (x.round() - x).detach()
-
-
 def round_to_half(x: Tensor) -> Tensor:
     """The nearest float16 of each of `x`, in `x`'s own type, with derivative 1."""
     return x + (x.half().to(x.dtype) - x).detach()
 
 
+round_in_place = torch.round_
+
+
+class _Quantise(torch.autograd.Function):
+    """q for `groups` [out, groups, in / groups], `bits` and `exponent` [out, groups, 1].
+
+    Its derivatives are written out: what autograd would derive from the formula takes three times as long, a quarter
+    of a training step. With s = 1 for a weight clipped from above, -1 for one clipped from below, 0 for one inside:
+
+        dq/dx = 1 if s = 0 else 0,    dq/db = ln 2 * 2^e * 2^(b-1) * s,    dq/de = ln 2 * (q - x if s = 0 else q)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, groups: Tensor, bits: Tensor, exponent: Tensor) -> Tensor:
+        step, half = torch.exp2(exponent), torch.exp2(bits - 1)
+        levels = groups / step
+        clamped = torch.maximum(torch.minimum(levels, half - 1), -half)
+        side = levels.sub_(clamped).sign_()
+        quantised = round_in_place(clamped).mul_(step)
+        ctx.save_for_backward(groups, side, quantised, step, half)
+        return quantised
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        groups, side, quantised, step, half = ctx.saved_tensors
+        of_groups = (1 - side.abs()).mul_(gradient)
+        of_bits = (gradient * side).sum(2, keepdim=True) * step * half
+        of_exponent = (gradient * quantised).sum(2, keepdim=True) - (of_groups * groups).sum(2, keepdim=True)
+        return of_groups, math.log(2) * of_bits, math.log(2) * of_exponent
+
+
 def quantise(weight: Tensor, bits: Tensor, exponent: Tensor) -> Tensor:
     """q(x; b, e) of the module's heading, for `weight` [out, in], which it returns.
 
-    `bits` and `exponent` are [out, groups] each, a group being in/groups columns side by side.
+    `bits` and `exponent` are [out, groups] each, a group being in/groups columns side by side. The derivative of round
+    is taken as 1 (the straight-through estimator, Bengio et al., arXiv 1308.3432); that of b at 0 is from the right.
     """
-    step, half = torch.exp2(exponent).unsqueeze(2), torch.exp2(bits - 1).unsqueeze(2)
     groups = weight.reshape(*exponent.shape, -1)
-    return (step * round_straight_through(torch.clamp(groups / step, -half, half - 1))).view_as(weight)
+    return cast(Tensor, _Quantise.apply(groups, bits.unsqueeze(2), exponent.unsqueeze(2))).view_as(weight)
 
 
 class SelfCompressed(nn.Module):

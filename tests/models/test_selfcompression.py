@@ -60,7 +60,7 @@ def test_gradients_of_weights_bits_and_exponents(
     monkeypatch: pytest.MonkeyPatch, grouping: tuple[list[list[float]], list[list[float]]]
 ) -> None:
     """Without rounding, they are those of finite differences, for clipped and for unclipped weights."""
-    monkeypatch.setattr(selfcompression, "round_straight_through", lambda x: x)
+    monkeypatch.setattr(selfcompression, "round_in_place", lambda x: x)
     inputs = inputs_of(grouping)
     size = WEIGHT.size(1) // inputs[1].size(1)
     step, half = (2 ** part.detach().repeat_interleave(size, dim=1) for part in (inputs[2], inputs[1] - 1))

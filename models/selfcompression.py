@@ -45,13 +45,13 @@ def round_to_half(x: Tensor) -> Tensor:
     return x + (x.half().to(x.dtype) - x).detach()
 
 
-round_in_place = torch.round_
+round_in_place = torch.round_  # named here so that a test can leave the rounding out
 
 
 class _Quantise(torch.autograd.Function):
     """q for `groups` [out, groups, in / groups], `bits` and `exponent` [out, groups, 1].
 
-    Its derivatives are written out: what autograd would derive from the formula takes three times as long, a quarter
+    Its derivatives are written out: those that autograd makes of the formula take 2.5 times as long, which is a fifth
     of a training step. With s = 1 for a weight clipped from above, -1 for one clipped from below, 0 for one inside:
 
         dq/dx = 1 if s = 0 else 0,    dq/db = ln 2 * 2^e * 2^(b-1) * s,    dq/de = ln 2 * (q - x if s = 0 else q)

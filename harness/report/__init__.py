@@ -3,18 +3,33 @@ renderers.
 """
 
 from harness.report.comparison import Comparison, compare_tables
+from harness.report.paper import PaperTable, paper_table
+from harness.report.published import read_published
 from harness.report.record import Record, read_record, render_record
-from harness.report.rendering import FORMATS, Format, render
+from harness.report.rendering import FORMATS, PAPER_FORMATS, Format, PaperFormat, render, render_paper
+from harness.report.selection import read_selection
 from harness.report.sessions import render_sessions
+from harness.report.spec import TableSpec, parse_column, parse_spec, read_spec
 
 __all__ = [
     "FORMATS",
+    "PAPER_FORMATS",
     "Comparison",
     "Format",
+    "PaperFormat",
+    "PaperTable",
     "Record",
+    "TableSpec",
     "compare_tables",
+    "paper_table",
+    "parse_column",
+    "parse_spec",
+    "read_published",
     "read_record",
+    "read_selection",
+    "read_spec",
     "render",
+    "render_paper",
     "render_record",
     "render_sessions",
 ]

@@ -9,14 +9,21 @@ from collections.abc import Sequence
 from typing import Literal
 
 from harness.report.comparison import Comparison
+from harness.report.html_table import render_html
+from harness.report.latex import render_latex
 from harness.report.layout import comparison_table
 from harness.report.machine import comparison_csv, comparison_json, dump_json
 from harness.report.markdown import render_markdown
+from harness.report.paper import PaperTable
+from harness.report.paper_csv import render_paper_csv
+from harness.report.paper_markdown import render_paper_markdown
 from harness.report.table import Table
 from harness.report.terminal import render_terminal
 
 Format = Literal["terminal", "markdown", "json", "csv"]
 FORMATS: tuple[Format, ...] = ("terminal", "markdown", "json", "csv")
+PaperFormat = Literal["latex", "markdown", "html", "csv"]
+PAPER_FORMATS: tuple[PaperFormat, ...] = ("latex", "markdown", "html", "csv")
 
 
 def render(
@@ -51,3 +58,14 @@ def render_tables(
     if color is None:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return render_terminal(tables, width or shutil.get_terminal_size((120, 24)).columns, color)
+
+
+def render_paper(table: PaperTable, fmt: PaperFormat) -> str:
+    """A table for a paper as text that ends with a line break, the same for the same table."""
+    renderers = {
+        "latex": render_latex,
+        "markdown": render_paper_markdown,
+        "html": render_html,
+        "csv": render_paper_csv,
+    }
+    return renderers[fmt](table)

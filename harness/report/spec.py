@@ -1,0 +1,225 @@
+"""What a table for a paper shows: models, columns, the part of the store, and published figures to set beside.
+
+The same mapping comes from a TOML file or from options, and is checked in one place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.errors import UsageError
+from harness.metrics import CATALOGUE, Metric
+
+Show = Literal["value", "ratio", "both"]
+# Fields of a condition that a column or a whole table may ask for, and what each may be.
+FILTERS: dict[str, type] = {
+    "target": str,
+    "device": str,
+    "scenario": str,
+    "threads": int,
+    "cpus": str,
+    "compile": bool,
+    "batch": int,
+    "prompt_tokens": int,
+    "new_tokens": int,
+}
+# Columns where none are asked for: of these, the ones that somebody measured.
+_DEFAULT: dict[str, Show] = {
+    "decode_latency_ns_p50": "both",
+    "steady_latency_ns_p50": "both",
+    "samples_per_s": "both",
+    "peak_over_idle_bytes": "value",
+    "model_bytes": "both",
+    "loss_nats": "value",
+}
+_METRICS = {metric.name: metric for metric in CATALOGUE}
+_TABLE = {
+    "title": str,
+    "caption": str,
+    "label": str,
+    "models": list,
+    "baseline": str,
+    "columns": list,
+    "select": dict,
+    "published": list,
+    "allow_different": bool,
+}
+_COLUMN = {"metric": str, "show": str, "header": str, **FILTERS}
+_PUBLISHED = {"file": str, "where": dict, "columns": dict, "name": str}
+_WORDS = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table", date: "a date"}
+
+
+@dataclass(frozen=True)
+class ColumnSpec:
+    """`where` are fields of a condition with the value each must have; one column a condition that has them."""
+
+    metric: Metric
+    show: Show
+    header: str
+    where: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PublishedSpec:
+    """Figures of a CSV file whose fields equal `where`; `columns` maps a metric of the table to a metric of the file.
+
+    With a `name` they are one row of that name, otherwise a row for each model, method and configuration of the file.
+    """
+
+    file: Path
+    where: Mapping[str, str]
+    columns: Mapping[str, str]
+    name: str | None
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """`models` and `columns` are empty where all models and the default columns are meant. `sessions` are as
+    `read_tables` takes them; `since` and `until` are ISO dates, both included.
+    """
+
+    title: str | None
+    caption: str | None
+    label: str | None
+    models: tuple[str, ...]
+    baseline: str | None
+    columns: tuple[ColumnSpec, ...]
+    sessions: tuple[str, ...]
+    since: str | None
+    until: str | None
+    where: dict[str, Any]
+    published: tuple[PublishedSpec, ...]
+    allow_different: bool
+
+
+def default_columns() -> tuple[ColumnSpec, ...]:
+    """The columns of a table that asks for none; those that nobody measured are to be left out."""
+    return tuple(ColumnSpec(_METRICS[name], show, _METRICS[name].label, {}) for name, show in _DEFAULT.items())
+
+
+def read_spec(path: Path) -> TableSpec:
+    """The spec in a TOML file, its published files found beside it. Raises UsageError."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error}).", "Name a TOML file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML ({error}).", "Correct it there.") from error
+    return parse_spec(data, path.parent)
+
+
+def parse_spec(data: Mapping[str, Any], folder: Path) -> TableSpec:
+    """The spec in a mapping as TOML gives it; `folder` is where relative files are looked for. Raises UsageError."""
+    _check(data, _TABLE, "the table")
+    # A date has neither zone nor time here: the store is partitioned by day.
+    select = {key: value.isoformat() if type(value) is date else value for key, value in data.get("select", {}).items()}
+    sessions = select.get("session", [])
+    if isinstance(sessions, str):
+        select["session"] = sessions = [sessions]
+    _check(select, {"session": list, "since": str, "until": str, **FILTERS}, "[select]")
+    since, until = (_day(select.get(key), key) for key in ("since", "until"))
+    label = data.get("label")
+    if label is not None and not re.fullmatch(r"[A-Za-z0-9:._-]+", label):
+        raise UsageError(f"{label!r} cannot be a label.", "Use letters, digits and : . _ - only.")
+    return TableSpec(
+        data.get("title"),
+        data.get("caption"),
+        label,
+        _texts(data.get("models", []), "models"),
+        data.get("baseline"),
+        tuple(_column(column) for column in data.get("columns", [])),
+        # Days are looked for in the whole store; otherwise the newest session, as everywhere.
+        _texts(sessions, "session") or (("all",) if since or until else ("latest",)),
+        since,
+        until,
+        {key: select[key] for key in FILTERS if key in select},
+        tuple(_published(entry, folder) for entry in data.get("published", [])),
+        data.get("allow_different", False),
+    )
+
+
+def parse_column(text: str) -> dict[str, Any]:
+    """`METRIC[,KEY=VALUE]...`, as an option says it, as the mapping of a column. Raises UsageError."""
+    metric, *rest = text.split(",")
+    column: dict[str, Any] = {"metric": metric}
+    for part in rest:
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise UsageError(f"{part!r} in the column {text!r} has no value.", "Write METRIC,KEY=VALUE.")
+        wanted = _COLUMN.get(key)
+        if wanted is int and value.isdecimal():
+            column[key] = int(value)
+        else:
+            column[key] = {"true": True, "false": False}.get(value, value) if wanted is bool else value
+    return column
+
+
+def _column(data: Any) -> ColumnSpec:
+    if isinstance(data, str):
+        data = {"metric": data}
+    _check(data, _COLUMN, "a column")
+    name = data.get("metric")
+    if name not in _METRICS:
+        raise UsageError(f"There is no metric {name!r}.", _instead(str(name), _METRICS))
+    metric = _METRICS[name]
+    show = data.get("show", "both" if metric.compare == "ratio" else "value")
+    if show not in ("value", "ratio", "both"):
+        raise UsageError(f"{name} cannot be shown as {show!r}.", "Choose from: value, ratio, both.")
+    if show != "value" and metric.compare is None:
+        raise UsageError(f"{name} is not compared between models.", 'Show its "value".')
+    where = {key: data[key] for key in FILTERS if key in data}
+    return ColumnSpec(metric, show, data.get("header", metric.label), where)
+
+
+def _published(data: Any, folder: Path) -> PublishedSpec:
+    _check(data, _PUBLISHED, "[[published]]")
+    if "file" not in data or not data.get("columns"):
+        raise UsageError(
+            "A [[published]] names no file, or no columns to fill.",
+            'Write file = "x.csv" and columns = { bits_per_weight = "bits_per_weight" }.',
+        )
+    where, columns = data.get("where", {}), data["columns"]
+    _texts([*where.values(), *columns.values()], "[[published]]")
+    for name in columns:
+        if name not in _METRICS:
+            raise UsageError(f"There is no metric {name!r} for published figures.", _instead(name, _METRICS))
+    return PublishedSpec(folder / data["file"], where, columns, data.get("name"))
+
+
+def _check(data: Any, allowed: Mapping[str, type], where: str) -> None:
+    """Raises UsageError for a key that is not known or a value of another type than it must have."""
+    if not isinstance(data, Mapping):
+        raise UsageError(f"{data!r} is no description of {where}.", f"Write keys and values: {', '.join(allowed)}.")
+    for key, value in data.items():
+        if key not in allowed:
+            raise UsageError(f"The key {key!r} of {where} is not known.", _instead(key, allowed))
+        if type(value) is not allowed[key]:
+            raise UsageError(
+                f"{key} of {where} is {value!r}, not {_WORDS[allowed[key]]}.", f"Give {_WORDS[allowed[key]]}."
+            )
+
+
+def _texts(values: Sequence[Any], where: str) -> tuple[str, ...]:
+    for value in values:
+        if not isinstance(value, str):
+            raise UsageError(f"{value!r} in {where} is not text.", "Write it between quotation marks.")
+    return tuple(dict.fromkeys(values)) if where in ("models", "session") else tuple(values)
+
+
+def _day(text: str | None, key: str) -> str | None:
+    try:
+        return None if text is None else date.fromisoformat(text).isoformat()
+    except ValueError as error:
+        raise UsageError(f"{key} is {text!r}, not a date.", "Write it as 2026-11-22.") from error
+
+
+def _instead(word: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"Choose from: {', '.join(known)}."

@@ -1,0 +1,136 @@
+"""`harness flash profile`: measure the device at hand, fit the model, save both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from harness.flash.profile import Profile
+    from harness.flash.reader import Kind
+    from harness.flash.sweep import Sample
+
+# Spelled out here too, so that --help imports no numpy.
+READERS = ("threads", "uring", "pread")
+_PEER_ROUNDS = 5
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--reader", type=click.Choice(READERS), default="threads", show_default=True, help="What reads.")
+@click.option("--rounds", type=click.IntRange(min=1), default=11, show_default=True, help="Alternated rounds.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("flash-profile.toml"),
+    show_default=True,
+    help="The file to save the profile in.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) -> None:
+    """Measure random reads of PATH by size and depth, fit the device model, and save it as a profile.
+
+    PATH is a file on the device, or a folder: 256 MiB are written into it, read, and removed.
+
+    \b
+    harness flash profile . --output laptop.toml
+    """
+    import json
+    from dataclasses import asdict, replace
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from harness.errors import UsageError
+    from harness.flash import profile as profiles
+    from harness.flash import sweep
+    from harness.flash.proof import host_note
+
+    if not output.absolute().parent.is_dir():  # said before anything is measured
+        raise UsageError(f"There is no folder {output.parent}.", "Name another file with --output.")
+    console = Console(stderr=True)
+    with sweep.readable(path) as file:
+        total = len(sweep.SIZES) * len(sweep.DEPTHS) * rounds
+        taken = sweep.sweep(file, reader, rounds=rounds, announce=lambda text: click.echo(text, err=True))
+        bar = track(taken, "Reading", total, console=console, disable=not console.is_terminal, transient=True)
+        samples = list(bar)
+        peer = _peer(file, samples[0].kind, min(rounds, _PEER_ROUNDS))
+    cells, refused = sweep.cells(samples)
+    for sentence in refused:
+        click.echo(sentence, err=True)
+    summary = f"Measured by harness: {samples[0].kind}, O_DIRECT, {rounds} alternated rounds"
+    fitted = profiles.from_cells(output.stem, summary, cells, "measured", "fitted to the cells of this file")
+    unrest = f"Rounds of a cell differed by a factor of {sweep.unrest(samples):.2f} (geometric standard deviation)."
+    notes = (peer, unrest if rounds > 1 else None, host_note(), *refused)
+    fitted = replace(fitted, notes=tuple(note for note in notes if note))
+    profiles.write(output, fitted)
+    if as_json:
+        facts = [{**asdict(sample), "bytes_per_s": sample.bytes_per_s} for sample in samples]
+        click.echo(json.dumps({"output": str(output), "profile": asdict(fitted), "samples": facts}, indent=1))
+    else:
+        _print(fitted, samples)
+        click.echo(f"Saved to {output}; `harness flash ablate --device-model {output}` projects a trace on it.")
+
+
+def _peer(file: Path, kind: Kind, rounds: int) -> str:
+    """How this reader does beside fio on the same file: bundles of 16 KiB, 32 at once, in alternated rounds."""
+    from harness.errors import HarnessError
+    from harness.flash.peer import compare
+
+    try:
+        peer = compare(kind, file, size_bytes=16384, depth=32, reads=2048, rounds=rounds)
+    except HarnessError as error:
+        return f"Not compared with fio: {error.what}"
+    low, high = peer.ratio.low, peer.ratio.high
+    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+    doubt = "" if peer.proof.valid else f" But {peer.proof.reason}."
+    return (
+        f"{peer.kind} reads 16 KiB at depth 32 {peer.ratio.value:.2f}{interval} times as fast as {peer.fio_version} "
+        f"with {peer.engine}.{doubt}"
+    )
+
+
+def _print(fitted: Profile, samples: Sequence[Sample]) -> None:
+    """The cells with the error of the model on each, then the limits, how far to trust them, and notes."""
+    import math
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.flash.device import NAMES, errors
+
+    assert fitted.held_out is not None
+    shown = {
+        (cell.read_bytes, cell.depth): f"{cell.bytes_per_s / 1e6:,.0f} MB/s {100 * error:+5.0f} %"
+        for cell, error in zip(fitted.cells, errors(fitted.limits, fitted.cells), strict=True)
+    }
+    depths = sorted({sample.depth for sample in samples})
+    table = Table("read size", box=None, pad_edge=False, header_style="bold")
+    for depth in depths:
+        table.add_column(f"depth {depth}", justify="right")
+    for size in sorted({sample.read_bytes for sample in samples}):
+        table.add_row(f"{size // 1024} KiB", *(shown.get((size, depth), "not valid") for depth in depths))
+    console = Console(highlight=False)
+    console.width = max(console.width, 100)
+    console.print(f"[bold]{fitted.summary}[/bold]")
+    console.print("[dim]median throughput, and the error of the fitted model[/dim]\n")
+    console.print(table)
+    console.print()
+    units = {"latency_ns": (1e3, "µs"), "lane_bytes_per_s": (1e9, "GB/s"), "bytes_per_s": (1e9, "GB/s")}
+    for name, label in zip(NAMES, _LABELS, strict=True):
+        divisor, unit = units.get(name, (1.0, ""))
+        value = fitted.parameters[name].value
+        known = f"{value / divisor:,.{0 if value / divisor >= 1000 else 2}f} {unit}".strip()
+        console.print(f"{label:<28}{known if math.isfinite(value) and value > 0 else 'not met by these reads'}")
+    console.print(
+        f"{'error on held-out cells':<28}{100 * fitted.held_out.rms:.0f} % root mean square, "
+        f"{100 * fitted.held_out.worst:.0f} % at worst (each left out once)\n"
+    )
+    for note in fitted.notes:
+        console.print(f"• {note}", markup=False, soft_wrap=True)
+
+
+_LABELS = ("fixed time of a read", "throughput of one read", "reads a second", "throughput of all", "sharpness")

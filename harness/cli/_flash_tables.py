@@ -1,0 +1,166 @@
+"""What `harness flash ablate` prints: the table in the published form, measured or projected, or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from harness.flash.ablation import Conditions, Row
+from harness.flash.geometry import Geometry
+from harness.flash.profile import find
+from harness.flash.projection import Projection, project, sizes
+from harness.flash.proof import host_note
+from harness.flash.reader import DIRECT
+from harness.flash.summary import Summary, summarise
+from harness.flash.trace import Aggregates, Trace, aggregates
+from harness.report.cells import plural
+from harness.report.numbers import quantity, scale, times
+from harness.report.rendering import render_tables
+from harness.report.table import Cell, Section, Table
+from harness.statistics.ratio import Ratio
+from harness.statistics.summary import Estimate
+
+_WIDEST = 1000.0  # times; an interval that is wider is left out
+
+_MEASURED = ("", "DRAM", "flash → DRAM", "throughput", "I/O latency", "speed-up", "memory", "compute", "hits")
+_PROJECTED = ("", "flash → DRAM", "reads", "throughput", "I/O latency")
+
+
+def measured(rows: Sequence[Row], trace: Trace, conditions: Conditions, as_json: bool) -> str:
+    """The ablation that was measured, with its intervals, or all of it as JSON."""
+    summaries = summarise(rows, conditions.window)
+    shares = aggregates(trace, conditions.window)
+    notes = [*_invalid(summaries), *_cached(rows), *filter(None, [host_note()])]
+    if as_json:
+        facts = {
+            "trace": trace.description,
+            "aggregates": asdict(shares),
+            "conditions": asdict(conditions),
+            "policies": [asdict(summary) for summary in summaries],
+            "rows": [asdict(row) for row in rows],
+            "notes": notes,
+        }
+        return json.dumps(facts, indent=1) + "\n"
+    rounds = 1 + max(row.round for row in rows)
+    caption = (
+        _trace_line(trace, conditions.window, shares),
+        f"{rows[0].kind} · depth {conditions.depth} · {rounds} alternated rounds in one process · medians a token, "
+        "after the window has filled",
+        "value [95 % interval over rounds]; speed-up of the I/O latency [99 % interval]; n.s.: it contains 1, or there "
+        "is none; no interval: one round, or the interval spans more than three powers of ten",
+    )
+    section = Section(("",) * len(_MEASURED), tuple(_row(summary, summaries[0]) for summary in summaries))
+    table = Table("Feed-forward weights from flash, a token", _MEASURED, (section,), caption, tuple(notes))
+    return render_tables([table], "terminal")
+
+
+def projected(geometry: Geometry, trace: Trace, window: int, depth: int, device: str, as_json: bool) -> str:
+    """The ablation as a device profile has it."""
+    profile = find(device)
+    steps = project(profile.limits, trace, window, depth, geometry.stride, geometry.shape.rest_bytes)
+    shares = aggregates(trace, window)
+    notes = [*profile.doubts(sizes(geometry.stride), depth), *profile.notes]
+    if as_json:
+        facts = {
+            "projected": True,
+            "profile": asdict(profile),
+            "trace": trace.description,
+            "aggregates": asdict(shares),
+            "window": window,
+            "depth": depth,
+            "policies": [asdict(step) for step in steps],
+            "notes": notes,
+        }
+        return json.dumps(facts, indent=1) + "\n"
+    caption = (
+        _trace_line(trace, window, shares),
+        f"{profile.name}: {profile.summary} · depth {depth} · means a token, after the window has filled",
+        "estimated by the device model; nothing was measured",
+    )
+    section = Section(("",) * len(_PROJECTED), tuple(_step(step) for step in steps))
+    table = Table("Feed-forward weights from flash, a token, PROJECTED", _PROJECTED, (section,), caption, tuple(notes))
+    return render_tables([table], "terminal")
+
+
+def _trace_line(trace: Trace, window: int, shares: Aggregates) -> str:
+    return (
+        f"trace: {trace.description} · {plural(len(trace.active), 'token')} · {plural(len(trace.neurons), 'layer')} · "
+        f"window {window}: {100 * shares.active:.1f} % active, {100 * shares.loaded:.2f} % newly loaded, "
+        f"{100 * shares.resident:.1f} % resident"
+    )
+
+
+def _row(summary: Summary, first: Summary) -> tuple[Cell, ...]:
+    # Where rounds are valid, what has no positive value is nothing: a policy that keeps nothing has nothing to look up.
+    absent = Cell("none" if any(proof.valid for proof in summary.proofs) else "not measured", tone="muted")
+    ratio = absent
+    if summary is first:
+        ratio = Cell("baseline", tone="muted")
+    elif summary.speed_up is not None:
+        low, high = _bounds(summary.speed_up)
+        text, detail = times(summary.speed_up.value, low, high)
+        ratio = Cell(text + ("" if summary.speed_up.resolved else " n.s."), detail or "no interval")
+    return (
+        Cell(summary.policy),
+        _plain(summary.dram_bytes, "bytes"),
+        _plain(summary.flash_bytes, "bytes"),
+        _estimate(summary.throughput, "bytes", "/s") or absent,
+        _estimate(summary.io, "ns") or absent,
+        ratio,
+        _estimate(summary.mem, "ns") or absent,
+        _estimate(summary.compute, "ns") or absent,
+        absent if summary.hit_rate is None else Cell(f"{100 * summary.hit_rate:.0f} %"),
+    )
+
+
+def _step(step: Projection) -> tuple[Cell, ...]:
+    rate = Cell("nothing read", tone="muted") if not step.io_ns else _plain(step.bytes_per_s, "bytes", "/s")
+    return (
+        Cell(step.policy),
+        _plain(step.flash_bytes, "bytes"),
+        Cell(f"{step.reads:,.0f}"),
+        rate,
+        _plain(step.io_ns, "ns"),
+    )
+
+
+def _plain(value: float, unit: str, suffix: str = "") -> Cell:
+    divisor, name = scale(unit, [value])
+    return Cell(f"{value / divisor:.4g} {name}{suffix}", value=value)
+
+
+def _estimate(estimate: Estimate | None, unit: str, suffix: str = "") -> Cell | None:
+    if estimate is None:
+        return None
+    divisor, name = scale(unit, [estimate.value])
+    text, detail = quantity(estimate.value, *_bounds(estimate), (divisor, name + suffix))
+    return Cell(text, detail or "no interval", estimate.value)
+
+
+def _bounds(figure: Estimate | Ratio) -> tuple[float | None, float | None]:
+    """The interval, if it says anything: that of two unlike rounds may have twenty digits."""
+    if figure.low is None or figure.high is None or figure.high > _WIDEST * figure.low:
+        return None, None
+    return figure.low, figure.high
+
+
+def _invalid(summaries: Sequence[Summary]) -> list[str]:
+    """A sentence for each policy of which a round does not count."""
+    notes = []
+    for summary in summaries:
+        refused = [proof for proof in summary.proofs if not proof.valid]
+        if refused:
+            which = f"{len(refused)} of {len(summary.proofs)} rounds of {summary.policy}"
+            notes.append(f"{which} do not count: {refused[0].reason}.")
+    return notes
+
+
+def _cached(rows: Sequence[Row]) -> list[str]:
+    """The state that rounds through the page cache began with."""
+    if rows[0].kind in DIRECT:
+        return []
+    known = [row.cached for row in rows if row.cached is not None]
+    if not known:
+        return ["How much of the files the page cache held as rounds began cannot be said."]
+    return [f"The page cache held {100 * min(known):.0f} to {100 * max(known):.0f} % of a file as a round began."]

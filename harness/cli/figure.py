@@ -1,0 +1,184 @@
+"""`harness figure`: figures for print, from what was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from harness.cli._figures import figures as model_figures
+from harness.cli._options import json_option, results_option
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from harness.report.figures.panels import Panel
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group(short_help="Draw figures for print.")
+def figure() -> None:
+    """Draw what was measured as PDF, SVG or PNG, one column of a paper wide, and print the caption.
+
+    Every figure is a function of the results: the same give the same bytes. A condition that differs (threads, batch,
+    target) has a panel of its own.
+
+    \b
+    harness figure pareto --cost model_bytes --output front.pdf
+    harness figure distribution baseline-small selfcomp-small --output latency.svg
+    harness figure model selfcomp
+    """
+
+
+def _drawing_options(command: Command) -> Command:
+    """Which results are drawn, and where to."""
+    for option in (
+        json_option,
+        click.option("--allow-different", is_flag=True, help="Show runs of different conditions, with a warning."),
+        click.option("--target", metavar="NAME", help="Only what was measured on this target."),
+        click.option("--session", default="latest", show_default=True, metavar="ID|latest|all", help="Which session."),
+        results_option,
+        click.argument("models", nargs=-1, metavar="[MODEL]..."),
+    ):
+        command = option(command)
+    return command
+
+
+def _output_option(default: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--output",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=Path(default),
+        show_default=True,
+        help="The file; its ending (.pdf, .svg, .png) says what kind.",
+    )
+
+
+@figure.command(short_help="Quality against latency, size or memory.")
+@click.option("--cost", metavar="METRIC", help="Across. [default: latency]")
+@click.option("--quality", metavar="METRIC", help="Upwards. [default: the loss, or what was measured]")
+@_drawing_options
+@_output_option("pareto.pdf")
+def pareto(
+    cost: str | None,
+    quality: str | None,
+    models: tuple[str, ...],
+    results: Path,
+    session: str,
+    target: str | None,
+    allow_different: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Draw quality against cost: a point a model with its intervals, and the Pareto front.
+
+    A model is called dominated only where the intervals support it.
+
+    \b
+    harness figure pareto
+    harness figure pareto --quality perplexity --cost peak_over_idle_bytes --output memory.svg
+    """
+    fmt = _format(output)
+    panels, left_out = _panels(results, session, models, target, allow_different)
+    from harness.report.figures.pareto import draw
+    from harness.report.figures.points import COSTS, QUALITIES, choose, drawable, points_of
+    from harness.report.figures.telling import panel_json, points_json, tell_points
+
+    x, y = choose(cost, COSTS, panels), choose(quality, QUALITIES, panels)
+    found = drawable([(panel, *points_of(panel, x, y)) for panel in panels])
+    drawn = draw([panel for panel, _, _ in found], [points for _, points, _ in found], x, y)
+    said = [panel_json(panel, points_json(points, x, y), absent) for panel, points, absent in found]
+    _write(drawn, output, fmt, [*tell_points(found, x, y), *left_out], said, as_json)
+
+
+@figure.command(short_help="Latencies of every process and model.")
+@click.option("--phase", metavar="NAME", help="Of which phase: decode, prefill, ttft, steady. [default: decode]")
+@_drawing_options
+@_output_option("distribution.pdf")
+def distribution(
+    phase: str | None,
+    models: tuple[str, ...],
+    results: Path,
+    session: str,
+    target: str | None,
+    allow_different: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Draw which share of the samples is how fast, by model and process, without warm-ups.
+
+    \b
+    harness figure distribution
+    harness figure distribution --phase prefill --output prefill.png
+    """
+    fmt = _format(output)
+    panels, left_out = _panels(results, session, models, target, allow_different)
+    from harness.report.figures.distribution import draw
+    from harness.report.figures.latencies import choose_phase, label_of, latencies_of
+    from harness.report.figures.telling import latencies_json, panel_json, tell_latencies
+
+    name = choose_phase(phase, panels)
+    every = [(panel, *latencies_of(panel, name)) for panel in panels]
+    found = [(panel, latencies, absent) for panel, latencies, absent in every if latencies]
+    drawn = draw([panel for panel, _, _ in found], [latencies for _, latencies, _ in found], label_of(name))
+    said = [panel_json(panel, latencies_json(latencies), absent) for panel, latencies, absent in found]
+    _write(drawn, output, fmt, [*tell_latencies(found, label_of(name)), *left_out], said, as_json)
+
+
+# The figures of a model's own weights and training need no results; they have one implementation, under both names.
+figure.add_command(model_figures, "model")
+
+
+def _format(output: Path) -> str:
+    """What kind of file is asked for. Raises UsageError where it or matplotlib is not to be had."""
+    import importlib
+
+    from harness.errors import UsageError
+
+    try:
+        importlib.import_module("matplotlib")
+    except ImportError as error:
+        raise UsageError(
+            "Figures are drawn by matplotlib, which is not installed.",
+            "Install it with `pip install 'edge-harness[figures]'`.",
+        ) from error
+    from harness.report.figures.style import FORMATS
+
+    fmt = output.suffix.lower().removeprefix(".")
+    if fmt not in FORMATS:
+        raise UsageError(
+            f"The ending of {output.name} names no kind of figure.", f"Choose one of: {', '.join(FORMATS)}."
+        )
+    return fmt
+
+
+def _panels(
+    results: Path, session: str, models: Sequence[str], target: str | None, allow_different: bool
+) -> tuple[list[Panel], list[str]]:
+    from harness.report.figures.panels import panels_of
+    from harness.store.dataset import read_tables
+
+    return panels_of(read_tables(results, session), models=models, target=target, allow_different=allow_different)
+
+
+def _write(
+    drawn: Figure, output: Path, fmt: str, caption: Sequence[str], panels: list[dict[str, Any]], as_json: bool
+) -> None:
+    """Write the file and print where it is, with its caption or everything that is drawn."""
+    from harness.errors import UsageError
+    from harness.report.figures.style import file_bytes
+    from harness.report.machine import dump_json
+
+    try:
+        output.write_bytes(file_bytes(drawn, fmt, caption))
+    except OSError as error:
+        raise UsageError(
+            f"The figure cannot be written to {output} ({error.strerror}).", "Name another file with --output."
+        ) from error
+    if as_json:
+        click.echo(dump_json({"version": 1, "file": str(output), "caption": caption, "panels": panels}), nl=False)
+    else:
+        click.echo("\n".join([str(output), "", *caption]))

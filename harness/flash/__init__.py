@@ -1,0 +1,1 @@
+"""Feed-forward weights in flash, and in DRAM the neurons that are needed: what is read, how fast, from where."""

@@ -1,0 +1,158 @@
+"""The same reads by fio (github.com/axboe/fio), the storage benchmark that others trust, in alternated rounds with
+ours.
+
+fio knows several engines, and which is best depends on the machine and its load; ours is compared with the best.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import HarnessError, UsageError
+from harness.flash.arena import Arena
+from harness.flash.proof import Proof, device_bytes, prove
+from harness.flash.reader import Kind, Reader, open_reader
+from harness.statistics.ratio import Ratio, paired_ratio
+from harness.statistics.summary import Estimate, log_mean
+
+ENGINES = ("io_uring", "libaio", "psync")
+_LIMIT_S = 300
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Random reads of `size_bytes`, `depth` in flight, by our reader `kind`, which was given `batch` of them at a time,
+    and by fio's best `engine`. `ratio` is our throughput over fio's. The intervals are over rounds on one machine, not
+    processes. `proof` is of our reads.
+    """
+
+    kind: Kind
+    engine: str
+    fio_version: str
+    size_bytes: int
+    depth: int
+    reads: int
+    batch: int
+    ours_bytes_per_s: Estimate
+    fio_bytes_per_s: Estimate
+    ratio: Ratio
+    proof: Proof
+
+
+def fio_version() -> str | None:
+    """The version of fio, or None where it is not installed."""
+    if not shutil.which("fio"):
+        return None
+    return subprocess.run(["fio", "--version"], capture_output=True, text=True, timeout=_LIMIT_S).stdout.strip()
+
+
+def compare(
+    kind: Kind,
+    path: Path,
+    *,
+    size_bytes: int,
+    depth: int,
+    reads: int,
+    rounds: int,
+    batch: int | None = None,
+    announce: Callable[[str], None] = warnings.warn,
+) -> Peer:
+    """Read `reads` random pieces of `path` in each of `rounds` rounds, ours and fio by turns, in reversed order every
+    other round. Ours asks for `batch` pieces at a time, for all of them if it is not given; fio never waits for a batch
+    to end. A round should last a tenth of a second or more: fio's clock counts milliseconds.
+
+    Raises UsageError where fio is not installed or the file is smaller than a piece, HarnessError where fio fails.
+    """
+    version = fio_version()
+    if version is None:
+        raise UsageError("fio is not installed.", "Install it, or leave out the peer.")
+    places = path.stat().st_size // size_bytes
+    if not places:
+        raise UsageError(f"{path} is smaller than one read of {size_bytes} bytes.", "Name a larger file.")
+    batch = min(batch or reads, reads)
+    engines = _working(path, size_bytes, depth, reads)
+    seconds: dict[str, dict[int, float]] = {name: {} for name in ("ours", *engines)}
+    random, before, read = np.random.default_rng(0), device_bytes(), 0
+    with open_reader(kind, path, Arena(batch, size_bytes), depth, announce) as reader:
+        for turn in range(rounds):
+            for name in list(seconds)[:: -1 if turn % 2 else 1]:
+                if name == "ours":
+                    offsets = random.integers(0, places, reads) * size_bytes
+                    seconds[name][turn] = _ours(reader, offsets, size_bytes, batch)
+                    read += reads * size_bytes
+                else:
+                    seconds[name][turn] = _fio(name, path, size_bytes, depth, reads)
+        proof = prove(before, device_bytes(), read)
+        kind = reader.kind
+    rates = {name: log_mean([reads * size_bytes / s for s in times.values()]) for name, times in seconds.items()}
+    best = max(engines, key=lambda engine: rates[engine].value)
+    ratio = paired_ratio(seconds[best], seconds["ours"])
+    return Peer(kind, best, version, size_bytes, depth, reads, batch, rates["ours"], rates[best], ratio, proof)
+
+
+def _ours(reader: Reader, offsets: np.ndarray, size_bytes: int, batch: int) -> float:
+    """Seconds that the reads take."""
+    lengths, slots = np.full(batch, size_bytes, np.int64), np.arange(batch, dtype=np.int64)
+    begin = time.perf_counter()
+    for first in range(0, len(offsets), batch):
+        part = offsets[first : first + batch]
+        reader.read(part, lengths[: len(part)], slots[: len(part)])
+    return time.perf_counter() - begin
+
+
+def _fio(engine: str, path: Path, size_bytes: int, depth: int, reads: int) -> float:
+    """Seconds that fio needs for as many reads, by its own clock and without its start."""
+    jobs, in_flight = (depth, 1) if engine == "psync" else (1, depth)  # psync waits for each read: it needs threads
+    colons_kept = str(path).replace(":", r"\:")  # fio splits names at colons
+    command = [
+        "fio", "--name=peer", "--readonly", "--rw=randread", "--norandommap", "--randrepeat=0", "--direct=1",
+        "--thread", "--group_reporting", "--output-format=json", f"--filename={colons_kept}",
+        f"--size={path.stat().st_size // size_bytes * size_bytes}", f"--bs={size_bytes}", f"--ioengine={engine}",
+        f"--iodepth={in_flight}", f"--numjobs={jobs}", f"--io_size={-(-reads // jobs) * size_bytes}",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_LIMIT_S)
+        rate = _read_rate(done.stdout)
+    except subprocess.CalledProcessError as error:
+        why = (error.stderr or error.stdout or f"exit {error.returncode}").strip().splitlines()[-1]
+        raise HarnessError(f"fio failed with its engine {engine} ({why}).", "Leave out the peer.") from error
+    except (OSError, subprocess.TimeoutExpired, ValueError, LookupError, TypeError) as error:
+        raise HarnessError(
+            f"fio gave nothing usable with its engine {engine} ({error}).", "Leave out the peer."
+        ) from error
+    return reads * size_bytes / rate
+
+
+def _read_rate(output: str) -> float:
+    """Bytes a second from fio's JSON, which notes may precede. Raises ValueError or LookupError for anything else."""
+    result: Any = json.loads(output[output.index("{") :])
+    (job,) = result["jobs"]
+    if job["error"] or not job["read"]["io_bytes"]:
+        raise ValueError(f"error {job['error']}, {job['read']['io_bytes']} bytes read")
+    if job["read"]["bw_bytes"] <= 0:
+        raise ValueError("too few reads to be timed")
+    return float(job["read"]["bw_bytes"])
+
+
+def _working(path: Path, size_bytes: int, depth: int, reads: int) -> list[str]:
+    """The engines that this fio has and this kernel lets run, each tried once. Raises HarnessError where none works."""
+    working, failure = [], None
+    for engine in ENGINES:
+        try:
+            _fio(engine, path, size_bytes, depth, reads)
+            working.append(engine)
+        except HarnessError as error:
+            failure = error
+    if failure and not working:
+        raise failure
+    return working

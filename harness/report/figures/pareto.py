@@ -1,0 +1,151 @@
+"""The drawing of quality against cost: a point a model, its intervals, and the front of those that nobody beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from harness.metrics import Metric
+from harness.report.cells import Figure as Value
+from harness.report.figures.front import staircase
+from harness.report.figures.labels import Boxes, Label, place
+from harness.report.figures.panels import Panel, origin
+from harness.report.figures.points import Point, Standing
+from harness.report.figures.style import BLACK, GREY, PALE, WIDTH, drawing, finish, fit, shown
+from harness.report.numbers import scale
+
+# Value, low and high of every point, [points, 3], in the unit of the axis.
+Spans = NDArray[np.float64]
+
+# How a point looks and its name: colour, filling, and what is said behind the name.
+_LOOKS: dict[Standing, tuple[str, str, str]] = {
+    "front": (BLACK, BLACK, ""),
+    "unresolved": (BLACK, "white", " n.s."),
+    "dominated": (PALE, PALE, ""),
+}
+# The shape of a point, hollow, of which one figure was not measured here.
+_SHAPES = {"recorded": "s", "estimated": "^", "emulated": "D"}
+_CORNERS = {(False, False): "↙ better", (False, True): "↖ better", (True, False): "better ↘", (True, True): "better ↗"}
+
+
+@drawing()
+def draw(panels: Sequence[Panel], points: Sequence[Sequence[Point]], cost: Metric, quality: Metric) -> Figure:
+    """The points of each panel (one at least), quality upwards, panels below one another; one column wide."""
+    figure = Figure(figsize=(WIDTH, 0.2 + 2.3 * len(panels)), layout="constrained")
+    frames = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    spans = []
+    for axes, panel, found in zip(frames, panels, points, strict=True):
+        axes.set_title(shown([panel.title], longest=60)[0], loc="left")
+        xs = _fit(axes, "x", cost, [point.cost for point in found])
+        ys = _fit(axes, "y", quality, [point.quality for point in found])
+        spans.append((xs, ys))
+    finish(figure, origin(panels))
+    for axes, found, (xs, ys) in zip(frames, points, spans, strict=True):
+        lines = _lines(axes, found, (xs, ys), (cost.better == "higher", quality.better == "higher"))
+        _points(axes, found, xs, ys)
+        texts = _names(found, cost, quality)
+        labels = [
+            Label(text + _LOOKS[point.standing][2], (x, y), GREY if point.standing == "dominated" else BLACK)
+            for text, point, x, y in zip(texts, found, xs[:, 0], ys[:, 0], strict=True)
+        ]
+        place(axes, labels, _obstacles(axes, xs, ys, lines))
+    return figure
+
+
+def _fit(axes: Axes, which: Literal["x", "y"], metric: Metric, values: Sequence[Value]) -> Spans:
+    """Scale, limits and name of an axis for `values`, each of which has an estimate."""
+    found = [value.estimate for value in values if value.estimate]
+    divisor, unit = scale(metric.unit, [estimate.value for estimate in found])
+    spans = np.array(
+        [
+            (one.value, one.value if one.low is None else one.low, one.value if one.high is None else one.high)
+            for one in found
+        ]
+    )
+    spans /= divisor
+    fit(axes, which, spans.min(), spans.max(), ratios=metric.compare == "ratio")
+    kind = f", {values[0].kind}" if len({value.kind for value in values}) == 1 and values[0].kind != "measured" else ""
+    axes.set(**{f"{which}label": f"{metric.label}{kind}" + (f" ({unit})" if unit else "")})
+    return spans
+
+
+def _lines(axes: Axes, points: Sequence[Point], spans: tuple[Spans, Spans], more: tuple[bool, bool]) -> list[Boxes]:
+    """Draw a front for each way in which the figures of several points were obtained, and say which corner is good.
+
+    Returns the straight parts of the fronts, [parts, 4] each, in data coordinates.
+    """
+    limits = (axes.get_xlim(), axes.get_ylim())
+    worst = (limits[0][0 if more[0] else 1], limits[1][0 if more[1] else 1])
+    parts = []
+    for kinds in dict.fromkeys(point.kinds for point in points):
+        alike = [
+            (point.standing, (float(x), float(y)))
+            for point, x, y in zip(points, spans[0][:, 0], spans[1][:, 0], strict=True)
+            if point.kinds == kinds
+        ]
+        if len(alike) < 2:
+            continue
+        front = [at for standing, at in alike if standing == "front"]
+        corners = np.array(staircase(front, more[0], worst))
+        style = "-" if set(kinds) == {"measured"} else "--"
+        axes.plot(corners[:, 0], corners[:, 1], style, color=GREY, linewidth=0.7, zorder=1)
+        parts.append(np.hstack([corners[:-1], corners[1:]]))
+    axes.text(
+        0.985 if more[0] else 0.015,
+        0.975 if more[1] else 0.025,
+        _CORNERS[more],
+        transform=axes.transAxes,
+        ha="right" if more[0] else "left",
+        va="top" if more[1] else "bottom",
+        color=GREY,
+    )
+    return parts
+
+
+def _points(axes: Axes, points: Sequence[Point], xs: Spans, ys: Spans) -> None:
+    for point, x, y in zip(points, xs, ys, strict=True):
+        color, filling, _ = _LOOKS[point.standing]
+        other = [kind for kind in point.kinds if kind != "measured"]
+        axes.errorbar(
+            x[0],
+            y[0],
+            xerr=[[x[0] - x[1]], [x[2] - x[0]]],
+            yerr=[[y[0] - y[1]], [y[2] - y[0]]],
+            color=color,
+            elinewidth=0.8,
+            capsize=1.5,
+            capthick=0.8,
+            marker=_SHAPES.get(other[0], "X") if other else "o",
+            markerfacecolor="white" if other else filling,
+            markeredgewidth=0.8,
+            zorder=3,
+        )
+
+
+def _names(points: Sequence[Point], cost: Metric, quality: Metric) -> list[str]:
+    """What stands beside each point: the model, and which of its figures was not measured where others were."""
+    texts = shown([point.model for point in points])
+    for axis, metric in enumerate((cost, quality)):
+        kinds = [point.kinds[axis] for point in points]
+        if len(set(kinds)) > 1:
+            word = metric.label.partition(",")[0]
+            said = [f" ({kind} {word})" if kind != "measured" else "" for kind in kinds]
+            texts = [text + more for text, more in zip(texts, said, strict=True)]
+    return texts
+
+
+def _obstacles(axes: Axes, xs: Spans, ys: Spans, parts: Sequence[Boxes]) -> Boxes:
+    """What no name should hide, in pixels: markers, intervals, fronts and the word in the corner."""
+    boxes = [np.stack([xs[:, 1], ys[:, 0], xs[:, 2], ys[:, 0]], axis=1)]
+    boxes += [np.stack([xs[:, 0], ys[:, 1], xs[:, 0], ys[:, 2]], axis=1), *parts]
+    corners = axes.transData.transform(np.vstack(boxes).reshape(-1, 2)).reshape(-1, 2, 2)
+    markers = np.repeat(axes.transData.transform(np.stack([xs[:, 0], ys[:, 0]], axis=1))[:, None], 2, axis=1)
+    room = np.array([[-1], [1]])
+    pixels = np.vstack([np.sort(corners, axis=1) + 2 * room, markers + 8 * room]).reshape(-1, 4)
+    words = [text.get_window_extent().extents for text in axes.texts]
+    return np.vstack([pixels, words])

@@ -1,0 +1,126 @@
+"""Models as points of quality against cost, and which of them are beaten by others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.errors import NothingComparable, UsageError
+from harness.metrics import CATALOGUE, Metric
+from harness.report.cells import Figure, Versus
+from harness.report.comparison import compare_tables
+from harness.report.figures.front import Pair, beats, is_no_worse
+from harness.report.figures.panels import Panel
+from harness.report.layout import section_of
+
+QUALITIES = tuple(metric for metric in CATALOGUE if section_of(metric) == "Quality" and metric.better)
+COSTS = tuple(metric for metric in CATALOGUE if section_of(metric) != "Quality" and metric.better)
+# What is drawn where nothing is asked for: the first of these that was measured, else the first metric that was.
+_USUAL = ("decode_latency_ns_p50", "steady_latency_ns_p50", "samples_per_s", "model_bytes")
+
+# front: no other is as good in both and better in one. unresolved: another is by its figures, but the intervals do not
+# tell them apart. dominated: they do.
+Standing = Literal["front", "unresolved", "dominated"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model that has both figures, each in the unit of its metric, and the models that beat it by their figures."""
+
+    model: str
+    cost: Figure
+    quality: Figure
+    standing: Standing
+    beaten_by: tuple[str, ...]
+
+    @property
+    def kinds(self) -> tuple[str, str]:
+        """How the two figures were obtained. Points of different kinds are not set against each other."""
+        return self.cost.kind, self.quality.kind
+
+
+def choose(name: str | None, among: Sequence[Metric], panels: Sequence[Panel]) -> Metric:
+    """The metric called `name`, or the usual one of those that were measured in `panels`.
+
+    Raises UsageError if `name` is none of `among`, NothingComparable if nobody measured it.
+    """
+    names = ", ".join(metric.name for metric in among)
+    if name is not None and name not in names.split(", "):
+        raise UsageError(f"{name!r} is not a metric of this axis.", f"Choose one of: {names}.")
+    rows = [row for panel in panels for row in panel.comparison.rows if any(found.estimate for found in row.figures)]
+    measured = {row.metric.name: row.metric for row in rows}
+    usual = [found for found in (*_USUAL, *names.split(", ")) if found in measured and measured[found] in among]
+    if name in measured or (name is None and usual):
+        return measured[name or usual[0]]
+    raise NothingComparable(
+        f"Nobody measured {name or f'any of {names}'} here.", f"Measured here: {', '.join(measured) or 'nothing'}."
+    )
+
+
+def points_of(panel: Panel, cost: Metric, quality: Metric) -> tuple[list[Point], dict[str, str]]:
+    """The points of a panel in the order of its models, and for every model that is none the reason."""
+    pairs, absent = _pairs(panel, cost, quality)
+    more = (cost.better == "higher", quality.better == "higher")
+    points = []
+    for label, mine in pairs.items():
+        peers = {name: theirs for name, theirs in pairs.items() if [f.kind for f in theirs] == [f.kind for f in mine]}
+        rivals = [name for name, theirs in peers.items() if beats(_values(theirs), _values(mine), more)]
+        versus = _against(panel, label) if rivals else {}
+        certain = any(
+            all(
+                is_no_worse(metric, own, other, versus.get((metric.name, name)))
+                for metric, own, other in zip((cost, quality), mine, pairs[name], strict=True)
+            )
+            for name in rivals
+        )
+        standing: Standing = "dominated" if certain else "unresolved" if rivals else "front"
+        points.append(Point(label, *mine, standing, tuple(rivals)))
+    return points, absent
+
+
+def drawable(
+    panels: list[tuple[Panel, list[Point], dict[str, str]]],
+) -> list[tuple[Panel, list[Point], dict[str, str]]]:
+    """The panels that have a point. Raises NothingComparable where none has, with the reasons."""
+    if found := [drawn for drawn in panels if drawn[1]]:
+        return found
+    reasons = dict.fromkeys(f"{model}: {reason}" for _, _, absent in panels for model, reason in absent.items())
+    raise NothingComparable(
+        f"No model has both figures ({'; '.join(reasons)}).", "Choose other metrics with --cost and --quality."
+    )
+
+
+def _pairs(panel: Panel, cost: Metric, quality: Metric) -> tuple[dict[str, tuple[Figure, Figure]], dict[str, str]]:
+    """Cost and quality of every model that has both, and why the others have not."""
+    rows = {row.metric.name: row.figures for row in panel.comparison.rows}
+    nothing = (Figure(None),) * len(panel.comparison.models)
+    pairs, absent = {}, {}
+    for model, x, y in zip(
+        panel.comparison.models, rows.get(cost.name, nothing), rows.get(quality.name, nothing), strict=True
+    ):
+        if x.estimate and y.estimate:
+            pairs[model.label] = (x, y)
+        else:
+            missing = [(metric, figure) for metric, figure in ((cost, x), (quality, y)) if not figure.estimate]
+            absent[model.label] = "; ".join(
+                f"no {metric.label} ({figure.reason or 'not measured'})" for metric, figure in missing
+            )
+    return pairs, absent
+
+
+def _values(figures: tuple[Figure, Figure]) -> Pair:
+    cost, quality = (figure.estimate for figure in figures)
+    assert cost
+    assert quality
+    return cost.value, quality.value
+
+
+def _against(panel: Panel, label: str) -> dict[tuple[str, str], Versus | None]:
+    """Every model against that of `label`, by metric and model."""
+    (comparison,) = compare_tables(panel.tables, baseline=label, every_metric=True, allow_different=True)
+    return {
+        (row.metric.name, model.label): versus
+        for row in comparison.rows
+        for model, versus in zip(comparison.models, row.versus, strict=True)
+    }

@@ -1,0 +1,412 @@
+"""What is written lies where the geometry says and comes back; what is damaged is seen; a full disk leaves nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import HarnessError, ModelError, UsageError
+from harness.flash.encoding import decode, encode
+from harness.flash.geometry import PAGE_BYTES, Geometry
+from harness.flash.layout import Dtype, Form, NeuronFile, Shape, random_rows, write
+
+pytestmark = pytest.mark.usefixtures("unsynced")
+
+FORMS, DTYPES = get_args(Form), get_args(Dtype)
+SHAPE = Shape(129, (7, 0, 30), 1000)
+LEVELS = {"int8": 127, "int4": 7}
+
+shapes = st.builds(
+    Shape,
+    st.integers(1, 700),
+    st.lists(st.integers(0, 40), min_size=1, max_size=5).filter(any).map(tuple),
+    st.integers(0, 3000),
+)
+geometries = st.builds(
+    Geometry, shapes, st.sampled_from(FORMS), st.sampled_from(DTYPES), st.sampled_from([512, 1024, 4096, 8192])
+)
+
+
+def made(folder: Path, form: Form = "bundled", dtype: Dtype = "float16", shape: Shape = SHAPE) -> NeuronFile:
+    path = folder / f"{form}-{dtype}.neurons"
+    write(path, shape, form, dtype, random_rows(shape, 1))
+    return NeuronFile.open(path)
+
+
+def buffers(file: NeuronFile, layer: int, neurons: np.ndarray) -> np.ndarray:
+    """What a reader brings into an arena, but by plain copies; neuron i of the list lives in slot i + 1."""
+    raw = np.fromfile(file.path, np.uint8)
+    arena = np.zeros((file.arena_slots(len(neurons) + 1), file.record_bytes), np.uint8)
+    places = np.arange(1, len(neurons) + 1)
+    reads = file.reads(layer, neurons)
+    for offset, length, slot in zip(reads.offsets, reads.lengths, file.slots(places), strict=True):
+        arena[slot, :length] = raw[offset : offset + length]
+    return arena.reshape(-1, 2, file.stride)[places]
+
+
+# What was written comes back.
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [1, 128, 129])
+def test_weights_come_back_as_the_type_holds_them(tmp_path: Path, form: Form, dtype: Dtype, width: int) -> None:
+    shape = Shape(width, (7, 0, 30), 1000)
+    file, rows = made(tmp_path, form, dtype, shape), random_rows(shape, 1)
+    for layer, neurons in ((0, np.array([6, 0, 3])), (2, np.array([29])), (1, np.array([], np.int64))):
+        read = buffers(file, layer, neurons)
+        file.check(layer, neurons, read)
+        for came, went in zip(file.decode(layer, neurons, read), rows(layer), strict=True):
+            went = went[neurons]
+            assert came.dtype == np.float32
+            assert came.shape == went.shape
+            if dtype == "float16":
+                np.testing.assert_array_equal(came, went.astype(np.float16))
+            else:
+                half_a_level = np.abs(went).max(axis=1, keepdims=True, initial=0) / LEVELS[dtype] / 2
+                assert (np.abs(came - went) <= half_a_level * 1.0001).all()
+
+
+@pytest.mark.parametrize(("dtype", "largest"), LEVELS.items())
+def test_a_row_of_whole_levels_is_exact(dtype: Dtype, largest: int) -> None:
+    rows = np.array([[largest, -largest, 1, 0, -3], [0, 0, 0, 0, 0], [2 * largest, 0, -2, 4, 6]], np.float32)
+    codes, scales = encode(rows, dtype)
+    np.testing.assert_array_equal(decode(codes, scales, dtype, 5), rows)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_rows_too_small_to_scale_become_zero_and_not_nan(dtype: Dtype) -> None:
+    rows = np.full((1, 4), 1e-45, np.float32)
+    assert not decode(*encode(rows, dtype), dtype, 4).any()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_whole_layer_read_end_to_end_is_its_neurons_in_order(tmp_path: Path, form: Form) -> None:
+    shape = Shape(3000, (5, 400))  # 2.4 MB: several pieces
+    file = made(tmp_path, form, shape=shape)
+    raw, arena = np.fromfile(file.path, np.uint8), np.zeros((file.arena_slots(400), file.record_bytes), np.uint8)
+    reads = file.whole_layer(1)
+    assert len(reads.offsets) > 1
+    for offset, length, slot in zip(reads.offsets, reads.lengths, reads.end_to_end(file.record_bytes), strict=True):
+        start = slot * file.record_bytes
+        arena.reshape(-1)[start : start + length] = raw[offset : offset + length]
+    layer, everyone = file.as_layer(1, arena), np.arange(400)
+    file.check(1, everyone, layer)
+    np.testing.assert_array_equal(file.decode(1, everyone, layer)[1], random_rows(shape, 1)(1)[1].astype(np.float16))
+
+
+def test_the_rest_is_read_whole_and_cannot_be_compressed(tmp_path: Path) -> None:
+    file = made(tmp_path, shape=Shape(16, (2,), 3_000_001))
+    reads = file.rest()
+    assert reads.offsets[0] == file.rest_at
+    assert 3_000_001 <= reads.lengths.sum() < 3_000_001 + file.align
+    np.testing.assert_array_equal(reads.offsets[1:], (reads.offsets + reads.lengths)[:-1])
+    assert reads.offsets[-1] + reads.lengths[-1] == file.path.stat().st_size
+    rest = file.path.read_bytes()[file.rest_at :]
+    assert len(zlib.compress(rest, 1)) > 0.99 * len(rest)
+    assert not made(tmp_path, shape=Shape(16, (2,))).rest().offsets.size
+
+
+# Where everything lies.
+
+
+@given(geometries)
+def test_records_are_aligned_and_apart_and_fill_the_file(geometry: Geometry) -> None:
+    offsets = np.concatenate(
+        [geometry.reads(layer, np.arange(count)).offsets for layer, count in enumerate(geometry.shape.neurons)]
+    )
+    assert not (offsets % geometry.align).any()
+    ordered = np.sort(offsets)
+    assert ordered[0] == geometry.records_at >= PAGE_BYTES + geometry.table_bytes
+    assert (np.diff(ordered) == geometry.record_bytes).all()
+    assert ordered[-1] + geometry.record_bytes == geometry.rest_at <= geometry.file_bytes
+    assert geometry.stride >= geometry.row_bytes
+    assert geometry.arena_slots(1) * geometry.record_bytes == 2 * geometry.stride
+
+
+@given(geometries)
+def test_neurons_in_different_slots_never_share_a_byte(geometry: Geometry) -> None:
+    slots = geometry.slots(np.arange(9))
+    assert sorted(slots) == list(range(geometry.arena_slots(9)))
+
+
+def test_a_row_of_opt_6_7b_is_8_kib_and_its_bundle_16() -> None:
+    plain, bundled = (Geometry(Shape(4096, (16384,)), form, "float16", 512) for form in FORMS)
+    assert (plain.record_bytes, bundled.record_bytes) == (8192, 16384)
+    assert (len(plain.reads(0, np.arange(3)).offsets), len(bundled.reads(0, np.arange(3)).offsets)) == (6, 3)
+    assert bundled.records_at % PAGE_BYTES == 0
+    assert bundled.whole_layer(0).lengths.sum() == 268_435_456
+
+
+@pytest.mark.parametrize("neurons", [[30], [-1], [0, 30]])
+def test_a_neuron_that_the_layer_has_not_is_refused(neurons: list[int]) -> None:
+    with pytest.raises(ValueError, match="0 to 29"):
+        Geometry(SHAPE, "plain", "int8", 512).reads(2, np.array(neurons))
+
+
+@pytest.mark.parametrize(
+    ("shape", "form", "dtype", "align"),
+    [
+        (Shape(0, (1,)), "plain", "int8", 512),
+        (Shape(4, ()), "plain", "int8", 512),
+        (Shape(4, (0, 0)), "plain", "int8", 512),
+        (Shape(4, (2, -1)), "plain", "int8", 512),
+        (Shape(True, (2,)), "plain", "int8", 512),
+        (Shape(4, (2,), -1), "plain", "int8", 512),
+        (Shape(4, (2,)), "diagonal", "int8", 512),
+        (Shape(4, (2,)), "plain", "float64", 512),
+        (Shape(4, (2,)), "plain", "int8", 256),
+        (Shape(4, (2,)), "plain", "int8", 768),
+    ],
+)
+def test_impossible_dimensions_are_a_sentence(tmp_path: Path, shape: Shape, form: Any, dtype: Any, align: int) -> None:
+    with pytest.raises(UsageError):
+        write(tmp_path / "f", shape, form, dtype, random_rows(shape, 0), align)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_layers_than_the_header_holds_are_a_sentence(tmp_path: Path) -> None:
+    shape = Shape(1, (1,) * 3000)
+    with pytest.raises(UsageError, match="3000 layers"):
+        write(tmp_path / "f", shape, "bundled", "int8", random_rows(shape, 0))
+    assert not list(tmp_path.iterdir())
+
+
+# A wrong read is seen.
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("at", [0, 1, -1])
+def test_one_flipped_bit_is_named(tmp_path: Path, form: Form, dtype: Dtype, at: int) -> None:
+    file, neurons = made(tmp_path, form, dtype), np.array([2, 5, 4])
+    read = buffers(file, 2, neurons)
+    read[1].reshape(-1)[at] ^= 16  # the last byte is padding
+    with pytest.raises(ModelError, match=r"Neuron 5 of layer 2 in .* is corrupted"):
+        file.check(2, neurons, read)
+
+
+def test_a_corrupted_neuron_in_the_file_is_named(tmp_path: Path) -> None:
+    file = made(tmp_path)
+    with file.path.open("r+b") as raw:
+        raw.seek(file.reads(2, np.array([11])).offsets[0] + file.stride + 3)
+        raw.write(b"\xff\x00\xff")
+    again, everyone = NeuronFile.open(file.path), np.arange(30)  # to open it is to read its tables alone
+    with pytest.raises(ModelError, match="Neuron 11 of layer 2"):
+        again.check(2, everyone, buffers(again, 2, everyone))
+
+
+def test_another_neuron_and_half_of_another_are_seen(tmp_path: Path) -> None:
+    file = made(tmp_path)
+    read = buffers(file, 0, np.array([3, 4]))
+    with pytest.raises(ModelError, match="Neuron 4 of layer 0"):
+        file.check(0, np.array([3, 4]), read[[0, 0]])
+    with pytest.raises(ModelError, match="Neuron 3 of layer 2"):
+        file.check(2, np.array([3, 4]), read)
+    read[1, 1] = read[0, 1]
+    with pytest.raises(ModelError, match="Neuron 4 of layer 0"):
+        file.check(0, np.array([3, 4]), read)
+
+
+# Files are not believed.
+
+
+def with_header(path: Path, text: bytes, version: int = 1) -> None:
+    """Give the file another header whose checksum is right."""
+    raw = path.read_bytes()
+    head = struct.pack("<8sIII", b"NEURONS\0", version, len(text), zlib.crc32(text)) + text
+    path.write_bytes(head.ljust(PAGE_BYTES, b"\0") + raw[PAGE_BYTES:])
+
+
+@pytest.mark.parametrize("kept", [8, 100, PAGE_BYTES - 1, PAGE_BYTES, PAGE_BYTES + 100])
+def test_a_file_shorter_than_its_header_is_a_sentence(tmp_path: Path, kept: int) -> None:
+    path = made(tmp_path).path
+    os.truncate(path, kept)
+    with pytest.raises(ModelError, match=f"shorter than its header: it ends after {kept} bytes"):
+        NeuronFile.open(path)
+
+
+@pytest.mark.parametrize("change", [-1, -512, 1])
+def test_a_file_of_another_length_is_a_sentence(tmp_path: Path, change: int) -> None:
+    path = made(tmp_path).path
+    size = path.stat().st_size
+    os.truncate(path, size + change)
+    with pytest.raises(ModelError, match=f"has {size + change} bytes, but its header says {size}"):
+        NeuronFile.open(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\0" * 10_000, b"NEURONS\n" * 1000])
+def test_another_file_is_a_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="is not a neuron file"):
+        NeuronFile.open(path)
+
+
+def test_what_cannot_be_opened_is_a_sentence(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(ModelError, match="cannot be read"):
+            NeuronFile.open(path)
+
+
+@pytest.mark.parametrize(("at", "what"), [(30, "header"), (PAGE_BYTES, "tables"), (PAGE_BYTES + 200, "tables")])
+def test_a_flipped_bit_before_the_records_is_seen_at_once(tmp_path: Path, at: int, what: str) -> None:
+    path = made(tmp_path).path
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ModelError, match=f"The {what} of .* damaged"):
+        NeuronFile.open(path)
+
+
+def test_a_newer_version_is_a_sentence(tmp_path: Path) -> None:
+    path = made(tmp_path).path
+    with_header(path, b"{}", version=2)
+    with pytest.raises(ModelError, match="version 2; this harness reads 1"):
+        NeuronFile.open(path)
+
+
+HEADER = {"shape": {"width": 129, "neurons": [7, 0, 30], "rest_bytes": 1000}, "form": "bundled", "dtype": "float16"}
+HEADER |= {"align": 512, "tables_crc32": 0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": {"width": -1, "neurons": [1]}},
+        {"shape": {"width": True, "neurons": [1]}},
+        {"shape": {"width": 4, "neurons": "12"}},
+        {"shape": {"width": 4, "neurons": 12}},
+        {"shape": {"width": 4, "neurons": [1.5]}},
+        {"shape": {"width": 10**300, "neurons": [10**300]}},
+        {"shape": None},
+        {"form": ["plain"]},
+        {"dtype": "float64"},
+        {"align": 0},
+        {"align": None},
+        {"tables_crc32": None},
+        {"more": 1},
+    ],
+)
+def test_a_header_that_makes_no_sense_is_a_sentence(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = made(tmp_path).path
+    with_header(path, json.dumps(HEADER | change).encode())
+    with pytest.raises(ModelError):
+        NeuronFile.open(path)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"nonsense", b'"text"', b"[" * 3000, b"\xff\xfe", b"1e999"])
+def test_a_header_that_is_no_table_is_a_sentence(tmp_path: Path, text: bytes) -> None:
+    path = made(tmp_path).path
+    with_header(path, text)
+    with pytest.raises(ModelError, match="makes no sense"):
+        NeuronFile.open(path)
+
+
+# Written whole or not at all.
+
+
+@contextmanager
+def small_disk(limit_bytes: int) -> Iterator[None]:
+    """Files of this process can have no more bytes; Python ignores the signal, so that writes fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def unreserved(descriptor: int, start: int, size: int) -> None:
+    """In place of posix_fallocate, where space can only be missed when it is written."""
+
+
+@pytest.mark.parametrize("reserve", [os.posix_fallocate, unreserved])
+def test_a_disk_that_fills_leaves_nothing_and_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reserve: Callable[[int, int, int], None]
+) -> None:
+    old = made(tmp_path).path
+    before = old.read_bytes()
+    monkeypatch.setattr(os, "posix_fallocate", reserve)
+    with small_disk(len(before) - 600), pytest.raises(HarnessError, match="no room") as raised:
+        write(old, SHAPE, "bundled", "float16", random_rows(SHAPE, 2))
+    assert str(len(before)) in raised.value.what
+    assert [file.name for file in tmp_path.iterdir()] == [old.name]
+    assert old.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_no_space_and_no_quota_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(HarnessError, match="no room"):
+        made(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["absent/f", "file/f"])
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HarnessError, match="cannot be written"):
+        write(tmp_path / place, SHAPE, "plain", "int8", random_rows(SHAPE, 0))
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted(layer: int) -> tuple[np.ndarray, np.ndarray]:
+        if layer:
+            raise KeyboardInterrupt
+        return random_rows(SHAPE, 0)(layer)
+
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "f", SHAPE, "plain", "int8", interrupted)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("weight", "dtype", "why"),
+    [
+        (np.nan, "int8", "NaN or infinite"),
+        (np.inf, "float16", "NaN or infinite"),
+        (1e5, "float16", "100000 does not fit float16"),
+    ],
+)
+def test_weights_that_the_type_cannot_hold_are_a_sentence(
+    tmp_path: Path, weight: float, dtype: Dtype, why: str
+) -> None:
+    def rows(layer: int) -> tuple[np.ndarray, np.ndarray]:
+        up, down = random_rows(SHAPE, 0)(layer)
+        if layer == 2:
+            down[29, 128] = weight
+        return up, down
+
+    with pytest.raises(ModelError, match=f"Layer 2 cannot be written .*{why}"):
+        write(tmp_path / "f", SHAPE, "plain", dtype, rows)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", [lambda w: w[:-1], lambda w: w.T, lambda w: w.astype(np.float64)])
+def test_weights_of_another_shape_or_type_are_a_sentence(
+    tmp_path: Path, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    def rows(layer: int) -> tuple[np.ndarray, np.ndarray]:
+        up, down = random_rows(SHAPE, 0)(layer)
+        return up, change(down)
+
+    with pytest.raises(ModelError, match="Weights of layer 0 are"):
+        write(tmp_path / "f", SHAPE, "plain", "int8", rows)
+    assert not list(tmp_path.iterdir())

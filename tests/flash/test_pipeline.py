@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from fakes.clock import FakeClock
@@ -107,21 +109,33 @@ def test_a_failed_read_is_raised_and_what_follows_is_not_computed(io: Executor) 
     assert computed == [0]
 
 
-def test_a_failed_computation_waits_for_the_read_under_way(io: Executor) -> None:
+def test_a_failed_computation_waits_for_the_read_under_way_and_begins_no_other() -> None:
     # A read that went on would write into an arena that others use by then.
-    failing, finished = threading.Event(), []
+    reading, raised = threading.Event(), threading.Event()
+    finished: list[tuple[int, bool]] = []
+
+    class Recording(ThreadPoolExecutor):
+        def submit(self, *arguments: Any, **more: Any) -> Future[Any]:
+            futures.append(super().submit(*arguments, **more))
+            return futures[-1]
 
     def read(cluster: int) -> None:
-        if cluster:
-            assert failing.wait(20)
-        finished.append(cluster)
+        if cluster == 1:
+            reading.set()
+            deadline = time.monotonic() + 5
+            while not futures[2].cancelled() and time.monotonic() < deadline:
+                time.sleep(0.001)
+            raised.wait(0.3)
+        finished.append((cluster, raised.is_set()))
 
     def compute(cluster: int) -> None:
-        failing.set()
+        assert reading.wait(20)
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
-        overlapped(CLUSTERS, read, compute, io)
-    ended = list(finished)
-    io.submit(int).result()  # whatever was still waiting for the thread came before this
-    assert finished == ended
+    futures: list[Future[Any]] = []
+    with Recording(max_workers=1) as io:
+        with pytest.raises(ZeroDivisionError):
+            overlapped(CLUSTERS, read, compute, io)
+        raised.set()
+    assert finished == [(0, False), (1, False)]
+    assert futures[2].cancelled()

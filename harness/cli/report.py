@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from harness.cli._options import reading_options
 
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
 @click.command(short_help="Print the full record of a session.")
 @reading_options
 @click.option("--list", "list_sessions", is_flag=True, help="List the sessions that are stored.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a page to look at instead: of all sessions, unless --session names one.",
+)
+@click.pass_context
 def report(
+    ctx: click.Context,
     results: Path,
     session: str,
     baseline: str | None,
@@ -24,6 +33,7 @@ def report(
     as_json: bool,
     allow_different: bool,
     list_sessions: bool,
+    html: Path | None,
 ) -> None:
     """Print every metric, every run with its flags, what failed and why, and the state of the device.
 
@@ -31,7 +41,12 @@ def report(
     harness report
     harness report --list
     harness report --session 3f2a --format markdown > report.md
+    harness report --html report.html
     """
+    if html is not None:
+        named = ctx.get_parameter_source("session") is not ParameterSource.DEFAULT
+        _write_page(html, results, session if named else "all", baseline, allow_different)
+        return
     from harness.report import read_record, render_record, render_sessions
 
     chosen: Format = "json" if as_json else fmt
@@ -40,3 +55,15 @@ def report(
         return
     record = read_record(results, session, baseline=baseline, allow_different=allow_different)
     click.echo(render_record(record, chosen), nl=False)
+
+
+def _write_page(page: Path, results: Path, session: str, baseline: str | None, allow_different: bool) -> None:
+    from harness.errors import UsageError
+    from harness.report.page import render_page
+
+    text = render_page(results, session, baseline=baseline, allow_different=allow_different)
+    try:
+        page.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{page} cannot be written ({error.strerror}).", "Name another file with --html.") from error
+    click.echo(page)

@@ -1,0 +1,213 @@
+"""What a page shows, as JSON values: texts, figures and intervals are made here, and the browser only lays them out.
+
+Every comparison is one session's, as `harness compare` prints it: sessions are set side by side in trends, never
+pooled. Null means not measured, and `reason` says why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.errors import HarnessError
+from harness.metrics import CATALOGUE
+from harness.report.cells import Figure, comparison_kind, plural
+from harness.report.comparison import Comparison, compare_tables
+from harness.report.flags import sentence
+from harness.report.grouping import KEY, Run, choose, flatten, models_of, run_records
+from harness.report.layout import comparison_table, section_of
+from harness.report.numbers import scale
+from harness.report.page.profile import index_of, profiles
+from harness.report.page.reading import read_sound
+from harness.report.table import Cell, lines_of, plain
+from harness.store.dataset import Tables
+
+STDERR_LINES = 20
+_WORDS = {"speedup": "speed-up", "ratio": "reduction", "difference": "difference"}
+# What a run was made under, beside its fingerprint.
+_CONDITIONS = (
+    "device",
+    "threads",
+    "cpus",
+    "compile",
+    "batch",
+    "prompt_tokens",
+    "new_tokens",
+    "data",
+    "latency_kind",
+    "worker",
+    "harness_version",
+    "harness_commit",
+)
+
+
+def page_data(
+    results: Path, session: str = "all", *, baseline: str | None = None, allow_different: bool = False
+) -> dict[str, Any]:
+    """Runs, comparisons by session (the newest first) and models of a folder; `problems` are sentences on what cannot
+    be shown.
+
+    `session`, `baseline` and `allow_different` as in `read_tables` and `compare_tables`; a session without the baseline
+    is set against its own first model, and says so. Raises NothingComparable where there are no rows, StoreError
+    where none can be read, UsageError for a baseline that no session has.
+    """
+    sound = read_sound(results, session)
+    runs = run_records(sound.tables.runs)
+    if baseline is not None:
+        choose(models_of(runs), baseline)
+    models = profiles(runs, sound.ops, sound.io)
+    comparisons: list[dict[str, Any]] = []
+    problems = list(sound.problems)
+    for session_id, tables in _by_session(sound.tables):
+        members = run_records(tables.runs)
+        measured = {name for model in models_of(members) for name in (model.name, model.label)}
+        against = baseline if baseline in measured else None
+        if against != baseline:
+            problems.append(f"Session {session_id} has no {baseline}: it is set against the first model it measured.")
+        try:
+            found = compare_tables(tables, baseline=against, every_metric=True, allow_different=allow_different)
+        except HarnessError as error:
+            problems.append(f"Session {session_id} has no comparison. {error}")
+            continue
+        started = members[0]["started_at"]
+        comparisons = [_comparison(one, models, started) for one in found] + comparisons
+    conditions: dict[str, int] = {}
+    return {
+        "problems": lines_of(problems),
+        "metrics": _metrics(comparisons),
+        "comparisons": comparisons,
+        "models": models,
+        "runs": [_run(run, models, conditions) for run in reversed(runs)],
+        "conditions": list(conditions),
+        "flags": {flag: sentence(flag) for flag in dict.fromkeys(f for run in runs for f in run["flags"] or ())},
+    }
+
+
+def _by_session(tables: Tables) -> list[tuple[str, Tables]]:
+    """The rows of each session, in the order in which the sessions began."""
+    session_of = tables.runs.set_index("attempt_id")["session_id"]
+    parts = [
+        dict(list(frame.groupby(frame["attempt_id"].astype("object").map(session_of), sort=False)))
+        for frame in (tables.samples, tables.scalars)
+    ]
+    empty = (tables.samples.iloc[:0], tables.scalars.iloc[:0])
+    return [
+        (str(name), Tables(runs, *(part.get(name, none) for part, none in zip(parts, empty, strict=True))))
+        for name, runs in tables.runs.groupby("session_id", sort=False)
+    ]
+
+
+def _comparison(comparison: Comparison, models: Sequence[Mapping[str, Any]], started: pd.Timestamp) -> dict[str, Any]:
+    table = comparison_table(comparison)
+    cells = {row[0].value: row for section in table.sections for row in section.rows}
+    rows = sorted(comparison.rows, key=lambda row: list(cells).index(row.metric.name))
+    target = comparison.condition.target
+    flags = [
+        [
+            f"{plural(count, 'process')}: {sentence(flag.flag)}"
+            for flag in comparison.flags
+            for label, count in flag.by_model
+            if label == model.label and count
+        ]
+        for model in comparison.models
+    ]
+    return {
+        "title": plain(table.title),
+        "target": target,
+        "session": comparison.sessions[0],
+        "started": started.isoformat(),
+        "started_ms": started.timestamp() * 1000,
+        "facts": table.caption[0],
+        "caption": lines_of(table.caption),
+        "notes": lines_of(table.notes),
+        # What sessions must share to be one trend, and what their figures must share to be joined by a line.
+        "condition": json.dumps([getattr(comparison.condition, name) for name in KEY]),
+        "fingerprint": json.dumps(comparison.fingerprint, sort_keys=True),
+        "data": comparison.condition.data_sha256 or "",
+        "metrics": [row.metric.name for row in rows],
+        "labels": [cells[row.metric.name][0].text for row in rows],
+        "units": [list(scale(row.metric.unit, [f.estimate.value for f in row.figures if f.estimate])) for row in rows],
+        "models": [
+            {
+                "label": plain(model.label),
+                "model": index_of(models, target, model),
+                "flags": flags[number],
+                "cells": [_cell(cells[row.metric.name], number, row.figures[number]) for row in rows],
+            }
+            for number, model in enumerate(comparison.models)
+        ],
+    }
+
+
+def _cell(row: Sequence[Cell], number: int, figure: Figure) -> dict[str, Any]:
+    """One figure as the terminal shows it, and as numbers; what is null is left out."""
+    cell = row[1 + 2 * number - (number > 0)]
+    estimate = figure.estimate
+    shown: dict[str, Any] = {
+        "text": cell.text,
+        "detail": cell.detail,
+        "kind": figure.kind if estimate and figure.kind != "measured" else None,
+        "value": estimate.value if estimate else None,
+        "low": estimate.low if estimate else None,
+        "high": estimate.high if estimate else None,
+    }
+    against = row[1 + 2 * number] if number else Cell()
+    if against.text:
+        shown["versus"] = {"text": against.text, "detail": against.detail, "tone": against.tone}
+    return {key: value for key, value in shown.items() if value is not None and value != ""}
+
+
+def _metrics(comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The metrics that some comparison has, in the order of the catalogue's sections."""
+    present = dict.fromkeys(name for one in comparisons for name in one["metrics"])
+    return [
+        {
+            "name": metric.name,
+            "label": metric.label,
+            "section": section_of(metric),
+            "better": metric.better,
+            "word": _WORDS[comparison_kind(metric)],
+            # Differences are read from the values themselves, ratios from lengths, which begin at zero.
+            "zero": comparison_kind(metric) != "difference" and metric.unit != "dB",
+            "main": metric.main,
+        }
+        for section in ("Latency", "Load", "Memory", "Size", "Quality")
+        for metric in CATALOGUE
+        if metric.name in present and section_of(metric) == section
+    ]
+
+
+def _run(run: Run, models: Sequence[Mapping[str, Any]], conditions: dict[str, int]) -> dict[str, Any]:
+    took = (run["finished_at"] - run["started_at"]).total_seconds() if run["finished_at"] is not None else None
+    error = ": ".join(lines_of(text for text in (run["error_kind"], run["error_message"]) if text))
+    stderr = [plain(line, "\t") for line in (run["stderr_tail"] or "").splitlines()[-STDERR_LINES:]]
+    number = conditions.setdefault(_conditions(run), len(conditions))
+    return {
+        "model": index_of(models, run["target"], run),
+        "session": run["session_id"],
+        "position": run["position"],
+        "scenario": run["scenario"],
+        "pass": run["measure"],
+        "block": run["block"],
+        "status": run["status"],
+        "took_s": took,
+        "started": run["started_at"].isoformat(),
+        "flags": run["flags"] or [],
+        "conditions": number,
+    } | ({"error": error, "stderr": "\n".join(stderr)} if run["status"] != "ok" else {})
+
+
+def _conditions(run: Run) -> str:
+    """What a run was made under, a line each; what could not be read says so."""
+    fingerprint = flatten(json.loads(run["fingerprint_json"] or "{}"))
+    known = {name: run[name] for name in _CONDITIONS if run[name] is not None}
+    if run["cpus"] is None:
+        known["cpus"] = "not pinned"
+    return "\n".join(
+        f"{name}: {'unknown' if value in (None, 'null') else plain(str(value))}"
+        for name, value in (known | fingerprint).items()
+    )

@@ -124,7 +124,7 @@ class Body(nn.Module):
             DeployedBlock(cast(Block, block), shape, gpt.config.width, precision) for block, shape in pairs
         )
         self.final_norm = gpt.final_norm
-        # The readout decides every token and is small: it is never stored in fewer than 8 bits.
+        # The readout decides every token and is small: it is never stored in fewer than 8 bits, those of its table.
         self.head = linear(gpt.token_embedding.weight.detach(), "fp32" if precision == "fp32" else "int8")
         self.register_buffer("places", torch.arange(gpt.config.context, dtype=torch.float32)[:, None])
 

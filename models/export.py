@@ -10,13 +10,16 @@ A `.pte` has two methods over one set of weights, both lowered to XNNPACK:
 Precisions, of every linear layer and the two embedding tables; attention's products and the norms stay float32:
 
 * `fp32`.
-* `int8`: weights int8 an output channel, activations int8 a token, dynamically. Tables int8 a column.
+* `int8`: weights int8 an output channel, activations int8 a token, dynamically. Tables int8 a row.
 * `int4`: weights int4, a step a group of 32 inputs (int8 where the inputs are no multiple of 32, and in the readout);
   activations and tables as under int8.
 
+Weights are rounded after training by torchao, as ExecuTorch's own `8da8w` and `8da4w` are.
+
 Weights that are small integers already, those of a self-compressed model, are not rounded again: the file holds
-exactly these integers, in int8 or, where a layer's levels fit and its inputs are even, in int4, with a step a channel.
-Both give the same logits, so what such a program loses is the rounding of its activations and tables alone.
+exactly these integers, in int8 or, where a layer's levels fit and its inputs are even, in int4, with a step a channel;
+its tables and its readout those of the trained embeddings. Both precisions give the same logits, and what such a
+program loses is the rounding of its activations alone.
 """
 
 from __future__ import annotations

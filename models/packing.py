@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from harness.errors import ModelError
+from harness.errors import ModelError, UsageError
 from harness.models.codes import Code
 
 Array = npt.NDArray[Any]
@@ -30,7 +30,10 @@ BITS_UNIT = 1 / 16
 
 
 def pack(code: Code, entropy_coded: bool = False) -> dict[str, Tensor]:
-    """The tensors to store. `unpack` gives back the same weights exactly, and the bits to the nearest sixteenth."""
+    """The tensors to store. `unpack` gives back the same weights exactly, and the bits to the nearest sixteenth.
+
+    Raises UsageError where they are to be entropy-coded and constriction is not installed.
+    """
     levels = code.levels.numpy()
     rows, columns = (levels != 0).any(axis=1), (levels != 0).any(axis=0)
     live = levels[rows][:, columns].astype(np.int16)
@@ -52,7 +55,10 @@ def pack(code: Code, entropy_coded: bool = False) -> dict[str, Tensor]:
 
 
 def unpack(parts: Mapping[str, Tensor], shape: tuple[int, int]) -> Code:
-    """The code [out, in] of `shape` from what `pack` made. Raises ModelError for parts that do not fit each other."""
+    """The code [out, in] of `shape` from what `pack` made. Raises ModelError for parts that do not fit each other.
+
+    Raises UsageError where they are entropy-coded and constriction is not installed.
+    """
     try:
         return _unpack({name: part.numpy() for name, part in parts.items()}, shape)
     except (KeyError, ValueError, IndexError, TypeError, MemoryError) as error:
@@ -149,6 +155,8 @@ def _ans_decoded(words: Array, sizes: Array, columns: int, shares: Array) -> Arr
     symbols = np.zeros((len(sizes), columns), dtype=np.int16)
     for row, model in _models(sizes, shares):
         symbols[row] = coder.decode(model, columns)
+    if not coder.is_empty():
+        raise ValueError("codes do not end with the weights")
     return symbols
 
 
@@ -156,7 +164,7 @@ def _constriction() -> Any:
     try:
         import constriction
     except ImportError as error:
-        raise ModelError(
+        raise UsageError(
             "Entropy-coded weights need the library constriction.", "pip install 'edge-harness[entropy]'."
         ) from error
     return constriction

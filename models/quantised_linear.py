@@ -3,8 +3,9 @@
 A layer computes x W^T with W = step * level. Levels are int8 or int4, with one step an output channel or one a group of
 32 inputs; activations are rounded to int8 with a scale and a zero point of their own for every token of every call.
 The operators of `forward` are the pattern that ExecuTorch's partitioner turns into one fully connected node (`qd8` in
-XNNPACK's names), so no observer stands between the integers given here and those in the file. In eager PyTorch the
-same operators compute what the file will, up to ties of rounding.
+XNNPACK's names), so no observer stands between the integers given here and those in the file. torchao's own tensors
+would not do: of their int4 ExecuTorch makes groups with bfloat16 steps also where a step is a whole channel's. In eager
+PyTorch the same operators compute what the file will, up to ties of rounding.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from torch.nn import functional as F
 
 GROUP = 32
 """Inputs that share a step under int4; XNNPACK takes multiples of 32 and no less."""
+RANGES = {4: (-8, 7), 8: (-128, 127)}
+"""The least and the greatest level that so many bits hold."""
 EXACT = 1e-6
 """Greatest relative error of a weight that still counts as step * level: a few roundings of float32."""
 
@@ -26,7 +29,7 @@ EXACT = 1e-6
 class Levels:
     """Weights [out, in] as integers: `levels` int8 [out, in]; `step` float32 [out], or [out, in / 32] group by group.
 
-    `bits` is the width they are stored at, 4 (levels from -8 to 7) or 8.
+    `bits` is the width they are stored at, 4 or 8, see `RANGES`.
     """
 
     levels: Tensor
@@ -37,38 +40,43 @@ class Levels:
 def exact_levels(weight: Tensor) -> Levels | None:
     """The integers that `weight` [out, in] consists of, row by row, if it does so within `EXACT`; else None.
 
-    The smallest weight of a row is some level of at most 127, so that many steps are tried, the coarsest first. A step
+    The smallest weight of a row is some level of at most 128, so that many steps are tried, the coarsest first. A step
     that is a multiple of the trained one serves as well: what is computed is the same.
     """
-    weight = weight.detach().float()
+    weight, (low, high) = weight.detach().float(), RANGES[8]
     magnitude = weight.abs()
     smallest = magnitude.masked_fill(magnitude == 0, torch.inf).amin(dim=1)
     levels, step = torch.zeros_like(weight, dtype=torch.int8), torch.ones(weight.size(0))
     left = smallest.isfinite().nonzero().flatten()  # a row of zeros is level 0 at any step
-    for divisor in range(1, 128):
+    for divisor in range(1, 1 - low):
         if not len(left):
             break
         rows, candidate = weight[left], smallest[left] / divisor
         rounded = (rows / candidate[:, None]).round()
         wrong = (rows - rounded * candidate[:, None]).abs() > EXACT * rows.abs()
-        found = (rounded.abs().amax(dim=1) <= 127) & ~wrong.any(dim=1)
+        found = (rounded.amin(dim=1) >= low) & (rounded.amax(dim=1) <= high) & ~wrong.any(dim=1)
         levels[left[found]], step[left[found]] = rounded[found].to(torch.int8), candidate[found]
         left = left[~found]
     if len(left):
         return None
-    return Levels(levels, step, 4 if levels.min() >= -8 and levels.max() <= 7 else 8)
+    return Levels(levels, step, 4 if levels.min() >= RANGES[4][0] and levels.max() <= RANGES[4][1] else 8)
 
 
 def rounded_levels(weight: Tensor, bits: int) -> Levels:
-    """`weight` [out, in] rounded to symmetric levels: int8 an output channel, int4 a group of 32 inputs."""
-    weight, largest = weight.detach().float().contiguous(), 2 ** (bits - 1) - 1
-    grouped = weight.view(weight.size(0), -1, GROUP) if bits == 4 else weight[:, None]
-    step = (grouped.abs().amax(dim=2) / largest).clamp(min=torch.finfo(torch.float32).tiny)
+    """`weight` [out, in] rounded by torchao, with the steps of its `Int8DynamicActivationIntxWeightConfig` (the `8da8w`
+    and `8da4w` of ExecuTorch's own export of language models): int8 an output channel, int4 a group of 32 inputs.
+    """
+    # Imported late: where weights are integers already nothing is rounded, and torchao takes seconds.
+    from torchao.quantization import MappingType, choose_qparams_affine, quantize_affine
+
+    weight, (low, high) = weight.detach().float().contiguous(), RANGES[bits]
+    block = (1, GROUP if bits == 4 else weight.size(1))
+    step, zero = choose_qparams_affine(weight, MappingType.SYMMETRIC, block, torch.int8, low, high, keepdim=True)
     if bits == 4:
         # XNNPACK keeps the steps of groups in bfloat16: rounding is done to the step that it will use.
         step = step.to(torch.bfloat16).float()
-    levels = (grouped / step[:, :, None]).round().clamp(-largest, largest)
-    return Levels(levels.flatten(1).to(torch.int8), step if bits == 4 else step[:, 0], bits)
+    levels = quantize_affine(weight, block, step, zero, torch.int8, low, high)
+    return Levels(levels, step if bits == 4 else step[:, 0], bits)
 
 
 def integers(weight: Tensor, precision: str) -> Levels:
@@ -95,7 +103,7 @@ class QuantisedLinear(nn.Module):
 
     def __init__(self, weight: Levels) -> None:
         super().__init__()
-        self.low, self.high = (-8, 7) if weight.bits == 4 else (-127, 127)
+        self.low, self.high = RANGES[weight.bits]
         self.register_buffer("levels", weight.levels)
         self.register_buffer("step", weight.step)
         self.register_buffer("zeros", torch.zeros_like(weight.step, dtype=torch.int32))

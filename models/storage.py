@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from harness.errors import ModelError
@@ -27,6 +27,7 @@ from harness.models.packing import pack, unpack
 from harness.models.records import Record, read_record
 
 FORMAT, VERSION = "harness-weights", "1"
+EMBEDDINGS = ("token_embedding", "position_embedding")
 EMBEDDING_LEVELS = 127
 
 
@@ -42,11 +43,13 @@ def encoded(state: dict[str, Tensor], codes: dict[str, Code], entropy_coded: boo
     """A GPT's state dict with the weights of `codes` (by layer) in place of its own, ready to be written.
 
     Where there are codes the embeddings are stored in int8 too: beside compressed layers they would be half the file.
-    Raises ModelError for a weight that float16 cannot hold.
+    Codes of embeddings that are given, as a file's own are, stay as they are. `entropy_coded` codes those layers that
+    it makes smaller: what describes a row's distribution takes more than it saves where rows are short, or have many
+    levels. Raises ModelError for a weight that float16 cannot hold.
     """
     if codes:
-        tables = {name: embedding_code(state[f"{name}.weight"]) for name in ("token_embedding", "position_embedding")}
-        codes = {**codes, **tables}
+        missing = [name for name in EMBEDDINGS if name not in codes]
+        codes = {**codes, **{name: embedding_code(state[f"{name}.weight"]) for name in missing}}
     tensors = {}
     for name, value in state.items():
         if name.removesuffix(".weight") not in codes:
@@ -54,8 +57,9 @@ def encoded(state: dict[str, Tensor], codes: dict[str, Code], entropy_coded: boo
             if not torch.isfinite(tensors[name]).all():
                 raise ModelError(f"{name} has a weight beyond the range of float16.", "Lower the learning rate.")
     for layer, code in codes.items():
-        coded = entropy_coded and not layer.endswith("embedding")
-        tensors |= {f"{layer}.{part}": value for part, value in pack(code, coded).items()}
+        kinds = [pack(code), pack(code, entropy_coded=True)] if entropy_coded else [pack(code)]
+        smallest = min(kinds, key=lambda parts: len(save(parts)))
+        tensors |= {f"{layer}.{part}": value for part, value in smallest.items()}
     shapes = {layer: list(code.levels.shape) for layer, code in codes.items()}
     return Encoded(tensors, {"format": FORMAT, "version": VERSION, "codes": json.dumps(shapes)})
 
@@ -102,6 +106,12 @@ def write(folder: Path, file: Encoded, record: dict[str, Any]) -> Record:
         text = json.dumps(asdict(complete), indent=1) + "\n"
         path.with_suffix(".json").write_text(text, encoding="utf-8")
     return complete
+
+
+def rewrite(folder: Path, file: Encoded, record: Record) -> Record:
+    """Store weights that `record` describes, encoded anew, in `folder`, with the record of this file."""
+    kept = {key: value for key, value in asdict(record).items() if key not in ("weights_sha256", "weights_bytes")}
+    return write(folder, file, kept)
 
 
 def read(folder: Path, name: str, config: GPTConfig) -> tuple[GPT, Record]:

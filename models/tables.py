@@ -1,5 +1,8 @@
 """Embedding tables of an exported program, in float32 or in int8.
 
+In int8 a row has a step of its own, as in the file of trained weights and as in the readout, whose output channels are
+the rows of the token table: all three hold the same integers.
+
 The int8 form is written in operators that every build of ExecuTorch has; its own `quantized_decomposed::embedding_byte`
 is a library that a runtime must be linked with, and Python's is not.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.models.quantised_linear import rounded_levels
+from harness.models.quantised_linear import integers
 
 
 class Table(nn.Module):
@@ -31,21 +34,21 @@ class Table(nn.Module):
 
 
 class QuantisedTable(nn.Module):
-    """`Table` in int8, with a step a column: a step a row would have to be looked up beside it."""
+    """`Table` in int8, with a step a row; rows that are small integers already are kept exactly."""
 
     levels: Tensor
     step: Tensor
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        columns = rounded_levels(weight.T, 8)
-        self.register_buffer("levels", columns.levels.T.contiguous())
-        self.register_buffer("step", columns.step)
+        rows = integers(weight, "int8")
+        self.register_buffer("levels", rows.levels)
+        self.register_buffer("step", rows.step[:, None])
 
     def rows(self, index: Tensor) -> Tensor:
         """index int64 [...] to float32 [..., W]."""
-        return F.embedding(index, self.levels).float() * self.step
+        return F.embedding(index, self.levels).float() * F.embedding(index, self.step)
 
     def stretch(self, start: int, length: int) -> Tensor:
         """Rows `start` to `start + length`, float32 [length, W]."""
-        return self.levels.narrow(0, start, length).float() * self.step
+        return self.levels.narrow(0, start, length).float() * self.step.narrow(0, start, length)

@@ -8,6 +8,8 @@ import click
 
 from harness.cli._figures import figures
 from harness.cli._inspect import inspect
+from harness.cli._pack import pack
+from harness.cli._price import price
 from harness.cli._verify import verify
 
 PRECISIONS = ("fp32", "int8", "int4")
@@ -22,6 +24,8 @@ def models() -> None:
 models.add_command(inspect)
 models.add_command(verify)
 models.add_command(figures)
+models.add_command(price)
+models.add_command(pack)
 
 
 @models.command("list")

@@ -13,6 +13,7 @@ from harness.cli.models import models
 from harness.errors import ModelError, UsageError
 from harness.models import export as export_module
 from harness.models.gpt import GPT
+from harness.models.recipes import packaged
 from harness.models.records import PACKAGED
 
 
@@ -50,7 +51,7 @@ def test_build_copies_the_file_with_its_manifest(runner: CliRunner, tmp_path: Pa
 
 
 def test_an_unknown_model_is_a_usage_error(runner: CliRunner) -> None:
-    for command in ("build", "train"):
+    for command in ("build", "train", "pack"):
         with pytest.raises(UsageError, match="'gpt-5'"):
             runner.invoke(models, [command, "gpt-5"], catch_exceptions=False)
 
@@ -71,12 +72,34 @@ def test_verify_says_what_agrees_and_fails_where_a_record_lies(
     assert differing == ["validation_loss", "bits_stored"]
 
 
+def test_packed_weights_say_what_they_take_and_verify(runner: CliRunner, tmp_path: Path, shakespeare: Path) -> None:
+    pytest.importorskip("constriction")
+    arguments = ["pack", "selfcomp", "--entropy", "--output", str(tmp_path)]
+    said = json.loads(runner.invoke(models, [*arguments, "--json"], catch_exceptions=False).stdout)
+    file = tmp_path / "selfcomp-small.safetensors"
+    assert (said["path"], said["bytes"]) == (str(file), file.stat().st_size)
+    assert said["bytes"] < said["bytes_without_entropy_coding"] == (PACKAGED / file.name).stat().st_size
+    arguments = ["verify", "selfcomp", "--weights", str(tmp_path), "--data", str(shakespeare)]
+    verified = runner.invoke(models, arguments, catch_exceptions=False)
+    assert (verified.exit_code, verified.stdout.count("agrees")) == (0, 6)
+
+
+def test_the_parts_of_packed_weights_fit_a_terminal(runner: CliRunner, tmp_path: Path) -> None:
+    for name in ("selfcomp", "baseline-6x384"):
+        shown = runner.invoke(models, ["pack", name], catch_exceptions=False, env={"COLUMNS": "80"}).stdout
+        assert "…" not in shown
+        assert f"{(PACKAGED / f'{packaged().find(name).name}.safetensors').stat().st_size:,}" in shown
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        runner.invoke(models, ["pack", "selfcomp", "--output", str(tmp_path / "file" / "x")], catch_exceptions=False)
+
+
 def test_nothing_to_verify_is_said(runner: CliRunner, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no weights in"):
         runner.invoke(models, ["verify", "--weights", str(tmp_path)], catch_exceptions=False)
 
 
-@pytest.mark.parametrize("command", ["list", "build", "train", "verify", "figures"])
+@pytest.mark.parametrize("command", ["list", "build", "train", "verify", "figures", "pack"])
 def test_help_has_an_example(runner: CliRunner, command: str) -> None:
     assert f"harness models {command}" in runner.invoke(models, [command, "--help"]).stdout
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import ModelError
+from harness.errors import ModelError, UsageError
 from harness.models.codes import Code
 from harness.models.packing import pack, unpack
 
@@ -91,9 +91,26 @@ def test_parts_that_do_not_fit_are_refused(part: str) -> None:
         unpack(parts, (21, 300))
 
 
+def test_a_damaged_stream_is_refused() -> None:
+    pytest.importorskip("constriction")
+    levels = np.random.default_rng(1).integers(-4, 4, (20, 30))
+    parts = pack(code_of(levels), entropy_coded=True)
+    other = pack(code_of(levels[::-1].copy()), entropy_coded=True)
+    for damaged in (
+        parts | {"codes": parts["codes"][:-1]},
+        parts | {"codes": parts["codes"] ^ 1},
+        parts | {"shares": other["shares"]},
+        parts | {"shares": parts["shares"][1:]},
+    ):
+        with pytest.raises(ModelError, match="damaged"):
+            unpack(damaged, (20, 30))
+
+
 def test_entropy_coded_weights_say_which_library_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("constriction")
     parts = pack(code_of(np.ones((2, 3)) * [0, 1, 2]), entropy_coded=True)
     monkeypatch.setitem(sys.modules, "constriction", None)
-    with pytest.raises(ModelError, match=r"edge-harness\[entropy\]"):
+    with pytest.raises(UsageError, match=r"edge-harness\[entropy\]"):
         unpack(parts, (2, 3))
+    with pytest.raises(UsageError, match=r"edge-harness\[entropy\]"):
+        pack(code_of(np.ones((2, 3)) * [0, 1, 2]), entropy_coded=True)

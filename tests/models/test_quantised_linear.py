@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torchao.quantization import Int8DynamicActivationIntxWeightConfig, PerAxis, PerGroup, quantize_
 
 from harness.models.export import lowered_to_pte
-from harness.models.quantised_linear import GROUP, QuantisedLinear, exact_levels, integers, rounded_levels
+from harness.models.quantised_linear import GROUP, RANGES, QuantisedLinear, exact_levels, integers, rounded_levels
 from harness.models.quiet import quiet
 
 
@@ -35,7 +37,7 @@ def value(weight: Tensor, precision: str) -> Tensor:
     seed=st.integers(0, 10_000),
     rows=st.integers(1, 9),
     columns=st.integers(1, 40),
-    largest=st.sampled_from([1, 3, 7, 126]),
+    largest=st.sampled_from([1, 3, 7, 127]),
     live=st.sampled_from([0.05, 0.7, 1.0]),
 )
 def test_integers_and_steps_are_found_again(seed: int, rows: int, columns: int, largest: int, live: float) -> None:
@@ -65,6 +67,28 @@ def test_rounding_errs_by_half_a_step() -> None:
         assert 0 < error <= 0.51 * weight.abs().max() / largest
     assert rounded_levels(weight, 4).step.shape == (10, 2)
     assert integers(torch.randn(10, GROUP + 1), "int4").bits == 8
+
+
+@pytest.mark.parametrize(("bits", "granularity"), [(8, PerAxis(0)), (4, PerGroup(GROUP))])
+def test_plain_weights_are_rounded_as_torchao_rounds_them(bits: int, granularity: Any) -> None:
+    """Its 8da8w and 8da4w: the same levels, but for the steps of groups, which XNNPACK holds in bfloat16."""
+    torch.manual_seed(0)
+    layer = nn.Linear(4 * GROUP, 50, bias=False)
+    layer.weight.data[7] = 0
+    found = rounded_levels(layer.weight, bits)
+    assert found.levels.min() == RANGES[bits][0]
+    assert found.levels.max() == RANGES[bits][1]
+    width = getattr(torch, f"int{bits}")
+    quantize_(layer, Int8DynamicActivationIntxWeightConfig(weight_dtype=width, weight_granularity=granularity))
+    theirs: Any = layer.weight
+    if bits == 8:
+        assert torch.equal(found.levels, theirs.qdata)
+        assert torch.equal(found.step, theirs.scale[:, 0])
+    else:
+        assert torch.equal(found.step, theirs.scale.to(torch.bfloat16).float())
+        same = found.levels == theirs.qdata
+        assert same.float().mean() > 0.97
+        assert (found.levels[~same] - theirs.qdata[~same]).abs().max() <= 1
 
 
 def test_an_odd_number_of_inputs_is_not_int4() -> None:

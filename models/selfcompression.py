@@ -83,7 +83,10 @@ def quantise(weight: Tensor, bits: Tensor, exponent: Tensor) -> Tensor:
     is taken as 1 (the straight-through estimator, Bengio et al., arXiv 1308.3432); that of b at 0 is from the right.
     """
     groups = weight.reshape(*exponent.shape, -1)
-    return cast(Tensor, _Quantise.apply(groups, bits.unsqueeze(2), exponent.unsqueeze(2))).view_as(weight)
+    quantised: Tensor = _Quantise.apply(  # type: ignore[no-untyped-call]
+        groups, bits.unsqueeze(2), exponent.unsqueeze(2)
+    )
+    return quantised.view_as(weight)
 
 
 class SelfCompressed(nn.Module):

@@ -7,6 +7,7 @@ import io
 import re
 from pathlib import Path
 
+import click
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -78,5 +79,7 @@ def test_every_command_and_option_in_the_readme_exists() -> None:
     for _, name, *words in lines:
         command = cli.get_command(None, name)  # type: ignore[arg-type]
         assert command is not None, name
+        if isinstance(command, click.Group):
+            command = command.commands[words[0]]
         known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("-")} <= known, words

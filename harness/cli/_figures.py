@@ -41,7 +41,8 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
         if error.name is None or error.name.partition(".")[0] != "matplotlib":
             raise
         raise UsageError(
-            "Figures are drawn by matplotlib, which is not installed.", "Install it with `pip install matplotlib`."
+            "Figures are drawn by matplotlib, which is not installed.",
+            "Install it with `pip install 'edge-harness[figures]'`.",
         ) from error
     from harness.models import storage
     from harness.models.recipes import packaged

@@ -43,9 +43,14 @@ def report(
     harness report --session 3f2a --format markdown > report.md
     harness report --html report.html
     """
+    from harness.errors import UsageError
+
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
     if html is not None:
-        named = ctx.get_parameter_source("session") is not ParameterSource.DEFAULT
-        _write_page(html, results, session if named else "all", baseline, allow_different)
+        if unused := given & {"list_sessions", "fmt", "as_json"}:
+            names = ", ".join(sorted(option.opts[0] for option in ctx.command.params if option.name in unused))
+            raise UsageError(f"--html does not go with {names}.", "A page has one form: leave the others out.")
+        _write_page(html, results, session if "session" in given else "all", baseline, allow_different)
         return
     from harness.report import read_record, render_record, render_sessions
 

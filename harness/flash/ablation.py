@@ -20,10 +20,11 @@ from harness.flash.geometry import Form
 from harness.flash.layout import NeuronFile
 from harness.flash.pipeline import Clock
 from harness.flash.policies import POLICIES, Policy
-from harness.flash.proof import cached_fraction, device_bytes
+from harness.flash.proof import cached_fraction
 from harness.flash.reader import DIRECT, Kind, open_reader
 from harness.flash.replay import Cost, Floats, Replay, room
 from harness.flash.trace import Trace, require_window
+from harness.storage_reads import fetched_bytes
 
 # How far outputs of two policies may be apart, of the largest of them: they add the same numbers in other orders.
 _SAME_OUTPUT = 1e-4
@@ -111,9 +112,9 @@ def _round(
         for token, layers in enumerate(trace.active):
             random = np.random.default_rng([conditions.seed, token])
             inputs = random.standard_normal((len(layers), file.shape.width), np.float32)
-            before = device_bytes()
+            before = fetched_bytes()
             cost, outputs = replay.token(layers, inputs)
-            after = device_bytes()
+            after = fetched_bytes()
             read = None if before is None or after is None else after - before
             active = sum(map(len, layers))
             row = Row(policy.name, number, token, reader.kind, cost, active, read, arena.bytes, resident, cached)

@@ -17,8 +17,6 @@ Indices = npt.NDArray[np.int64]
 
 # The header's page. Records begin at a page even where `align` is smaller, lest a bundle straddle one page more.
 PAGE_BYTES = 4096
-# Whole layers are read in pieces of about this size, large enough for any device's full bandwidth.
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,6 @@ class Reads:
 
     offsets: Indices
     lengths: Indices
-
-    def end_to_end(self, slot_bytes: int) -> Indices:
-        """The arena slots [r] at which reads begin that are laid one behind the other from slot 0. A read longer than a
-        slot fills those that follow.
-        """
-        filled = -(-self.lengths // slot_bytes)
-        return np.cumsum(filled) - filled
 
 
 @dataclass(frozen=True)
@@ -140,27 +131,6 @@ class Geometry:
         if self.form == "plain":
             offsets = np.concatenate([offsets, offsets + count * self.stride])
         return Reads(offsets, np.full(len(offsets), self.record_bytes, np.int64))
-
-    def whole_layer(self, layer: int) -> Reads:
-        """The reads of a layer from end to end, in pieces of about a megabyte."""
-        return self._pieces(self.layer_at(layer), self.layer_at(layer + 1))
-
-    def rest(self) -> Reads:
-        """The reads of the rest, in pieces of about a megabyte."""
-        return self._pieces(self.rest_at, self.file_bytes)
-
-    def as_layer(self, layer: int, view: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """A view [neurons, 2, stride] of a `whole_layer` that was read end to end from the beginning of `view`."""
-        count = self.shape.neurons[layer]
-        flat = view.reshape(-1)[: count * 2 * self.stride]
-        if self.form == "bundled":
-            return flat.reshape(count, 2, self.stride)
-        return flat.reshape(2, count, self.stride).transpose(1, 0, 2)
-
-    def _pieces(self, start: int, end: int) -> Reads:
-        piece = max(_CHUNK_BYTES // self.record_bytes, 1) * self.record_bytes  # so that pieces fill slots
-        offsets = np.arange(start, end, piece, dtype=np.int64)
-        return Reads(offsets, np.minimum(piece, end - offsets))
 
 
 def _round_up(size: int, to: int) -> int:

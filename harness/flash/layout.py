@@ -39,6 +39,7 @@ _MAGIC, _VERSION = b"NEURONS\0", 1
 _PREFIX = struct.Struct("<8sIII")
 # Rows encoded at a time: the float32 originals are large already.
 _BLOCK_ROWS = 1024
+_CHUNK_BYTES = 1 << 20
 _AGAIN = "Write it again with `harness flash write`."
 
 
@@ -194,10 +195,10 @@ def _encoded(geometry: Geometry, layer: int, weights: list[Floats]) -> tuple[Byt
 
 def _write_rest(file: BinaryIO, geometry: Geometry) -> None:
     """Bytes that no device can compress, read for the time that takes and for nothing else."""
-    random, reads = np.random.default_rng(0), geometry.rest()
+    random, left = np.random.default_rng(0), geometry.file_bytes - geometry.rest_at
     file.seek(geometry.rest_at)
-    for length in reads.lengths:
-        file.write(random.bytes(length))
+    while left:
+        left -= file.write(random.bytes(min(left, _CHUNK_BYTES)))
 
 
 def _header(geometry: Geometry, tables_crc: int) -> bytes:

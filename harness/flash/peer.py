@@ -20,10 +20,11 @@ import numpy as np
 
 from harness.errors import HarnessError, UsageError
 from harness.flash.arena import Arena
-from harness.flash.proof import Proof, device_bytes, prove
+from harness.flash.proof import Proof, prove
 from harness.flash.reader import Kind, Reader, open_reader
 from harness.statistics.ratio import Ratio, paired_ratio
 from harness.statistics.summary import Estimate, log_mean
+from harness.storage_reads import fetched_bytes
 
 ENGINES = ("io_uring", "libaio", "psync")
 _LIMIT_S = 300
@@ -82,7 +83,7 @@ def compare(
     batch = min(batch or reads, reads)
     engines = _working(path, size_bytes, depth, reads)
     seconds: dict[str, dict[int, float]] = {name: {} for name in ("ours", *engines)}
-    random, before, read = np.random.default_rng(0), device_bytes(), 0
+    random, before, read = np.random.default_rng(0), fetched_bytes(), 0
     with open_reader(kind, path, Arena(batch, size_bytes), depth, announce) as reader:
         for turn in range(rounds):
             for name in list(seconds)[:: -1 if turn % 2 else 1]:
@@ -92,7 +93,7 @@ def compare(
                     read += reads * size_bytes
                 else:
                     seconds[name][turn] = _fio(name, path, size_bytes, depth, reads)
-        proof = prove(before, device_bytes(), read)
+        proof = prove(before, fetched_bytes(), read)
         kind = reader.kind
     rates = {name: log_mean([reads * size_bytes / s for s in times.values()]) for name, times in seconds.items()}
     best = max(engines, key=lambda engine: rates[engine].value)

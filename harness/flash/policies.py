@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.flash.geometry import Indices
 from harness.flash.trace import Trace
-from harness.flash.window import Indices, Step, Window
+from harness.flash.window import Step, Window
 
 
 @dataclass(frozen=True)

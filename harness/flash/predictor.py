@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import HarnessError, ModelError, UsageError
+from harness.flash.encoding import Floats
+from harness.flash.geometry import Indices
 from harness.flash.trace import Trace, from_masks
-from harness.flash.window import Indices
 
-Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 _FORMAT = {"format": "harness-predictors", "version": "1"}

@@ -8,9 +8,8 @@ import numpy as np
 
 from harness.flash.device import Limits, batch_ns
 from harness.flash.policies import POLICIES, Demand, demands
+from harness.flash.sequential import PIECE_BYTES
 from harness.flash.trace import Trace, require_window
-
-_SEQUENTIAL_BYTES = 1 << 20  # of a read where much is read in one go
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,13 @@ def project(
 
 def sizes(row_bytes: int) -> list[int]:
     """Bytes of the reads that a projection supposes, for `Profile.doubts`."""
-    return [row_bytes, 2 * row_bytes, _SEQUENTIAL_BYTES]
+    return [row_bytes, 2 * row_bytes, PIECE_BYTES]
 
 
 def _io_ns(limits: Limits, demand: Demand, depth: int) -> float:
     """Each layer's scattered reads are waited for before the next layer's are known."""
-    large = np.full(-(-demand.sequential_bytes // _SEQUENTIAL_BYTES), _SEQUENTIAL_BYTES, np.int64)
-    if demand.sequential_bytes % _SEQUENTIAL_BYTES:
-        large[-1] = demand.sequential_bytes % _SEQUENTIAL_BYTES
+    large = np.full(-(-demand.sequential_bytes // PIECE_BYTES), PIECE_BYTES, np.int64)
+    if demand.sequential_bytes % PIECE_BYTES:
+        large[-1] = demand.sequential_bytes % PIECE_BYTES
     layers = (np.full(reads, demand.read_bytes, np.int64) for reads in demand.layer_reads)
     return batch_ns(limits, large, depth) + sum(batch_ns(limits, reads, depth) for reads in layers)

@@ -37,17 +37,8 @@ class Proof:
     reason: str | None
 
 
-def device_bytes() -> int | None:
-    """Bytes that the kernel has fetched from devices for this process since it began; None where it does not say."""
-    try:
-        lines = Path("/proc/self/io").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) for line in lines if line.startswith("read_bytes:")), None)
-
-
 def prove(before: int | None, after: int | None, asked_bytes: int) -> Proof:
-    """What two readings of `device_bytes`, before and after the reads, prove of `asked_bytes`."""
+    """What two readings of `fetched_bytes`, before and after the reads, prove of `asked_bytes`."""
     if before is None or after is None:
         return Proof(asked_bytes, None, False, "the kernel does not count the bytes that a process reads")
     read = after - before
@@ -104,16 +95,6 @@ def cached_fraction(path: Path) -> float | None:
     if libc.mincore(ctypes.c_void_p(start), ctypes.c_size_t(size), ctypes.c_void_p(pages.ctypes.data)):
         return None
     return float((pages & 1).mean())
-
-
-def drop_cache(path: Path) -> None:
-    """Ask the kernel to forget the pages of a file. It may decline: see `cached_fraction`. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # dirty pages cannot be dropped
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
 
 
 def _statfs_type(path: Path) -> int:

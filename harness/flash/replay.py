@@ -17,15 +17,15 @@ import numpy.typing as npt
 
 from harness.errors import UsageError
 from harness.flash.arena import Arena
-from harness.flash.geometry import Geometry
+from harness.flash.encoding import Floats
+from harness.flash.geometry import Geometry, Indices
 from harness.flash.layout import NeuronFile
 from harness.flash.pipeline import Clock, overlapped, serial
 from harness.flash.policies import Policy, steppers
 from harness.flash.sequential import Block, layer_blocks, rest_blocks, rows_of
 from harness.flash.trace import Trace, aggregates
-from harness.flash.window import Indices, Step
+from harness.flash.window import Step
 
-Floats = npt.NDArray[np.float32]
 Read = Callable[[Indices, Indices, Indices], int]
 
 # Of a pipeline's cluster: enough reads for a device's depth, few enough that a layer's new neurons make several.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from harness.flash.geometry import Geometry, Indices
 
 # Large enough for any device's full bandwidth.
-_PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 20
 
 
 class Block(NamedTuple):
@@ -60,7 +60,7 @@ def rest_blocks(file: Geometry, arena_slots: int) -> Iterator[Block]:
 
 def _stretch(file: Geometry, start: int, records: int, first_slot: int) -> Block:
     """Records one behind the other, into slots one behind the other, in pieces."""
-    piece = max(1, _PIECE_BYTES // file.record_bytes)
+    piece = max(1, PIECE_BYTES // file.record_bytes)
     begins = np.arange(0, records, piece)
     lengths = np.minimum(piece, records - begins) * file.record_bytes
     return Block(start + begins * file.record_bytes, lengths, first_slot + begins)

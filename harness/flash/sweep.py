@@ -23,8 +23,9 @@ import numpy.typing as npt
 from harness.errors import HarnessError, UsageError
 from harness.flash.arena import Arena
 from harness.flash.device import Cell
-from harness.flash.proof import Proof, check_storage, device_bytes, prove
+from harness.flash.proof import Proof, check_storage, prove
 from harness.flash.reader import Kind, Reader, open_reader
+from harness.storage_reads import fetched_bytes
 
 KIB = 1024
 SIZES = tuple(kib * KIB for kib in (4, 8, 16, 32, 64, 128, 256, 1024))
@@ -151,11 +152,11 @@ def _read(reader: Reader, places: npt.NDArray[np.int64], size: int) -> tuple[int
     """Nanoseconds for reads of `size` bytes at `places` (bytes), and what the kernel says of them."""
     lengths = np.full(len(places), size, np.int64)
     slots = np.arange(len(places), dtype=np.int64) * (size // _ALIGN)
-    before = device_bytes()
+    before = fetched_bytes()
     start = perf_counter_ns()
     reader.read(places, lengths, slots)
     duration_ns = perf_counter_ns() - start
-    return duration_ns, prove(before, device_bytes(), len(places) * size)
+    return duration_ns, prove(before, fetched_bytes(), len(places) * size)
 
 
 def _reads(size: int, depth: int) -> int:

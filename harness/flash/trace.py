@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import HarnessError, ModelError, UsageError
-from harness.flash.window import Indices, Window
+from harness.flash.geometry import Indices
+from harness.flash.window import Window
 
 MOST_ACTIVE = 0.5
 """Where more neurons than this are active, reading them one by one cannot beat reading the layer from end to end."""

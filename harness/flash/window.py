@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.errors import UsageError
-
-Indices = npt.NDArray[np.int64]
+from harness.flash.geometry import Indices
 
 
 @dataclass(frozen=True)

@@ -14,22 +14,12 @@ from typing import Any
 from harness.report.cells import Figure, Versus
 from harness.report.comparison import Comparison
 from harness.report.flags import sentence
+from harness.report.grouping import KEY
 from harness.report.layout import versions
 from harness.report.rows import Row
 
-_OPTIONS = (
-    "target",
-    "device",
-    "scenario",
-    "threads",
-    "cpus",
-    "compile",
-    "batch",
-    "prompt_tokens",
-    "new_tokens",
-)
 COLUMNS = (
-    *_OPTIONS,
+    *KEY,
     "baseline",
     "model",
     "model_sha256",
@@ -93,7 +83,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for comparison in comparisons:
-        options = {name: getattr(comparison.condition, name) for name in _OPTIONS}
+        options = {name: getattr(comparison.condition, name) for name in KEY}
         for row in comparison.rows:
             metric = {"metric": row.metric.name, "unit": row.metric.unit, "better": row.metric.better}
             for model, figure, versus in zip(comparison.models, row.figures, row.versus, strict=True):

@@ -79,7 +79,7 @@ def views_of(tables: Tables, spec: TableSpec, models: Sequence[str], baseline: s
         for condition, members in group(runs)
         if matches(condition, spec.where) and any(matches(condition, column.where) for column in asked)
     ]
-    told = _words([condition for condition, _ in found])
+    told = told_apart([condition for condition, _ in found])
     views, errors = [], []
     for words, (_, members) in zip(told, found, strict=True):
         part = _part(tables, [run["attempt_id"] for run in members])
@@ -141,7 +141,7 @@ def _named(name: str, known: Sequence[str]) -> str:
     raise UsageError(f"Not measured here: {name}.", f"Models in this selection: {', '.join(known)}.")
 
 
-def _words(conditions: Sequence[Condition]) -> list[tuple[str, ...]]:
+def told_apart(conditions: Sequence[Condition]) -> list[tuple[str, ...]]:
     """What tells each condition from the others, as few words as do; a number where only options of a job do."""
     found: list[tuple[str, ...]] = [()] * len(conditions)
     for field in (*KEY, "data"):

@@ -18,6 +18,7 @@ from harness.job import Files, Job, parse_request
 from harness.protocol import PROTOCOL, Done, Error, Event, Hello, Samples, Scalar
 from harness.scenarios import SCENARIOS, GenerateQuery, Query, SingleQuery, repeat, warm_up
 from harness.statistics.steady import SteadyRule
+from harness.storage_reads import drop_page_cache
 from harness.worker import probes
 from harness.worker.channel import Channel
 from harness.worker.inputs import make_inputs
@@ -82,7 +83,7 @@ def _work(job: Job, files: Files, channel: Channel) -> None:
         _measure_memory(job, files, runtime, channel)
         return
     if job.scenario == "cold-start":
-        probes.drop_page_cache(path)
+        drop_page_cache(path)
     probe = probes.IoProbe()
     model: Model = runtime.load(path, job)
     channel.emit(model.loaded)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from pathlib import Path
 
 from harness.protocol import Io, Memory
+from harness.storage_reads import fetched_bytes
 
 _CLEAR_PEAK = "5"
 
@@ -40,40 +40,20 @@ class IoProbe:
     """Counts what a phase read: begin it, do the work, ask."""
 
     def __init__(self) -> None:
-        self._read_bytes = _read_bytes()
+        self._read_bytes = fetched_bytes()
         self._major_faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
 
     def since(self, phase: str, asked_bytes: int | None) -> Io:
         """The traffic since the probe began; `read_bytes` is what the kernel fetched from the device, null if it does
         not say.
         """
-        read = _read_bytes()
+        read = fetched_bytes()
         return Io(
             phase=phase,
             asked_bytes=asked_bytes,
             read_bytes=None if read is None or self._read_bytes is None else read - self._read_bytes,
             major_faults=resource.getrusage(resource.RUSAGE_SELF).ru_majflt - self._major_faults,
         )
-
-
-def drop_page_cache(path: Path) -> None:
-    """Ask the kernel to forget the pages of a file, so that the next read comes from the device. It may decline: see
-    `read_bytes`.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # dirty pages cannot be dropped
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
-
-
-def _read_bytes() -> int | None:
-    try:
-        lines = Path("/proc/self/io").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) for line in lines if line.startswith("read_bytes:")), None)
 
 
 def _fields(path: Path) -> dict[str, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes.clock import FakeClock
+from fakes.neurons import rows_of_layer
 
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.flash import replay as replay_module
@@ -87,9 +88,7 @@ def computed_in_memory(file: NeuronFile) -> np.ndarray:
     outputs = np.zeros((len(TRACE.active), len(SHAPE.neurons), SHAPE.width))
     content = np.frombuffer(file.path.read_bytes(), np.uint8)
     for layer, count in enumerate(SHAPE.neurons):
-        reads = file.whole_layer(layer)
-        whole = np.concatenate([content[o : o + n] for o, n in zip(reads.offsets, reads.lengths, strict=True)])
-        rows = file.decode(layer, np.arange(count), file.as_layer(layer, whole))
+        rows = file.decode(layer, np.arange(count), rows_of_layer(content, file, layer))
         up, down = (side.astype(np.float64) for side in rows)
         for token, layers in enumerate(TRACE.active):
             active = layers[layer]

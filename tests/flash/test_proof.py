@@ -10,8 +10,9 @@ import pytest
 from harness.errors import ModelError, UsageError
 from harness.flash import proof
 from harness.flash.arena import Arena
-from harness.flash.proof import cached_fraction, check_storage, device_bytes, drop_cache, host_note, prove
+from harness.flash.proof import cached_fraction, check_storage, host_note, prove
 from harness.flash.reader import DIRECT, Kind, open_reader
+from harness.storage_reads import drop_page_cache, fetched_bytes
 
 SHARED_MEMORY = Path("/dev/shm")
 SIZE = 1 << 20
@@ -22,7 +23,7 @@ def file(disk: Path) -> Path:
     """A megabyte, on the disk and not in the page cache."""
     path = disk / "file"
     path.write_bytes(np.random.default_rng(0).bytes(SIZE))
-    drop_cache(path)
+    drop_page_cache(path)
     return path
 
 
@@ -30,9 +31,9 @@ def read_all(kind: Kind, path: Path) -> proof.Proof:
     arena, count = Arena(64, SIZE // 64), 64
     with open_reader(kind, path, arena, 4) as reader:
         places = np.arange(count, dtype=np.int64)
-        before = device_bytes()
+        before = fetched_bytes()
         asked = reader.read(places * arena.slot_bytes, np.full(count, arena.slot_bytes), places)
-        return prove(before, device_bytes(), asked)
+        return prove(before, fetched_bytes(), asked)
 
 
 def test_the_kernels_count_decides() -> None:
@@ -76,7 +77,7 @@ def test_the_state_of_the_cache_is_seen(file: Path) -> None:
     with file.open("rb") as opened:
         opened.read(SIZE)
     assert cached_fraction(file) == 1.0
-    drop_cache(file)
+    drop_page_cache(file)
     assert cached_fraction(file) == 0.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fakes.neurons import rows_of_layer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ geometries = st.builds(
 def small_pieces():  # type: ignore[no-untyped-def]
     """Pieces of two small records, so that blocks of a few neurons are several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sequential, "_PIECE_BYTES", 2048)
+        patch.setattr(sequential, "PIECE_BYTES", 2048)
         yield
 
 
@@ -45,8 +46,7 @@ def test_every_row_of_a_layer_is_where_its_neuron_is_looked_for(file: Geometry, 
     layer = data.draw(st.integers(0, len(file.shape.neurons) - 1))
     slots = data.draw(st.integers(file.reads_a_neuron, 70))
     content = np.arange(1, file.file_bytes + 1, dtype=np.uint32)  # each byte says where it came from
-    whole = np.concatenate([content[o : o + n] for o, n in zip(*vars(file.whole_layer(layer)).values(), strict=True)])
-    expected, seen = file.as_layer(layer, whole), []
+    expected, seen = rows_of_layer(content, file, layer), []
     for neurons, block in layer_blocks(file, layer, slots):
         rows = rows_of(file, len(neurons), fetch(content, file, block, slots))
         assert np.array_equal(rows, expected[neurons])

@@ -69,7 +69,7 @@ class FakeDevice:
 def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     device = FakeDevice()
     monkeypatch.setattr(module, "open_reader", device.open_reader)
-    monkeypatch.setattr(module, "device_bytes", lambda: device.fetched)
+    monkeypatch.setattr(module, "fetched_bytes", lambda: device.fetched)
     monkeypatch.setattr(module, "perf_counter_ns", device.clock)
     return device
 

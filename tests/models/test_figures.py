@@ -220,7 +220,7 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "harness.models.figures")
     monkeypatch.delattr(harness.models, "figures")
-    with pytest.raises(UsageError, match="pip install matplotlib"):
+    with pytest.raises(UsageError, match=r"pip install 'edge-harness\[figures\]'"):
         run("selfcomp")
 
 

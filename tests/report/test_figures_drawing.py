@@ -145,7 +145,7 @@ def test_conditions_have_panels_and_too_many_are_refused(session: Any) -> None:
     session.add("a", target="phone", samples={"steady": [700]})
     session.add("b", target="broken", status="failed", error_kind="crashed", error_message="It died.")
     panels, left_out = panels_of(session.tables())
-    assert [panel.title for panel in panels] == ["x86, threads 1", "x86, threads 2", "phone, threads 1"]
+    assert [panel.title for panel in panels] == ["x86, 1 thread", "x86, 2 threads", "phone, 1 thread"]
     (sentence,) = left_out
     assert sentence.startswith("Not shown: broken, threads 1: No process ended well")
     assert len(draw_distribution(session, "steady").axes) == 6

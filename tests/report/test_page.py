@@ -305,6 +305,14 @@ def test_the_command_writes_all_sessions_unless_one_is_named(tmp_path: Path, mak
         assert [one["session"] for one in data["comparisons"]] == expected
 
 
+@pytest.mark.parametrize("option", [["--list"], ["--json"], ["--format", "csv"]])
+def test_an_option_that_a_page_has_no_use_for_is_refused(tmp_path: Path, option: list[str]) -> None:
+    page = tmp_path / "page.html"
+    with pytest.raises(UsageError, match=f"--html does not go with {option[0]}"):
+        CliRunner().invoke(report, ["--html", str(page), *option], catch_exceptions=False)
+    assert not page.exists()
+
+
 def test_a_folder_without_results_gives_no_page(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     with pytest.raises(NothingComparable, match="There are no results"):

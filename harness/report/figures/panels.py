@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from harness.errors import NothingComparable, UsageError
 from harness.report.comparison import Comparison, compare_tables
-from harness.report.grouping import KEY, Condition, group, run_records
+from harness.report.grouping import group, run_records
 from harness.report.layout import caption
-from harness.report.selection import chosen_models
+from harness.report.selection import chosen_models, told_apart
 from harness.report.table import lines_of
 from harness.store.dataset import Tables
 
@@ -42,7 +42,7 @@ def panels_of(
         raise UsageError(f"Nothing was measured on {target!r} here.", f"Targets here: {', '.join(targets)}.")
     runs = [run for run in run_records(tables.runs) if run["model"] in names and target in (None, run["target"])]
     groups = group(runs)
-    titles = _titles([condition for condition, _ in groups])
+    titles = [", ".join(words) for words in told_apart([condition for condition, _ in groups])]
     panels, errors = [], []
     for title, (_, members) in zip(titles, groups, strict=True):
         attempts = [run["attempt_id"] for run in members]
@@ -84,19 +84,3 @@ def facts(panel: Panel) -> list[str]:
     condition = panel.comparison.condition
     title = " · ".join(part for part in (condition.target, condition.device, condition.scenario) if part)
     return lines_of([title, *caption(panel.comparison)[:-1]])  # the last line explains the columns of a table
-
-
-def _titles(conditions: Sequence[Condition]) -> list[str]:
-    differing = [name for name in (*KEY, "data") if len({getattr(condition, name) for condition in conditions}) > 1]
-    titles = [", ".join(_words(name, asdict(condition)[name]) for name in differing) for condition in conditions]
-    if len(set(titles)) < len(titles):
-        return [f"{title} ({number})".strip() for number, title in enumerate(titles, 1)]
-    return titles
-
-
-def _words(name: str, value: object) -> str:
-    if name in ("target", "device", "scenario", "data"):
-        return str(value)
-    if name == "cpus":
-        return f"CPUs {value}" if value else "not pinned"
-    return f"{name.replace('_', ' ')} {value}" if value is not None else f"no {name.replace('_', ' ')}"

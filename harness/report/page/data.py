@@ -30,13 +30,7 @@ STDERR_LINES = 20
 _WORDS = {"speedup": "speed-up", "ratio": "reduction", "difference": "difference"}
 # What a run was made under, beside its fingerprint.
 _CONDITIONS = (
-    "device",
-    "threads",
-    "cpus",
-    "compile",
-    "batch",
-    "prompt_tokens",
-    "new_tokens",
+    *(name for name in KEY if name not in ("target", "scenario")),
     "data",
     "latency_kind",
     "worker",

@@ -147,7 +147,7 @@ def test_conditions_have_panels_and_too_many_are_refused(session: Any) -> None:
     panels, left_out = panels_of(session.tables())
     assert [panel.title for panel in panels] == ["x86, 1 thread", "x86, 2 threads", "phone, 1 thread"]
     (sentence,) = left_out
-    assert sentence.startswith("Not shown: broken, threads 1: No process ended well")
+    assert sentence.startswith("Not shown: broken, 1 thread: No process ended well")
     assert len(draw_distribution(session, "steady").axes) == 6
     assert [panel.title for panel in panels_of(session.tables(), target="phone")[0]] == [""]
     with pytest.raises(UsageError, match=r"'moon'.*broken, phone, x86"):

@@ -16,13 +16,14 @@ import numpy as np
 
 from harness.errors import HarnessError, UsageError
 from harness.flash.arena import Arena
+from harness.flash.encoding import Floats
 from harness.flash.geometry import Form
 from harness.flash.layout import NeuronFile
 from harness.flash.pipeline import Clock
 from harness.flash.policies import POLICIES, Policy
 from harness.flash.proof import cached_fraction
 from harness.flash.reader import DIRECT, Kind, open_reader
-from harness.flash.replay import Cost, Floats, Replay, room
+from harness.flash.replay import Cost, Replay, room
 from harness.flash.trace import Trace, require_window
 from harness.storage_reads import fetched_bytes
 

@@ -38,7 +38,7 @@ def quantity(
     largest = max(abs(value), high or 0.0) / divisor
     places = max(0, min(max(places, decimals(value, low, high, step)), 4 - _exponent(largest)))
     if low is not None and high is not None:
-        return f"{scaled:.{places}f}{suffix}", f"[{low / divisor:.{places}f}, {high / divisor:.{places}f}]"
+        return f"{scaled:.{places}f}{suffix}", f"[{_bound(low / divisor, places)}, {_bound(high / divisor, places)}]"
     if name in _PLAIN:
         return (f"{scaled:,.0f}" if float(scaled).is_integer() else f"{scaled:.5g}") + suffix, ""
     return f"{scaled:.{places}f}{suffix}", ""
@@ -53,7 +53,7 @@ def times(value: float, low: float | None, high: float | None) -> tuple[str, str
         places += 1
     while not low <= 1.0 <= high and "1" in _trimmed((low, high), places) and places < 9:
         places += 1
-    return f"{value:.{places}f}x", f"[{low:.{places}f}, {high:.{places}f}]"
+    return f"{value:.{places}f}x", f"[{_bound(low, places)}, {_bound(high, places)}]"
 
 
 def signed(value: float, step: tuple[float, str]) -> str:
@@ -71,6 +71,13 @@ def decimals(value: float, low: float | None, high: float | None, step: tuple[fl
     if low is None or high is None or high <= low:
         return max(0, 3 - exponent)
     return max(0, 1 - _exponent((high - low) / 2 / step[0]), 2 - exponent)
+
+
+def _bound(value: float, places: int) -> str:
+    """A bound with `places` decimals. Two processes that disagree give bounds of any size: those of more than six
+    digits are rounded to two, since nobody reads more in them and a table must fit its page.
+    """
+    return f"{value:.{places}f}" if abs(value) < 1e6 else f"{value:.1e}"
 
 
 def _exponent(value: float) -> int:

@@ -221,8 +221,10 @@ def _check_prices(prices: dict[str, float]) -> None:
             raise ValueError(f"prices has the unknown layer {kind!r}, not one of {', '.join(LAYERS)}")
         if kind not in prices:
             raise ValueError(f"prices lacks the layer {kind!r}")
-        if not 0 < prices[kind] < math.inf:
-            raise ValueError(f"the price of {kind!r} is {prices[kind]}, not a positive number of nanoseconds")
+        if not 0 <= prices[kind] < math.inf:
+            raise ValueError(f"the price of {kind!r} is {prices[kind]}, not a number of nanoseconds from 0 on")
+    if not any(prices.values()):
+        raise ValueError("every price is 0, so none says what time costs")
 
 
 def _check_keys(table: dict[str, Any], known: Iterable[str], needed: Iterable[str], where: str) -> None:

@@ -12,15 +12,16 @@ clipped inside q, so that a channel whose gradient wants it back can grow again.
 and weights and exponents are trained on while the learning rate falls: that is where the loss recovers. The exponents
 are rounded to float16 as they are used, with derivative 1, because they are stored so: what is trained is what is kept.
 
-Two options. What shares b and e may be a block of a channel's columns instead of the whole channel. And a channel may
-be priced by the time that removing it saves instead of by its weights:
+Two options. What shares b and e may be a block of a channel's columns instead of the whole channel. And half of what
+a channel costs may be the time that removing it saves, the other half being its weights:
 
     P = sum over channels of b * price(kind of layer) / sum of all prices,    b the mean over a channel's blocks
 
-takes the place of Q in the loss; it is Q where all b are equal, and for prices proportional to fan_in, so that gamma
-keeps its meaning. The target stays one of Q. A price is a mean over many channels that were cut out of a program that
-was timed before and after: it includes what goes with a row (the column of `out` that read a row of `fc`, the column of
-`proj` that read a value), and half of what a pair of query and key rows saves, for neither goes alone.
+and (P + Q) / 2 takes the place of Q in the loss; it is Q where all b are equal, and for prices proportional to fan_in,
+so that gamma keeps its meaning. The target stays one of Q. A price is a mean over many channels that were cut out of a
+program that was timed before and after: it includes what goes with a row (the column of `out` that read a row of `fc`,
+the column of `proj` that read a value), and half of what a pair of query and key rows saves, for neither goes alone. A
+kind of layer whose rows save no time has the price 0, and Q alone sees to its bits.
 """
 
 from __future__ import annotations
@@ -169,9 +170,10 @@ class SelfCompression(Objective):
         self.prices = self.sizes
         if recipe.prices is not None:
             prices = recipe.prices
-            self.prices = shares(
+            of_time = shares(
                 {name: linear.out_features * prices[name.rpartition(".")[2]] for name, linear in linears.items()}
             )
+            self.prices = {name: (of_time[name] + size) / 2 for name, size in self.sizes.items()}
         self.frozen_after: int | None = None
 
     def learned_bits(self) -> Tensor:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 UNRESOLVED = "not resolved: the interval contains 0; give more --blocks"
 NOTHING = "saves nothing: the exported program is the same without these rows"
-NEEDED = "A recipe needs four prices above 0: for rows that save nothing choose one that is small beside the others."
+NEEDED = "A recipe needs four prices, not all of them 0."
 NONE = Cell("–", tone="muted")
 
 
@@ -133,7 +133,9 @@ def toml(name: str, comparison: Comparison, what: str, found: Sequence[Price]) -
     lines = [*(f"# {line}" for line in lines_of(_facts(comparison, what))), f"[models.{name}.compression.prices]"]
     for price in found:
         said = "" if price.saved is None else " ".join(_nanoseconds(price.saved))
-        if price.saved is None or price.reason is not None:
+        if price.reason == NOTHING:
+            lines.append(f"{price.kind} = 0 # {NOTHING}")
+        elif price.saved is None or price.reason is not None:
             lines += lines_of([f"# {price.kind}: {said}{', ' if said else ''}{price.reason}"])
         else:
             lines.append(f"{price.kind} = {price.saved.value:.4g} # {said}")

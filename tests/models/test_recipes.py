@@ -113,8 +113,9 @@ def test_the_recipes_of_older_records_still_match(name: str) -> None:
         (
             "gamma = 1.0",
             "gamma = 1.0\nprices = {qkv = 1, proj = 1, fc = -2, out = 1}",
-            "the price of 'fc' is -2, not a positive number of nanoseconds",
+            "the price of 'fc' is -2, not a number of nanoseconds from 0 on",
         ),
+        ("gamma = 1.0", "gamma = 1.0\nprices = {qkv = 0, proj = 0, fc = 0, out = 0}", "every price is 0"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_named(line: str, instead: str, named: str) -> None:

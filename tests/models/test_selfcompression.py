@@ -189,10 +189,11 @@ def test_a_channel_is_paid_by_its_price(tiny: GPTConfig) -> None:
     compression = SelfCompression(GPT(tiny), CompressionRecipe(gamma=1.0, target_bits=1.0, prices=PRICES))
     torch.as_tensor(compression.penalty()).backward()  # type: ignore[no-untyped-call]
     gradients = {name: layer.bits.grad for name, layer in compression.layers.items()}
-    total = 2 * (48 * 10 + 16 * 20 + 64 * 30 + 16 * 40)
+    total, weights = 2 * (48 * 10 + 16 * 20 + 64 * 30 + 16 * 40), 2 * (48 * 16 + 16 * 16 + 64 * 16 + 16 * 64)
     for name in LAYERS:
-        price = PRICES[name.rpartition(".")[2]]
-        torch.testing.assert_close(gradients[name], torch.full_like(compression.layers[name].bits, price / total))
+        kind = name.rpartition(".")[2]
+        paid = PRICES[kind] / total / 2 + {"out": 64}.get(kind, 16) / weights / 2
+        torch.testing.assert_close(gradients[name], torch.full_like(compression.layers[name].bits, paid))
 
 
 def test_bits_stay_above_zero_and_freeze_at_the_target(tiny: GPTConfig) -> None:

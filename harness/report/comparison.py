@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import NothingComparable, UsageError
@@ -75,10 +75,16 @@ def compare_tables(
             f"No process ended well, so there is nothing to compare ({failures}).",
             "`harness report` shows what each of them said.",
         )
-    return tuple(
+    found = [
         _compare(tables, condition, members, baseline, every_metric, allow_different)
         for condition, members in group(runs)
-    )
+    ]
+    return (replace(found[0], notes=(*found[0].notes, *left_out(tables))), *found[1:])
+
+
+def left_out(tables: Tables) -> tuple[str, ...]:
+    """What a reader must know of rows that are missing because they cannot be read."""
+    return tuple(f"WARNING: {problem}" for problem in tables.problems)
 
 
 def _compare(

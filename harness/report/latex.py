@@ -35,17 +35,20 @@ _HEADING, _STUB = 14, 28
 
 
 def render_latex(table: PaperTable) -> str:
-    """A `table` environment for a document that loads booktabs and siunitx (version 3)."""
+    """A `table` environment for a document that loads booktabs, graphicx and siunitx (version 3). A table wider than
+    the text is shrunk to its width.
+    """
     width = len(table.columns) + 1
     caption = " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in lines_of(_told(table)))
     lines = [
-        "% Made by `harness table`. In the preamble: \\usepackage{booktabs} \\usepackage{siunitx} (version 3)",
+        "% Made by `harness table`. In the preamble: \\usepackage{booktabs,graphicx,siunitx} (siunitx 3)",
         r"\begin{table}",
         r"\centering\small",
         r"\setlength{\belowcaptionskip}{4pt}\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{escape(caption)}}}",
         *([rf"\label{{{table.label}}}"] if table.label else []),
         rf"\sisetup{{{_SETUP}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{@{{}}l{''.join(_format(table, index) for index in range(width - 1))}@{{}}}}",
         r"\toprule",
         *_heading(table.columns),
@@ -57,7 +60,7 @@ def render_latex(table: PaperTable) -> str:
         lines += [r"\midrule", heading, *(line for row in table.published for line in _row(row, table))]
     lines += [
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\par\smallskip",
         r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
     ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import NothingComparable, UsageError
+from harness.report.comparison import left_out
 from harness.report.paper_cells import PaperCell
 from harness.report.paper_columns import PaperColumn, columns_of, published_cell, takes
 from harness.report.paper_notes import notes_on
@@ -90,7 +91,7 @@ def paper_table(
         measured,
         theirs,
         _marks((*measured, *theirs)),
-        (*notes_on(columns, labels[0]), *unshown, *unplaced, *notes),
+        (*notes_on(columns, labels[0]), *unshown, *unplaced, *notes, *left_out(tables)),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import NothingComparable
-from harness.report.comparison import Comparison, compare_tables
+from harness.report.comparison import Comparison, compare_tables, left_out
 from harness.report.flags import sentence
 from harness.report.grouping import Run, records, run_records
 from harness.report.layout import comparison_table
@@ -20,9 +20,10 @@ from harness.report.machine import comparison_csv, comparison_json, dump_json
 from harness.report.numbers import quantity, scale
 from harness.report.rendering import Format, render_tables
 from harness.report.table import Table, simple_table
-from harness.store.dataset import read_table, read_tables
+from harness.store.dataset import read_tables
 
 _OPS_SHOWN = 20
+_HEAVIEST = 10
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,15 @@ def read_record(
     """Everything that the store has of a session (as in `read_tables`). Raises StoreError, NothingComparable,
     UsageError.
     """
-    tables = read_tables(results, session)
-    ids = [str(attempt) for attempt in tables.runs["attempt_id"]]
+    tables = read_tables(results, session, ("environment", "ops", "io"))
     try:
         comparisons, why_not = (
             compare_tables(tables, baseline=baseline, every_metric=True, allow_different=allow_different),
             None,
         )
     except NothingComparable as error:
-        comparisons, why_not = (), str(error)
-    environment, ops, io = (tuple(records(read_table(results, name, ids))) for name in ("environment", "ops", "io"))
+        comparisons, why_not = (), " ".join([str(error), *left_out(tables)])
+    environment, ops, io = (tuple(records(tables.others[name])) for name in ("environment", "ops", "io"))
     return Record(comparisons, why_not, tuple(run_records(tables.runs)), environment, ops, io)
 
 
@@ -80,6 +80,14 @@ def render_record(
             }
         )
     return render_tables(record_tables(record), fmt, width=width, color=color)
+
+
+def render_operators(record: Record, fmt: Format = "terminal") -> str:
+    """The heaviest operators of each model as text; empty where none were recorded. CSV has no place for them."""
+    if fmt in ("csv", "json") or not record.ops:
+        return ""
+    models = {run["attempt_id"]: run["model"] for run in record.runs}
+    return render_tables([_ops(record.ops, models, _HEAVIEST)], fmt)
 
 
 def record_tables(record: Record) -> list[Table]:
@@ -154,7 +162,7 @@ def _environment(rows: Sequence[dict[str, Any]]) -> Table:
     return simple_table("Environment", ("", "before the jobs", "after the jobs"), lines)
 
 
-def _ops(rows: Sequence[dict[str, Any]], models: dict[str, str]) -> Table:
+def _ops(rows: Sequence[dict[str, Any]], models: dict[str, str], shown: int = _OPS_SHOWN) -> Table:
     """The operators of each model that took the most time, summed over its processes."""
     totals: dict[str, dict[tuple[str, str], tuple[int, int]]] = {}
     for row in rows:
@@ -166,7 +174,7 @@ def _ops(rows: Sequence[dict[str, Any]], models: dict[str, str]) -> Table:
     for model, operators in totals.items():
         whole = sum(time for _, time in operators.values()) or 1
         for (operator, delegate), (calls, time) in sorted(operators.items(), key=lambda item: (-item[1][1], item[0]))[
-            :_OPS_SHOWN
+            :shown
         ]:
             lines.append((model, operator, delegate, calls, _amount("ns", time), f"{100 * time / whole:.1f} %"))
     return simple_table("Operators", ("model", "operator", "delegate", "calls", "total", "share"), lines)

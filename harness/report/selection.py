@@ -45,8 +45,11 @@ def read_selection(results: Path, spec: TableSpec) -> Tables:
     no run is left, UsageError where two names mean one session.
     """
     parts = [read_tables(results, session) for session in spec.sessions]
-    columns = zip(*((part.runs, part.samples, part.scalars) for part in parts), strict=True)
-    tables = Tables(*(pd.concat(frames, ignore_index=True) for frames in columns)) if len(parts) > 1 else parts[0]
+    tables = parts[0]
+    if len(parts) > 1:
+        columns = zip(*((part.runs, part.samples, part.scalars) for part in parts), strict=True)
+        problems = tuple(dict.fromkeys(problem for part in parts for problem in part.problems))
+        tables = Tables(*(pd.concat(frames, ignore_index=True) for frames in columns), problems=problems)
     if tables.runs["attempt_id"].duplicated().any():
         raise UsageError(f"Two of the sessions {', '.join(spec.sessions)} are the same.", "Name each once.")
     day = tables.runs["date"]

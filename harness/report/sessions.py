@@ -7,21 +7,20 @@ import io
 from pathlib import Path
 from typing import Any
 
+from harness.report.comparison import left_out
 from harness.report.grouping import Run, run_records
 from harness.report.machine import dump_json
 from harness.report.rendering import Format, render_tables
 from harness.report.table import simple_table
-from harness.store.dataset import read_tables
+from harness.store.dataset import Tables, read_tables
 
 _COLUMNS = ("session", "date", "targets", "models", "jobs", "failed")
 
 
-def list_sessions(results: Path) -> list[dict[str, Any]]:
-    """One dictionary a session, the newest last. Raises StoreError, and NothingComparable where there is
-    none.
-    """
+def list_sessions(tables: Tables) -> list[dict[str, Any]]:
+    """One dictionary a session, the newest last."""
     sessions: dict[str, list[Run]] = {}
-    for run in run_records(read_tables(results, "all").runs):
+    for run in run_records(tables.runs):
         sessions.setdefault(run["session_id"], []).append(run)
     return [
         {
@@ -39,10 +38,11 @@ def list_sessions(results: Path) -> list[dict[str, Any]]:
 def render_sessions(
     results: Path, fmt: Format = "terminal", *, width: int | None = None, color: bool | None = None
 ) -> str:
-    """The sessions of the store as text. Raises as `list_sessions` does."""
-    sessions = list_sessions(results)
+    """The sessions of the store as text. Raises StoreError, and NothingComparable where there is none."""
+    tables = read_tables(results, "all")
+    sessions = list_sessions(tables)
     if fmt == "json":
-        return dump_json({"version": 1, "sessions": sessions})
+        return dump_json({"version": 1, "sessions": sessions, "problems": tables.problems})
     rows = [
         {key: ", ".join(value) if isinstance(value, list) else value for key, value in row.items()} for row in sessions
     ]
@@ -52,5 +52,7 @@ def render_sessions(
         writer.writeheader()
         writer.writerows(rows)
         return file.getvalue()
-    table = simple_table("Sessions", _COLUMNS, [tuple(row[name] for name in _COLUMNS) for row in rows])
+    table = simple_table(
+        "Sessions", _COLUMNS, [tuple(row[name] for name in _COLUMNS) for row in rows], left_out(tables)
+    )
     return render_tables([table], fmt, width=width, color=color)

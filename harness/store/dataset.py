@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,25 +14,51 @@ import pyarrow.parquet as pq
 
 from harness.errors import NothingComparable, StoreError, UsageError
 from harness.store.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
+from harness.store.sound import sound_attempts
 
 _KEYS = pa.schema([("date", pa.string()), ("target", pa.string())])
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Rows of the store: `samples` and `scalars` only of the attempts in `runs`."""
+    """Rows of the store: `samples`, `scalars` and the `others` that were asked for only of the attempts in `runs`.
+
+    `problems` is a sentence for each kind of attempts that are left out, because they cannot be read.
+    """
 
     runs: pd.DataFrame
     samples: pd.DataFrame
     scalars: pd.DataFrame
+    others: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
-def read_tables(results: Path, session: str | None = None) -> Tables:
-    """The rows of one session: the newest for None, every one for "all", else the one whose id begins with `session`.
+def read_tables(results: Path, session: str | None = None, others: Sequence[str] = ()) -> Tables:
+    """The rows of one session: the newest for None, every one for "all", else the one whose id begins with `session`;
+    and their rows of `others`, tables by name.
 
-    Raises StoreError when a file is unreadable or of a newer schema, NothingComparable when there are no rows.
+    An attempt of which a file is damaged or of a newer schema is left out, and `problems` says so. Raises StoreError
+    where that leaves nothing of the session, NothingComparable when there are no rows, UsageError for an ambiguous id.
     """
-    runs = read_table(results, "runs")
+    try:
+        return _tables(results, session, others, None)
+    except StoreError as error:
+        ids, problems = sound_attempts(
+            partial(read_table, results), _attempts(results), ("samples", "scalars", *others)
+        )
+        try:
+            return replace(_tables(results, session, others, ids), problems=problems)
+        except NothingComparable:
+            raise error from None
+
+
+def _attempts(results: Path) -> list[str]:
+    """By date, so that what an upgrade of harness divides lies side by side."""
+    return [Path(file).stem for file in _files(results / "runs", None)]
+
+
+def _tables(results: Path, session: str | None, others: Sequence[str], attempt_ids: Sequence[str] | None) -> Tables:
+    runs = read_table(results, "runs", attempt_ids)
     if runs.empty:
         raise NothingComparable(
             f"There are no results in {results}.", "Run `harness run --target x86 --model NAME` first."
@@ -48,9 +75,13 @@ def read_tables(results: Path, session: str | None = None) -> Tables:
         if runs["session_id"].nunique() > 1:
             found = ", ".join(runs["session_id"].unique())
             raise UsageError(f"{session!r} begins several sessions: {found}.", "Write more of the one you mean.")
-    runs = runs.reset_index(drop=True)
     ids = runs["attempt_id"].tolist()
-    return Tables(runs, read_table(results, "samples", ids), read_table(results, "scalars", ids))
+    return Tables(
+        runs.reset_index(drop=True),
+        read_table(results, "samples", ids),
+        read_table(results, "scalars", ids),
+        {name: read_table(results, name, ids) for name in others},
+    )
 
 
 def read_table(results: Path, name: str, attempt_ids: Sequence[str] | None = None) -> pd.DataFrame:
@@ -65,8 +96,8 @@ def read_table(results: Path, name: str, attempt_ids: Sequence[str] | None = Non
         repeated = ("attempt_id", "phase")
         schema = pa.schema(
             [
-                field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in repeated else field
-                for field in schema
+                column.with_type(pa.dictionary(pa.int32(), pa.string())) if column.name in repeated else column
+                for column in schema
             ]
         )
     files = _files(results / name, attempt_ids)

@@ -178,17 +178,29 @@ def test_a_reader_that_stops_reading_is_no_error(ran: Ended, home: Home) -> None
     assert process.wait(60) in (0, 1)
 
 
-def test_results_of_a_newer_harness_are_refused_with_a_sentence(ran: Ended, home: Home, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_left_out_with_a_sentence(ran: Ended, home: Home, tmp_path: Path) -> None:
     copy = tmp_path / "results"
     shutil.copytree(home.results, copy)
     file = next((copy / "runs").rglob("*.parquet"))
     table = pq.ParquetFile(file).read()
     pq.write_table(table.replace_schema_metadata({"harness.schema_version": "99"}), file)
-    home.harness("compare", "--results", copy).explained(1, file.name, "schema 99", "Upgrade")
+    assert_left_out(home.harness("compare", "--results", copy), file.name, "schema 99", "Upgrade")
     pq.write_table(pa.table({"a": [1]}), file)
-    home.harness("report", "--results", copy).explained(1, file.name, "is not a table of harness")
+    for command in ("report", "compare"):
+        assert_left_out(home.harness(command, "--results", copy), file.name, "is not a table of harness")
     file.write_bytes(b"PAR1 rubbish")
-    home.harness("compare", "--results", copy).explained(1, file.name)
+    assert_left_out(home.harness("report", "--list", "--results", copy), file.name)
+    for other in copy.rglob("*.parquet"):
+        other.write_bytes(b"PAR1 rubbish")
+    home.harness("compare", "--results", copy).explained(1, ".parquet", "Move it out")
+
+
+def assert_left_out(ended: Ended, *words: str) -> None:
+    """What can be read is shown, and a note says what cannot."""
+    assert ended.code == 0
+    text = "".join(ended.out.split())
+    for word in ("WARNING: 1 attempt left out", *words):
+        assert "".join(word.split()) in text
 
 
 def test_the_table_is_printed_for_a_pipe_without_colour_and_fits_its_width(ran: Ended, home: Home) -> None:

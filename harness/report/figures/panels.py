@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import NothingComparable, UsageError
-from harness.report.comparison import Comparison, compare_tables
+from harness.report.comparison import Comparison, compare_tables, left_out
 from harness.report.grouping import group, run_records
 from harness.report.layout import caption
 from harness.report.selection import chosen_models, told_apart
@@ -46,7 +46,7 @@ def panels_of(
     panels, errors = [], []
     for title, (_, members) in zip(titles, groups, strict=True):
         attempts = [run["attempt_id"] for run in members]
-        part = replace(tables, runs=tables.runs[tables.runs["attempt_id"].isin(attempts)])
+        part = replace(tables, runs=tables.runs[tables.runs["attempt_id"].isin(attempts)], problems=())
         try:
             (comparison,) = compare_tables(part, every_metric=True, allow_different=allow_different)
             panels.append(Panel(title, comparison, part))
@@ -65,7 +65,7 @@ def panels_of(
             f"These results have {len(panels)} conditions, and a figure shows {MOST} at most.",
             "Choose by --session, --target or the names of models.",
         )
-    return panels, [f"Not shown: {title}: {error.what}" for title, error in errors]
+    return panels, [*(f"Not shown: {title}: {error.what}" for title, error in errors), *left_out(tables)]
 
 
 def origin(panels: Sequence[Panel]) -> str:

@@ -22,9 +22,8 @@ from harness.report.grouping import KEY, Run, choose, flatten, models_of, run_re
 from harness.report.layout import comparison_table, section_of
 from harness.report.numbers import scale
 from harness.report.page.profile import index_of, profiles
-from harness.report.page.reading import read_sound
 from harness.report.table import Cell, lines_of, plain
-from harness.store.dataset import Tables
+from harness.store.dataset import Tables, read_tables
 
 STDERR_LINES = 20
 _WORDS = {"speedup": "speed-up", "ratio": "reduction", "difference": "difference"}
@@ -49,14 +48,14 @@ def page_data(
     is set against its own first model, and says so. Raises NothingComparable where there are no rows, StoreError
     where none can be read, UsageError for a baseline that no session has.
     """
-    sound = read_sound(results, session)
-    runs = run_records(sound.tables.runs)
+    whole = read_tables(results, session, ("ops", "io"))
+    runs = run_records(whole.runs)
     if baseline is not None:
         choose(models_of(runs), baseline)
-    models = profiles(runs, sound.ops, sound.io)
+    models = profiles(runs, whole.others["ops"], whole.others["io"])
     comparisons: list[dict[str, Any]] = []
-    problems = list(sound.problems)
-    for session_id, tables in _by_session(sound.tables):
+    problems = list(whole.problems)
+    for session_id, tables in _by_session(whole):
         members = run_records(tables.runs)
         measured = {name for model in models_of(members) for name in (model.name, model.label)}
         against = baseline if baseline in measured else None

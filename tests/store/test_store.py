@@ -68,6 +68,7 @@ def files(results: Path) -> set[str]:
 def check_complete(results: Path) -> set[str]:
     """Every attempt that can be seen has exactly its samples; gives the ids."""
     tables = read_tables(results, "all")
+    assert tables.problems == ()
     counted = tables.samples.groupby("attempt_id", observed=True)["iteration"].apply(list).to_dict()
     for row in tables.runs.to_dict("records"):
         assert counted.pop(row["attempt_id"]) == list(range(row["model_bytes"]))

@@ -120,7 +120,7 @@ def test_the_best_split_is_that_of_the_definition(values: list[float]) -> None:
 
 
 def test_the_simple_ways_find_what_they_are_known_for() -> None:
-    series = noise(60, 1)
+    series = noise(60, 2)
     series[30:] *= 1.2
     assert threshold(series) == [30]
     assert threshold(series / np.linspace(1, 2, 60)) == [30]  # a slow drift is never seen

@@ -1,4 +1,4 @@
-"""The local transport: a worker as a child process of this one."""
+"""The local transport: a worker as a child process of this one, files where they lie."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import contextlib
 import os
 import select
 import selectors
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+from harness.conditions.host import read_host
+from harness.conditions.readings import Reading
 from harness.errors import WorkerError
 
 _CHUNK = 1 << 16
@@ -105,3 +109,42 @@ class LocalProcess:
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - _TAIL))
         return self._stderr.read().decode("utf-8", errors="replace")
+
+
+class Local:
+    """This machine: files stay where they are. A `Transport`."""
+
+    def device(self) -> str:
+        """One processor."""
+        return "cpu"
+
+    def describe(self) -> list[Reading]:
+        """This machine."""
+        return read_host()
+
+    def put(self, file: Path, sha256: str) -> str:
+        """The file itself."""
+        return str(file.absolute())
+
+    def put_folder(self, folder: Path, key: str) -> str:
+        """The folder itself."""
+        return str(folder.absolute())
+
+    def make_folder(self) -> str:
+        """A temporary folder."""
+        return tempfile.mkdtemp(prefix="harness-job-")
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove it."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def start(self, command: Sequence[str], request: str, environment: Mapping[str, str]) -> LocalProcess:
+        """A child process."""
+        return LocalProcess(command, request, environment)
+
+    def read(self, path: str) -> bytes:
+        """Its bytes. Raises WorkerError."""
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            raise WorkerError("outputs", f"{path} cannot be read ({error.strerror}).", "Is the disk full?") from error

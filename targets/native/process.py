@@ -1,0 +1,146 @@
+"""A job of the native worker: its inputs made here and put beside it, its outputs brought back and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from harness import protocol
+from harness.errors import HarnessError, UsageError, WorkerError
+from harness.job import Files, Job, request_json
+from harness.manifest import sha256_file
+from harness.protocol import Describe, Event, Output
+from harness.target import WorkerProcess
+from harness.targets.native.bundle import Bundle
+from harness.targets.native.inputs import write_inputs
+from harness.targets.native.outputs import as_npz
+from harness.targets.transports.qemu import COUNTS
+from harness.targets.transports.transport import Transport
+
+_DESCRIBE_LIMIT_S = 120.0
+_OUTPUT = '{"event":"output"'
+# What to say about the outputs of a job beyond them; given the job's outputs as `.npz`.
+OnOutputs = Callable[[Path], list[Event]]
+PROFILE = "profile.etdp"
+
+
+class NativeWorker:
+    """The worker of a bundle, at the end of a transport. Remembers what it said of a model, for making inputs."""
+
+    def __init__(self, transport: Transport, bundle: Callable[[], Bundle]) -> None:
+        self._transport, self._find = transport, bundle
+        self._bundle: Bundle | None = None
+        self._descriptions: dict[str, Describe | None] = {}
+
+    def launch(
+        self, job: Job, files: Files, *, counting: bool = False, on_outputs: OnOutputs | None = None
+    ) -> WorkerProcess:
+        """Start a job. `counting`: the transport counts instructions. Raises WorkerError when there is no bundle and
+        none can be built (`build`), or when the inputs do not fit the model (`usage`).
+        """
+        description = None if job.measure == "describe" else self._described(job, files)
+        here = tempfile.TemporaryDirectory(prefix="harness-native-")
+        there = self._transport.make_folder()
+        try:
+            given = write_inputs(job, files, description, Path(here.name)) if description else {}
+            sent = {name: self._transport.put(path, sha256_file(path)) for name, path in given.items()}
+            model = self._transport.put(Path(files.model), job.model_sha256)
+            request = request_json(job, Files(model=model, output=there, **sent))
+            environment = {COUNTS: f"{there}/counts"} if counting and job.measure == "latency" else {}
+            process = self._start(request, environment)
+        except BaseException as error:
+            self._transport.remove_folder(there)
+            here.cleanup()
+            if isinstance(error, UsageError):
+                raise WorkerError("usage", error.what, error.todo) from error
+            raise
+        kept = Path(files.output) if files.output is not None else Path(here.name)
+        return NativeProcess(process, self._transport, there, here, kept, description, on_outputs)
+
+    def _start(self, request: str, environment: dict[str, str]) -> WorkerProcess:
+        try:
+            if self._bundle is None:
+                self._bundle = self._find()
+            folder = self._transport.put_folder(self._bundle.folder, self._bundle.key)
+            return self._transport.start(self._bundle.command(folder), request, environment)
+        except WorkerError:
+            raise
+        except HarnessError as error:  # a job that cannot start has failed; those that can go on
+            raise WorkerError("build", error.what, error.todo) from error
+
+    def _described(self, job: Job, files: Files) -> Describe | None:
+        """What the worker says of the model, None where it cannot: the job itself then says why."""
+        key = job.model_sha256 + files.model
+        if key not in self._descriptions:
+            asked = replace(job, measure="describe", scenario="describe", cpus=None)
+            model = self._transport.put(Path(files.model), job.model_sha256)
+            process = self._start(request_json(asked, Files(model=model)), {})
+            try:
+                events = [protocol.decode(line) for line in process.lines(_DESCRIBE_LIMIT_S)]
+            finally:
+                process.close()
+            self._descriptions[key] = next((event for event in events if isinstance(event, Describe)), None)
+        return self._descriptions[key]
+
+
+class NativeProcess:
+    """The process of a job; what it wrote is fetched before its event is passed on."""
+
+    def __init__(
+        self,
+        process: WorkerProcess,
+        transport: Transport,
+        there: str,
+        here: tempfile.TemporaryDirectory[str],
+        kept: Path,
+        description: Describe | None,
+        on_outputs: OnOutputs | None,
+    ) -> None:
+        self._process, self._transport, self._there, self._here = process, transport, there, here
+        self._kept, self._description, self._on_outputs = kept, description, on_outputs
+
+    def lines(self, timeout_s: float) -> Iterator[str]:
+        """As `WorkerProcess.lines`."""
+        for line in self._process.lines(timeout_s):
+            if line.startswith(_OUTPUT) and isinstance(event := protocol.decode(line), Output):
+                yield from (protocol.encode(found) for found in self._fetched(event))
+            else:
+                yield line
+
+    def close(self) -> int | None:
+        """As `WorkerProcess.close`."""
+        return self._ended(self._process.close())
+
+    def kill(self) -> int | None:
+        """As `WorkerProcess.kill`."""
+        return self._ended(self._process.kill())
+
+    def stderr_tail(self) -> str:
+        """As `WorkerProcess.stderr_tail`."""
+        return self._process.stderr_tail()
+
+    def _ended(self, code: int | None) -> int | None:
+        self._transport.remove_folder(self._there)
+        self._here.cleanup()
+        return code
+
+    def _fetched(self, event: Output) -> list[Event]:
+        content = self._transport.read(event.file)
+        if hashlib.sha256(content).hexdigest() != event.sha256:
+            raise WorkerError("outputs", "The outputs did not arrive as they were written.", "Run it again.")
+        if event.file.endswith(PROFILE):
+            return self._operators(content)
+        path = self._kept / "outputs.npz"
+        as_npz(content, path)
+        found: list[Event] = [Output(file=str(path), sha256=sha256_file(path))]
+        return found + (self._on_outputs(path) if self._on_outputs else [])
+
+    def _operators(self, content: bytes) -> list[Event]:
+        from harness.targets.native.operators import operators
+
+        path = self._kept / PROFILE
+        path.write_bytes(content)
+        return list(operators(path, self._description.delegates if self._description else []))

@@ -1,0 +1,149 @@
+// How good the very file is that is timed: loss on given tokens, or outputs for the harness to compare.
+#pragma once
+
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "channel.h"
+#include "describe.h"
+#include "program.h"
+#include "scenarios.h"
+#include "sha256.h"
+#include "tensors.h"
+
+namespace harness {
+
+inline constexpr const char* kAllLogits = "forward_all_logits";
+inline constexpr size_t kMostKeptLogits = 1 << 24;  // 64 MB of them
+
+// Write arrays into the folder of a job, and say so.
+inline void write_output(Channel& channel, const std::string& folder, const std::string& name, const std::string& bytes) {
+  std::string path = folder + "/" + name;
+  std::ofstream file(path, std::ios::binary);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  file.close();
+  if (!file) throw Failure("outputs", path + " cannot be written.", "Free space on the device.");
+  channel.emit("output", {{"file", path}, {"sha256", sha256(bytes)}});
+}
+
+inline std::vector<float> floats(const Tensor& tensor) {
+  std::vector<float> values(static_cast<size_t>(tensor.numel()));
+  for (size_t i = 0; i < values.size(); i++) values[i] = static_cast<float>(float_at(tensor, i));
+  return values;
+}
+
+// Run every set of inputs once and leave all outputs, named setN_outputM.
+inline void outputs(Channel& channel, Method& method, const std::vector<std::vector<er::EValue>>& sets, const std::string& folder) {
+  std::vector<FloatArray> arrays;
+  for (size_t set = 0; set < sets.size(); set++) {
+    method.execute(sets[set]);
+    for (size_t i = 0; i < method.outputs(); i++) {
+      if (!method.output(i).isTensor()) continue;
+      const Tensor tensor = method.output(i).toTensor();
+      Json::Array shape;
+      for (auto size : tensor.sizes()) shape.push_back(static_cast<int64_t>(size));
+      arrays.push_back({"set" + std::to_string(set) + "_output" + std::to_string(i), shape, floats(tensor)});
+    }
+  }
+  write_output(channel, folder, "outputs.safetensors", encode_tensors(arrays));
+}
+
+// The tokens of `held` as 64-bit integers.
+inline std::vector<int64_t> integers(const Tensor& tensor) {
+  if (tensor.scalar_type() != ScalarType::Long || tensor.dim() != 1)
+    throw Failure("usage", "The evaluation text is no list of 64-bit tokens.", "Give the tokens as an int64 .npy.");
+  const auto* values = tensor.const_data_ptr<int64_t>();
+  return {values, values + tensor.numel()};
+}
+
+// Logits [T, vocabulary] of a window, one call of the timed method a token.
+inline std::vector<float> step_by_step(Method& forward, const er::MethodMeta& meta, const int64_t* tokens, int64_t count) {
+  Held token = integer_tensor(meta.input_tensor_meta(0)->scalar_type(), {1, 1});
+  Held position = integer_tensor(meta.input_tensor_meta(1)->scalar_type(), {1});
+  std::vector<float> logits;
+  for (int64_t i = 0; i < count; i++) {
+    set_integer(token, tokens[i]);
+    set_integer(position, i);
+    forward.execute({er::EValue(*token.tensor), er::EValue(*position.tensor)});
+    auto row = floats(forward.output(0).toTensor());
+    logits.insert(logits.end(), row.begin(), row.end());
+  }
+  return logits;
+}
+
+// Logits [T, vocabulary] of a window, all at once.
+inline std::vector<float> at_once(Method& all, ScalarType type, const int64_t* tokens, int64_t count) {
+  Held window = integer_tensor(type, {1, 1});
+  window.bytes.resize(static_cast<size_t>(count) * window.bytes.size());
+  for (int64_t i = 0; i < count; i++) {
+    size_t width = window.bytes.size() / static_cast<size_t>(count);
+    memcpy(window.bytes.data() + static_cast<size_t>(i) * width, &tokens[i], width);
+  }
+  Held given = make_tensor(type, {1, static_cast<executorch::aten::SizesType>(count)}, std::move(window.bytes));
+  all.execute({er::EValue(*given.tensor)});
+  return floats(all.output(0).toTensor());
+}
+
+// The negative log-likelihood of `target` in nats.
+inline double surprise(const float* logits, size_t vocabulary, int64_t target) {
+  double largest = -std::numeric_limits<double>::infinity(), sum = 0;
+  for (size_t i = 0; i < vocabulary; i++) largest = std::max(largest, static_cast<double>(logits[i]));
+  for (size_t i = 0; i < vocabulary; i++) sum += std::exp(static_cast<double>(logits[i]) - largest);
+  return largest + std::log(sum) - static_cast<double>(logits[target]);
+}
+
+// The mean loss in nats a token, teacher-forced over windows that do not overlap, as harness/worker/quality.py
+// computes it. `most` bounds the predictions (0: all); where it does, the logits are left in `folder`.
+inline void loss(Channel& channel, const Program& program, Method& forward, const Description& said,
+                 const std::vector<int64_t>& tokens, int64_t most, const std::string& folder) {
+  std::string main = program.main_method();
+  std::unique_ptr<Method> all = program.has(kAllLogits) ? program.load(kAllLogits) : nullptr;
+  int64_t context = all ? program.meta(kAllLogits).input_tensor_meta(0)->sizes()[1] : said.integer("get_max_seq_len");
+  auto vocabulary = said.integer("get_vocab_size");
+  for (int64_t token : tokens)
+    if (token < 0 || token >= vocabulary)
+      throw Failure("usage",
+                    "The evaluation text has token " + std::to_string(token) + ", the model knows " +
+                        std::to_string(vocabulary) + " tokens.",
+                    "Give the text in the model's own tokens (--tokens).");
+  auto windows = (static_cast<int64_t>(tokens.size()) - 1) / context;
+  if (most) windows = std::min(windows, std::max<int64_t>(1, most / context));
+  if (windows < 1)
+    throw Failure("usage",
+                  "The evaluation text has " + std::to_string(tokens.size()) + " tokens, the model's context is " +
+                      std::to_string(context) + ".",
+                  "Give a longer text.");
+  double total = 0, apart = 0;
+  std::vector<float> kept;
+  for (int64_t window = 0; window < windows; window++) {
+    const int64_t* first = tokens.data() + window * context;
+    auto logits = all ? at_once(*all, program.meta(kAllLogits).input_tensor_meta(0)->scalar_type(), first, context)
+                      : step_by_step(forward, program.meta(main), first, context);
+    auto width = logits.size() / static_cast<size_t>(context);
+    if (all && window == 0) {
+      auto steps = step_by_step(forward, program.meta(main), first, context);
+      for (size_t i = 0; i < steps.size(); i++) apart = std::max(apart, std::abs(double{logits[i]} - double{steps[i]}));
+    }
+    for (int64_t i = 0; i < context; i++)
+      total += surprise(logits.data() + static_cast<size_t>(i) * width, width, first[i + 1]);
+    if (most && kept.size() + logits.size() <= kMostKeptLogits) kept.insert(kept.end(), logits.begin(), logits.end());
+    if (window % 50 == 0) channel.emit("progress", {{"done", window}, {"total", windows}});
+  }
+  if (!kept.empty() && !folder.empty()) {
+    size_t rows = kept.size() / static_cast<size_t>(vocabulary);
+    write_output(channel, folder, "outputs.safetensors",
+                 encode_tensors({{"logits", {Json(rows), Json(vocabulary)}, std::move(kept)}}));
+  }
+  if (!std::isfinite(total)) {
+    channel.scalar("loss_nats", nullptr, "the model's loss is not a number");
+    return;
+  }
+  channel.scalar("loss_nats", total / static_cast<double>(windows * context));
+  channel.scalar("predicted_tokens", windows * context);
+  if (all) channel.scalar("max_abs_difference_between_methods", apart);
+}
+
+}  // namespace harness

@@ -1,0 +1,154 @@
+// What is done with a loaded model: harness/scenarios.py, in C++. Nothing but `execute` lies between two readings of
+// the clock.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "channel.h"
+#include "counter.h"
+#include "program.h"
+#include "steady.h"
+
+namespace harness {
+
+inline int64_t now_ns() {
+  using namespace std::chrono;
+  return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
+}
+
+// Samples of one phase; `counted` numbers the counter's stretches that they were, where there is a counter.
+struct Series {
+  Json::Integers start_ns, duration_ns;
+  std::vector<size_t> counted;
+};
+
+// Asks the model once, appends to its phases, returns the duration of the whole.
+class Query {
+ public:
+  Query(Method& method, const Counter& counter) : method_(method), counter_(counter) {}
+  virtual ~Query() = default;
+  virtual int64_t ask() = 0;
+
+  std::vector<std::pair<std::string, Series>> phases;
+  size_t stretches = 0;  // that the counter has counted for this query
+
+ protected:
+  int64_t timed(const std::vector<er::EValue>& inputs, Series& series) {
+    counter_.begin();
+    int64_t start = now_ns();
+    method_.execute(inputs);
+    int64_t end = now_ns();
+    counter_.end();
+    series.start_ns.push_back(start);
+    series.duration_ns.push_back(end - start);
+    if (counter_.counts()) series.counted.push_back(stretches++);
+    return end - start;
+  }
+  Method& method_;
+  const Counter& counter_;
+};
+
+class SingleQuery : public Query {
+ public:
+  SingleQuery(Method& method, const Counter& counter, std::vector<er::EValue> inputs, const char* phase)
+      : Query(method, counter), inputs_(std::move(inputs)) {
+    phases = {{phase, {}}};
+  }
+  int64_t ask() override { return timed(inputs_, phases[0].second); }
+
+ private:
+  std::vector<er::EValue> inputs_;
+};
+
+// The most likely next token: logits are [1, vocabulary], or [1, n, vocabulary] for all positions.
+inline int64_t most_likely(const Tensor& logits) {
+  auto vocabulary = static_cast<size_t>(logits.size(logits.dim() - 1));
+  size_t row = static_cast<size_t>(logits.numel()) - vocabulary, best = 0;
+  if (logits.scalar_type() == ScalarType::Float) {
+    const float* last = logits.const_data_ptr<float>() + row;
+    return std::max_element(last, last + vocabulary) - last;
+  }
+  for (size_t i = 1; i < vocabulary; i++)
+    if (float_at(logits, row + i) > float_at(logits, row + best)) best = i;
+  return static_cast<int64_t>(best);
+}
+
+// One integer as the tensor [1, 1] or [1] that the language model takes.
+inline Held integer_tensor(ScalarType type, std::vector<executorch::aten::SizesType> sizes) {
+  return make_tensor(type, std::move(sizes), std::vector<uint8_t>(type == ScalarType::Int ? 4 : 8));
+}
+inline void set_integer(Held& held, int64_t value) { memcpy(held.bytes.data(), &value, held.bytes.size()); }
+
+// Prefill, then greedy decoding with the KV cache: the first new token comes out of the prefill.
+class GenerateQuery : public Query {
+ public:
+  GenerateQuery(Method& method, const Counter& counter, const Tensor& prompt, ScalarType position_type, int64_t new_tokens)
+      : Query(method, counter), prompt_(prompt), prompt_tokens_(prompt.size(1)), new_tokens_(new_tokens),
+        token_(integer_tensor(prompt.scalar_type(), {1, 1})), position_(integer_tensor(position_type, {1})) {
+    phases = {{"ttft", {}}, {"prefill", {}}, {"decode", {}}, {"generate", {}}};
+    step_ = {er::EValue(*token_.tensor), er::EValue(*position_.tensor)};
+  }
+
+  int64_t ask() override {
+    Series &ttft = phases[0].second, &generate = phases[3].second;
+    int64_t asked = now_ns();
+    set_integer(position_, 0);
+    timed({er::EValue(prompt_), er::EValue(*position_.tensor)}, phases[1].second);
+    choose(prompt_tokens_);
+    int64_t first_token = now_ns();
+    for (int64_t at = prompt_tokens_; at < prompt_tokens_ + new_tokens_ - 1; at++) {
+      timed(step_, phases[2].second);
+      choose(at + 1);
+    }
+    int64_t answered = now_ns();
+    ttft.start_ns.push_back(asked);
+    ttft.duration_ns.push_back(first_token - asked);
+    generate.start_ns.push_back(asked);
+    generate.duration_ns.push_back(answered - asked);
+    return answered - asked;
+  }
+
+ private:
+  void choose(int64_t position) {
+    set_integer(token_, most_likely(method_.output(0).toTensor()));
+    set_integer(position_, position);
+  }
+  Tensor prompt_;
+  int64_t prompt_tokens_, new_tokens_;
+  Held token_, position_;
+  std::vector<er::EValue> step_;
+};
+
+// Ask until the durations are steady or the cap is reached; says which. The query's own series are emptied after.
+inline std::pair<Series, bool> warm_up(Query& query, double max_warmup_s) {
+  Series warmup;
+  SteadyRule rule;
+  auto cap = static_cast<int64_t>(max_warmup_s * 1e9);
+  int64_t begin = now_ns();
+  while (!rule.steady() && (warmup.start_ns.empty() || now_ns() - begin < cap)) {
+    warmup.start_ns.push_back(now_ns());
+    warmup.duration_ns.push_back(query.ask());
+    rule.add(warmup.duration_ns.back());
+  }
+  for (auto& [phase, series] : query.phases) series = {};
+  return {warmup, rule.steady()};
+}
+
+// Ask until the least iterations and seconds are reached, or the most seconds are; returns the number of queries.
+inline int64_t repeat(Query& query, int64_t iterations, double min_duration_s, double max_duration_s) {
+  auto least = static_cast<int64_t>(min_duration_s * 1e9), most = static_cast<int64_t>(max_duration_s * 1e9);
+  int64_t begin = now_ns();
+  for (int64_t count = 0;; count++) {
+    int64_t elapsed = now_ns() - begin;
+    if ((count >= iterations && elapsed >= least) || (count && elapsed >= most)) return count;
+    query.ask();
+  }
+}
+
+}  // namespace harness

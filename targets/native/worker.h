@@ -1,0 +1,239 @@
+// One job: the passes of harness/worker/__main__.py, on this runtime.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <sched.h>
+#include <string>
+#include <sys/prctl.h>
+#include <utility>
+#include <vector>
+
+#include <executorch/devtools/etdump/etdump_flatcc.h>
+
+#include "channel.h"
+#include "counter.h"
+#include "counting.h"
+#include "describe.h"
+#include "probes.h"
+#include "quality.h"
+#include "scenarios.h"
+
+namespace harness {
+
+inline constexpr int kMemoryIterations = 10;
+inline constexpr int kProfileIterations = 10;
+using Inputs = std::vector<std::pair<std::string, Held>>;
+
+class Worker {
+ public:
+  Worker(Channel& channel, const Json& request)
+      : channel_(channel), job_(request["job"]), files_(request["files"]), measure_(job_["measure"].text()),
+        scenario_(job_["scenario"].text()) {}
+
+  void work() {
+    if (!job_["cpus"].is_null()) pin();
+    channel_.emit("hello", {{"protocol", 1},
+                            {"worker", "native " HARNESS_VERSION},
+                            {"versions", Json::Object{{"executorch", EXECUTORCH_VERSION}}},
+                            {"device", Json::Object{{"cpus", allowed_cpus()}}}});
+    if (measure_ == "describe") {
+      channel_.emit("describe", describe(Program(path())).event);
+    } else if (measure_ == "memory") {
+      measure_memory();
+    } else {
+      look();
+      if (scenario_ == "cold-start") drop_page_cache(path());
+      IoProbe probe;
+      load();
+      probe.report(channel_, "load", program_->bytes());
+      if (measure_ == "quality") measure_quality();
+      else if (measure_ == "profile") measure_operators();
+      else measure_latency();
+    }
+  }
+
+ private:
+  std::string path() const { return files_["model"].text(); }
+  bool language() const {
+    auto known = said_.metadata.find("use_kv_cache");
+    return known != said_.metadata.end() && known->second.dump() == "true" && said_.metadata.contains("get_vocab_size") &&
+           program_->meta(main_).num_inputs() == 2;
+  }
+
+  void pin() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    std::string names;
+    for (const Json& cpu : job_["cpus"].array()) {
+      if (cpu.integer() >= 0 && cpu.integer() < CPU_SETSIZE) CPU_SET(static_cast<size_t>(cpu.integer()), &set);
+      names += (names.empty() ? "" : ", ") + cpu.dump();
+    }
+    Json before(allowed_cpus());
+    if (sched_setaffinity(0, sizeof set, &set) != 0)
+      throw Failure("usage", "Processors " + names + " cannot be used here, only " + before.dump() + ".",
+                    "Give some of these with --cpus.");
+  }
+
+  // What must be known before loading, and is not charged to it.
+  void look() {
+    Program program(path());
+    program.check_delegates();
+    main_ = program.main_method();
+    use_threads(job_["threads"].integer());
+  }
+
+  void load() {
+    if (measure_ == "profile") tracer_ = std::make_unique<executorch::etdump::ETDumpGen>();
+    counter_.begin();
+    int64_t start = now_ns();
+    program_ = std::make_unique<Program>(path());
+    int64_t opened = now_ns();
+    method_ = program_->load(main_, tracer_.get());
+    int64_t ready = now_ns();
+    counter_.end();
+    bool clock = !counter_.counts();
+    channel_.emit("loaded", {{"program_ns", clock ? Json(opened - start) : Json()},
+                             {"method_ns", clock ? Json(ready - opened) : Json()},
+                             {"program_bytes", program_->bytes()},
+                             {"planned_bytes", method_->planned_bytes()}});
+    loading_.start_ns = {start};
+    loading_.counted = {0};
+    said_ = describe(*program_);
+  }
+
+  // An input by its name; null where there is none.
+  const Held* input(const std::string& wanted) const {
+    for (const auto& [name, held] : inputs_)
+      if (name == wanted) return &held;
+    return nullptr;
+  }
+
+  // The arguments of one query: set0_arg0, set0_arg1, ...
+  std::vector<er::EValue> arguments(size_t set) const {
+    std::vector<er::EValue> found;
+    const Held* held = nullptr;
+    for (size_t i = 0; (held = input("set" + std::to_string(set) + "_arg" + std::to_string(i))) != nullptr; i++)
+      found.emplace_back(*held->tensor);
+    return found;
+  }
+
+  std::unique_ptr<Query> query() {
+    if (inputs_.empty() && !files_["inputs"].is_null()) inputs_ = read_tensors(files_["inputs"].text());
+    const char* phase = scenario_ == "offline" ? "batch" : "steady";
+    std::unique_ptr<Query> made;
+    if (scenario_ == "generate") {
+      const Held* prompt = input("prompt");
+      if (!language() || prompt == nullptr)
+        throw Failure("usage", job_["model"].text() + " is no language model by ExecuTorch's convention, so it cannot generate.",
+                      "Use --scenario single-stream.");
+      auto type = program_->meta(main_).input_tensor_meta(1)->scalar_type();
+      made = std::make_unique<GenerateQuery>(*method_, counter_, *prompt->tensor, type,
+                                             job_["new_tokens"].integer_or(1));
+    } else {
+      made = std::make_unique<SingleQuery>(*method_, counter_, arguments(0), phase);
+    }
+    if (counter_.counts()) made->stretches = 1;  // loading was the first
+    return made;
+  }
+
+  bool repeats() const { return scenario_ != "cold-start"; }
+
+  void measure_latency() {
+    auto asked = query();
+    asked->ask();
+    Series first = first_of(*asked);
+    if (!counter_.counts()) channel_.emit("samples", samples("first", first));
+    if (repeats() && counter_.counts()) {
+      for (auto& [phase, series] : asked->phases) series = {};
+      repeat(*asked, job_["min_iterations"].integer(), job_["min_duration_s"].number(), job_["max_duration_s"].number());
+    } else if (repeats()) {
+      auto [warmup, steady] = warm_up(*asked, job_["max_warmup_s"].number());
+      channel_.emit("samples", samples("warmup", warmup));
+      channel_.scalar("warmup_steady", steady ? 1.0 : 0.0);
+      channel_.scalar("queries", repeat(*asked, job_["min_iterations"].integer(), job_["min_duration_s"].number(),
+                                        job_["max_duration_s"].number()));
+    }
+    if (!counter_.counts()) {
+      if (repeats())
+        for (const auto& [phase, series] : asked->phases) channel_.emit("samples", samples(phase, series));
+      return;
+    }
+    auto counts = counter_.read(asked->stretches);
+    emit_counts(channel_, "load", loading_, counts);
+    emit_counts(channel_, "first", first, counts);
+    if (repeats())
+      for (const auto& [phase, series] : asked->phases) emit_counts(channel_, phase, series, counts);
+  }
+
+  // The first inference: the first `execute` of the first query.
+  static Series first_of(const Query& query) {
+    for (const auto& [phase, series] : query.phases)
+      if (phase == "prefill" || query.phases.size() == 1) {
+        Series first{{series.start_ns[0]}, {series.duration_ns[0]}, {}};
+        if (!series.counted.empty()) first.counted = {series.counted[0]};
+        return first;
+      }
+    return {};
+  }
+
+  static Json::Object samples(const std::string& phase, const Series& series) {
+    return {{"phase", phase}, {"start_ns", series.start_ns}, {"duration_ns", series.duration_ns}, {"instructions", nullptr}};
+  }
+
+  void measure_memory() {
+    auto report = [&](const char* phase) {
+      report_memory(channel_, phase);
+      reset_peak();
+    };
+    reset_peak();
+    report("runtime");
+    look();
+    load();
+    report("load");
+    auto asked = query();
+    asked->ask();
+    report("first");
+    for (int i = 0; repeats() && i < kMemoryIterations; i++) asked->ask();
+    report("steady");
+  }
+
+  void measure_quality() {
+    std::string folder = files_["output"].text_or("");
+    if (!files_["tokens"].is_null()) {
+      auto tokens = read_tensors(files_["tokens"].text());
+      if (tokens.empty()) throw Failure("usage", "The evaluation text is empty.", "Give a longer text.");
+      loss(channel_, *program_, *method_, said_, integers(*tokens[0].second.tensor), job_["max_tokens"].integer_or(0), folder);
+    } else if (!folder.empty()) {
+      query();
+      std::vector<std::vector<er::EValue>> sets;
+      for (auto set = arguments(0); !set.empty(); set = arguments(sets.size())) sets.push_back(set);
+      outputs(channel_, *method_, sets, folder);
+    }
+  }
+
+  // ETDump of a few queries, in a process that times nothing else.
+  void measure_operators() {
+    auto asked = query();
+    for (int i = 0; i < kProfileIterations; i++) asked->ask();
+    auto dump = tracer_->get_etdump_data();
+    if (dump.buf == nullptr)
+      throw Failure("runtime", "ExecuTorch kept no record of operators.", "Build the worker again (`harness targets build`).");
+    std::string bytes(static_cast<const char*>(dump.buf), dump.size);
+    free(dump.buf);
+    write_output(channel_, files_["output"].text(), "profile.etdp", bytes);
+  }
+
+  Channel& channel_;
+  Json job_, files_;
+  std::string measure_, scenario_, main_;
+  Counter counter_;
+  std::unique_ptr<executorch::etdump::ETDumpGen> tracer_;
+  std::unique_ptr<Program> program_;
+  std::unique_ptr<Method> method_;
+  Description said_;
+  Series loading_;
+  Inputs inputs_;
+};
+
+}  // namespace harness

@@ -9,17 +9,23 @@ from typing import Any
 
 from harness.errors import UsageError
 
-MEASURES = ("latency", "memory", "quality", "describe")
+_LATER = ("runtime", "window", "dram_budget_bytes", "policy", "predictor", "reader", "depth", "prompts_sha256")
+MEASURES = ("latency", "memory", "quality", "profile", "describe")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One worker process. Every field is part of its identity; where files lie is not (see `Files`).
 
-    `measure` names the pass: timing, memory and quality never share a process. `block` numbers the interleaved block,
+    `measure` names the pass: timing, memory, quality and operators never share a process. `runtime` is the one that was
+    asked for, None for the target's own. `block` numbers the interleaved block,
     which makes each job one replicate. `min_*` and `max_*` say how long to warm up and to measure (iterations,
     seconds, tokens of the evaluation). Fields that a scenario does not use are None, so that they cannot tell equal
     jobs apart.
+
+    Of the flash scenario: the tokens of its `window`, bytes for neurons in DRAM, the `policy` by which weights are
+    read, how the neurons to be read are chosen (`predictor`), what reads and how much at once (`reader`, `depth`), and the
+    text that prompts come from.
     """
 
     target: str
@@ -30,6 +36,7 @@ class Job:
     block: int = 0
     threads: int = 1
     cpus: tuple[int, ...] | None = None
+    runtime: str | None = None
     compile: bool = False
     batch: int = 1
     prompt_tokens: int | None = None
@@ -44,6 +51,13 @@ class Job:
     data: str | None = None
     data_sha256: str | None = None
     reference_sha256: str | None = None
+    window: int | None = None
+    dram_budget_bytes: int | None = None
+    policy: str | None = None
+    predictor: str | None = None
+    reader: str | None = None
+    depth: int | None = None
+    prompts_sha256: str | None = None
 
     def __post_init__(self) -> None:
         """1 and 1.0 are equal, so they must be written alike."""
@@ -53,16 +67,16 @@ class Job:
     @property
     def job_id(self) -> str:
         """sha256 of the canonical JSON of every field: equal requests have equal ids, on any machine."""
-        return _digest(asdict(self))
+        return _digest(_facts(self))
 
     @property
     def series_id(self) -> str:
         """The id shared by the replicates of one configuration: `job_id` without the block."""
-        return _digest({key: value for key, value in asdict(self).items() if key != "block"})
+        return _digest({key: value for key, value in _facts(self).items() if key != "block"})
 
     def canonical_json(self) -> str:
         """Sorted keys, no spaces: byte-identical for equal jobs."""
-        return canonical_json(asdict(self))
+        return canonical_json(_facts(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +100,7 @@ def canonical_json(value: Any) -> str:
 
 def request_json(job: Job, files: Files) -> str:
     """The one line a worker reads from its standard input."""
-    return canonical_json({"protocol": 1, "job": asdict(job), "files": asdict(files)})
+    return canonical_json({"protocol": 1, "job": _facts(job), "files": asdict(files)})
 
 
 def parse_request(line: str) -> tuple[Job, Files]:
@@ -107,6 +121,13 @@ def parse_request(line: str) -> tuple[Job, Files]:
         return Job(**job), Files(**files)
     except TypeError as error:
         raise UsageError(f"The job lacks a field ({error}).", "Use one version of harness on both sides.") from error
+
+
+def _facts(job: Job) -> dict[str, Any]:
+    """Every field; those that came later only where they say something, so that jobs from before them
+    keep their ids.
+    """
+    return {key: value for key, value in asdict(job).items() if key not in _LATER or value is not None}
 
 
 def _digest(value: Any) -> str:

@@ -35,7 +35,7 @@ class Measurement:
             case Samples():
                 self.samples.append(event)
             case Scalar():
-                self.scalars.append((None, event))
+                self.scalars.append((event.phase, event))
             case Loaded():
                 self._add_loaded(event)
             case Memory():
@@ -55,9 +55,10 @@ class Measurement:
 
     def _add_loaded(self, event: Loaded) -> None:
         unplanned = None if event.planned_bytes is not None else "this runtime plans no arena ahead of time"
+        untimed = None if event.method_ns is not None else "this target has no clock"
         self.scalars += [
-            (None, Scalar(name="load_program_ns", value=event.program_ns)),
-            (None, Scalar(name="load_method_ns", value=event.method_ns)),
+            (None, Scalar(name="load_program_ns", value=event.program_ns, reason=untimed)),
+            (None, Scalar(name="load_method_ns", value=event.method_ns, reason=untimed)),
             (None, Scalar(name="program_bytes", value=event.program_bytes)),
             (None, Scalar(name="planned_bytes", value=event.planned_bytes, reason=unplanned)),
         ]
@@ -138,7 +139,9 @@ def _samples(attempt_id: str, events: Sequence[Samples]) -> pa.Table:
                 "phase": pa.repeat(event.phase, len(event.start_ns)),
                 "iteration": pa.array(np.arange(len(event.start_ns), dtype=np.int32)),
                 "start_ns": pa.array(event.start_ns, pa.int64()),
-                "duration_ns": pa.array(event.duration_ns, pa.int64()),
+                "duration_ns": pa.nulls(len(event.start_ns), pa.int64())
+                if event.duration_ns is None
+                else pa.array(event.duration_ns, pa.int64()),
                 "instructions": pa.nulls(len(event.start_ns), pa.int64())
                 if event.instructions is None
                 else pa.array(event.instructions, pa.int64()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from harness.job import Files, Job
 from harness.manifest import Manifest
 from harness.protocol import Describe
 from harness.scenarios import SCENARIOS
-from harness.worker.model import is_language_model, main_method
+from harness.worker.model import is_language_model, lies_in_flash, main_method
 
 # Peak memory differs by less than a hundredth between processes; three show it.
 MEMORY_PROCESSES = 3
+# A model in flash takes milliseconds a token, twice: once whole, once as its predictors have it.
+FLASH_EVALUATION_TOKENS = 1024
 _LONGEST_SWEEP = 10_000
 
 
@@ -25,6 +27,7 @@ class Subject:
     """A model to be measured: its file, what the worker said of it, and what its manifest knows.
 
     `tokens` is an int64 `.npy` file to evaluate a language model on, `data` and `data_sha256` name where it came from.
+    `fields` of its jobs are other than those of the other subjects' jobs.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Subject:
     data: str | None = None
     data_sha256: str | None = None
     unmeasured_quality: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse_sweep(text: str) -> list[int]:
@@ -71,8 +75,16 @@ def configurations(
 
     Raises UsageError when the model cannot do what is asked (a prompt longer than its context, a batch of sequences).
     """
-    language = is_language_model(subject.description)
-    scenario = scenario or ("generate" if language else "single-stream")
+    flash = lies_in_flash(subject.description)
+    language = flash or is_language_model(subject.description)
+    scenario = scenario or ("flash" if flash else "generate" if language else "single-stream")
+    if SCENARIOS[scenario].in_flash != flash:
+        raise UsageError(
+            f"The feed-forward weights of {subject.name} lie in flash, so it cannot {scenario}."
+            if flash
+            else f"The feed-forward weights of {subject.name} do not lie in flash.",
+            "Use --scenario flash." if flash else "Build it with `harness flash build`, or choose another --scenario.",
+        )
     if SCENARIOS[scenario].language_models and not language:
         raise UsageError(
             f"{subject.name} is no language model by ExecuTorch's convention, so it cannot {scenario}.",
@@ -86,6 +98,12 @@ def configurations(
         if job.threads < 1:
             raise UsageError("A model cannot run on 0 threads.", "Give --threads 1 or more.")
         job = _fill_tokens(job, subject) if language else _fill_batch(job, subject)
+        if flash:
+            job = replace(
+                job,
+                prompts_sha256=subject.data_sha256,
+                max_tokens=FLASH_EVALUATION_TOKENS if job.max_tokens is None else job.max_tokens,
+            )
         if job.compile and subject.description.format != "pt2":
             job = replace(job, compile=False)
         jobs.append(job)
@@ -122,7 +140,7 @@ def files_for(job: Job, subject: Subject, inputs: Path | None, output: Path) -> 
     return Files(
         model=str(subject.path),
         inputs=None if inputs is None else str(inputs),
-        tokens=str(subject.tokens) if job.measure == "quality" and job.data_sha256 else None,
+        tokens=str(subject.tokens) if (job.measure == "quality" and job.data_sha256) or job.prompts_sha256 else None,
         output=str(output),
     )
 
@@ -151,6 +169,8 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
     metadata = subject.description.metadata
     longest = int(main_method(subject.description)["inputs"][0]["sizes"][1])
     context = int(metadata.get("get_max_context_len") or metadata.get("get_max_seq_len") or longest)
+    if SCENARIOS[job.scenario].in_flash:
+        longest = context  # a prompt goes in token by token
     prompt, new = job.prompt_tokens, job.new_tokens
     if prompt is None:
         prompt = max(1, min(128, longest, context // 2, context + 1 - (new or 1)))

@@ -43,24 +43,27 @@ class Describe:
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """The model is ready. `program_ns` opens and verifies the file, `method_ns` prepares the method (delegates,
-    arena).
+    arena); null where there is no clock.
     """
 
     event: ClassVar[str] = "loaded"
-    program_ns: int
-    method_ns: int
+    program_ns: int | None
+    method_ns: int | None
     program_bytes: int
     planned_bytes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Consecutive iterations of one phase: first, warmup, steady, prefill, decode, ttft (time to first token)."""
+    """Consecutive iterations of one phase: first, warmup, steady, prefill, decode, ttft (time to first token).
+
+    `duration_ns` is null under an emulator, whose clock means nothing; `instructions` where they are not counted.
+    """
 
     event: ClassVar[str] = "samples"
     phase: str
     start_ns: list[int]
-    duration_ns: list[int]
+    duration_ns: list[int] | None
     instructions: list[int] | None = None
 
 
@@ -100,12 +103,15 @@ class Ops:
 
 @dataclass(frozen=True, kw_only=True)
 class Scalar:
-    """One value of the whole job, with its unit in its name; null with a `reason` where it could not be had."""
+    """One value of the whole job or of a `phase`, with its unit in its name; null with a `reason` where it could not be
+    had.
+    """
 
     event: ClassVar[str] = "scalar"
     name: str
     value: float | None
     reason: str | None = None
+    phase: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +222,7 @@ def _storable(value: Any) -> bool:
 
 
 def _check_samples(event: Samples, line: str) -> None:
-    arrays = [event.start_ns, event.duration_ns] + ([] if event.instructions is None else [event.instructions])
+    arrays = [array for array in (event.start_ns, event.duration_ns, event.instructions) if array is not None]
     if len({len(array) for array in arrays}) != 1:
         raise _rubbish(line, "has arrays of different lengths")
     if not all(type(value) is int and 0 <= value < _LIMIT for array in arrays for value in array):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from harness import __version__, protocol
-from harness.conditions.flags import flags
+from harness.conditions.flags import flags, range_flags
 from harness.conditions.readings import Reading, fingerprint
 from harness.errors import WorkerError
 from harness.job import Files, Job
@@ -109,7 +109,10 @@ def run_job(
             "latency_kind": target.capabilities.latency,
             "device": target.device(),
             "worker": measurement.hello.worker if measurement.hello else None,
-            "flags": flags(before, after, job, measurement),
+            # They are about clocks and load, which touch neither a count nor an estimate.
+            "flags": flags(before, after, job, measurement)
+            if target.capabilities.latency not in (None, "estimated")
+            else range_flags(measurement),
         }
     )
     row["fingerprint"], row["fingerprint_json"] = fingerprint(
@@ -184,6 +187,7 @@ def _identity(job: Job, manifest: Manifest | None) -> dict[str, Any]:
         "measure",
         "block",
         "threads",
+        "runtime",
         "compile",
         "batch",
         "prompt_tokens",

@@ -1,5 +1,5 @@
-"""What is done with a loaded model, in MLPerf's words: single-stream, offline; and generate (prefill, decode) and
-cold-start.
+"""What is done with a loaded model, in MLPerf's words: single-stream, offline; and generate (prefill, decode),
+cold-start and flash.
 
 A scenario is a function that asks one query and returns its durations; `measure` repeats it. Nothing but `execute`
 lies between two readings of the clock. The clock is a parameter, so that all this is tested without time.
@@ -22,14 +22,15 @@ Execute = Callable[[Sequence[Any]], Sequence[Any]]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`language_models`: needs the LLM convention. `repeats`: one process asks many queries. `summary` is for help
-    texts.
+    """`language_models`: needs the LLM convention. `repeats`: one process asks many queries. `in_flash`: needs a model
+    whose feed-forward weights lie in flash. `summary` is for help texts.
     """
 
     name: str
     summary: str
     language_models: bool = False
     repeats: bool = True
+    in_flash: bool = False
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -39,6 +40,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("single-stream", "one query at a time: latency"),
         Scenario("offline", "batches back to back: throughput"),
         Scenario("cold-start", "load from storage and infer once, the file dropped from the page cache", repeats=False),
+        Scenario("flash", "generate, feed-forward weights read from flash", language_models=True, in_flash=True),
     )
 }
 

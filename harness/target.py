@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import Literal, Protocol
 
 from harness.conditions.readings import Reading
@@ -21,7 +22,8 @@ GROUP = "harness.targets"
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What a target can measure. `latency` says what its durations are; None: it has none. `formats` are file
-    suffixes it loads.
+    suffixes it loads. `static_shapes`: it compiles programs whose sizes are all known, as `harness models build NAME
+    --format static` makes them.
     """
 
     formats: tuple[str, ...]
@@ -33,6 +35,7 @@ class Capabilities:
     per_operator: bool = False
     instructions: bool = False
     energy: bool = False
+    static_shapes: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,9 @@ def target_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
-def find_target(name: str) -> Target:
-    """The target of that name. Raises UsageError listing the others when there is none, or when it cannot be
-    imported.
+def find_target(name: str, **chosen: str) -> Target:
+    """The target of that name. `chosen` are its `device` or `runtime`, where its class takes them. Raises UsageError
+    listing the others when there is none, when it cannot be imported, or when it has no such choice.
     """
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
@@ -103,7 +106,12 @@ def find_target(name: str) -> Target:
             f"There is no target {name!r}.", f"Choose one of: {', '.join(sorted(points))} (`harness targets`)."
         )
     try:
-        target: Target = points[name].load()()
+        kind = points[name].load()
+        if refused := [option for option in chosen if option not in signature(kind).parameters]:
+            raise UsageError(f"Target {name} has no choice of {refused[0]}.", f"Leave out --{refused[0]}.")
+        target: Target = kind(**chosen)
+    except UsageError:
+        raise
     except Exception as error:  # somebody else's code: whatever it raises, the other targets work
         raise UsageError(
             f"Target {name!r} cannot be loaded ({error}).", "`harness targets` says what it needs."

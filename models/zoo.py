@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from harness.models.records import PACKAGED, Record, read_record
 if TYPE_CHECKING:
     from harness.models.gpt import GPT
 
+Export = Callable[["GPT", Path], None]
 FORMATS = ("pte", "pt2")
 PLAIN_BITS = {"fp32": 32.0, "int8": 8.0, "int4": 4.5}
 """Bits a weight that was not compressed has in a file. Int4 has a step of 16 bits for every 32 weights."""
@@ -82,17 +83,81 @@ def artifact(
     an unknown name, precision or format, ModelError for weights that cannot be used.
     """
     path, wanted, recipe = _wanted(name, precision, fmt, folder)
+
+    def export(model: GPT, made: Path) -> None:
+        from harness.models.export import export_pt2, export_pte
+
+        if fmt == "pte":
+            export_pte(model, made, wanted["precision"])
+        else:
+            export_pt2(model, made)
+
+    return _made(path, wanted, recipe, export, force, folder)
+
+
+def variant(
+    name: str, kind: str, export: Export, built_with: dict[str, str], *, force: bool = False, folder: Path | None = None
+) -> Path:
+    """The program of a model in another form, NAME.KIND.pte, with whatever `export` writes beside it, made when it is
+    not current as `artifact` is; `built_with` names what else decides what `export` writes. Errors as for `artifact`.
+    """
+    path, wanted, recipe = _wanted_variant(name, kind, built_with, folder)
+    return _made(path, wanted, recipe, export, force, folder)
+
+
+def built_variant(name: str, kind: str, built_with: dict[str, str], *, folder: Path | None = None) -> Path | None:
+    """The file that `variant` would give, if it is current, else None."""
+    path, wanted, _ = _wanted_variant(name, kind, built_with, folder)
+    return path if _current(path, wanted) else None
+
+
+def _wanted_variant(
+    name: str, kind: str, built_with: dict[str, str], folder: Path | None, fmt: str = "pte"
+) -> tuple[Path, dict[str, Any], Recipe]:
+    path, wanted, recipe = _wanted(name, "fp32", "pte", folder)
+    stem = path.name.removesuffix(".pte").removesuffix(".fp32")
+    wanted |= {"precision": kind, "built_with": wanted["built_with"] | built_with}
+    return path.with_name(f"{stem}.{kind}.{fmt}"), wanted, recipe
+
+
+def static(name: str, channels: str = "padded", *, force: bool = False, folder: Path | None = None) -> Path:
+    """The `.pt2` of a model in fixed shapes (`static_shapes`), NAME.static.pt2, or NAME.static-CHANNELS.pt2 where its
+    channels are not `padded`. Errors as for `artifact`, and DataError where there is no text to calibrate on.
+    """
+    path, wanted, recipe = _wanted_static(name, channels, folder)
+
+    def export(_: GPT, made: Path) -> None:
+        from harness.models.static_shapes import export_static, static_model
+
+        record = read_record(folder or PACKAGED, recipe.name)
+        assert record is not None, "its weights have just been loaded"
+        export_static(static_model(recipe.name, channels, folder), record.vocabulary, made)
+
+    return _made(path, wanted, recipe, export, force, folder)
+
+
+def built_static(name: str, channels: str = "padded", *, folder: Path | None = None) -> Path | None:
+    """The file that `static` would give, if it is current, else None."""
+    path, wanted, _ = _wanted_static(name, channels, folder)
+    return path if _current(path, wanted) else None
+
+
+def _wanted_static(name: str, channels: str, folder: Path | None) -> tuple[Path, dict[str, Any], Recipe]:
+    code = (files("harness.models") / "static_shapes.py").read_bytes()
+    kind = "static" if channels == "padded" else f"static-{channels}"
+    path, wanted, recipe = _wanted_variant(
+        name, kind, {"static_shapes": hashlib.sha256(code).hexdigest()[:12]}, folder, "pt2"
+    )
+    return path, wanted | {"precision": "int8"}, recipe
+
+
+def _made(path: Path, wanted: dict[str, Any], recipe: Recipe, export: Export, force: bool, folder: Path | None) -> Path:
     with _only_one(path):
         if force or not _current(path, wanted):
-            from harness.models.export import export_pt2, export_pte
-
             model, trained = load(recipe.name, folder)
             with replacing(path.parent) as scratch:
                 made = scratch / path.name
-                if fmt == "pte":
-                    export_pte(model, made, wanted["precision"])
-                else:
-                    export_pt2(model, made)
+                export(model, made)
                 write_manifest(made, _manifest(made, recipe, model, trained, wanted))
     return path
 
@@ -162,7 +227,7 @@ def _current(path: Path, wanted: dict[str, Any]) -> bool:
 
 def _manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wanted: dict[str, Any]) -> Manifest:
     """What is known of the artifact at `path`. An uncompressed model has the bits that its precision gives it."""
-    plain_bits = PLAIN_BITS[wanted["precision"]] if record.bits_stored is None else None
+    plain_bits = PLAIN_BITS.get(wanted["precision"]) if record.bits_stored is None else None
     return Manifest(
         name=recipe.name,
         method=recipe.method,

@@ -27,6 +27,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "block": COUNTS,
     "threads": COUNTS,
     "cpus": st.none() | st.lists(COUNTS, max_size=4).map(tuple),
+    "runtime": st.none() | WORDS,
     "compile": st.booleans(),
     "batch": COUNTS,
     "prompt_tokens": st.none() | COUNTS,
@@ -41,6 +42,13 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "data": st.none() | WORDS,
     "data_sha256": st.none() | HASHES,
     "reference_sha256": st.none() | HASHES,
+    "window": st.none() | COUNTS,
+    "dram_budget_bytes": st.none() | COUNTS,
+    "policy": st.none() | WORDS,
+    "predictor": st.none() | WORDS,
+    "reader": st.none() | WORDS,
+    "depth": st.none() | COUNTS,
+    "prompts_sha256": st.none() | HASHES,
 }
 JOBS = st.builds(Job, **VALUES)
 FILES = st.builds(Files, model=WORDS, inputs=st.none() | WORDS, tokens=st.none() | WORDS, output=st.none() | WORDS)

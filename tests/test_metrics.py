@@ -25,9 +25,23 @@ DURATIONS: dict[str, dict[str, list[int]]] = {
         "ttft": [110, 230],
         "generate": [400, 500],
         "steady": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+        "decode_io": [1, 2, 3, 10],
+        "decode_mem": [1, 1, 1, 3],
+        "decode_compute": [8, 9],
     },
-    "b": {"first": [500], "decode": [20, 20], "steady": [7]},
+    "b": {"first": [500], "decode": [20, 20], "steady": [7], "decode_io": [0, 0]},
 }
+# Attempt d was emulated: instructions a phase, and no duration.
+INSTRUCTIONS = {
+    "load": [50],
+    "first": [41],
+    "prefill": [30, 34],
+    "decode": [4, 5, 6, 7],
+    "steady": [9],
+    "batch": [20, 22],
+}
+CLASSES = ("load_store", "branch", "simd_fp", "fmla_f32", "dot_i8", "mmla_i8")
+COUNTED = ("prefill", "decode", "steady", "batch")
 SCALAR_ROWS: list[tuple[str, str, str | None, float | None]] = [
     ("a", "load_program_ns", None, 100.0),
     ("a", "load_method_ns", None, 50.0),
@@ -44,6 +58,21 @@ SCALAR_ROWS: list[tuple[str, str, str | None, float | None]] = [
     ("a", "max_abs_difference", None, 0.25),
     ("a", "sqnr_db", None, -3.0),
     ("a", "argmax_agreement", None, 0.75),
+    ("a", "decode_flash_bytes", None, 800.0),
+    ("b", "decode_flash_bytes", None, 0.0),
+    ("a", "decode_flash_reads", None, 6.0),
+    ("a", "decode_active_neurons", None, 40.0),
+    ("a", "decode_hits", None, 30.0),
+    ("a", "dram_bytes", None, 7000.0),
+    ("a", "token_agreement", None, 1.0),
+    ("a", "whole_loss_nats", None, 1.875),
+    ("d", "max_abs_difference_x86", None, 0.5),
+    ("d", "argmax_agreement_x86", None, 0.875),
+    *(
+        ("d", f"instructions_{kind}", phase, 10.0 * i + j)
+        for i, phase in enumerate(COUNTED)
+        for j, kind in enumerate(CLASSES)
+    ),
 ]
 EXPECTED: dict[str, dict[str, float]] = {
     "prefill_latency_ns_p50": {"a": 150.0},
@@ -78,6 +107,29 @@ EXPECTED: dict[str, dict[str, float]] = {
     "max_abs_difference": {"a": 0.25},
     "sqnr_db": {"a": -3.0},
     "argmax_agreement": {"a": 0.75},
+    # b waited for nothing, and read nothing.
+    "decode_io_ns_p50": {"a": 2.5},
+    "decode_mem_ns_p50": {"a": 1.0},
+    "decode_compute_ns_p50": {"a": 8.5},
+    "flash_bytes_per_token": {"a": 200.0},
+    "flash_reads_per_token": {"a": 1.5},
+    "flash_hit_rate": {"a": 0.75},
+    "dram_bytes": {"a": 7000.0},
+    "token_agreement": {"a": 1.0},
+    "added_loss_nats": {"a": 0.125},
+    "load_instructions": {"d": 50.0},
+    "first_instructions": {"d": 41.0},
+    "prefill_instructions": {"d": 32.0},
+    "decode_instructions": {"d": 5.5},
+    "steady_instructions": {"d": 9.0},
+    "batch_instructions": {"d": 21.0},
+    **{
+        f"{phase}_instructions_{kind}": {"d": 10.0 * i + j}
+        for i, phase in enumerate(COUNTED)
+        for j, kind in enumerate(CLASSES)
+    },
+    "max_abs_difference_x86": {"d": 0.5},
+    "argmax_agreement_x86": {"d": 0.875},
 }
 
 
@@ -107,10 +159,15 @@ def tables() -> Tables:
         {"attempt_id": "b", "prompt_tokens": None, "batch": 1, "model_bytes": 1000},
         {"attempt_id": "c", "prompt_tokens": None, "batch": 4, "model_bytes": 2000},
     ]
+    counted = [
+        {"attempt_id": "d", "phase": phase, "iteration": i, "start_ns": i, "instructions": count}
+        for phase, counts in INSTRUCTIONS.items()
+        for i, count in enumerate(counts)
+    ]
     scalars = [dict(zip(("attempt_id", "name", "phase", "value"), row, strict=True)) for row in SCALAR_ROWS]
     return Tables(
         frame(runs, RUNS),
-        frame([dict(zip(keys, row, strict=True)) for row in samples], SAMPLES),
+        frame([*(dict(zip(keys, row, strict=True)) for row in samples), *counted], SAMPLES),
         frame(scalars, SCALARS),
     )
 
@@ -134,7 +191,7 @@ def test_every_metric_is_tested_and_named_once() -> None:
 
 def test_units_stand_in_the_names() -> None:
     marks = {"ns": "_ns", "bytes": "_bytes", "tokens/s": "tokens_per_s", "samples/s": "samples_per_s"}
-    marks |= {"nats": "_nats", "dB": "_db", "bits": "bits_"}
+    marks |= {"nats": "_nats", "dB": "_db", "bits": "bits_", "instructions": "_instructions"}
     for metric in CATALOGUE:
         if metric.unit != "1":
             assert marks[metric.unit] in metric.name, metric.name

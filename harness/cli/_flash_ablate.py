@@ -26,7 +26,7 @@ SYNTHETIC = {"active_fraction": 0.105, "zipf_exponent": 1.2, "persistence": 0.5,
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
-def _bytes(ctx: click.Context, option: click.Parameter, value: str | None) -> int | None:
+def parse_bytes(ctx: click.Context, option: click.Parameter, value: str | None) -> int | None:
     """A number of bytes from 2000000, 2MB, or 1.5 GiB."""
     if value is None:
         return None
@@ -50,7 +50,7 @@ def _bytes(ctx: click.Context, option: click.Parameter, value: str | None) -> in
 @click.option("--tokens", type=click.IntRange(min=2), default=12, show_default=True, help="Of a synthetic trace.")
 @click.option("--window", type=int, default=5, show_default=True, help="Tokens whose neurons stay in DRAM.")
 @click.option(
-    "--dram-budget", callback=_bytes, metavar="SIZE", help="For neurons in DRAM, such as 2MB. [default: none]"
+    "--dram-budget", callback=parse_bytes, metavar="SIZE", help="For neurons in DRAM, such as 2MB. [default: none]"
 )
 @click.option("--reader", type=click.Choice(READERS), default="threads", show_default=True, help="What reads.")
 @click.option("--depth", type=click.IntRange(min=1), default=32, show_default=True, help="Reads at once.")

@@ -12,6 +12,7 @@ from harness.flash.profile import find
 from harness.flash.projection import Projection, project, sizes
 from harness.flash.proof import host_note
 from harness.flash.reader import DIRECT
+from harness.flash.stored import Ablation
 from harness.flash.summary import Summary, summarise
 from harness.flash.trace import Aggregates, Trace, aggregates
 from harness.report.cells import plural
@@ -21,6 +22,7 @@ from harness.report.table import Cell, Section, Table
 from harness.statistics.ratio import Ratio
 from harness.statistics.summary import Estimate
 
+_NONE = "none reads as many bytes as attention and all else have, though the runtime holds these in memory of its own."
 _WIDEST = 1000.0  # times; an interval that is wider is left out
 
 _MEASURED = ("", "DRAM", "flash → DRAM", "throughput", "I/O latency", "speed-up", "memory", "compute", "hits")
@@ -53,6 +55,50 @@ def measured(rows: Sequence[Row], trace: Trace, conditions: Conditions, as_json:
     section = Section(("",) * len(_MEASURED), tuple(_row(summary, summaries[0]) for summary in summaries))
     table = Table("Feed-forward weights from flash, a token", _MEASURED, (section,), caption, tuple(notes))
     return render_tables([table], "terminal")
+
+
+def stored(ablations: Sequence[Ablation], as_json: bool) -> str:
+    """The ablations of a session's language models, each a table, or all of them as JSON."""
+    host = host_note()
+    if as_json:
+        return json.dumps({"ablations": [asdict(ablation) for ablation in ablations], "note": host}, indent=1) + "\n"
+    return render_tables([_of_model(ablation, host) for ablation in ablations], "terminal")
+
+
+def _of_model(ablation: Ablation, host: str | None) -> Table:
+    job = ablation.job
+    budget = job.get("dram_budget_bytes")
+    caption = (
+        f"{job['prompt_tokens']} prompt + {job['new_tokens']} new tokens · window {job['window']} · neurons chosen: "
+        f"{job['predictor']} · DRAM for them: {'no limit' if budget is None else f'at most {budget:,} bytes'}",
+        f"{job['reader']} · depth {job['depth']} · {plural(ablation.processes, 'interleaved process')} a policy · "
+        "medians of decoded tokens, after the window has filled",
+        "value [95 % interval over processes]; speed-up of the I/O latency [99 % interval]; n.s.: it contains 1, or "
+        "there is none; no interval: one process, or the interval spans more than three powers of ten",
+    )
+    notes = [*_invalid(ablation.rows, "processes"), *_agreement(ablation), _NONE, *filter(None, [host])]
+    section = Section(
+        ("",) * (len(_MEASURED) + 1),
+        tuple(_row(row, ablation.rows[0], _estimate(row.token, "ns")) for row in ablation.rows),
+    )
+    columns = (*_MEASURED, "a token, all")
+    return Table("A language model, feed-forward weights from flash", columns, (section,), caption, tuple(notes))
+
+
+def _agreement(ablation: Ablation) -> list[str]:
+    """What the tokens and the loss are, set against those of the whole model."""
+    notes = []
+    if ablation.agreement is not None:
+        whole = ablation.agreement == 1
+        share = "All tokens" if whole else f"At least {100 * ablation.agreement:.4g} % of the tokens of each process"
+        notes.append(f"{share} are those of the whole model.")
+    if quality := ablation.quality:
+        added = quality["loss_nats"] - quality["whole_loss_nats"]
+        notes.append(
+            f"Loss over {quality['predicted_tokens']:.0f} tokens: {quality['loss_nats']:.4f} nats a token, "
+            f"{added:+.4f} against the whole model; {100 * quality['argmax_agreement']:.4g} % of its choices agree."
+        )
+    return notes
 
 
 def projected(geometry: Geometry, trace: Trace, window: int, depth: int, device: str, as_json: bool) -> str:
@@ -91,7 +137,7 @@ def _trace_line(trace: Trace, window: int, shares: Aggregates) -> str:
     )
 
 
-def _row(summary: Summary, first: Summary) -> tuple[Cell, ...]:
+def _row(summary: Summary, first: Summary, *more: Cell | None) -> tuple[Cell, ...]:
     # Where rounds are valid, what has no positive value is nothing: a policy that keeps nothing has nothing to look up.
     absent = Cell("none" if any(proof.valid for proof in summary.proofs) else "not measured", tone="muted")
     ratio = absent
@@ -111,6 +157,7 @@ def _row(summary: Summary, first: Summary) -> tuple[Cell, ...]:
         _estimate(summary.mem, "ns") or absent,
         _estimate(summary.compute, "ns") or absent,
         absent if summary.hit_rate is None else Cell(f"{100 * summary.hit_rate:.0f} %"),
+        *(cell or absent for cell in more),
     )
 
 
@@ -145,13 +192,13 @@ def _bounds(figure: Estimate | Ratio) -> tuple[float | None, float | None]:
     return figure.low, figure.high
 
 
-def _invalid(summaries: Sequence[Summary]) -> list[str]:
-    """A sentence for each policy of which a round does not count."""
+def _invalid(summaries: Sequence[Summary], of: str = "rounds") -> list[str]:
+    """A sentence for each policy of which a round, or a process, does not count."""
     notes = []
     for summary in summaries:
         refused = [proof for proof in summary.proofs if not proof.valid]
         if refused:
-            which = f"{len(refused)} of {len(summary.proofs)} rounds of {summary.policy}"
+            which = f"{len(refused)} of {len(summary.proofs)} {of} of {summary.policy}"
             notes.append(f"{which} do not count: {refused[0].reason}.")
     return notes
 

@@ -74,6 +74,7 @@ def _program(file: Path, sha256: str) -> dict[str, Any]:
         for target in map(find_target, target_names())
         if file.suffix in target.capabilities.formats and target.availability().available
     ]
+    targets.sort(key=lambda target: target.capabilities.latency != "measured")  # an emulator is slower
     if not targets:
         raise UsageError(
             f"No target here loads {file.suffix or 'a file without suffix'}.",

@@ -26,7 +26,7 @@ def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) 
     paths = [Path(text) for text in models]
     named = [path for path in paths if not path.is_file()]
     built = dict(
-        zip(named, _build([_zoo_name(path, target.capabilities.formats) for path in named], reporter), strict=True)
+        zip(named, _build([_zoo_name(path, target) for path in named], reporter), strict=True)
     )
     found: dict[str, Path] = {}
     for path in (built.get(path, path) for path in paths):
@@ -40,24 +40,31 @@ def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) 
     return found
 
 
-def _zoo_name(path: Path, formats: tuple[str, ...]) -> tuple[str, str]:
-    """Name and format of a model that harness can build: `selfcomp`, or `selfcomp.pte` in no folder."""
+def _zoo_name(path: Path, target: Target) -> tuple[str, str]:
+    """Name and format of a model that harness can build: `selfcomp`, or `selfcomp.pte` in no folder; `static` where the
+    target compiles fixed shapes.
+    """
     from harness.models.zoo import known
 
     suffix = path.suffix if path.suffix in (".pte", ".pt2") else ""
     name = path.name.removesuffix(suffix)
     if path.parent != Path() or not known(name):
         raise UsageError(f"{path} is neither a file nor the name of a model.", "`harness models list` shows the names.")
-    return name, (suffix or formats[0]).removeprefix(".")
+    if target.capabilities.static_shapes:
+        return name, "static"
+    return name, (suffix or target.capabilities.formats[0]).removeprefix(".")
 
 
 def _build(wanted: list[tuple[str, str]], reporter: Reporter) -> list[Path]:
     """The files of these models. Those that are not there yet are built side by side, each in a process of its own:
     the exporter takes a minute and one processor.
     """
-    from harness.models.zoo import artifact, built
+    from harness.models.zoo import artifact, built, built_static, static
 
-    missing = [(name, fmt) for name, fmt in dict.fromkeys(wanted) if built(name, fmt=fmt) is None]
+    def ready(name: str, fmt: str) -> Path | None:
+        return built_static(name) if fmt == "static" else built(name, fmt=fmt)
+
+    missing = [(name, fmt) for name, fmt in dict.fromkeys(wanted) if ready(name, fmt) is None]
     if missing:
         reporter.note(f"building {', '.join(name for name, _ in missing)}, once: about a minute")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -65,7 +72,7 @@ def _build(wanted: list[tuple[str, str]], reporter: Reporter) -> list[Path]:
             if ended.returncode != 0:
                 what, _, todo = ended.stderr.strip().removeprefix("harness: ").partition("\n")
                 raise HarnessError(what, todo)
-    return [artifact(name, fmt=fmt) for name, fmt in wanted]
+    return [static(name) if fmt == "static" else artifact(name, fmt=fmt) for name, fmt in wanted]
 
 
 def _build_one(model: tuple[str, str]) -> subprocess.CompletedProcess[str]:

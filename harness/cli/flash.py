@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli._flash_ablate import ablate
+from harness.cli._flash_build import build
 from harness.cli._flash_profile import profile
+from harness.cli._flash_trace import trace
 from harness.cli._flash_write import write
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ def flash() -> None:
 flash.add_command(profile)
 flash.add_command(write)
 flash.add_command(ablate)
+flash.add_command(build)
+flash.add_command(trace)
 
 
 @flash.command()

@@ -13,7 +13,8 @@ from harness.cli._price import price
 from harness.cli._verify import verify
 
 PRECISIONS = ("fp32", "int8", "int4")
-FORMATS = ("pte", "pt2")
+FORMATS = ("pte", "pt2", "static")
+CHANNELS = ("padded", "exact", "masked")
 
 
 @click.group()
@@ -52,28 +53,51 @@ def list_models(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Default: the model's own (see `list`).")
 @click.option("--format", "fmt", type=click.Choice(FORMATS), default="pte", show_default=True, help="Kind of file.")
+@click.option(
+    "--channels",
+    type=click.Choice(CHANNELS),
+    help="Of --format static: dead channels cut and the others filled up to 16 (default), not filled up, or not cut.",
+)
 @click.option("--weights", type=click.Path(path_type=Path, file_okay=False), help="Folder of your own `train` run.")
 @click.option("--output", type=click.Path(path_type=Path), help="Copy the file (and its manifest) here.")
 @click.option("--force", is_flag=True, help="Build even if the cached file is current.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def build(
-    name: str, precision: str | None, fmt: str, weights: Path | None, output: Path | None, force: bool, as_json: bool
+    name: str,
+    precision: str | None,
+    fmt: str,
+    channels: str | None,
+    weights: Path | None,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Build the file of model NAME from its trained weights, or find it in the cache, and print its path.
 
     \b
     harness models build selfcomp --precision int4 --output selfcomp.pte
+    harness models build selfcomp --format static --channels masked --output masked.pt2
     """
     import json
+
+    from harness.errors import UsageError
+
+    if channels is not None and fmt != "static":
+        raise UsageError("Only a static file leaves a choice of channels.", "Add --format static.")
+    if precision is not None and fmt == "static":
+        raise UsageError("A static file is rounded by who lowers it.", "Leave out --precision.")
 
     from rich.console import Console
 
     with Console(stderr=True).status(f"Building {name}: a first build takes about a minute"):
         from harness.manifest import sha256_file
         from harness.models.cache import copy_artifact
-        from harness.models.zoo import artifact
+        from harness.models.zoo import artifact, static
 
-        path = artifact(name, precision, fmt, force=force, folder=weights)
+        if fmt == "static":
+            path = static(name, channels or "padded", force=force, folder=weights)
+        else:
+            path = artifact(name, precision, fmt, force=force, folder=weights)
         if output is not None:
             path = copy_artifact(path, output)
     if as_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli._flash_run import POLICIES, flash_job, flash_options
 from harness.cli._options import format_option, json_option, results_option
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from harness.session import Session
     from harness.target import Target
 
-SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start")
+SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start", "flash")
 
 
 @click.command()
@@ -30,6 +31,8 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start")
     metavar="FILE|NAME",
     help="A .pte or .pt2 file, or a name from `harness models list`. Repeat it to compare; the first is the baseline.",
 )
+@click.option("--device", metavar="DEVICE", help="Which device of the target. Default: the one at hand.")
+@click.option("--runtime", metavar="NAME", help="Which runtime of the target: python or native on x86.")
 @click.option(
     "--scenario", type=click.Choice(SCENARIO_NAMES), help="Default: generate for language models, else single-stream."
 )
@@ -37,9 +40,7 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start")
     "--processes",
     "-n",
     type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    help="Worker processes a model, interleaved.",
+    help="Worker processes a model, interleaved. Default: 5; 1 where instructions are counted or cycles estimated, which is exact.",
 )
 @click.option(
     "--threads", default="1", show_default=True, metavar="LIST", help="Threads; a list or range (1,2,4 or 1-4) sweeps."
@@ -66,18 +67,23 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start")
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The evaluation text in a model's own tokens, int64 .npy; for models without a tokenizer in a manifest.",
 )
-@click.option("--max-eval-tokens", type=click.IntRange(1), help="Evaluate on at most so many tokens. Default: all.")
+@click.option(
+    "--max-eval-tokens",
+    type=click.IntRange(1),
+    help="Evaluate on at most so many tokens. Default: all; 512 under an emulator.",
+)
 @click.option("--no-quality", is_flag=True, help="Leave out the quality pass.")
+@click.option("--profile", is_flag=True, help="Record operators too, in a pass of its own, and print the heaviest.")
 @click.option("--no-memory", is_flag=True, help="Leave out the memory pass.")
 @click.option(
-    "--min-iterations", type=click.IntRange(1), default=30, show_default=True, help="Queries a process, at least."
+    "--min-iterations",
+    type=click.IntRange(1),
+    help="Queries a process, at least. Default: 30; 3 where instructions are counted.",
 )
 @click.option(
     "--min-duration",
     type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    help="Seconds measured a process, at least.",
+    help="Seconds measured a process, at least. Default: 1; 0 where instructions are counted.",
 )
 @click.option(
     "--max-duration",
@@ -107,6 +113,7 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start")
     show_default=True,
     help="Seconds to wait while another run holds the device.",
 )
+@flash_options
 @results_option
 @format_option
 @json_option
@@ -120,7 +127,8 @@ def run(
     quiet: bool,
     lease_timeout: float,
     timeout: float,
-    processes: int,
+    processes: int | None,
+    device: str | None,
     **options: Any,
 ) -> None:
     """Measure models on a target, interleaved, and print the comparison.
@@ -144,13 +152,24 @@ def run(
     from harness.store.writer import prepare
     from harness.target import find_target
 
-    target = find_target(target_name)
+    flash, ablate = flash_job(options), bool(options["ablate"])
+    chosen = {"device": device, "runtime": options["runtime"]}
+    target = find_target(target_name, **{name: value for name, value in chosen.items() if value is not None})
     state = target.availability()
     if not state.available:
         raise UsageError(f"Target {target_name} is not available here: {state.reason}.", state.todo)
     prepare(results)
     reporter = Reporter(quiet=quiet)
+    if target.capabilities.latency is None:
+        reporter.note(f"{target.name}: {target.summary}")
+    options = _defaults(target) | {name: value for name, value in options.items() if value is not None}
     sweeps = _sweeps(options, target)
+    if ablate and any(len(values) > 1 for values in sweeps.values()):
+        raise UsageError("An ablation has one condition, and its policies differ.", "Give each option one value.")
+    if flash:
+        from harness.cli._flash_run import ablation_of, by_policy, find_in_flash
+
+        models = find_in_flash(models, target, reporter)
     artifacts = find_artifacts(models, target, reporter)
     # pandas takes a second to import: let it, while workers describe the models and nothing is timed.
     reports = threading.Thread(target=importlib.import_module, args=("harness.report",))
@@ -159,19 +178,45 @@ def run(
         lease(f"{target.name}-{target.device()}", lease_timeout, functools.partial(reporter.waiting, target.device())),
         open_session(target, results, timeout) as session,
     ):
-        subjects = describe_all(session, artifacts, options, reporter)
+        # The text is asked for even without a quality pass: prompts come from it.
+        no_quality = options["no_quality"] and not flash
+        subjects = describe_all(session, artifacts, options | {"no_quality": no_quality}, reporter)
         reports.join()
+        if ablate:
+            subjects = by_policy(subjects)
         if subjects:
-            _measure(session, subjects, sweeps, processes, options, reporter)
-    if session.succeeded:
+            _measure(session, subjects, sweeps, processes or _processes(target), options | {"flash": flash}, reporter)
+    if session.succeeded and ablate:
+        click.echo(ablation_of(results, session.session_id, as_json or fmt == "json"), nl=False)
+    elif session.succeeded:
         from harness.report import compare_tables, render
         from harness.store.dataset import read_tables
 
         comparisons = compare_tables(read_tables(results, session.session_id))
         click.echo(render(comparisons, "json" if as_json else fmt), nl=False)
+        if options["profile"] and not as_json:
+            from harness.report import read_record, render_operators
+
+            click.echo("\n" + render_operators(read_record(results, session.session_id), fmt), nl=False)
     reporter.summary(session, results)
     if session.failed:
         raise click.exceptions.Exit(1)
+
+
+def _processes(target: Target) -> int:
+    return 1 if target.capabilities.latency in (None, "estimated") else 5
+
+
+def _defaults(target: Target) -> dict[str, Any]:
+    """Of the options that have no one default: a count needs neither many queries nor a second, and an emulator takes a
+    hundred times as long for each.
+    """
+    unset = dict.fromkeys(
+        ("scenario", "runtime", "prompt_tokens", "new_tokens", "inputs", "data", "tokens", "max_eval_tokens")
+    )
+    if target.capabilities.latency is None:
+        return unset | {"min_iterations": 3, "min_duration": 0.0, "max_eval_tokens": 512}
+    return unset | {"min_iterations": 30, "min_duration": 1.0}
 
 
 def _sweeps(options: dict[str, Any], target: Target) -> dict[str, list[Any]]:
@@ -179,6 +224,11 @@ def _sweeps(options: dict[str, Any], target: Target) -> dict[str, list[Any]]:
     from harness.errors import UsageError
     from harness.plan import parse_sweep
 
+    if options["profile"] and not target.capabilities.per_operator:
+        raise UsageError(
+            f"Target {target.name} cannot time operators here: {target.device()} has no clock.",
+            "Leave out --profile, or give a real device.",
+        )
     if options["cpus"] and not target.capabilities.pinning:
         raise UsageError(f"Target {target.name} cannot pin processors.", "Leave out --cpus.")
     sweeps: dict[str, list[Any]] = {
@@ -198,11 +248,14 @@ def _measure(
     options: dict[str, Any],
     reporter: Reporter,
 ) -> None:
+    from dataclasses import replace
+
     from harness.manifest import sha256_file
     from harness.plan import configurations, passes
 
     target, inputs = session.target, options["inputs"]
     fixed = {
+        "runtime": options["runtime"],
         "compile": options["compiled"],
         "min_iterations": options["min_iterations"],
         "min_duration_s": options["min_duration"],
@@ -214,10 +267,17 @@ def _measure(
     latency = [
         job
         for subject in subjects.values()
-        for job in configurations(subject, target.name, options["scenario"], sweeps, fixed)
+        for job in configurations(
+            subject, target.name, options["scenario"], sweeps, fixed | options["flash"] | subject.fields
+        )
     ]
     memory = target.capabilities.memory and not options["no_memory"]
     jobs = passes(latency, processes, subjects, memory=memory, quality=not options["no_quality"])
+    if options.get("ablate"):  # policies read the same neurons in other ways: the last one's quality is that of all
+        jobs = [job for job in jobs if job.measure != "quality" or job.policy == POLICIES[-1]]
+    if options["profile"]:
+        first_of_model = {job.model: job for job in reversed(latency)}
+        jobs += [replace(first_of_model[name], measure="profile") for name in subjects]
     with reporter.jobs(jobs) as advance:
         for outcome in session.run_all(jobs, subjects, inputs, reporter.within):
             advance(outcome)

@@ -6,15 +6,21 @@ import json
 
 import click
 
+from harness.cli._targets_build import build
 
-@click.command()
+
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def targets(as_json: bool) -> None:
-    """Show the targets, what each can measure, and what it lacks.
+@click.pass_context
+def targets(ctx: click.Context, as_json: bool) -> None:
+    """Show the targets, what each can measure, and what it lacks; or build what one needs.
 
     \b
     harness targets
+    harness targets build arm64
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from dataclasses import asdict
 
     from harness.errors import HarnessError
@@ -42,6 +48,9 @@ def targets(as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=1))
         return
     _print(rows)
+
+
+targets.add_command(build)
 
 
 def _print(rows: list[dict[str, object]]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.conditions.readings import Reading
+from harness.flash.proof import prove
 from harness.job import Job
 from harness.measurement import Measurement
 
@@ -17,6 +18,8 @@ _OTHERS = 0.10
 _STEAL = 0.01
 # The clock may not have fallen by more than this fraction from before to after.
 _FREQUENCY_DROP = 0.10
+# Share of activations that may lie beyond what calibration has seen.
+_CLIPPED = 0.001
 # Of the file's bytes, what the kernel must have read from the device for a cold start to be cold.
 _COLD = 0.99
 
@@ -34,6 +37,7 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
         "not_steady": measurement.scalar("warmup_steady") == 0.0,
         "fewer_samples": (queries := measurement.scalar("queries")) is not None and queries < job.min_iterations,
         "not_cold": job.scenario == "cold-start" and job.measure == "latency" and not _cold(measurement),
+        "not_from_flash": job.window is not None and job.measure == "latency" and not _from_flash(measurement),
         "throttled": _fell(then, now, "cpu_frequency_mhz"),
         "load_high": False,
         "steal": False,
@@ -45,11 +49,28 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
     return sorted(name for name, raised in found.items() if raised)
 
 
+def range_flags(measurement: Measurement) -> list[str]:
+    """The flags of a job that was simulated: nothing of a machine, but whether its integers held what they met."""
+    clipped = [scalar.value for _, scalar in measurement.scalars if scalar.name == "out_of_range"]
+    guessed = [scalar.value for _, scalar in measurement.scalars if scalar.name == "calibrated_on_text"]
+    found = {
+        "out_of_range": any(value is not None and value > _CLIPPED for value in clipped),
+        "calibrated_on_noise": 0.0 in guessed,
+    }
+    return sorted(name for name, raised in found.items() if raised)
+
+
 def _cold(measurement: Measurement) -> bool:
     reads = [io for io in measurement.io if io.phase == "load"]
     return bool(reads) and all(
         io.read_bytes is not None and io.read_bytes >= _COLD * (io.asked_bytes or 0) for io in reads
     )
+
+
+def _from_flash(measurement: Measurement) -> bool:
+    """Whether the kernel fetched what was asked of flash while tokens were generated."""
+    reads = [io for io in measurement.io if io.phase == "generate"]
+    return bool(reads) and all(prove(0, io.read_bytes, io.asked_bytes or 0).valid for io in reads)
 
 
 def _fell(then: dict[str, float], now: dict[str, float], name: str) -> bool:

@@ -131,6 +131,11 @@ class NeuronFile(Geometry):
             scales = np.broadcast_to(np.float32(1), crcs.shape)
         return cls(**vars(geometry), path=path, crcs=crcs, scales=scales)
 
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of all tables, and so of all weights."""
+        return zlib.crc32(self.scales.tobytes(), zlib.crc32(self.crcs.tobytes()))
+
     def check(self, layer: int, neurons: Indices, buffers: Bytes) -> None:
         """Compare what was read, `buffers` [n, 2, stride], with the checksums of `neurons` [n]. Raises ModelError that
         names the first neuron whose bytes are not its own.
@@ -138,16 +143,26 @@ class NeuronFile(Geometry):
         expected = self.crcs[self._rows(layer, neurons)]
         for neuron, crcs, rows in zip(neurons, expected, buffers, strict=True):
             if any(zlib.crc32(row) != crc for row, crc in zip(rows, crcs, strict=True)):
-                raise ModelError(
-                    f"Neuron {neuron} of layer {layer} in {self.path} is corrupted: its bytes have another checksum.",
-                    f"{_AGAIN} If that does not help, the disk fails.",
-                )
+                raise self._corrupted(layer, neuron)
+
+    def check_side(self, layer: int, side: int, rows: Bytes) -> None:
+        """`check` of one side, 0 up and 1 down, of a whole layer: `rows` [neurons, stride]."""
+        expected = self.crcs[self._rows(layer, np.arange(len(rows))), side]
+        for neuron, (row, crc) in enumerate(zip(rows, expected, strict=True)):
+            if zlib.crc32(row) != crc:
+                raise self._corrupted(layer, neuron)
 
     def decode(self, layer: int, neurons: Indices, buffers: Bytes) -> tuple[Floats, Floats]:
         """The up rows and the down rows of `neurons` [n], each float32 [n, width], from `buffers` [n, 2, stride]."""
         scales, codes = self.scales[self._rows(layer, neurons)], buffers[:, :, : self.row_bytes]
         up, down = (encoding.decode(codes[:, side], scales[:, side], self.dtype, self.shape.width) for side in (0, 1))
         return up, down
+
+    def _corrupted(self, layer: int, neuron: int) -> ModelError:
+        return ModelError(
+            f"Neuron {neuron} of layer {layer} in {self.path} is corrupted: its bytes have another checksum.",
+            f"{_AGAIN} If that does not help, the disk fails.",
+        )
 
     def _rows(self, layer: int, neurons: Indices) -> Indices:
         return neurons + sum(self.shape.neurons[:layer])

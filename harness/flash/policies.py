@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.errors import UsageError
 from harness.flash.geometry import Indices
 from harness.flash.trace import Trace
 from harness.flash.window import Step, Window
@@ -41,6 +42,15 @@ POLICIES = (
     Policy("+ bundling", hybrid=True, predictor=True, window=True, bundled=True),
     Policy("+ pipeline", hybrid=True, predictor=True, window=True, bundled=True, pipeline=True),
 )
+
+
+def named(name: str) -> Policy:
+    """The row of the ablation that adds `name` to the one before. Raises UsageError for one that there is not."""
+    for policy in POLICIES:
+        if policy.name.removeprefix("+ ") == name:
+            return policy
+    known = ", ".join(policy.name.removeprefix("+ ") for policy in POLICIES)
+    raise UsageError(f"There is no policy {name!r}.", f"Choose one of: {known}.")
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,9 @@ class Cost(NamedTuple):
     hits: int
 
 
+NOTHING = Cost(0, 0, 0, 0, 0, 0, 0)
+
+
 def room(policy: Policy, file: Geometry, trace: Trace, window: int, budget_bytes: int | None) -> tuple[int, ...]:
     """For how many neurons the policy needs DRAM: in a window, of each layer; else, of the one layer at hand. Where a
     layer is read whole, but the budget holds only a part of it, that part.
@@ -110,12 +113,19 @@ class Replay:
 
         Raises ModelError for an active neuron whose bytes are not its own, HarnessError when the device fails.
         """
-        one_layer = self._active_of_layer if self._policy.predictor else self._whole_layer
-        results = [one_layer(layer, active, x) for layer, (active, x) in enumerate(zip(layers, inputs, strict=True))]
-        costs = [cost for cost, _ in results]
-        if not self._policy.hybrid:
-            costs += [self._timed_read(block) for block in rest_blocks(self._file, self._arena.slots)]
-        return _sum(costs), np.stack([y for _, y in results])
+        results = [self.layer(layer, active, x) for layer, (active, x) in enumerate(zip(layers, inputs, strict=True))]
+        return total([*(cost for cost, _ in results), self.rest()]), np.stack([y for _, y in results])
+
+    def layer(self, layer: int, active: Indices, x: Floats) -> tuple[Cost, Floats]:
+        """One layer of a token: layers come in their order, each once. `x` and the output are [width]; errors as
+        `token`'s.
+        """
+        return (self._active_of_layer if self._policy.predictor else self._whole_layer)(layer, active, x)
+
+    def rest(self) -> Cost:
+        """What a token reads of attention and all else: nothing where that stays in DRAM."""
+        blocks = () if self._policy.hybrid else rest_blocks(self._file, self._arena.slots)
+        return total([NOTHING, *map(self._timed_read, blocks)])
 
     def _whole_layer(self, layer: int, active: Indices, x: Floats) -> tuple[Cost, Floats]:
         """Read all of a layer and compute it, as much at a time as the arena holds; only the active neurons count."""
@@ -130,7 +140,7 @@ class Replay:
             y += self._product(layer, neurons, rows, counts, x)
             costs.append(Cost(0, 0, 0, self._clock() - started, 0, 0, 0))
             self._file.check(layer, here, rows[here - neurons[0]])
-        return _sum(costs), y
+        return total(costs), y
 
     def _active_of_layer(self, layer: int, active: Indices, x: Floats) -> tuple[Cost, Floats]:
         """Read those of the active neurons that are not resident, and compute all of them."""
@@ -193,5 +203,6 @@ class Replay:
         return Cost(io_ns, io_ns, 0, 0, asked, len(block.lengths), 0)
 
 
-def _sum(costs: Sequence[Cost]) -> Cost:
+def total(costs: Sequence[Cost]) -> Cost:
+    """All of them together; there must be one."""
     return Cost(*map(sum, zip(*costs, strict=True)))

@@ -5,7 +5,7 @@ renderers.
 from harness.report.comparison import Comparison, compare_tables
 from harness.report.paper import PaperTable, paper_table
 from harness.report.published import read_published
-from harness.report.record import Record, read_record, render_record
+from harness.report.record import Record, read_record, render_operators, render_record
 from harness.report.rendering import FORMATS, PAPER_FORMATS, Format, PaperFormat, render, render_paper
 from harness.report.selection import read_selection
 from harness.report.sessions import render_sessions
@@ -29,6 +29,7 @@ __all__ = [
     "read_selection",
     "read_spec",
     "render",
+    "render_operators",
     "render_paper",
     "render_record",
     "render_sessions",

@@ -140,10 +140,15 @@ def plural(count: int, word: str) -> str:
 
 
 def _repeats_exactly(metric: Metric, values: Sequence[float]) -> bool:
-    """Whether these are one fact seen in every process: a size, a plan, or a quality, which depends on no
+    """Whether these are one fact seen in every process: a size, a plan, a count, or a quality, which depends on no
     clock.
     """
-    fact = metric.name in FILE_FACTS or metric.name == "planned_bytes" or metric.measure == "quality"
+    fact = (
+        metric.name in FILE_FACTS
+        or metric.name == "planned_bytes"
+        or metric.unit == "instructions"
+        or metric.measure == "quality"
+    )
     return fact and all(value == values[0] for value in values)
 
 

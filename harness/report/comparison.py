@@ -36,7 +36,8 @@ class Comparison:
     """One table. `models[0]` is the baseline. `processes` are the latency processes that ended well, a model
     each.
 
-    `fingerprint` holds the conditions under which they ran; `notes` are sentences for the reader.
+    `counted` says that they have no latency, only counts of instructions. `fingerprint` holds the conditions under
+    which they ran; `notes` are sentences for the reader.
     """
 
     condition: Condition
@@ -45,6 +46,7 @@ class Comparison:
     processes: tuple[int, ...]
     interleaved: bool
     latency_kinds: tuple[str, ...]
+    counted: bool
     sessions: tuple[str, ...]
     dates: tuple[str, ...]
     harness: tuple[str, ...]
@@ -111,6 +113,7 @@ def _compare(
         processes=tuple(sum(is_of(run, model) for run in timed) for model in models),
         interleaved=len(models) > 1 and are_interleaved(timed),
         latency_kinds=distinct(timed, "latency_kind"),
+        counted=bool(timed) and all(run["latency_kind"] is None for run in timed),
         sessions=distinct(runs, "session_id"),
         dates=distinct(runs, "date"),
         harness=tuple(

@@ -13,6 +13,9 @@ SENTENCES: dict[str, str] = {
     "not_pinned": "the process was not pinned to CPUs and could migrate",
     "not_steady": "durations were not steady when the cap on warm-up was reached",
     "not_cold": "the file came partly from the page cache, so the start was not cold",
+    "out_of_range": "more than 0.1 % of the activations lay beyond the range that calibration had seen",
+    "calibrated_on_noise": "ranges were found on random inputs, since the file brings none of its own",
+    "not_from_flash": "less than 0.99 of the bytes asked of flash came from the device",
     "fewer_samples": "time ran out before enough iterations were measured",
 }
 

@@ -22,7 +22,7 @@ RUNTIME = "version."
 # One row of the `runs` table: columns as in `harness.store.schemas`, None where the table has a null.
 Run = dict[str, Any]
 
-KEY = ("target", "device", "scenario", "threads", "cpus", "compile", "batch", "prompt_tokens", "new_tokens")
+KEY = ("target", "device", "scenario", "threads", "cpus", "runtime", "compile", "batch", "prompt_tokens", "new_tokens")
 # What a job says of its model, its replicate and its quality data; all other options must be equal.
 _FREE = (
     "model",
@@ -38,7 +38,8 @@ _FREE = (
 
 @dataclass(frozen=True)
 class Condition:
-    """What the models of one table have in common. `cpus` is None where processes were not pinned, `data`
+    """What the models of one table have in common. `cpus` is None where processes were not pinned, `runtime` where the
+    target's own was used, `data`
     where no quality was measured; the token counts are None where the scenario has none.
     """
 
@@ -47,6 +48,7 @@ class Condition:
     scenario: str
     threads: int | None
     cpus: str | None
+    runtime: str | None
     compile: bool
     batch: int | None
     prompt_tokens: int | None

@@ -45,6 +45,7 @@ def comparison_table(comparison: Comparison) -> Table:
     sections = []
     for name, word in (
         ("Latency", "speed-up"),
+        ("Instructions", "reduction"),
         ("Load", "speed-up"),
         ("Memory", "reduction"),
         ("Size", "reduction"),
@@ -70,7 +71,9 @@ def section_of(metric: Metric) -> str:
     """The part of the table a metric stands in."""
     if metric.measure == "quality" or metric.name == "recorded_loss_nats":
         return "Quality"
-    if is_time(metric):
+    if metric.unit == "instructions":
+        return "Instructions"
+    if is_time(metric) or metric.unit == "cycles":
         return "Load" if metric.name.startswith(("load_", "first_")) else "Latency"
     return "Memory" if metric.measure == "memory" else "Size"
 
@@ -87,10 +90,12 @@ def caption(comparison: Comparison) -> list[str]:
             _tokens(condition.prompt_tokens, condition.new_tokens),
             f"batch {condition.batch}" if condition.batch else None,
             f"{condition.threads} thread{'' if condition.threads == 1 else 's'}" if condition.threads else None,
-            f"CPUs {condition.cpus}" if condition.cpus else "not pinned to CPUs",
+            f"CPUs {condition.cpus}" if condition.cpus else None if comparison.counted else "not pinned to CPUs",
+            f"{condition.runtime} runtime" if condition.runtime else None,
             "torch.compile" if condition.compile else None,
             f"{each} {order}process{'' if counts == [1] else 'es'}{' a model' if several else ''}",
             *(f"latency {kind}" for kind in comparison.latency_kinds),
+            "instructions counted, no latency" if comparison.counted else None,
         ),
         _facts(*_machine(comparison.fingerprint)),
         _facts(
@@ -102,12 +107,16 @@ def caption(comparison: Comparison) -> list[str]:
             _span("session ", comparison.sessions),
             _data(condition),
         ),
-        _legend(several),
+        _legend(several, comparison.counted),
     ]
 
 
-def _legend(several: bool) -> str:
+def _legend(several: bool, counted: bool) -> str:
     legend = "value [95 % interval over processes]"
+    if counted:
+        return "counts of one process" + (
+            "; reduction: above 1x the model needs less than the baseline" if several else ""
+        )
     if not several:
         return legend
     return (

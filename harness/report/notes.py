@@ -4,6 +4,7 @@ short.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +57,9 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_different(good),
         *_runtimes(good, models),
         *_inputs(good),
+        *_sample(good),
         *_few(good, models),
+        *_threads(good),
         *_warm_up(good, samples),
         *(_flag_note(count) for count in count_flags(good, models)),
     ]
@@ -95,9 +98,17 @@ def _inputs(good: Sequence[Run]) -> list[str]:
     return ["The models were given different inputs."] if len(found) > 1 else []
 
 
+def _sample(good: Sequence[Run]) -> list[str]:
+    """A loss on a part of a text is another than that on all of it."""
+    asked = [json.loads(run["job_json"] or "{}") for run in good if run["measure"] == "quality" and run["data_sha256"]]
+    most = {tokens for job in asked if (tokens := job.get("max_tokens")) is not None}
+    tokens = " or ".join(map(str, sorted(most)))
+    return [f"Quality was evaluated on at most {tokens} tokens of the text."] if most else []
+
+
 def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """Peak memory hardly differs between processes, so that only latency needs many."""
-    timed = [run for run in good if run["measure"] == "latency"]
+    timed = [run for run in good if run["measure"] == "latency" and run["latency_kind"] is not None]
     counts = {model.label: sum(is_of(run, model) for run in timed) for model in models}
     few = {label: count for label, count in counts.items() if 0 < count < ENOUGH}
     if not few:
@@ -107,6 +118,13 @@ def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     if len(set(few.values())) == 1 and few.keys() == counts.keys():
         each = f"{plural(first[1], 'process')}{' a model' if more else ''}"
     return [f"Latency rests on {each}; an interval needs at least {ENOUGH} to be trusted."]
+
+
+def _threads(good: Sequence[Run]) -> list[str]:
+    """Threads wait for one another in loops, so that a count depends on how they were scheduled."""
+    if any(run["latency_kind"] is None and (run["threads"] or 1) > 1 for run in good if run["measure"] == "latency"):
+        return ["Instruction counts are exact at one thread alone; with more they vary by about half a percent."]
+    return []
 
 
 def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
@@ -124,7 +142,8 @@ def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
 def _warm_up(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
     """The check of the warm-up afterwards: MSER-5 over the whole series of a process."""
     late, looked_at = 0, 0
-    wanted = samples[samples["phase"].isin(("warmup", *_MEASURED))].sort_values("start_ns", kind="stable")
+    timed = samples[samples["duration_ns"].notna()]
+    wanted = timed[timed["phase"].isin(("warmup", *_MEASURED))].sort_values("start_ns", kind="stable")
     for _, rows in wanted.groupby("attempt_id", observed=True):
         measured = int((rows["phase"] != "warmup").sum())
         if measured:

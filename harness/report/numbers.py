@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 _SCALES: dict[str, tuple[tuple[float, str], ...]] = {
     "ns": ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")),
     "bytes": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
+    "instructions": ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")),
+    "cycles": ((1e9, "Gcycles"), (1e6, "Mcycles"), (1e3, "kcycles"), (1.0, "cycles")),
     "1": ((1.0, ""),),
 }
 # Units of exact figures that are shown as they are: counts, fractions, bits, losses.

@@ -84,7 +84,7 @@ def render_record(
 
 def render_operators(record: Record, fmt: Format = "terminal") -> str:
     """The heaviest operators of each model as text; empty where none were recorded. CSV has no place for them."""
-    if fmt in ("csv", "json") or not record.ops:
+    if fmt == "csv" or fmt == "json" or not record.ops:
         return ""
     models = {run["attempt_id"]: run["model"] for run in record.runs}
     return render_tables([_ops(record.ops, models, _HEAVIEST)], fmt)

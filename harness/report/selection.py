@@ -158,10 +158,12 @@ def told_apart(conditions: Sequence[Condition]) -> list[tuple[str, ...]]:
 
 def _word(name: str, value: Any) -> str:
     if value is None:
-        return {"cpus": "not pinned", "data": "no quality data"}.get(name, f"unknown {name.replace('_', ' ')}")
+        absent = {"cpus": "not pinned", "runtime": "the target's own runtime", "data": "no quality data"}
+        return absent.get(name, f"unknown {name.replace('_', ' ')}")
     words = {
         "threads": f"{value} thread{'' if value == 1 else 's'}",
         "cpus": f"CPUs {value}",
+        "runtime": f"{value} runtime",
         "compile": "compiled" if value else "not compiled",
         "batch": f"batch {value}",
         "prompt_tokens": f"{value} prompt tokens",

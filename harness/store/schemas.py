@@ -34,10 +34,11 @@ RUNS = pa.schema(
         ("model_sha256", pa.string()),
         ("model_bytes", pa.int64()),
         ("scenario", pa.string()),
-        ("measure", pa.string()),  # latency, memory, quality
+        ("measure", pa.string()),  # latency, memory, quality, profile
         ("block", pa.int32()),
         ("threads", pa.int32()),
         ("cpus", pa.string()),  # null: not pinned
+        ("runtime", pa.string()),  # null: the target's own; `worker` says which that was
         ("compile", pa.bool_()),
         ("batch", pa.int32()),
         ("prompt_tokens", pa.int32()),
@@ -67,7 +68,7 @@ SAMPLES = pa.schema(
         ("phase", pa.string()),  # first, warmup, steady, prefill, decode, ttft
         ("iteration", pa.int32()),
         ("start_ns", pa.int64()),  # the worker's monotonic clock
-        ("duration_ns", pa.int64()),
+        ("duration_ns", pa.int64()),  # null where there is no clock
         ("instructions", pa.int64()),
     ]
 )

@@ -79,6 +79,11 @@ def _work(job: Job, files: Files, channel: Channel) -> None:
     if job.measure == "describe":
         channel.emit(runtime.describe(path))
         return
+    if SCENARIOS[job.scenario].in_flash:
+        from harness.worker import flash
+
+        flash.work(job, files, channel.emit)
+        return
     if job.measure == "memory":
         _measure_memory(job, files, runtime, channel)
         return

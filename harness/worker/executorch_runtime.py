@@ -77,6 +77,31 @@ def load(path: Path, job: Job) -> Model:
     return Model(description, model.loaded, method, _load_method(path, program, ALL_LOGITS), window)
 
 
+def load_stages(path: Path, threads: int) -> tuple[Describe, Loaded, list[Any]]:
+    """Every method that is no constant, in the order of the file, each of a program of its own: methods of one loaded
+    program share their planned memory, and so the state that one keeps is overwritten by the next.
+
+    Raises ModelError as `load` does.
+    """
+    headers = read_methods(path)
+    _check_delegates(path, headers)
+    _bindings()._unsafe_reset_threadpool(threads)
+    start_ns = time.perf_counter_ns()
+    description = _describe(_open(path), headers)
+    programs = [_open(path) for _ in description.methods]
+    opened_ns = time.perf_counter_ns()
+    names = [method["name"] for method in description.methods]
+    methods = [_load_method(path, program, name) for program, name in zip(programs, names, strict=True)]
+    ready_ns = time.perf_counter_ns()
+    loaded = Loaded(
+        program_ns=opened_ns - start_ns,
+        method_ns=ready_ns - opened_ns,
+        program_bytes=path.stat().st_size,
+        planned_bytes=sum(method["planned_bytes"] for method in description.methods),
+    )
+    return description, loaded, methods
+
+
 def _bindings() -> Any:
     """The compiled bindings alone. `executorch.runtime` would be the public door, but it imports the whole exporter
     (5 s), which no worker needs; torch must come first, since the bindings link against its libraries.

@@ -44,6 +44,13 @@ def is_language_model(description: Describe) -> bool:
     )
 
 
+def lies_in_flash(description: Describe) -> bool:
+    """Whether a program is all of a language model but its feed-forward layers, whose weights lie in files of neurons
+    (`harness.flash.files`).
+    """
+    return bool(description.metadata.get("get_flash_layers")) and "get_vocab_size" in description.metadata
+
+
 def main_method(description: Describe) -> dict[str, Any]:
     """The method that is timed, `forward` or the only one, with the dtype and sizes of its `inputs` and `outputs`;
     where a dimension is dynamic its size is the upper bound.

@@ -31,7 +31,7 @@ def loss(model: Model, tokens_file: Path, max_tokens: int | None, emit: Callable
     tokens i*T+1 .. i*T+T from those before them in the window, as nanoGPT's evaluation does. `max_tokens` bounds the
     predictions. Without a method that returns all logits, `forward` is asked once a token.
     """
-    tokens = _read(tokens_file)
+    tokens = read_tokens(tokens_file)
     context = model.window or int(model.description.metadata["get_max_seq_len"])
     vocabulary = model.description.metadata.get("get_vocab_size")
     if vocabulary is not None and tokens.size and int(tokens.max()) >= vocabulary:
@@ -70,7 +70,7 @@ def loss(model: Model, tokens_file: Path, max_tokens: int | None, emit: Callable
         emit(Scalar(name="max_abs_difference_between_methods", value=largest))
 
 
-def _read(file: Path) -> npt.NDArray[np.integer]:
+def read_tokens(file: Path) -> npt.NDArray[np.integer]:
     """The tokens in an `.npy`. Raises UsageError for anything but one dimension of integers from 0."""
     how = "Write int64 tokens with numpy.save."
     try:

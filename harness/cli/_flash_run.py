@@ -1,0 +1,127 @@
+"""What `harness run --scenario flash` asks and prints beyond other scenarios: options, files, the ablation's table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from harness.cli._flash_ablate import READERS, parse_bytes
+
+if TYPE_CHECKING:
+    from harness.cli._progress import Reporter
+    from harness.plan import Subject
+    from harness.target import Target
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# Spelled out here too, so that --help imports no numpy.
+POLICIES = ("none", "hybrid", "predictor", "windowing", "bundling", "pipeline")
+_DEFAULTS = {"window": 5, "policy": "bundling", "predictor": "exact", "reader": "threads", "depth": 32}
+_OPTIONS = (*_DEFAULTS, "dram_budget", "ablate")
+
+
+def flash_options(command: Command) -> Command:
+    """What `run` takes for --scenario flash alone; each is None where it was not given."""
+    for option in (
+        click.option(
+            "--ablate", is_flag=True, default=None, help="flash: every policy, and the table of the ablation."
+        ),
+        click.option("--depth", type=click.IntRange(min=1), help="flash: reads at once. [default: 32]"),
+        click.option("--reader", type=click.Choice(READERS), help="flash: what reads. [default: threads]"),
+        click.option(
+            "--predictor",
+            type=click.Choice(("exact", "low-rank")),
+            help="flash: how the neurons to read are chosen: by the up projection, kept in DRAM, or by trained "
+            "predictors, which miss some. [default: exact]",
+        ),
+        click.option(
+            "--policy", type=click.Choice(POLICIES), help="flash: how far the ablation's steps go. [default: bundling]"
+        ),
+        click.option(
+            "--dram-budget", callback=parse_bytes, metavar="SIZE", help="flash: for neurons in DRAM, such as 2MB."
+        ),
+        click.option("--window", type=int, help="flash: tokens whose neurons stay in DRAM. [default: 5]"),
+    ):
+        command = option(command)
+    return command
+
+
+def flash_job(options: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a flash job. Raises UsageError where options of flash were given to another scenario."""
+    from harness.errors import UsageError
+
+    given = [name for name in _OPTIONS if options[name] is not None]
+    if options["scenario"] != "flash":
+        if given:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"Only --scenario flash takes {flags}.", "Add --scenario flash, or leave it out.")
+        return {}
+    if options["ablate"] and options["policy"]:
+        raise UsageError("An ablation runs every policy.", "Give --ablate or --policy, not both.")
+    fields = {name: default if options[name] is None else options[name] for name, default in _DEFAULTS.items()}
+    return fields | {"dram_budget_bytes": options["dram_budget"]}
+
+
+def find_in_flash(models: tuple[str, ...], target: Target, reporter: Reporter) -> tuple[str, ...]:
+    """Files as they are, names as the files of the models in the form that lies in flash, built if need be.
+
+    Raises UsageError for a target that cannot read weights from flash, HarnessError with what a build said.
+    """
+    from harness.errors import UsageError
+    from harness.flash.proof import host_note
+
+    if "flash" not in target.capabilities.scenarios:
+        raise UsageError(f"Target {target.name} has no scenario flash here.", "`harness targets` shows what each has.")
+    if (note := host_note()) is not None:
+        reporter.note(note)
+    return tuple(text if Path(text).is_file() else str(_find(text, reporter)) for text in models)
+
+
+def _find(name: str, reporter: Reporter) -> Path:
+    from harness.cli._flash_build import built_with, kind
+    from harness.errors import HarnessError, UsageError
+    from harness.flash.files import neurons_path
+    from harness.models.zoo import built_variant, known
+
+    if not known(name.removesuffix(".pte")):
+        raise UsageError(f"{name} is neither a file nor the name of a model.", "`harness models list` shows the names.")
+    name = name.removesuffix(".pte")
+    current = built_variant(name, kind("float16"), built_with())
+    complete = current is not None and all(neurons_path(current, form).exists() for form in ("plain", "bundled"))
+    if current is not None and complete:
+        return current
+    reporter.note(f"building {name} with its feed-forward weights in files of their own, once: half a minute")
+    command = [sys.executable, "-P", "-m", "harness", "flash", "build", name, *(["--force"] if current else [])]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        what, _, todo = ended.stderr.strip().rpartition("harness: ")[2].partition("\n")
+        raise HarnessError(what, todo)
+    return Path(ended.stdout.strip())
+
+
+def by_policy(subjects: dict[str, Subject]) -> dict[str, Subject]:
+    """Each model once a policy, by a name that says both. Its text is that of prompts; the quality of the last policy,
+    which has every step, is that of all.
+    """
+    labelled = [
+        (f"{name} {_added(policy)}", subject, policy) for name, subject in subjects.items() for policy in POLICIES
+    ]
+    return {label: replace(subject, name=label, fields={"policy": policy}) for label, subject, policy in labelled}
+
+
+def ablation_of(results: Path, session: str, as_json: bool) -> str:
+    """The table of the ablation that a session measured, one a model, or its figures as JSON."""
+    from harness.cli import _flash_tables as tables
+    from harness.flash.stored import read_ablation
+
+    return tables.stored(read_ablation(results, session), as_json)
+
+
+def _added(policy: str) -> str:
+    return policy if policy in ("none", "hybrid") else f"+ {policy}"

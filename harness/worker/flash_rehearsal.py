@@ -1,0 +1,109 @@
+"""A rehearsal of the flash scenario: the same sequences, every layer read from end to end.
+
+It tells how many neurons a window will hold, which is what the arena is made for; it refuses a model whose neurons do
+not rest; and it leaves the tokens that the whole model chooses, to set those of a policy against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from mmap import PAGESIZE
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import UsageError
+from harness.flash.arena import Arena
+from harness.flash.encoding import Floats
+from harness.flash.engine import Layer, Stages, Step, from_flash, generate, step
+from harness.flash.geometry import Indices
+from harness.flash.layout import NeuronFile
+from harness.flash.policies import Policy, named
+from harness.flash.reader import open_reader
+from harness.flash.replay import Cost, Replay, room
+from harness.flash.selector import Selector
+from harness.flash.trace import Trace, require_sparsity
+from harness.job import Job
+
+# Of a layer that is read whole, at a time.
+_NEURONS, _DEPTH = 1024, 4
+One = Callable[[int, int], Step]
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """`tokens[sequence]`: what the whole model chooses; `trace`: the neurons that are to be read."""
+
+    tokens: list[list[int]]
+    trace: Trace
+
+
+def rehearse(
+    job: Job, stages: Stages, file: NeuronFile, chooser: Selector, sequences: npt.NDArray[np.int64]
+) -> Rehearsed:
+    """Generate from each prompt [sequences, tokens]. Raises ModelError for a model without ReLU-like sparsity, and what
+    reading raises.
+    """
+    new = job.new_tokens or 1
+    with whole(stages, file, asked=chooser) as one:
+        done = [list(generate(one, prompt, new)) for prompt in sequences]
+    tokens = [[token for token, _ in sequence if token is not None] for sequence in done]
+    if job.predictor == "low-rank":  # what is missed changes the tokens, and these the neurons
+        with whole(stages, file, counted=chooser) as one:
+            done = [list(generate(one, prompt, new)) for prompt in sequences]
+    trace = Trace(tuple(step.active for sequence in done for _, step in sequence), file.shape.neurons, "rehearsed")
+    if job.predictor != "low-rank":
+        require_sparsity(trace)
+    return Rehearsed(tokens, trace)
+
+
+@contextmanager
+def whole(
+    stages: Stages, file: NeuronFile, counted: Selector | None = None, asked: Selector | None = None
+) -> Iterator[One]:
+    """Tokens for which every layer is read from end to end, a piece at a time. All neurons count, or those that
+    `counted` names; `asked` only says which it would read.
+    """
+    arena = Arena(file.arena_slots(min(max(file.shape.neurons), _NEURONS)), file.record_bytes)
+    with open_reader("threads", file.path, arena, _DEPTH) as reader, ThreadPoolExecutor(max_workers=1) as io:
+        replay = Replay(named("hybrid"), file, [0], 1, arena, reader.read, io)
+        layer = from_flash(replay, file, counted)
+        if asked is not None:
+            layer = _asking(layer, asked)
+        yield lambda token, position: step(stages, layer, token, position)
+
+
+def room_for(job: Job, policy: Policy, file: NeuronFile, rehearsed: Rehearsed, kept_bytes: int) -> tuple[int, ...]:
+    """For how many neurons there must be DRAM, beside the `kept_bytes` of what chooses them. The sequences are asked
+    again and again, so the first follows the last. A few more where the budget has them: sums in another order may
+    choose another neuron.
+
+    Raises UsageError for a budget that is too small.
+    """
+    left = None if job.dram_budget_bytes is None else job.dram_budget_bytes - kept_bytes
+    if left is not None and left <= 0:
+        raise UsageError(
+            f"Choosing neurons ({job.predictor}) keeps {kept_bytes} bytes in DRAM, and the budget is "
+            f"{job.dram_budget_bytes}.",
+            "Raise the budget." if job.predictor == "low-rank" else "Raise it, or choose by --predictor low-rank.",
+        )
+    trace = rehearsed.trace
+    again = trace.active[: len(trace.active) // len(rehearsed.tokens)]
+    needed = room(policy, file, Trace(trace.active + again, trace.neurons, ""), job.window or 1, left)
+    if not policy.predictor:
+        return needed
+    most = file.shape.neurons if policy.window else (max(file.shape.neurons),)
+    spare = tuple(min(all_of, one + 1 + one // 64) for all_of, one in zip(most, needed, strict=True))
+    fits = left is None or sum(spare) * 2 * file.stride <= left // PAGESIZE * PAGESIZE
+    return spare if fits else needed
+
+
+def _asking(layer: Layer, asked: Selector) -> Layer:
+    def one(index: int, x: Floats) -> tuple[Floats, Cost, Indices]:
+        y, cost, _ = layer(index, x)
+        return y, cost, asked.select(index, x)
+
+    return one

@@ -1,0 +1,78 @@
+"""The figures of one program on one configuration: Vela's estimate beside our bound, and where the bytes go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from harness.protocol import Ops, Scalar
+from harness.targets.npu.configuration import Configuration
+from harness.targets.npu.prepared import Prepared
+from harness.targets.npu.roofline import CLASSES, bound_ns, vela_ns, works
+from harness.targets.npu.vela import Estimate
+from harness.targets.npu.vela_ini import Memories
+
+# Vela's columns of each memory.
+_AREAS = {"sram": ("sram",), "dram": ("dram",), "flash": ("off_chip_flash", "on_chip_flash")}
+
+
+def scalars(
+    phase: str, estimate: Estimate, configuration: Configuration, memories: Memories, tosa: bytes
+) -> list[Scalar]:
+    """Scalars of a phase: cycles, bytes moved and bytes used of each memory, weights before and
+    after Vela's encoding, how much of the array is used, and the bound of `roofline` with Vela's figure over it.
+    """
+    said = estimate.summary
+    found: dict[str, float | None] = {
+        "cycles": said["cycles_total"],
+        "npu_cycles": said["cycles_npu"],
+        "macs": said["nn_macs"],
+        "mac_utilisation": said["nn_macs"] / (said["cycles_total"] * configuration.macs_per_cycle),
+        "weight_bytes": said["total_original_weights"],
+        "encoded_weight_bytes": said["total_npu_encoded_weights"],
+    }
+    missing = {}
+    for name, columns in _AREAS.items():
+        present = any(area.endswith(name) for area in memories.bytes_per_s)
+        for figure, column, unit in (
+            (f"{name}_cycles", "cycles_{}_access", 1.0),
+            (f"{name}_traffic_bytes", "{}_total_bytes", 1.0),
+            (f"{name}_used_bytes", "{}_memory_used", 1024.0),  # Vela writes KiB
+        ):
+            found[figure] = unit * sum(said[column.format(each)] for each in columns) if present else None
+            missing[figure] = f"{configuration.name} has no {name}"
+    weights = found["weight_bytes"]
+    encoded = (found["encoded_weight_bytes"] or 0.0) / weights if weights else 1.0
+    bounds = bound_ns(works(tosa), memories, configuration.macs_per_cycle, encoded)
+    estimates = vela_ns(estimate.layers, memories.clock_hz)
+    found["roofline_ns"] = sum(bounds.values())
+    for name in CLASSES:
+        found[f"vela_over_roofline_{name}"] = estimates[name] / bounds[name] if bounds[name] else None
+        missing[f"vela_over_roofline_{name}"] = f"the program has no {name} operators"
+    return [
+        Scalar(name=name, value=value, reason=None if value is not None else missing[name], phase=phase)
+        for name, value in found.items()
+    ]
+
+
+def certified(phase: str, prepared: Prepared) -> list[Scalar]:
+    """What certification said when the program was lowered."""
+    facts = prepared.facts
+    names = [name for name in facts if name != "text"]
+    reasons = {"tosa_sqnr_db": "the outputs are identical, or all zero", "out_of_range": "no activation is rounded"}
+    return [
+        Scalar(name=name, value=facts[name], reason=None if facts[name] is not None else reasons[name], phase=phase)
+        for name in names
+    ]
+
+
+def operators(phase: str, estimate: Estimate, clock_hz: float) -> Iterator[Ops]:
+    """Vela's time by operator, most expensive first."""
+    cycles: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+    for layer in estimate.layers:
+        cycles[layer.operator] += layer.cycles
+        calls[layer.operator] += 1
+    for name, spent in cycles.most_common():
+        total_ns = round(spent / clock_hz * 1e9)
+        yield Ops(operator=f"{phase} {name}", delegate="Vela estimate", calls=calls[name], total_ns=total_ns)

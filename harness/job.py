@@ -24,8 +24,8 @@ class Job:
     jobs apart.
 
     Of the flash scenario: the tokens of its `window`, bytes for neurons in DRAM, the `policy` by which weights are
-    read, how the neurons to be read are chosen (`predictor`), what reads and how much at once (`reader`, `depth`), and the
-    text that prompts come from.
+    read, how the neurons to be read are chosen (`predictor`), what reads and how much at once (`reader`, `depth`), and
+    the text that prompts come from.
     """
 
     target: str

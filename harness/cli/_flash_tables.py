@@ -59,14 +59,15 @@ def measured(rows: Sequence[Row], trace: Trace, conditions: Conditions, as_json:
 
 def stored(ablations: Sequence[Ablation], as_json: bool) -> str:
     """The ablations of a session's language models, each a table, or all of them as JSON."""
-    host = host_note()
     if as_json:
-        return json.dumps({"ablations": [asdict(ablation) for ablation in ablations], "note": host}, indent=1) + "\n"
-    return render_tables([_of_model(ablation, host) for ablation in ablations], "terminal")
+        found = {"ablations": [asdict(ablation) for ablation in ablations], "note": host_note()}
+        return json.dumps(found, indent=1) + "\n"
+    return render_tables([table_of(ablation) for ablation in ablations], "terminal")
 
 
-def _of_model(ablation: Ablation, host: str | None) -> Table:
-    job = ablation.job
+def table_of(ablation: Ablation) -> Table:
+    """The ablation of one model."""
+    job, host = ablation.job, host_note()
     budget = job.get("dram_budget_bytes")
     caption = (
         f"{job['prompt_tokens']} prompt + {job['new_tokens']} new tokens · window {job['window']} · neurons chosen: "
@@ -82,7 +83,7 @@ def _of_model(ablation: Ablation, host: str | None) -> Table:
         tuple(_row(row, ablation.rows[0], _estimate(row.token, "ns")) for row in ablation.rows),
     )
     columns = (*_MEASURED, "a token, all")
-    return Table("A language model, feed-forward weights from flash", columns, (section,), caption, tuple(notes))
+    return Table(f"{ablation.model}, feed-forward weights from flash", columns, (section,), caption, tuple(notes))
 
 
 def _agreement(ablation: Ablation) -> list[str]:

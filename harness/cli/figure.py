@@ -128,6 +128,44 @@ def distribution(
     _write(drawn, output, fmt, [*tell_latencies(found, label_of(name)), *left_out], said, as_json)
 
 
+@figure.command(short_help="What each step of a flash ablation does.")
+@results_option
+@click.option("--session", default="latest", show_default=True, metavar="ID|latest|all", help="Which session.")
+@json_option
+@_output_option("ablation.pdf")
+def ablation(results: Path, session: str, output: Path, as_json: bool) -> None:
+    """Draw the latency of a token and the bytes it reads from flash, step by step, as `harness run --ablate` measured.
+
+    \b
+    harness run -t x86 -m relu --scenario flash --dram-budget 3MB --ablate
+    harness figure ablation --output ablation.svg
+    """
+    fmt = _format(output)
+    from dataclasses import asdict
+
+    from harness.cli._flash_tables import table_of
+    from harness.errors import NothingComparable
+    from harness.flash.stored import read_ablation
+    from harness.report.figures.ablation import Step, draw
+    from harness.report.table import lines_of
+
+    found = [one for one in read_ablation(results, session) if len(one.rows) > 1]
+    if not found:
+        raise NothingComparable(
+            f"Session {session} of {results} has no ablation.", "Measure one: `harness run --scenario flash --ablate`."
+        )
+    panels = [(one.model, [Step(row.policy, row.io, row.token, row.flash_bytes) for row in one.rows]) for one in found]
+    caption = [
+        "What each step of an ablation does to the latency of a token, and to the bytes that it reads from flash. "
+        "Filled: waiting for flash. Hollow: the whole token. Bars: 95 % intervals over processes.",
+    ]
+    for table in map(table_of, found):
+        caption += [f"{table.title}: {'; '.join(table.caption[:2])}", *table.notes]
+    origin = " · ".join(dict.fromkeys(f"{one.job['target']} · session {one.session}" for one in found))
+    said = [{"model": name, "steps": [asdict(step) for step in steps]} for name, steps in panels]
+    _write(draw(panels, origin), output, fmt, lines_of(caption), said, as_json)
+
+
 # The figures of a model's own weights and training need no results; they have one implementation, under both names.
 figure.add_command(model_figures, "model")
 

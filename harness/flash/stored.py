@@ -27,10 +27,13 @@ _LOSSES = ("whole_loss_nats", "loss_nats", "argmax_agreement", "predicted_tokens
 
 @dataclass(frozen=True)
 class Ablation:
-    """`job` are the fields that all rows have in common; `agreement` is the least share of tokens, over all processes,
-    that are those of the whole model; `quality` is empty where it was not measured.
+    """Of one `model` in one `session`. `job` are the fields that all rows have in common; `agreement` is the least
+    share of tokens, over all processes, that are those of the whole model; `quality` is empty where it was not
+    measured.
     """
 
+    model: str
+    session: str
     job: dict[str, object]
     processes: int
     rows: tuple[Summary, ...]
@@ -48,7 +51,7 @@ def read_ablation(results: Path, session: str) -> list[Ablation]:
     runs = runs.assign(policy=[job["policy"] for job in jobs.values()])
     return [
         _ablation(group, tables.samples, tables.scalars, tables.others["io"], jobs)
-        for _, group in runs.groupby("model_sha256", sort=False)
+        for _, group in runs.groupby(["session_id", "model_sha256"], sort=False)
     ]
 
 
@@ -106,7 +109,10 @@ def _ablation(
     values = scalars.dropna(subset="value").set_index(["attempt_id", "name"])["value"]
     agreement = [float(values[attempt, "token_agreement"]) for attempt in latency[latency["status"] == "ok"].index]
     quality = runs[(runs["measure"] == "quality") & (runs["status"] == "ok")].index
+    label, policy = latency["model"].iloc[0], named(str(latency["policy"].iloc[0]))
     return Ablation(
+        str(label).removesuffix(f" {policy.name}"),
+        str(latency["session_id"].iloc[0]),
         {
             name: value
             for name, value in jobs[str(latency.index[0])].items()

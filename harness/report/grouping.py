@@ -23,12 +23,14 @@ RUNTIME = "version."
 Run = dict[str, Any]
 
 KEY = ("target", "device", "scenario", "threads", "cpus", "runtime", "compile", "batch", "prompt_tokens", "new_tokens")
-# What a job says of its model, its replicate and its quality data; all other options must be equal.
+# What a job says of its model (its label names the policy by which its weights are read from flash), its replicate and
+# its quality data; all other options must be equal.
 _FREE = (
     "model",
     "model_sha256",
     "block",
     "measure",
+    "policy",
     "inputs_sha256",
     "reference_sha256",
     "data",
@@ -39,8 +41,7 @@ _FREE = (
 @dataclass(frozen=True)
 class Condition:
     """What the models of one table have in common. `cpus` is None where processes were not pinned, `runtime` where the
-    target's own was used, `data`
-    where no quality was measured; the token counts are None where the scenario has none.
+    target's own was used, `data` where no quality was measured; the token counts are None where the scenario has none.
     """
 
     target: str

@@ -70,6 +70,12 @@ def test_the_ablation_has_a_row_a_policy(home: Home, model: Path) -> None:
     jobs = [json.loads(row["job_json"]) for row in home.rows() if row["measure"] == "latency"]
     assert {job["policy"] for job in jobs} == {name.removeprefix("+ ") for name in names}
     assert len([row for row in home.rows() if row["measure"] == "quality"]) == 1
+    drawn = home.harness("figure", "ablation", "--output", "steps.svg")
+    assert drawn.code == 0, drawn.err
+    svg = (home.folder / "steps.svg").read_text()
+    assert all(f">{name}<" in svg for name in names)
+    assert "All tokens are those of the whole model" in drawn.out
+    home.harness("figure", "ablation", "--session", "zzz").explained(3, "No session", "harness report --list")
 
 
 @pytest.mark.parametrize(

@@ -161,16 +161,19 @@ def test_conditions_are_flagged_and_hashed() -> None:
         Reading("cpu_model", "Fake 3000", identity=True),
         Reading("frequency_governor", "powersave", identity=True),
     ]
-    row = row_of(attempt(FakeTarget(readings=readings)))
+    measured = replace(CAPABILITIES, latency="measured")
+    row = row_of(attempt(FakeTarget(readings=readings, capabilities=measured)))
     assert set(row["flags"]) == {"governor_not_performance", "not_pinned", "frequency_unknown", "temperature_unknown"}
     assert json.loads(row["fingerprint_json"]) == {
         "cpu_model": "Fake 3000",
         "frequency_governor": "powersave",
         "version.fake": "1.0",
     }
-    pinned = row_of(attempt(FakeTarget(readings=readings), make_job(cpus=(0,))))
+    pinned = row_of(attempt(FakeTarget(readings=readings, capabilities=measured), make_job(cpus=(0,))))
     assert "not_pinned" not in pinned["flags"]
     assert pinned["fingerprint"] == row["fingerprint"]
+    # Conditions of this machine say nothing of what was computed, not timed.
+    assert row_of(attempt(FakeTarget(readings=readings)))["flags"] == []
 
 
 def test_a_manifest_is_noted_and_its_absence_too() -> None:

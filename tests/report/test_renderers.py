@@ -88,8 +88,8 @@ def test_unresolved_ratios_say_so(session: Any) -> None:
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_a_figure_that_was_not_measured_on_a_device_says_so(session: Any, width: int) -> None:
-    session.add("a", samples={"steady": [1000]}, latency_kind="emulated")
-    session.add("b", samples={"steady": [1000]}, latency_kind="estimated")
+    session.add("a", samples={"steady": [1000, 1000]}, latency_kind="emulated")
+    session.add("b", samples={"steady": [1000, 1000]}, latency_kind="estimated")
     text = render(compare_tables(session.tables()), "terminal", width=width)
     assert text.count("1.000 µs emulated") == text.count("1.000 µs estimated") == 3
     alone = render(compare_tables(session.tables(), models=["a"]), "markdown")

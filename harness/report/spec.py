@@ -25,6 +25,7 @@ FILTERS: dict[str, type] = {
     "scenario": str,
     "threads": int,
     "cpus": str,
+    "runtime": str,
     "compile": bool,
     "batch": int,
     "prompt_tokens": int,

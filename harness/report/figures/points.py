@@ -17,7 +17,7 @@ from harness.report.layout import section_of
 QUALITIES = tuple(metric for metric in CATALOGUE if section_of(metric) == "Quality" and metric.better)
 COSTS = tuple(metric for metric in CATALOGUE if section_of(metric) != "Quality" and metric.better)
 # What is drawn where nothing is asked for: the first of these that was measured, else the first metric that was.
-_USUAL = ("decode_latency_ns_p50", "steady_latency_ns_p50", "samples_per_s", "model_bytes")
+_USUAL = ("decode_latency_ns_p50", "steady_latency_ns_p50", "samples_per_s", "model_bytes", "loss_nats")
 
 # front: no other is as good in both and better in one. unresolved: another is by its figures, but the intervals do not
 # tell them apart. dominated: they do.

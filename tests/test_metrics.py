@@ -42,6 +42,26 @@ INSTRUCTIONS = {
 }
 CLASSES = ("load_store", "branch", "simd_fp", "fmla_f32", "dot_i8", "mmla_i8")
 COUNTED = ("prefill", "decode", "steady", "batch")
+# Attempt e was simulated: scalars a phase.
+ESTIMATED = ("prefill", "decode", "steady")
+ESTIMATES = (
+    "cycles",
+    "npu_cycles",
+    *(f"{memory}_{name}" for memory in ("sram", "dram", "flash") for name in ("cycles", "traffic_bytes", "used_bytes")),
+    "weight_bytes",
+    "encoded_weight_bytes",
+    "mac_utilisation",
+    "macs",
+    "roofline_ns",
+    *(f"vela_over_roofline_{kind}" for kind in ("linear", "matmul", "other")),
+    "tosa_sqnr_db",
+    "tosa_argmax_agreement",
+    "fake_quant_argmax_agreement",
+    "fake_quant_within_1_lsb",
+    "fake_quant_max_lsb",
+    "certified_elements",
+    "out_of_range",
+)
 SCALAR_ROWS: list[tuple[str, str, str | None, float | None]] = [
     ("a", "load_program_ns", None, 100.0),
     ("a", "load_method_ns", None, 50.0),
@@ -73,6 +93,7 @@ SCALAR_ROWS: list[tuple[str, str, str | None, float | None]] = [
         for i, phase in enumerate(COUNTED)
         for j, kind in enumerate(CLASSES)
     ),
+    *(("e", name, phase, 100.0 * i + j) for i, phase in enumerate(ESTIMATED) for j, name in enumerate(ESTIMATES)),
 ]
 EXPECTED: dict[str, dict[str, float]] = {
     "prefill_latency_ns_p50": {"a": 150.0},
@@ -85,8 +106,9 @@ EXPECTED: dict[str, dict[str, float]] = {
     "decode_tokens_per_s": {"a": 4 / 100e-9, "b": 2 / 40e-9},
     "prefill_tokens_per_s": {"a": 2 * 8 / 300e-9},
     "steady_latency_ns_p50": {"a": 6.0, "b": 7.0},
-    "steady_latency_ns_p90": {"a": 10.0, "b": 7.0},
-    "steady_latency_ns_p99": {"a": 10.9, "b": 7.0},
+    # One sample has no percentile but its own.
+    "steady_latency_ns_p90": {"a": 10.0},
+    "steady_latency_ns_p99": {"a": 10.9},
     # c: three batches of four, from 1,000 to 1,700 ns, the gap between the second and the third included.
     "samples_per_s": {"c": 12 / 700e-9},
     "load_ns": {"a": 150.0},
@@ -127,6 +149,11 @@ EXPECTED: dict[str, dict[str, float]] = {
         f"{phase}_instructions_{kind}": {"d": 10.0 * i + j}
         for i, phase in enumerate(COUNTED)
         for j, kind in enumerate(CLASSES)
+    },
+    **{
+        f"{phase}_{name}": {"e": 100.0 * i + j}
+        for i, phase in enumerate(ESTIMATED)
+        for j, name in enumerate(ESTIMATES)
     },
     "max_abs_difference_x86": {"d": 0.5},
     "argmax_agreement_x86": {"d": 0.875},
@@ -191,7 +218,7 @@ def test_every_metric_is_tested_and_named_once() -> None:
 
 def test_units_stand_in_the_names() -> None:
     marks = {"ns": "_ns", "bytes": "_bytes", "tokens/s": "tokens_per_s", "samples/s": "samples_per_s"}
-    marks |= {"nats": "_nats", "dB": "_db", "bits": "bits_", "instructions": "_instructions"}
+    marks |= {"nats": "_nats", "dB": "_db", "bits": "bits_", "instructions": "_instructions", "cycles": "cycles"}
     for metric in CATALOGUE:
         if metric.unit != "1":
             assert marks[metric.unit] in metric.name, metric.name

@@ -26,7 +26,7 @@ from harness.job import Files, Job
 from harness.manifest import Manifest
 from harness.measurement import Measurement, run_table, tables
 from harness.protocol import Done, Error, Progress
-from harness.target import Target, WorkerProcess
+from harness.target import Conditioned, Target, WorkerProcess
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,6 +70,8 @@ def run_job(
     """Run `job` and make its rows. `derive` adds scalars that only the harness can know, from what the worker left
     behind.
     """
+    if isinstance(target, Conditioned):
+        target.prepare(on_progress)
     started, before = datetime.now(UTC), target.environment()
     measurement, error, interrupted, tail = Measurement(), None, False, ""
     process: WorkerProcess | None = None

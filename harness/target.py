@@ -6,11 +6,11 @@ ask these capabilities and never test a name. A third party adds a target with a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from inspect import signature
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from harness.conditions.readings import Reading
 from harness.errors import UsageError
@@ -88,6 +88,22 @@ class Target(Protocol):
 
     def environment(self) -> list[Reading]:
         """The device's identity and its state at this moment."""
+        ...
+
+
+@runtime_checkable
+class Conditioned(Protocol):
+    """What a target may have beside: conditions that its user wants of the device."""
+
+    @property
+    def cpus(self) -> tuple[int, ...] | None:
+        """The processors to pin a worker to where the command line names none."""
+        ...
+
+    def prepare(self, on_wait: Callable[[int, int], None] | None = None) -> None:
+        """Bring the device into the state that is wanted, before it is read for a job. `on_wait` is told how far that
+        has come. What cannot be had is left to the flags.
+        """
         ...
 
 

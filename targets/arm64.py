@@ -1,23 +1,31 @@
-"""arm64: the native worker on an arm64 processor: this machine's own, or one emulated by QEMU where there is none."""
+"""arm64: the native worker on an arm64 processor: an Android device, a board, this machine's own, or one emulated by
+QEMU where there is none.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from harness.conditions.gate import wait_until_cool
 from harness.conditions.readings import Reading
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, WorkerError
 from harness.job import Files, Job
 from harness.protocol import Event
 from harness.target import Availability, Capabilities, WorkerProcess
+from harness.targets.devices import read_devices
 from harness.targets.native import build
 from harness.targets.native.agreement import agreement
 from harness.targets.native.process import NativeWorker
+from harness.targets.transports.adb import attached, may_be_attached
 from harness.targets.transports.local import Local
 from harness.targets.transports.qemu import CPUS, DEFAULT_CPU, PROGRAM, Qemu, qemu, takes_plugins
 from harness.targets.transports.transport import Transport
 
+_MACHINE = "aarch64"
 _SCENARIOS = ("generate", "single-stream", "offline", "cold-start")
 _REAL = Capabilities(
     formats=(".pte",),
@@ -32,34 +40,57 @@ _EMULATED = Capabilities(formats=(".pte",), latency=None, scenarios=_SCENARIOS[:
 
 
 class Arm64:
-    """`device` is `local`, `qemu` or `qemu:PROCESSOR`; for None this machine if it is arm64, else an emulated one.
+    """`device` is `local`, `qemu`, `qemu:PROCESSOR`, `adb`, `adb:SERIAL`, `ssh:HOST`, or a name of the file `devices`
+    (None: that of `devices_file()`). For None: the file's default, this machine if it is arm64, an attached Android
+    device, else an emulated processor.
 
     Emulation counts instructions and checks outputs; it never measures a latency.
     """
 
     name = "arm64"
 
-    def __init__(self, device: str | None = None) -> None:
-        self._device = device or ("local" if platform.machine() == "aarch64" else "qemu")
-        kind, _, which = self._device.partition(":")
-        if kind not in ("local", "qemu") or (kind == "local" and which) or which not in ("", *CPUS):
-            known = ", ".join(["local", *(f"qemu:{name}" for name in CPUS)])
-            raise UsageError(f"arm64 has no device {device!r}.", f"Choose one of: {known}.")
-        self._emulated = kind == "qemu"
-        self._transport: Transport = Qemu(which or DEFAULT_CPU, build.plugin) if self._emulated else Local()
+    def __init__(self, device: str | None = None, devices: str | None = None) -> None:
+        known = read_devices(None if devices is None else Path(devices))
+        device = device or known.default or _at_hand()
+        self._wanted = known.find(device)
+        self._emulated = False
+        self._transport: Transport
+        if self._wanted is not None:
+            self._transport = self._remote = self._wanted.connect()
+            what = f"{self._transport.device()}: .pte through ExecuTorch's C++ runtime"
+        elif device == "local":
+            self._transport, what = Local(), "this machine's arm64 processor: .pte through ExecuTorch's C++ runtime"
+        else:
+            kind, _, which = device.partition(":")
+            if kind != "qemu" or which not in ("", *CPUS):
+                choices = [*known.by_name, "adb:SERIAL", "ssh:HOST", "local", *(f"qemu:{name}" for name in CPUS)]
+                raise UsageError(f"arm64 has no device {device!r}.", f"Choose one of: {', '.join(choices)}.")
+            self._emulated = True
+            self._transport = Qemu(which or DEFAULT_CPU, build.plugin)
+            what = f"no arm64 device: {self._transport.device()} by QEMU, which counts instructions and has no latency"
         self._worker = NativeWorker(self._transport, lambda: build.bundle(build.AARCH64))
         self.capabilities = _EMULATED if self._emulated else _REAL
-        self.summary = (
-            f"no arm64 device: {self._transport.device()} by QEMU, which counts instructions and has no latency"
-            if self._emulated
-            else "this machine's arm64 processor: .pte through ExecuTorch's C++ runtime"
-        )
+        self.summary = what
+
+    @property
+    def cpus(self) -> tuple[int, ...] | None:
+        """The processors that the devices file pins to."""
+        return self._wanted.cpus if self._wanted else None
 
     def availability(self) -> Availability:
-        """Whether the emulator and a compiler are here; the worker itself is built when it is first wanted."""
+        """Whether the device answers or the emulator is here, and a compiler; the worker is built when it is wanted."""
         if sys.platform != "linux":
             return Availability(False, f"{sys.platform} is not supported", "Run harness on Linux.")
-        if not self._emulated and platform.machine() != "aarch64":
+        if self._wanted is not None:
+            try:
+                machine = self._remote.machine()
+            except HarnessError as error:
+                return _unavailable(error)
+            if machine != _MACHINE:
+                return Availability(
+                    False, f"{self.device()} is {machine}, not arm64", "Choose another device with --device."
+                )
+        elif not self._emulated and platform.machine() != _MACHINE:
             return Availability(
                 False, f"this machine is {platform.machine()}, not arm64", "Leave out --device local to emulate one."
             )
@@ -76,11 +107,18 @@ class Arm64:
         try:
             build.compiler(build.AARCH64)
         except HarnessError as error:
-            return Availability(False, error.what.rstrip(".")[0].lower() + error.what.rstrip(".")[1:], error.todo)
+            return _unavailable(error)
         return Availability(True)
 
+    def prepare(self, on_wait: Callable[[int, int], None] | None = None) -> None:
+        """Wait until the device is as cool as the devices file wants it."""
+        if self._wanted and self._wanted.wait_below_celsius is not None:
+            wait_until_cool(
+                self._transport.describe, self._wanted.wait_below_celsius, self._wanted.wait_limit_s, on_wait
+            )
+
     def device(self) -> str:
-        """The processor."""
+        """The device, or the processor."""
         return self._transport.device()
 
     def launch(self, job: Job, files: Files) -> WorkerProcess:
@@ -93,5 +131,25 @@ class Arm64:
         return self._worker.launch(job, files, counting=self._emulated, on_outputs=on_outputs if foreign else None)
 
     def environment(self) -> list[Reading]:
-        """The processor and, where it is real, its state."""
-        return self._transport.describe()
+        """The processor and, where it is real, its state; and what the devices file wants of it."""
+        found = self._transport.describe()
+        if self._wanted and self._wanted.governor is not None:
+            found.append(Reading("governor_expected", self._wanted.governor))
+        if self._wanted and self._wanted.wait_below_celsius is not None:
+            found.append(Reading("temperature_wanted_celsius", f"{self._wanted.wait_below_celsius:g}"))
+        return found
+
+
+def _at_hand() -> str:
+    """Which device is meant when nobody says. An Android device that does not let us in is it too, and says why."""
+    if platform.machine() == _MACHINE:
+        return "local"
+    with contextlib.suppress(WorkerError):
+        if may_be_attached() and attached():
+            return "adb"
+    return "qemu"
+
+
+def _unavailable(error: HarnessError) -> Availability:
+    reason = error.what.rstrip(".")
+    return Availability(False, reason[:1].lower() + reason[1:], error.todo)

@@ -13,7 +13,7 @@ import click
 from harness import __version__
 from harness.errors import HarnessError
 
-COMMANDS = ("run", "compare", "report", "table", "figure", "flash", "models", "targets")
+COMMANDS = ("run", "compare", "report", "table", "figure", "nightly", "bisect", "flash", "models", "targets", "devices")
 
 
 class LazyGroup(click.Group):

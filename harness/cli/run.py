@@ -31,7 +31,17 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start", "flash")
     metavar="FILE|NAME",
     help="A .pte or .pt2 file, or a name from `harness models list`. Repeat it to compare; the first is the baseline.",
 )
-@click.option("--device", metavar="DEVICE", help="Which device of the target. Default: the one at hand.")
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    help="Which device of the target; of arm64: adb[:SERIAL], ssh:HOST, local, qemu[:CPU], or a name in the devices "
+    "file. Default: the one at hand.",
+)
+@click.option(
+    "--devices",
+    type=click.Path(path_type=str, exists=True, dir_okay=False),
+    help="The file that names devices; see `harness devices --help`.",
+)
 @click.option("--runtime", metavar="NAME", help="Which runtime of the target: python or native on x86.")
 @click.option(
     "--scenario", type=click.Choice(SCENARIO_NAMES), help="Default: generate for language models, else single-stream."
@@ -40,7 +50,8 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start", "flash")
     "--processes",
     "-n",
     type=click.IntRange(1),
-    help="Worker processes a model, interleaved. Default: 5; 1 where instructions are counted or cycles estimated, which is exact.",
+    help="Worker processes a model, interleaved. Default: 5; 1 where instructions are counted or cycles estimated: "
+    "these are exact.",
 )
 @click.option(
     "--threads", default="1", show_default=True, metavar="LIST", help="Threads; a list or range (1,2,4 or 1-4) sweeps."
@@ -78,7 +89,7 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start", "flash")
 @click.option(
     "--min-iterations",
     type=click.IntRange(1),
-    help="Queries a process, at least. Default: 30; 3 where instructions are counted.",
+    help="Queries a process, at least. Default: 30; 5 from flash, 3 where instructions are counted.",
 )
 @click.option(
     "--min-duration",
@@ -129,6 +140,7 @@ def run(
     timeout: float,
     processes: int | None,
     device: str | None,
+    devices: str | None,
     **options: Any,
 ) -> None:
     """Measure models on a target, interleaved, and print the comparison.
@@ -153,7 +165,7 @@ def run(
     from harness.target import find_target
 
     flash, ablate = flash_job(options), bool(options["ablate"])
-    chosen = {"device": device, "runtime": options["runtime"]}
+    chosen = {"device": device, "devices": devices, "runtime": options["runtime"]}
     target = find_target(target_name, **{name: value for name, value in chosen.items() if value is not None})
     state = target.availability()
     if not state.available:
@@ -162,7 +174,7 @@ def run(
     reporter = Reporter(quiet=quiet)
     if target.capabilities.latency is None:
         reporter.note(f"{target.name}: {target.summary}")
-    options = _defaults(target) | {name: value for name, value in options.items() if value is not None}
+    options = _defaults(target, bool(flash)) | {name: value for name, value in options.items() if value is not None}
     sweeps = _sweeps(options, target)
     if ablate and any(len(values) > 1 for values in sweeps.values()):
         raise UsageError("An ablation has one condition, and its policies differ.", "Give each option one value.")
@@ -207,7 +219,7 @@ def _processes(target: Target) -> int:
     return 1 if target.capabilities.latency in (None, "estimated") else 5
 
 
-def _defaults(target: Target) -> dict[str, Any]:
+def _defaults(target: Target, in_flash: bool) -> dict[str, Any]:
     """Of the options that have no one default: a count needs neither many queries nor a second, and an emulator takes a
     hundred times as long for each.
     """
@@ -216,13 +228,15 @@ def _defaults(target: Target) -> dict[str, Any]:
     )
     if target.capabilities.latency is None:
         return unset | {"min_iterations": 3, "min_duration": 0.0, "max_eval_tokens": 512}
-    return unset | {"min_iterations": 30, "min_duration": 1.0}
+    # From flash a token takes milliseconds, and the query is a whole text: a few have hundreds of tokens.
+    return unset | {"min_iterations": 5 if in_flash else 30, "min_duration": 1.0}
 
 
 def _sweeps(options: dict[str, Any], target: Target) -> dict[str, list[Any]]:
     """The values of every option that sweeps. Raises UsageError for one that cannot be read."""
     from harness.errors import UsageError
     from harness.plan import parse_sweep
+    from harness.target import Conditioned
 
     if options["profile"] and not target.capabilities.per_operator:
         raise UsageError(
@@ -236,7 +250,8 @@ def _sweeps(options: dict[str, Any], target: Target) -> dict[str, list[Any]]:
         for name in ("threads", "batch", "prompt_tokens", "new_tokens")
         if options[name] is not None
     }
-    sweeps["cpus"] = [tuple(sorted(parse_sweep(cpus))) for cpus in options["cpus"]] or [None]
+    wanted = target.cpus if isinstance(target, Conditioned) else None
+    sweeps["cpus"] = [tuple(sorted(parse_sweep(cpus))) for cpus in options["cpus"]] or [wanted]
     return sweeps
 
 

@@ -6,6 +6,7 @@ that was seen to be quiet, not on one that could not be looked at: what cannot b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from harness.conditions.readings import Reading
@@ -27,10 +28,11 @@ _COLD = 0.99
 def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measurement: Measurement) -> list[str]:
     """The flags of one job attempt, sorted. Readings are text with the units of `host.read_host`."""
     then, now = _numbers(before), _numbers(after)
-    governor = next((reading.value for reading in after if reading.name == "frequency_governor"), None)
+    governor, expected = _text(after, "frequency_governor"), _text(after, "governor_expected")
     found = {
         "governor_unknown": governor is None,
-        "governor_not_performance": governor is not None and governor != "performance",
+        "governor_not_performance": governor not in (None, "performance") and expected is None,
+        "governor_unexpected": None not in (governor, expected) and governor != expected,
         "temperature_unknown": "temperature_celsius" not in now,
         "frequency_unknown": "cpu_frequency_mhz" not in now,
         "not_pinned": job.cpus is None,
@@ -38,7 +40,9 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
         "fewer_samples": (queries := measurement.scalar("queries")) is not None and queries < job.min_iterations,
         "not_cold": job.scenario == "cold-start" and job.measure == "latency" and not _cold(measurement),
         "not_from_flash": job.window is not None and job.measure == "latency" and not _from_flash(measurement),
-        "throttled": _fell(then, now, "cpu_frequency_mhz"),
+        "throttled": _throttled(then, now),
+        "hot_at_start": then.get("temperature_celsius", -math.inf) > then.get("temperature_wanted_celsius", math.inf),
+        "charging": "charging" in (_text(before, "battery_status"), _text(after, "battery_status")),
         "load_high": False,
         "steal": False,
     }
@@ -73,12 +77,28 @@ def _from_flash(measurement: Measurement) -> bool:
     return bool(reads) and all(prove(0, io.read_bytes, io.asked_bytes or 0).valid for io in reads)
 
 
+def _throttled(then: dict[str, float], now: dict[str, float]) -> bool:
+    """Whether the device says so, or held its clock back. Where its limit can be read, the clock at this moment means
+    nothing: a device that has nothing to do lowers it.
+    """
+    if now.get("thermal_status", 0.0) > 0:
+        return True
+    limit = "cpu_frequency_limit_mhz"
+    if limit in then and limit in now:
+        return now[limit] < then[limit]
+    return _fell(then, now, "cpu_frequency_mhz")
+
+
 def _fell(then: dict[str, float], now: dict[str, float], name: str) -> bool:
     return name in then and name in now and now[name] < (1 - _FREQUENCY_DROP) * then[name]
 
 
 def _grew(then: dict[str, float], now: dict[str, float], name: str) -> float:
     return now[name] - then[name] if name in then and name in now else 0.0
+
+
+def _text(readings: Sequence[Reading], name: str) -> str | None:
+    return next((reading.value for reading in readings if reading.name == name), None)
 
 
 def _numbers(readings: Sequence[Reading]) -> dict[str, float]:

@@ -121,3 +121,47 @@ TABLES: dict[str, pa.Schema] = {
     "io": IO,
     "environment": ENVIRONMENT,
 }
+
+NIGHTS = pa.schema(
+    [
+        ("number", pa.int32()),  # one more than the last: the order of nights, whatever the clock says
+        ("config", pa.string()),  # the name of the configuration file
+        ("config_sha256", pa.string()),
+        ("session_id", pa.string()),  # of its `harness run`; null until that has ended
+        ("started_at", _TIME),
+        ("finished_at", _TIME),
+        ("status", pa.string()),  # started, complete, partial (a job failed), failed (there is no session)
+        ("reason", pa.string()),
+    ]
+)
+
+ALERTS = pa.schema(
+    [
+        ("alert_id", pa.string()),
+        ("row", pa.int32()),  # the highest of an alert counts: rows are added, never changed
+        ("night", pa.int32()),  # the night on which the row was written
+        ("written_at", _TIME),
+        ("state", pa.string()),  # provisional, published, withdrawn, undone, resolved
+        ("reason", pa.string()),
+        ("config", pa.string()),
+        ("series_id", pa.string()),
+        ("model", pa.string()),
+        ("condition_json", pa.string()),
+        ("metric", pa.string()),
+        ("kind", pa.string()),  # measured, emulated, estimated
+        ("change_night", pa.int32()),  # the first of the new level
+        ("before", pa.float64()),  # levels, in the metric's unit
+        ("after", pa.float64()),
+        ("p_value", pa.float64()),  # null where figures are exact
+        ("good_sha256", pa.string()),
+        ("bad_sha256", pa.string()),
+        ("rerun_session_id", pa.string()),
+        ("rerun_ratio", pa.float64()),  # the bad file's figure over the good one's, with its 99 % interval
+        ("rerun_low", pa.float64()),
+        ("rerun_high", pa.float64()),
+        ("rerun_processes", pa.int32()),
+    ]
+)
+
+# Tables of rows that belong to no attempt, one file a row.
+LEDGERS: dict[str, pa.Schema] = {"nights": NIGHTS, "alerts": ALERTS}

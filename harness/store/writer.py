@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import StoreError
 
@@ -58,6 +58,27 @@ def write_attempt(results: Path, date: str, target: str, tables: Mapping[str, pa
         for path in reversed(written):  # the row in `runs` first: what is left must be invisible
             with contextlib.suppress(OSError):
                 path.unlink()
+        raise _explain(results, error) from error
+
+
+def write_row(results: Path, ledger: str, date: str, target: str, name: str, row: Mapping[str, Any]) -> None:
+    """Write one row of a ledger (`nights` or `alerts`) as the file `name`, as atomically as an attempt.
+
+    Raises StoreError when the disk is full or the folder cannot be written; the row is then not visible.
+    """
+    import pyarrow as pa
+
+    from harness.store.schemas import LEDGERS
+
+    for part in (date, target, name):
+        if not _SAFE.fullmatch(part):
+            raise ValueError(f"not fit for a folder name: {part!r}")
+    path = results / ledger / f"date={date}" / f"target={target}" / f"{name}.parquet"
+    try:
+        _write(path, pa.Table.from_pylist([dict(row)], LEDGERS[ledger]))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
         raise _explain(results, error) from error
 
 

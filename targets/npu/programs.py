@@ -28,6 +28,7 @@ from harness.worker.pt2_guard import check_archive, no_code
 
 GENERATION = "generation.json"
 _MADE_UP, _HELD_OUT = 16, 4
+_STEPS = 8
 
 Inputs = tuple[Tensor, ...]
 
@@ -87,6 +88,7 @@ def program(path: Path, archive: Archive, phase: str) -> Program:
         return Program(phase, exported, tuple(made[:_MADE_UP]), tuple(made[_MADE_UP:]), text=False)
     said = archive.generation
     windows = {key: torch.tensor(said[key], dtype=torch.int64) for key in ("calibration", "held_out")}
+    inputs: dict[str, tuple[Inputs, ...]]
     if phase == "prefill":
         inputs = {key: tuple((window[None],) for window in rows) for key, rows in windows.items()}
     else:
@@ -96,16 +98,29 @@ def program(path: Path, archive: Archive, phase: str) -> Program:
 
 
 def _steps(prefill: Any, windows: Tensor, masked: float) -> Iterator[Inputs]:
-    """One token of each window with the caches that the prefill leaves, at places spread over the context."""
+    """Tokens of each window with the caches that the prefill leaves before them, at places spread over the context.
+
+    A window gives as many steps as `_STEPS`: one token shows little of the ranges that all of them need.
+    """
     context = windows.size(1)
     for number, window in enumerate(windows):
-        position = 1 + (number * (context - 2)) // max(1, len(windows) - 1)
         with torch.no_grad():
             kept: Sequence[Tensor] = prefill(window[None])[1:]
-        mask = torch.full((1, context), masked)
-        mask[0, :position] = mask[0, -1] = 0.0  # the new token's own place is the last
-        caches = [tensor.narrow(2 if index % 2 == 0 else 1, 0, context - 1) for index, tensor in enumerate(kept)]
-        yield (window[position].view(1, 1), torch.tensor([position]), mask, *(cache.contiguous() for cache in caches))
+        for step in range(_STEPS):
+            position = 1 + (number + step * len(windows)) * (context - 2) // max(1, _STEPS * len(windows) - 1)
+            mask = torch.full((1, context), masked)
+            mask[0, :position] = mask[0, -1] = 0.0  # the new token's own place is the last
+            caches = [_before(position, tensor, 2 - index % 2) for index, tensor in enumerate(kept)]
+            yield (window[position].view(1, 1), torch.tensor([position]), mask, *caches)
+
+
+def _before(position: int, kept: Tensor, dim: int) -> Tensor:
+    """A cache of all places but the last along `dim`, filled up to `position` and zero from there on. Contiguous: the
+    order in which an example lies in memory becomes the program's own.
+    """
+    cache = kept.narrow(dim, 0, kept.size(dim) - 1).clone(memory_format=torch.contiguous_format)
+    cache.narrow(dim, position, cache.size(dim) - position).zero_()
+    return cache
 
 
 def _random(exported: ExportedProgram, seed: int) -> Inputs:

@@ -99,7 +99,8 @@ def _quality(job: Job, files: Files, made: Prepared, emit: Emit) -> None:
         for line in kept.read_text().splitlines():
             emit(decode(line))
         return
-    # Registers the operators of a quantised graph.
+    # They register the operators of a quantised graph.
+    import executorch.exir.passes.dim_order_ops_registry  # noqa: F401
     import torch.ao.quantization.fx._decomposed  # noqa: F401
 
     from harness.worker import quality, torch_runtime
@@ -111,7 +112,12 @@ def _quality(job: Job, files: Files, made: Prepared, emit: Emit) -> None:
             emit(event)
         return
     said: list[Event] = []
-    quality.loss(model, Path(files.tokens), job.max_tokens, lambda event: (said.append(event), emit(event))[1])
+
+    def say(event: Event) -> None:
+        said.append(event)
+        emit(event)
+
+    quality.loss(model, Path(files.tokens), job.max_tokens, say)
     lines = [json.dumps({"event": event.event, **asdict(event)}) for event in said if not isinstance(event, Progress)]
     kept.write_text("\n".join(lines) + "\n")
 

@@ -26,10 +26,12 @@ _GRACE_S = 10.0
 
 class LocalProcess:
     """A child in a process group of its own, so that whatever it started ends with it. Its standard error goes to a
-    file: a pipe that nobody reads would block it.
+    file: a pipe that nobody reads would block it. `hold`: its standard input stays open as long as this process lives.
     """
 
-    def __init__(self, command: Sequence[str], request: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], request: str, environment: Mapping[str, str], *, hold: bool = False
+    ) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         try:
             self._process = subprocess.Popen(
@@ -50,7 +52,9 @@ class LocalProcess:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once: the missing events will say so
             self._process.stdin.write(request.encode() + b"\n")
-            self._process.stdin.close()
+            self._process.stdin.flush()
+            if not hold:
+                self._process.stdin.close()
 
     def lines(self, timeout_s: float) -> Iterator[str]:
         """Standard output line by line, until it ends. Raises WorkerError `timeout` after `timeout_s` seconds.
@@ -102,6 +106,9 @@ class LocalProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             os.close(self._exited)
+            if self._process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    self._process.stdin.close()
         return self._process.returncode
 
     def stderr_tail(self) -> str:

@@ -11,6 +11,7 @@ from harness.conditions.flags import flags
 from harness.conditions.readings import Reading
 from harness.measurement import Measurement
 from harness.protocol import Io, Scalar
+from harness.report.flags import sentence
 
 # A machine on which nothing else happened: ten seconds, of which harness used all that was used.
 BEFORE = {
@@ -77,6 +78,39 @@ def test_each_condition_has_its_flag(after: dict[str, str | None], flag: str) ->
 )
 def test_what_is_within_bounds_is_not_flagged(after: dict[str, str | None]) -> None:
     assert flagged(after=after) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ({"battery_status": "charging"}, {}, ["charging"]),
+        ({}, {"battery_status": "charging"}, ["charging"]),
+        ({}, {"battery_status": "discharging"}, []),
+        ({}, {"thermal_status": "1"}, ["throttled"]),
+        ({}, {"thermal_status": "0"}, []),
+        ({"cpu_frequency_limit_mhz": "2000"}, {"cpu_frequency_limit_mhz": "1990"}, ["throttled"]),
+        # Where its limit is known, a clock that is low for want of work says nothing.
+        (
+            {"cpu_frequency_limit_mhz": "2000"},
+            {"cpu_frequency_limit_mhz": "2000", "cpu_frequency_mhz": "300"},
+            [],
+        ),
+        ({"temperature_wanted_celsius": "39"}, {}, ["hot_at_start"]),
+        ({"temperature_wanted_celsius": "41"}, {"temperature_celsius": "60.0"}, []),
+        ({}, {"frequency_governor": "walt", "governor_expected": "walt"}, []),
+        ({}, {"governor_expected": "walt"}, ["governor_unexpected"]),
+        ({}, {"frequency_governor": None, "governor_expected": "walt"}, ["governor_unknown"]),
+    ],
+)
+def test_what_a_device_and_its_file_say_counts(
+    before: dict[str, str | None], after: dict[str, str | None], found: list[str]
+) -> None:
+    assert flagged(before, after) == found
+
+
+def test_every_flag_has_its_sentence() -> None:
+    for flag in ("charging", "governor_unexpected", "hot_at_start", "throttled"):
+        assert sentence(flag) != flag
 
 
 def test_what_harness_itself_used_is_not_load() -> None:

@@ -1,0 +1,137 @@
+"""`harness devices`: which devices can be reached, how they are, and what each can measure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from harness.conditions.readings import Reading
+    from harness.targets.devices import Device
+
+# What there is to know of a device beside what any one can measure, and the reading that tells.
+_STATE = {
+    "clock": "cpu_frequency_limit_mhz",
+    "governor": "frequency_governor",
+    "temperature": "temperature_celsius",
+    "throttling": "thermal_status",
+    "charging": "battery_status",
+}
+
+
+@click.command()
+@click.option(
+    "--devices",
+    "file",
+    type=click.Path(path_type=str, exists=True, dir_okay=False),
+    help="The file that names devices. Default: $HARNESS_DEVICES, or devices.toml in harness's configuration folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every reading.")
+def devices(file: str | None, as_json: bool) -> None:
+    """Show the devices that the devices file names and those that adb sees, and what can be read of each.
+
+    \b
+    harness devices
+    harness run -t arm64 --device phone -m model.pte
+
+    The file gives a device a name, the way to it, and the conditions that are wanted of it:
+
+    \b
+    default = "phone"                # what -t arm64 means without --device
+    [phone]
+    transport = "adb"
+    serial = "R58N12ABCDE"           # left out: the only one attached
+    cpus = [4, 5, 6, 7]              # the worker is pinned to these, unless --cpus says otherwise
+    wait_below_celsius = 40          # before each job; gives up after wait_limit_s (300), with a flag
+    governor = "schedutil"           # the one expected, where it is not performance
+    [board]
+    transport = "ssh"
+    host = "pi@board"                # as ssh takes it: keys, ports and jump hosts come from ssh's configuration
+    folder = "/mnt/ssd/harness"      # where files are kept there
+    """
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+    from harness.targets.devices import at_hand, devices_file, read_devices
+
+    known = read_devices(None if file is None else Path(file))
+    found = at_hand(known)
+    with ThreadPoolExecutor(max(1, len(found))) as pool:
+        rows = list(pool.map(_row, found))
+    for row in rows:
+        row["default"] = row["device"] == known.default
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    elif rows:
+        _print(rows)
+    else:
+        click.echo(f"No device: adb sees none, and {file or devices_file()} names none.")
+        click.echo("`harness devices --help` shows how to name one.")
+
+
+def _row(device: Device) -> dict[str, Any]:
+    from harness.errors import HarnessError
+
+    transport = device.connect()
+    row: dict[str, Any] = {
+        "device": device.name or f"{device.transport}:{device.address}",
+        "transport": device.transport,
+        "address": device.address,
+    }
+    try:
+        machine = transport.machine()
+    except HarnessError as error:
+        return row | {"reachable": False, "reason": error.what, "todo": error.todo, "machine": None, "readings": []}
+    readings = transport.describe()
+    target = "arm64" if machine == "aarch64" else None
+    return row | {
+        "reachable": True,
+        "reason": None if target else f"It is {machine}: no target of harness runs there.",
+        "todo": None if target else "Give a 64-bit Arm device.",
+        "machine": machine,
+        "target": target,
+        "wanted": {"cpus": device.cpus, "governor": device.governor, "below_celsius": device.wait_below_celsius},
+        "can_read": [word for word, name in _STATE.items() if _value(readings, name) is not None],
+        "readings": [{"name": r.name, "value": r.value, "reason": r.reason} for r in readings],
+    }
+
+
+def _value(readings: list[Reading], name: str) -> str | None:
+    return next((reading.value for reading in readings if reading.name == name), None)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    heads = ("device", "reachable", "what", "processors", "now", "can be read", "cannot")
+    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    console = Console(highlight=False)
+    notes = []
+    for row in rows:
+        state = {reading["name"]: reading["value"] for reading in row["readings"]}
+        can = row.get("can_read", [])
+        what = [state.get("device_model"), state.get("soc"), None if state.get("soc") else row["machine"]]
+        now = [
+            f"{state['temperature_celsius']} °C" if state.get("temperature_celsius") else None,
+            state.get("frequency_governor"),
+            state.get("battery_status"),
+        ]
+        cells = (
+            row["device"] + (" (default)" if row["default"] else ""),
+            "yes" if row["reachable"] else "no",
+            ", ".join(word for word in what if word),
+            state.get("cpu_model") or "",
+            ", ".join(word for word in now if word),
+            ", ".join(can),
+            ", ".join(word for word in _STATE if word not in can) if row["reachable"] else "",
+        )
+        table.add_row(*map(escape, cells))
+        if row["reason"]:
+            notes.append(f"{row['device']}: {row['reason']} {row['todo']}")
+    console.print(table)
+    for note in notes:
+        console.print(escape(note), soft_wrap=True)

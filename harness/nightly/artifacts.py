@@ -1,0 +1,58 @@
+"""The files that nights measured, kept by their hash: a regression is confirmed against the very file that was good."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from harness.errors import ModelError, StoreError
+from harness.manifest import sha256_file
+
+
+def keep(results: Path, file: Path) -> str:
+    """Copy `file` to `results/artifacts/<sha256><suffix>` unless it is there, and give its sha256.
+
+    A copy and no hard link: a file that is overwritten in place would change under its hash. Raises ModelError where
+    the file cannot be read, StoreError where the copy cannot be written.
+    """
+    try:
+        sha256 = sha256_file(file)
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror}).", "Check the path and its permissions.") from error
+    kept = _path(results, sha256, file.suffix)
+    if kept.exists():
+        return sha256
+    temporary = kept.with_name(f".{kept.name}.{os.getpid()}")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, temporary)
+        with temporary.open("rb") as copied:
+            os.fsync(copied.fileno())
+        os.replace(temporary, kept)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise StoreError(
+            f"The disk of {results} is full." if full else f"{kept} cannot be written ({error.strerror}).",
+            "Free space, or name another folder as `results`. Rows written before are complete and stay.",
+        ) from error
+    return sha256
+
+
+def kept_file(results: Path, sha256: str | None) -> Path:
+    """The kept file of that hash, checked. Raises ModelError where it is missing or damaged."""
+    found = sorted((results / "artifacts").glob(f"{sha256}.*")) if sha256 else []
+    if not found:
+        raise ModelError(
+            f"The file {str(sha256)[:12]} is not among those kept in {results / 'artifacts'}.",
+            "Nights keep what they measure; do not delete it while an alert is open.",
+        )
+    if sha256_file(found[0]) != sha256:
+        raise ModelError(f"{found[0]} is damaged: its hash is not its name.", "Delete it; the next night keeps it.")
+    return found[0]
+
+
+def _path(results: Path, sha256: str, suffix: str) -> Path:
+    return results / "artifacts" / f"{sha256}{suffix}"

@@ -1,0 +1,140 @@
+"""What a night measures and watches: one TOML file, checked key by key."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.metrics import CATALOGUE, Metric
+
+# Those of a scenario or target that has none of the others are simply absent.
+DEFAULT_METRICS = (
+    "prefill_latency_ns_p50",
+    "decode_latency_ns_p50",
+    "ttft_ns_p50",
+    "steady_latency_ns_p50",
+    "samples_per_s",
+    "prefill_instructions",
+    "decode_instructions",
+    "steady_instructions",
+    "batch_instructions",
+    "prefill_cycles",
+    "decode_cycles",
+    "steady_cycles",
+    "model_bytes",
+    "loss_nats",
+)
+_KEYS = ("target", "models", "results", "metrics", "run", "detect")
+_METRICS = {metric.name: metric for metric in CATALOGUE if metric.compare is not None and metric.better is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightlyConfig:
+    """`name` is the file's, `models` are files or names as `harness run` takes them, `run` its further options.
+
+    A change is one of `min_change` (a share: 0.03 is 3 %) or more with a p-value of at most `max_p`.
+    """
+
+    name: str
+    sha256: str
+    target: str
+    models: tuple[str, ...]
+    results: Path
+    metrics: tuple[Metric, ...]
+    run: Mapping[str, Any]
+    max_p: float = 1e-4
+    min_change: float = 0.03
+
+
+def read_config(path: Path, run_options: Collection[str]) -> NightlyConfig:
+    """The configuration in a file; relative paths in it start from its folder. `run_options` are the keys that `[run]`
+    may have. Raises UsageError.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror}).", "`harness nightly example config` prints one to begin with."
+        ) from error
+    except ValueError as error:  # neither TOML nor UTF-8
+        raise UsageError(f"{path} is not TOML ({error}).", "Correct it.") from error
+    return parse_config(data, path, hashlib.sha256(text.encode()).hexdigest(), run_options)
+
+
+def parse_config(data: Mapping[str, Any], path: Path, sha256: str, run_options: Collection[str]) -> NightlyConfig:
+    """The configuration in a mapping as TOML gives it. Raises UsageError naming the first key that is wrong."""
+    where = path.name
+    _check_keys(data, _KEYS, where)
+    for key in ("target", "models", "results"):
+        if key not in data:
+            raise UsageError(
+                f"{where} lacks the key {key!r}.", "`harness nightly example config` prints a complete one."
+            )
+    run = _of(data.get("run", {}), dict, "a table of options", f"{where} [run]")
+    _check_keys(run, sorted(run_options), f"{where} [run]")
+    detect = _of(data.get("detect", {}), dict, "a table", f"{where} [detect]")
+    _check_keys(detect, ("max_p", "min_change"), f"{where} [detect]")
+    metrics = data.get("metrics", DEFAULT_METRICS)
+    return NightlyConfig(
+        name=path.name,
+        sha256=sha256,
+        target=_of(data["target"], str, "a name", f"{where} target"),
+        models=tuple(_model(text, path.parent) for text in _texts(data["models"], f"{where} models")),
+        results=path.parent / Path(_of(data["results"], str, "a folder", f"{where} results")).expanduser(),
+        metrics=tuple(_metric(name, where) for name in _texts(metrics, f"{where} metrics")),
+        run=run,
+        **{key: _share(value, f"{where} [detect] {key}") for key, value in detect.items()},
+    )
+
+
+def arguments(run: Mapping[str, Any]) -> list[str]:
+    """The options of `[run]` as `harness run` takes them: true is a flag, a list repeats its option."""
+    given: list[str] = []
+    for key, value in run.items():
+        for one in value if isinstance(value, list) else [value]:
+            given += [] if one is False else [f"--{key}"] if one is True else [f"--{key}", str(one)]
+    return given
+
+
+def _model(text: str, folder: Path) -> str:
+    """A file beside the configuration, or whatever else `harness run` makes of it."""
+    path = folder / Path(text).expanduser()
+    return str(path.resolve()) if path.is_file() else text
+
+
+def _metric(name: str, where: str) -> Metric:
+    if name not in _METRICS:
+        raise UsageError(
+            f"{where} names the metric {name!r}, which cannot be watched.", f"Choose among: {', '.join(_METRICS)}."
+        )
+    return _METRICS[name]
+
+
+def _texts(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(one, str) for one in value):
+        raise UsageError(f"{where} is {value!r}, not a list of names.", 'Write it as ["one", "two"].')
+    return tuple(dict.fromkeys(value))
+
+
+def _share(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+        raise UsageError(f"{where} is {value!r}, not a number between 0 and 1.", "Write 0.03 for 3 %.")
+    return float(value)
+
+
+def _of(value: Any, kind: type, words: str, where: str) -> Any:
+    if not isinstance(value, kind):
+        raise UsageError(f"{where} is {value!r}, not {words}.", "`harness nightly example config` prints an example.")
+    return value
+
+
+def _check_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise UsageError(f"{where} has the unknown key {key!r}.", f"Known keys: {', '.join(known)}.")

@@ -1,0 +1,65 @@
+"""One night from its beginning to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.errors import HarnessError, ModelError, NothingComparable
+from harness.nightly.artifacts import keep
+from harness.nightly.config import NightlyConfig
+from harness.nightly.nights import Night, begin, end
+from harness.nightly.verdict import Rerun
+from harness.nightly.watch import Clock, Watched, act, look
+from harness.store.writer import prepare
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a `harness run` ended: its session, None where it left none, and whether a job failed."""
+
+    session_id: str | None
+    failed: bool = False
+    reason: str | None = None
+
+
+Measure = Callable[[], Measured]
+"""Measures every model of the configuration, in a process that may crash without the night."""
+
+
+def utc_now() -> datetime:
+    """The clock of this machine, which may be wrong: nights are ordered by their numbers."""
+    return datetime.now(UTC)
+
+
+def run_night(
+    config: NightlyConfig, files: Iterable[Path], measure: Measure, rerun: Rerun, now: Clock = utc_now
+) -> Watched:
+    """Measure a night, write it, and act on what the series then show; `files` are the models, kept by their hash.
+
+    Raises StoreError where the results cannot be written; whatever was written before stays.
+    """
+    prepare(config.results)
+    missing = []
+    for file in files:
+        try:
+            keep(config.results, file)
+        except ModelError as error:  # the run will say so too, and the other models are measured
+            missing.append(str(error))
+    night = _measured(config, begin(config, now()), measure, now)
+    try:
+        watched = act(look(config), rerun, now)
+    except NothingComparable as error:
+        watched = Watched(config, night, (), (), (), (error.what,))
+    return replace(watched, notes=(*watched.notes, *missing))
+
+
+def _measured(config: NightlyConfig, night: Night, measure: Measure, now: Clock) -> Night:
+    try:
+        done = measure()
+    except HarnessError as error:
+        done = Measured(None, failed=True, reason=str(error))
+    status = "failed" if done.session_id is None else "partial" if done.failed else "complete"
+    return end(config.results, night, now(), status, done.session_id, done.reason)

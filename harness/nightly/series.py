@@ -1,0 +1,169 @@
+"""Series: one figure a night of one model, condition, metric and fingerprint, computed as `harness compare` does it."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from harness.errors import StoreError
+from harness.metrics import Metric
+from harness.nightly.nights import RECENT, Night
+from harness.report.cells import figure, is_time
+from harness.report.grouping import Condition, Run, different_fields, distinct, group, run_records
+from harness.store.dataset import Tables, read_table, read_tables
+
+
+@dataclass(frozen=True)
+class Point:
+    """The figure of one night in the metric's unit; `exact` says that every process gave it, and no clock."""
+
+    night: int
+    value: float
+    processes: int
+    exact: bool
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Series:
+    """`points` in the order of nights. The data of the condition is None for metrics that need none."""
+
+    model: str
+    condition: Condition
+    metric: Metric
+    kind: str
+    fingerprint: str
+    points: tuple[Point, ...]
+
+    @cached_property
+    def series_id(self) -> str:
+        """The same on every night and machine."""
+        facts = [self.model, asdict(self.condition), self.metric.name, self.kind, self.fingerprint]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every figure is a fact, so that two of them differ or do not."""
+        return all(point.exact for point in self.points)
+
+    @property
+    def levels(self) -> list[float]:
+        """Positive numbers whose ratios say how much changed: the figures; of losses their perplexities."""
+        return [to_level(self.metric, point.value) for point in self.points]
+
+
+def to_level(metric: Metric, value: float) -> float:
+    """A figure on the scale of ratios."""
+    return math.exp(value) if metric.unit == "nats" else value
+
+
+def from_level(metric: Metric, level: float) -> float:
+    """The inverse of `to_level`."""
+    return math.log(level) if metric.unit == "nats" else level
+
+
+def read_series(results: Path, nights: Sequence[Night], metrics: Sequence[Metric]) -> tuple[list[Series], list[str]]:
+    """Every series of these nights, and sentences on attempts that cannot be read and on conditions that changed."""
+    tables = _sessions(results, [night.session_id for night in nights if night.session_id is not None])
+    series = series_of(tables, nights, metrics)
+    return series, [*tables.problems, *_broken(tables, nights), *_missing(series, nights)]
+
+
+def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]) -> list[Series]:
+    """Every series in the rows of these nights. An attempt counts if it ended well and is of the metric's pass."""
+    numbers = {night.session_id: night.number for night in nights}
+    runs = [run for run in run_records(tables.runs) if run["session_id"] in numbers and run["status"] == "ok"]
+    conditions = group(runs)
+    found: dict[tuple[str, Condition, str, str, str], dict[int, Point]] = {}
+    for metric in metrics:
+        # A figure that is not above zero has no ratio to another.
+        values = {
+            str(attempt): float(value)
+            for attempt, value in metric.per_process(tables).items()
+            if math.isfinite(value) and (value > 0 or metric.unit == "nats")
+        }
+        for condition, members in conditions:
+            # Those of other passes are in the conditions of every data set.
+            where = condition if metric.measure == "quality" else replace(condition, data=None, data_sha256=None)
+            sessions: dict[tuple[str, str], list[Run]] = {}
+            for run in members:
+                if run["attempt_id"] in values and run["measure"] == metric.measure and _has_clock(metric, run):
+                    sessions.setdefault((run["model"], run["session_id"]), []).append(run)
+            for (model, session), used in sessions.items():
+                point, kind = _point(metric, numbers[session], used, [values[run["attempt_id"]] for run in used])
+                fingerprint = "+".join(sorted(distinct(used, "fingerprint")))
+                found.setdefault((model, where, metric.name, kind, fingerprint), {})[point.night] = point
+    by_name = {metric.name: metric for metric in metrics}
+    return [
+        Series(model, where, by_name[name], kind, fingerprint, tuple(points[night] for night in sorted(points)))
+        for (model, where, name, kind, fingerprint), points in found.items()
+    ]
+
+
+def _has_clock(metric: Metric, run: Run) -> bool:
+    return not is_time(metric) or run["latency_kind"] is not None
+
+
+def _point(metric: Metric, night: int, runs: Sequence[Run], values: Sequence[float]) -> tuple[Point, str]:
+    kind = ", ".join(distinct(runs, "latency_kind")) if is_time(metric) else "measured"
+    made = figure(metric, values, kind)
+    assert made.estimate is not None
+    return Point(night, made.estimate.value, len(values), made.exact, runs[0]["model_sha256"]), kind
+
+
+def _sessions(results: Path, sessions: Sequence[str]) -> Tables:
+    """Their rows alone: a store holds years. Where a file cannot be read, everything is read, to find which."""
+    try:
+        runs = read_table(results, "runs")
+        runs = runs[runs["session_id"].isin(sessions)].reset_index(drop=True)
+        ids = runs["attempt_id"].tolist()
+        samples, scalars = (read_table(results, name, ids) for name in ("samples", "scalars"))
+        return Tables(runs, samples, scalars)
+    except StoreError:
+        tables = read_tables(results, "all")
+    runs = tables.runs[tables.runs["session_id"].isin(sessions)].reset_index(drop=True)
+    samples, scalars = (
+        frame[frame["attempt_id"].isin(runs["attempt_id"])] for frame in (tables.samples, tables.scalars)
+    )
+    return Tables(runs, samples, scalars, problems=tables.problems)
+
+
+def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:
+    """Where the fingerprint of one of the last nights is not that of the night before."""
+    by_session: dict[str, list[Run]] = {}
+    for run in run_records(tables.runs):
+        if run["status"] == "ok":
+            by_session.setdefault(run["session_id"], []).append(run)
+    notes = []
+    for first, second in itertools.pairwise(nights[-RECENT:]):
+        pair = [by_session.get(str(night.session_id), []) for night in (first, second)]
+        measures = {run["measure"] for run in pair[0]} & {run["measure"] for run in pair[1]}
+        if different := different_fields(run for runs in pair for run in runs if run["measure"] in measures):
+            notes.append(
+                f"On night {second.number} the device or its software is another: {'; '.join(different)}. "
+                "Series begin anew, and nothing is compared across it."
+            )
+    return notes
+
+
+def _missing(series: Sequence[Series], nights: Sequence[Night]) -> list[str]:
+    """What the night before the last has and the last has not, whatever the fingerprint."""
+    if len(nights) < 2:
+        return []
+    before, last = (
+        {(one.model, one.metric.name) for one in series for point in one.points if point.night == night.number}
+        for night in nights[-2:]
+    )
+    lost: dict[str, list[str]] = {}
+    for model, metric in sorted(before - last):
+        lost.setdefault(model, []).append(metric)
+    return [
+        f"Night {nights[-1].number} has no {', '.join(metrics)} of {model}, unlike night {nights[-2].number}."
+        for model, metrics in lost.items()
+    ]

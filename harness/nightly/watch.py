@@ -1,0 +1,194 @@
+"""What the nights say today, and what is done about it: changes are found, reruns asked for, alerts brought forward.
+
+    provisional --rerun--> published --a later change back--> undone
+        |                      `------- a person ----------> resolved
+        `----- rerun ----> withdrawn
+
+Everything follows from the rows in the store, so that a night that is killed here is caught up with by the next.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from harness.errors import HarnessError, UsageError
+from harness.metrics import CATALOGUE, Metric
+from harness.nightly.alerts import Alert, add, is_of, raised, read_alerts
+from harness.nightly.artifacts import kept_file
+from harness.nightly.config import NightlyConfig
+from harness.nightly.detection import Change, changes_of, current_level, worsening
+from harness.nightly.nights import RECENT, Night, counted, irregular, read_nights
+from harness.nightly.series import Series, read_series, to_level
+from harness.nightly.verdict import Pair, Rerun, Verdict, confirmed, read_verdict, words
+
+# Nights that are looked at: more tell nothing of tonight, and a store holds years.
+_WINDOW = 100
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """`nights` are those that count, the last 100; `last` is the newest, counted or not. `series` are those that go on
+    on the last night that counts, each with its changes; `notes` are sentences for the reader.
+    """
+
+    config: NightlyConfig
+    last: Night | None
+    nights: tuple[Night, ...]
+    series: tuple[tuple[Series, tuple[Change, ...]], ...]
+    alerts: tuple[Alert, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def standing(self) -> tuple[Alert, ...]:
+        """Published regressions that nothing has undone and nobody has resolved."""
+        return tuple(alert for alert in self.alerts if alert.state == "published")
+
+    @property
+    def improvements(self) -> tuple[Change, ...]:
+        """Recent changes for the better."""
+        return tuple(
+            change for _, changes in self.series for change in changes if change.recent and not change.regression
+        )
+
+
+def look(config: NightlyConfig) -> Watched:
+    """What the store has of a configuration. Writes nothing. Raises StoreError, NothingComparable."""
+    nights, problems = read_nights(config)
+    good = counted(nights)
+    alerts, more = read_alerts(config)
+    window = good[-_WINDOW:]
+    series, said = read_series(config.results, window, config.metrics) if window else ([], [])
+    current = [
+        (one, tuple(changes_of(one, config.max_p, config.min_change)))
+        for one in series
+        if one.points[-1].night == window[-1].number
+    ]
+    edited = [
+        f"The configuration was edited between nights {first.number} and {second.number}."
+        for first, second in itertools.pairwise(window[-RECENT:])
+        if first.config_sha256 != second.config_sha256
+    ]
+    return Watched(
+        config,
+        nights[-1] if nights else None,
+        tuple(window),
+        tuple(current),
+        tuple(alerts),
+        (*problems, *more, *irregular(nights, good), *edited, *said),
+    )
+
+
+def act(watched: Watched, rerun: Rerun, now: Clock) -> Watched:
+    """Raise what is new, and bring every open alert as far as the store and a rerun allow. Raises StoreError."""
+    config, night = watched.config, watched.nights[-1].number if watched.nights else 0
+    alerts = {alert.alert_id: alert for alert in watched.alerts}
+    for _, changes in watched.series:
+        for change in changes:
+            known = any(is_of(alert, change) for alert in alerts.values())
+            if change.regression and change.recent and not known:
+                alert = add(config.results, raised(change, config, night, now()))
+                alerts[alert.alert_id] = alert
+    sessions: dict[Pair, str | HarnessError] = {}
+    by_id = {series.series_id: (series, changes) for series, changes in watched.series}
+    for alert in list(alerts.values()):
+        if alert.state not in ("provisional", "published") or alert.series_id not in by_id:
+            continue
+        series, changes = by_id[alert.series_id]
+        step = _settled(alert, changes, config, rerun, sessions) if alert.state == "provisional" else None
+        if alert.state == "published" and (undone := _undone(alert, series, changes, config.min_change)):
+            step = replace(alert, state="undone", reason=undone)
+        if step is not None and (step.state, step.reason) != (alert.state, alert.reason):
+            alerts[alert.alert_id] = add(config.results, replace(step, night=night, written_at=now()))
+    return replace(watched, alerts=tuple(alerts.values()))
+
+
+def resolve(config: NightlyConfig, beginning: str, why: str | None, now: Clock) -> Alert:
+    """Acknowledge a published regression by the beginning of its id. Raises UsageError, StoreError."""
+    alerts, _ = read_alerts(config)
+    standing = [alert for alert in alerts if alert.state == "published"]
+    found = [alert for alert in standing if alert.alert_id.startswith(beginning)]
+    if len(found) != 1:
+        known = ", ".join(alert.alert_id for alert in standing) or "none"
+        what = f"{beginning!r} begins several alerts." if found else f"No published alert begins with {beginning!r}."
+        raise UsageError(what, f"Those that stand: {known}.")
+    reason = why or "acknowledged"
+    return add(config.results, replace(found[0], state="resolved", reason=reason, written_at=now()))
+
+
+def metric_of(alert: Alert) -> Metric:
+    """The metric by its name in the catalogue. Raises UsageError for one that this version does not know."""
+    found = next((metric for metric in CATALOGUE if metric.name == alert.metric), None)
+    if found is None:
+        raise UsageError(f"Alert {alert.alert_id} is about the unknown metric {alert.metric!r}.", "Upgrade harness.")
+    return found
+
+
+def _settled(
+    alert: Alert,
+    changes: Sequence[Change],
+    config: NightlyConfig,
+    rerun: Rerun,
+    sessions: dict[Pair, str | HarnessError],
+) -> Alert:
+    """The alert after its rerun; still provisional, with the reason, where that could not be made. Alerts of the same
+    two files share one: `sessions` has those of this night.
+    """
+    if not any(is_of(alert, change) for change in changes):
+        return replace(alert, state="withdrawn", reason="later nights no longer show the change")
+    if alert.good_sha256 == alert.bad_sha256:
+        same = "the same file was measured before and after: the device or its software changed, not the model"
+        return replace(alert, state="withdrawn", reason=same)
+    if alert.p_value is None:
+        return replace(alert, state="published", reason="the figures are exact and need no rerun")
+    metric = metric_of(alert)
+    try:
+        good, bad = (kept_file(config.results, sha256) for sha256 in (alert.good_sha256, alert.bad_sha256))
+        pair = Pair(good, bad, alert.condition, metric.measure)
+        session = _session(pair, rerun, sessions)
+        verdict = read_verdict(config.results, session, metric, good.stem, bad.stem)
+    except HarnessError as error:
+        return replace(alert, reason=f"not rerun: {error.what}")
+    return _judged(alert, session, verdict, metric, config.min_change)
+
+
+def _session(pair: Pair, rerun: Rerun, sessions: dict[Pair, str | HarnessError]) -> str:
+    if pair not in sessions:
+        try:
+            sessions[pair] = rerun(pair)
+        except HarnessError as error:
+            sessions[pair] = error
+    found = sessions[pair]
+    if isinstance(found, HarnessError):
+        raise found
+    return found
+
+
+def _judged(alert: Alert, session: str, verdict: Verdict, metric: Metric, min_change: float) -> Alert:
+    if verdict.ratio is None:
+        return replace(alert, reason=f"the rerun {session} decides nothing: {words(verdict)}")
+    alert = replace(
+        alert,
+        rerun_session_id=session,
+        rerun_ratio=verdict.ratio,
+        rerun_low=verdict.low,
+        rerun_high=verdict.high,
+        rerun_processes=verdict.processes,
+    )
+    if confirmed(verdict, metric, min_change):
+        return replace(alert, state="published", reason=f"the rerun confirms it: {words(verdict)}")
+    return replace(alert, state="withdrawn", reason=f"the rerun does not show it: {words(verdict)}")
+
+
+def _undone(alert: Alert, series: Series, changes: Sequence[Change], min_change: float) -> str | None:
+    """Why a published regression stands no more: a later change, after which the level is no worse than before."""
+    metric = series.metric
+    better = [change for change in changes if change.night > alert.change_night and not change.regression]
+    ratio = current_level(series, changes) / to_level(metric, alert.before)
+    if better and worsening(metric, ratio) < min_change:
+        return f"the level is no worse than before since night {better[-1].night}"
+    return None

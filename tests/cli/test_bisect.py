@@ -1,0 +1,70 @@
+"""`harness bisect` on a real repository and real files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from cli.driving import QUICK, Home
+from models_on_disk import Models
+
+FAST = ("--", *QUICK, "--processes", "2")
+
+
+@pytest.fixture
+def repository(home: Home, models: Models) -> Home:
+    """A model that grew, was taken back, and grew again in the third of four commits; the last has another file."""
+    model = models.mlp.read_bytes()
+    _git(home.folder, "init", "-q", "-b", "main")
+    for number, data in enumerate((model, model + bytes(1000), model, model + bytes(1000))):
+        (home.folder / "m.pte").write_bytes(data)
+        _git(home.folder, "add", "m.pte")
+        _git(home.folder, "commit", "-q", "-m", f"step {number}")
+        _git(home.folder, "tag", f"v{number}")
+    _git(home.folder, "commit", "-q", "--allow-empty", "-m", "something else")
+    return home
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+def test_the_commit_that_made_a_file_worse_is_named(repository: Home) -> None:
+    asked = ("bisect", "v0", "main", "--file", "m.pte", "-t", "x86", "--metric", "model_bytes")
+    ended = repository.harness(*asked, "--json", "-q", "--", *QUICK, "--processes", "1")
+    assert ended.code == 0, ended.err
+    made = json.loads(ended.out)
+    assert made["first"]["words"] == "step 3"
+    assert made["first"]["label"] in made["answer"]
+    (step,) = made["steps"]
+    assert step["slower"], "equal files are measured once, and those of the good commit not at all"
+    assert step["verdict"]["ratio"] > 1.1
+
+
+def test_two_files_are_one_interleaved_comparison(home: Home, models: Models) -> None:
+    ended = home.harness("bisect", models.mlp, models.other, "-t", "x86", "--json", *FAST)
+    assert ended.code == 0, ended.err
+    made = json.loads(ended.out)
+    assert made["metric"] == "steady_latency_ns_p50"
+    (step,) = made["steps"]
+    assert step["verdict"]["processes"] == 2
+    assert step["verdict"]["low"] < step["verdict"]["ratio"] < step["verdict"]["high"]
+    same = home.harness("bisect", models.mlp, models.mlp, "-t", "x86", *FAST)
+    assert same.code == 0, same.err
+    assert "nothing was measured" in same.out
+
+
+def test_what_cannot_be_bisected_is_one_sentence(repository: Home, models: Models) -> None:
+    def said(*arguments: object) -> None:
+        *asked, word = arguments
+        repository.harness("bisect", *asked).explained(2, str(word))
+
+    said("v0", "main", "-t", "x86", "no file v0")
+    said("v0", "nothing", "--file", "m.pte", "-t", "x86", "'nothing' is neither")
+    said("main", "v0", "--file", "m.pte", "-t", "x86", "no ancestor")
+    said("v0", "main", "--file", "n.pte", "-t", "x86", "has no file n.pte")
+    said("v0", "main", "--file", "m.pte", "-t", "x86", "--metric", "loss_nats", "no ratio")
+    said("v0", "main", "--file", "m.pte", "-t", "x86", "--", "--processes", "0", "refuse")

@@ -96,3 +96,19 @@ def test_losses_are_set_against_each_other_by_their_perplexity() -> None:
     assert changes_of(one, 1e-4, 0.03) == []
     (change,) = changes_of(series("loss_nats", [-0.1, -0.1 + math.log(1.031)], exact=True), 1e-4, 0.03)
     assert (change.before, change.ratio) == (pytest.approx(-0.1), pytest.approx(1.031))
+
+
+def test_what_a_target_without_a_clock_took_is_no_latency() -> None:
+    made = Session("s1")
+    made.add("model", samples={"steady": [100]}, latency_kind=None, model_bytes=7)
+    night = Night(
+        number=1,
+        config="n",
+        config_sha256="c",
+        target="x86",
+        started_at=START,
+        status="complete",
+        session_id="s1",
+    )
+    found = series_of(made.tables(), [night], metrics("steady_latency_ns_p50", "model_bytes"))
+    assert [one.metric.name for one in found] == ["model_bytes"]

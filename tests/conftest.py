@@ -19,9 +19,13 @@ settings.load_profile("harness")
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Leases, artifacts and data of a test lie in a folder of its own, never in the user's."""
+    """Leases, artifacts and data of a test lie in a folder of its own, never in the user's; nor does it see the user's
+    devices.
+    """
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("HARNESS_CACHE", str(folder))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    monkeypatch.delenv("HARNESS_DEVICES", raising=False)
     return folder
 
 

@@ -151,9 +151,7 @@ EXPECTED: dict[str, dict[str, float]] = {
         for j, kind in enumerate(CLASSES)
     },
     **{
-        f"{phase}_{name}": {"e": 100.0 * i + j}
-        for i, phase in enumerate(ESTIMATED)
-        for j, name in enumerate(ESTIMATES)
+        f"{phase}_{name}": {"e": 100.0 * i + j} for i, phase in enumerate(ESTIMATED) for j, name in enumerate(ESTIMATES)
     },
     "max_abs_difference_x86": {"d": 0.5},
     "argmax_agreement_x86": {"d": 0.875},

@@ -25,9 +25,7 @@ def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) 
     """
     paths = [Path(text) for text in models]
     named = [path for path in paths if not path.is_file()]
-    built = dict(
-        zip(named, _build([_zoo_name(path, target) for path in named], reporter), strict=True)
-    )
+    built = dict(zip(named, _build([_zoo_name(path, target) for path in named], reporter), strict=True))
     found: dict[str, Path] = {}
     for path in (built.get(path, path) for path in paths):
         if path.suffix not in target.capabilities.formats:

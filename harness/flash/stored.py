@@ -109,9 +109,9 @@ def _ablation(
     values = scalars.dropna(subset="value").set_index(["attempt_id", "name"])["value"]
     agreement = [float(values[attempt, "token_agreement"]) for attempt in latency[latency["status"] == "ok"].index]
     quality = runs[(runs["measure"] == "quality") & (runs["status"] == "ok")].index
-    label, policy = latency["model"].iloc[0], named(str(latency["policy"].iloc[0]))
+    step = named(str(latency["policy"].iloc[0])).name
     return Ablation(
-        str(label).removesuffix(f" {policy.name}"),
+        str(latency["model"].iloc[0]).removesuffix(f" {step}"),
         str(latency["session_id"].iloc[0]),
         {
             name: value

@@ -47,9 +47,12 @@ def read_selection(results: Path, spec: TableSpec) -> Tables:
     parts = [read_tables(results, session) for session in spec.sessions]
     tables = parts[0]
     if len(parts) > 1:
-        columns = zip(*((part.runs, part.samples, part.scalars) for part in parts), strict=True)
-        problems = tuple(dict.fromkeys(problem for part in parts for problem in part.problems))
-        tables = Tables(*(pd.concat(frames, ignore_index=True) for frames in columns), problems=problems)
+        tables = Tables(
+            pd.concat([part.runs for part in parts], ignore_index=True),
+            pd.concat([part.samples for part in parts], ignore_index=True),
+            pd.concat([part.scalars for part in parts], ignore_index=True),
+            problems=tuple(dict.fromkeys(problem for part in parts for problem in part.problems)),
+        )
     if tables.runs["attempt_id"].duplicated().any():
         raise UsageError(f"Two of the sessions {', '.join(spec.sessions)} are the same.", "Name each once.")
     day = tables.runs["date"]
@@ -131,8 +134,10 @@ def _compare(part: Tables, baseline: str | None, allow_different: bool) -> Compa
 
 
 def _part(tables: Tables, attempts: Sequence[str]) -> Tables:
-    frames = (tables.runs, tables.samples, tables.scalars)
-    return Tables(*(frame[frame["attempt_id"].isin(attempts)] for frame in frames))
+    runs, samples, scalars = (
+        frame[frame["attempt_id"].isin(attempts)] for frame in (tables.runs, tables.samples, tables.scalars)
+    )
+    return Tables(runs, samples, scalars)
 
 
 def _named(name: str, known: Sequence[str]) -> str:

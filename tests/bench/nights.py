@@ -130,7 +130,7 @@ def record(file: Path, nights: int, model: str) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "harness", "run", "-t", "x86", "-m", model, "--results", folder, "--no-memory"]
-        quick = ["--blocks", "5", "--min-duration", "0.2", "--max-warmup", "1", "--no-quality"]
+        quick = ["--processes", "5", "--min-duration", "0.2", "--max-warmup", "1", "--no-quality"]
         for night in range(nights):
             subprocess.run([*command, *quick], check=True, capture_output=True)
             click.echo(f"night {night + 1} of {nights}", err=True)

@@ -191,7 +191,7 @@ def test_metrics_are_chosen_by_name_or_as_usual(session: Any) -> None:
         choose("loss_nats", COSTS, panels)
     with pytest.raises(NothingComparable, match=r"Nobody measured planned_bytes here.*model_bytes"):
         choose("planned_bytes", COSTS, panels)
-    with pytest.raises(NothingComparable, match="Nobody measured any of .*loss_nats"):
+    with pytest.raises(NothingComparable, match=r"Nobody measured any of .*loss_nats"):
         choose(None, QUALITIES, [panel_of(timed_only())])
 
 

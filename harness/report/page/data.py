@@ -83,13 +83,13 @@ def page_data(
 def _by_session(tables: Tables) -> list[tuple[str, Tables]]:
     """The rows of each session, in the order in which the sessions began."""
     session_of = tables.runs.set_index("attempt_id")["session_id"]
-    parts = [
+    samples, scalars = (
         dict(list(frame.groupby(frame["attempt_id"].astype("object").map(session_of), sort=False)))
         for frame in (tables.samples, tables.scalars)
-    ]
-    empty = (tables.samples.iloc[:0], tables.scalars.iloc[:0])
+    )
+    no_samples, no_scalars = tables.samples.iloc[:0], tables.scalars.iloc[:0]
     return [
-        (str(name), Tables(runs, *(part.get(name, none) for part, none in zip(parts, empty, strict=True))))
+        (str(name), Tables(runs, samples.get(name, no_samples), scalars.get(name, no_scalars)))
         for name, runs in tables.runs.groupby("session_id", sort=False)
     ]
 

@@ -33,7 +33,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
             for block in range(5):
                 for place, name in enumerate(NAMES):
                     flags = ["load_high"] if name == "int8" else []
-                    session.add(name, block, samples={"steady": [1_000_000 * (6 - place) + block]}, flags=flags)
+                    session.add(name, block, samples={"steady": [1_000_000 * (6 - place) + block] * 2}, flags=flags)
                 for place, name in enumerate(NAMES[:2]):
                     samples = {"steady": [2_000_000 * (2 - place)]}
                     session.add(name, block, samples=samples, target="simulated", latency_kind="estimated")

@@ -156,7 +156,7 @@ def test_weights_of_ones_own_get_a_name_of_their_own(exports: list[str], tmp_pat
 @pytest.mark.parametrize(
     ("name", "precision", "fmt", "named"),
     [
-        ("baselin", None, "pte", "baseline-small, selfcomp-small, .*, baseline, selfcomp"),
+        ("baselin", None, "pte", "baseline-small, relu-small, selfcomp-small, .*, baseline, selfcomp, relu"),
         ("baseline", "fp16", "pte", "fp32, int8"),
         ("baseline", None, "onnx", "pte, pt2"),
         ("baseline", "int8", "pt2", "float32 only"),

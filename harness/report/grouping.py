@@ -23,14 +23,12 @@ RUNTIME = "version."
 Run = dict[str, Any]
 
 KEY = ("target", "device", "scenario", "threads", "cpus", "runtime", "compile", "batch", "prompt_tokens", "new_tokens")
-# What a job says of its model (its label names the policy by which its weights are read from flash), its replicate and
-# its quality data; all other options must be equal.
+# What a job says of its model, its replicate and its quality data; all other options must be equal.
 _FREE = (
     "model",
     "model_sha256",
     "block",
     "measure",
-    "policy",
     "inputs_sha256",
     "reference_sha256",
     "data",
@@ -224,7 +222,10 @@ def _key(run: Run) -> tuple[Any, ...]:
 
 def _options(run: Run) -> str:
     options = json.loads(run["job_json"] or "{}")
-    return json.dumps({key: value for key, value in options.items() if key not in _FREE}, sort_keys=True)
+    free = set(_FREE)
+    if (policy := options.get("policy")) and str(run["model"]).endswith(f" {policy}"):
+        free.add("policy")  # of an ablation, whose models are one file by the name of each policy
+    return json.dumps({key: value for key, value in options.items() if key not in free}, sort_keys=True)
 
 
 def _data(run: Run) -> tuple[str | None, str | None, int | None]:

@@ -295,3 +295,16 @@ def test_a_model_that_could_not_be_described_is_a_column_that_says_so(session: A
     (comparison,) = compare_tables(session.tables())
     figures, _ = row(comparison, "steady_latency_ns_p50")
     assert [figure.reason for figure in figures] == [None, "not measured: Damaged."]
+
+
+def test_a_policy_is_a_model_of_an_ablation_and_a_condition_elsewhere(make_session: Any) -> None:
+    """One file read by two policies is never one figure."""
+    ablation, single = make_session("ablation"), make_session("single")
+    for policy in ("none", "bundling"):
+        options = {"policy": policy, "window": 5}
+        label = "relu none" if policy == "none" else f"relu + {policy}"
+        ablation.add(label, model_sha256="a" * 64, options=options, samples={"steady": [100]})
+        single.add("relu", job_id=policy, model_sha256="a" * 64, options=options, samples={"steady": [100]})
+    (together,) = compare_tables(ablation.tables())
+    assert [model.name for model in together.models] == ["relu none", "relu + bundling"]
+    assert len(compare_tables(single.tables())) == 2

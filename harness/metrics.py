@@ -282,7 +282,7 @@ _FLASH = (
         "flash_reads_per_token", "reads, a token", "1", "lower", "ratio", "latency", _per_token("decode_flash_reads")
     ),
     Metric("flash_hit_rate", "active neurons in DRAM", "1", "higher", None, "latency", _hit_rate),
-    Metric("dram_bytes", "DRAM for weights", "bytes", "lower", "ratio", "memory", _scalar("dram_bytes")),
+    Metric("dram_bytes", "DRAM, neurons and the rest", "bytes", "lower", "ratio", "memory", _scalar("dram_bytes")),
     Metric("token_agreement", "tokens of the whole model", "1", "higher", None, "latency", _scalar("token_agreement")),
     Metric("added_loss_nats", "loss by neurons missed", "nats", "lower", None, "quality", _added_loss),
 )

@@ -1,0 +1,29 @@
+"""The catalogue of metrics: name, unit, which way is better, and how each is derived from what was stored.
+
+Nothing here is stored: every figure is computed from the samples, scalars and runs of the store when somebody reads
+it. A metric gives one value a process; `harness.statistics` makes a figure and an interval of them. The order is that
+of a comparison's rows.
+"""
+
+from __future__ import annotations
+
+from harness.metrics.counts import COUNTS
+from harness.metrics.estimates import ESTIMATES
+from harness.metrics.flash import FLASH
+from harness.metrics.latency import GENERATE, LOADING, QUERIES
+from harness.metrics.metric import Metric, PerProcess
+from harness.metrics.quality import QUALITY
+from harness.metrics.size import SIZE
+
+__all__ = ["CATALOGUE", "Metric", "PerProcess"]
+
+CATALOGUE: tuple[Metric, ...] = (
+    *GENERATE,
+    *FLASH,
+    *QUERIES,
+    *LOADING,
+    *COUNTS,
+    *ESTIMATES,
+    *SIZE,
+    *QUALITY,
+)

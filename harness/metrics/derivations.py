@@ -1,0 +1,122 @@
+"""From stored rows to one value a process: quantiles and rates of samples, scalars, columns of runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from harness.metrics.metric import PerProcess
+from harness.store.dataset import Tables
+
+
+def timed(tables: Tables, phase: str) -> pd.DataFrame:
+    """The samples of a phase that have a duration: those of an emulator have only counts."""
+    return tables.samples[(tables.samples["phase"] == phase) & tables.samples["duration_ns"].notna()]
+
+
+def quantile(phase: str, q: float) -> PerProcess:
+    """A percentile above the median needs more than one sample; an estimate has one."""
+
+    def per_process(tables: Tables) -> pd.Series[float]:
+        rows = timed(tables, phase)
+        groups = rows.groupby("attempt_id", observed=True)["duration_ns"]
+        return groups.quantile(q) if q <= 0.5 else groups.quantile(q)[groups.size() > 1]
+
+    return per_process
+
+
+def rate(phase: str) -> PerProcess:
+    """Events a second of the time spent in them."""
+
+    def per_process(tables: Tables) -> pd.Series[float]:
+        rows = timed(tables, phase)
+        groups = rows.groupby("attempt_id", observed=True)["duration_ns"]
+        return groups.count() * 1e9 / groups.sum()
+
+    return per_process
+
+
+def instructions(phase: str) -> PerProcess:
+    """Their mean: counts add up, and at one thread they are exact."""
+
+    def per_process(tables: Tables) -> pd.Series[float]:
+        rows = tables.samples[tables.samples["phase"] == phase].dropna(subset="instructions")
+        return rows.groupby("attempt_id", observed=True)["instructions"].mean()
+
+    return per_process
+
+
+def prefill_rate(tables: Tables) -> pd.Series[float]:
+    tokens = tables.runs.set_index("attempt_id")["prompt_tokens"]
+    return (rate("prefill")(tables) * tokens).dropna()
+
+
+def throughput(tables: Tables) -> pd.Series[float]:
+    """Samples a second over the whole stretch, gaps between batches included (MLPerf's offline)."""
+    rows = timed(tables, "batch")
+    ends = rows["start_ns"] + rows["duration_ns"]
+    groups = rows.assign(end_ns=ends).groupby("attempt_id", observed=True)
+    seconds = (groups["end_ns"].max() - groups["start_ns"].min()) / 1e9
+    batch = tables.runs.set_index("attempt_id")["batch"]
+    return (groups.size() * batch / seconds).dropna()
+
+
+def scalar(name: str, phase: str | None = None) -> PerProcess:
+    def per_process(tables: Tables) -> pd.Series[float]:
+        rows = tables.scalars[tables.scalars["name"] == name]
+        rows = rows[rows["phase"].isna()] if phase is None else rows[rows["phase"] == phase]
+        return rows.dropna(subset="value").set_index("attempt_id")["value"]
+
+    return per_process
+
+
+def run(column: str) -> PerProcess:
+    def per_process(tables: Tables) -> pd.Series[float]:
+        return tables.runs.set_index("attempt_id")[column].dropna().astype("float64")
+
+    return per_process
+
+
+def peak_over_idle(tables: Tables) -> pd.Series[float]:
+    """The highest peak of any phase from loading on, less what the process held before it loaded the model."""
+    peaks = tables.scalars[(tables.scalars["name"] == "peak_rss_bytes") & (tables.scalars["phase"] != "runtime")]
+    peak = peaks.dropna(subset="value").groupby("attempt_id", observed=True)["value"].max()
+    return (peak - scalar("rss_bytes", "runtime")(tables)).dropna()
+
+
+def peak(tables: Tables) -> pd.Series[float]:
+    peaks = tables.scalars[tables.scalars["name"] == "peak_rss_bytes"].dropna(subset="value")
+    return peaks.groupby("attempt_id", observed=True)["value"].max()
+
+
+def load(tables: Tables) -> pd.Series[float]:
+    return (scalar("load_program_ns")(tables) + scalar("load_method_ns")(tables)).dropna()
+
+
+def perplexity(tables: Tables) -> pd.Series[float]:
+    return scalar("loss_nats")(tables).apply(np.exp)
+
+
+def added_loss(tables: Tables) -> pd.Series[float]:
+    return (scalar("loss_nats")(tables) - scalar("whole_loss_nats")(tables)).dropna()
+
+
+def per_token(name: str) -> PerProcess:
+    """A total over all decoded tokens as a mean of one; absent where it is nothing."""
+
+    def per_process(tables: Tables) -> pd.Series[float]:
+        totals, decoded = scalar(name)(tables), tables.samples[tables.samples["phase"] == "decode"]
+        return (totals[totals > 0] / decoded.groupby("attempt_id", observed=True).size()).dropna()
+
+    return per_process
+
+
+def hit_rate(tables: Tables) -> pd.Series[float]:
+    hits = scalar("decode_hits")(tables)
+    return (hits[hits > 0] / scalar("decode_active_neurons")(tables)).dropna()
+
+
+def waits(tables: Tables) -> pd.Series[float]:
+    """Absent where most tokens found all of their neurons in DRAM."""
+    found = quantile("decode_io", 0.5)(tables)
+    return found[found > 0]

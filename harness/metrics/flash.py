@@ -1,0 +1,29 @@
+"""Of a model whose feed-forward weights lie in flash: what a token waits for, moves, computes and reads."""
+
+from __future__ import annotations
+
+from harness.metrics.derivations import added_loss, hit_rate, per_token, quantile, scalar, waits
+from harness.metrics.latency import time
+from harness.metrics.metric import Metric
+
+FLASH = (
+    time("decode_io_ns_p50", "waiting for flash, a token p50", waits),
+    time("decode_mem_ns_p50", "moving in memory, a token p50", quantile("decode_mem", 0.5)),
+    time("decode_compute_ns_p50", "computing, a token p50", quantile("decode_compute", 0.5)),
+    Metric(
+        "flash_bytes_per_token",
+        "flash to DRAM, a token",
+        "bytes",
+        "lower",
+        "ratio",
+        "latency",
+        per_token("decode_flash_bytes"),
+    ),
+    Metric(
+        "flash_reads_per_token", "reads, a token", "1", "lower", "ratio", "latency", per_token("decode_flash_reads")
+    ),
+    Metric("flash_hit_rate", "active neurons in DRAM", "1", "higher", None, "latency", hit_rate),
+    Metric("dram_bytes", "DRAM, neurons and the rest", "bytes", "lower", "ratio", "memory", scalar("dram_bytes")),
+    Metric("token_agreement", "tokens of the whole model", "1", "higher", None, "latency", scalar("token_agreement")),
+    Metric("added_loss_nats", "loss by neurons missed", "nats", "lower", None, "quality", added_loss),
+)

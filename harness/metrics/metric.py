@@ -1,0 +1,35 @@
+"""What a metric is: a name, a unit, which way is better, and how it is derived from what was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from harness.store.dataset import Tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PerProcess = Callable[[Tables], "pd.Series[float]"]
+Unit = Literal["ns", "bytes", "tokens/s", "samples/s", "instructions", "cycles", "bits", "nats", "1", "dB"]
+Measure = Literal["latency", "memory", "quality"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`per_process` maps tables to a series of values indexed by `attempt_id`; attempts without a value are absent.
+
+    `better` says which direction is good (None: neither). `compare` says how two models are set against each other:
+    `ratio` (above 1 is better for the second), `difference` (second minus first, for losses), or not at all.
+    `measure` is the pass that yields it. `main` metrics are in the comparison, the others only in the full report.
+    """
+
+    name: str
+    label: str
+    unit: Unit
+    better: Literal["lower", "higher"] | None
+    compare: Literal["ratio", "difference"] | None
+    measure: Measure
+    per_process: PerProcess
+    main: bool = True

@@ -128,6 +128,43 @@ def distribution(
     _write(drawn, output, fmt, [*tell_latencies(found, label_of(name)), *left_out], said, as_json)
 
 
+@figure.command(short_help="How near models come to what the device can do.")
+@_drawing_options
+@_output_option("roofline.pdf")
+def roofline(
+    models: tuple[str, ...],
+    results: Path,
+    session: str,
+    target: str | None,
+    allow_different: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Draw multiplications a second against multiplications a byte, below the bounds of array and memory.
+
+    Only for targets that say what they can do at most, as a simulated accelerator does.
+
+    \b
+    harness run --target npu --model baseline --model selfcomp
+    harness figure roofline --output roofline.svg
+    """
+    fmt = _format(output)
+    panels, left_out = _panels(results, session, models, target, allow_different)
+    from dataclasses import asdict
+
+    from harness.report.figures.intensity import rooflines
+    from harness.report.figures.roofline import draw
+    from harness.report.figures.telling import panel_json, tell_rooflines
+
+    found = rooflines(panels)
+    drawn = draw([panel for panel, *_ in found], [(roof, dots) for _, roof, dots, _ in found])
+    said = [
+        panel_json(panel, [asdict(dot) for dot in dots], absent) | {"roof": asdict(roof)}
+        for panel, roof, dots, absent in found
+    ]
+    _write(drawn, output, fmt, [*tell_rooflines(found), *left_out], said, as_json)
+
+
 @figure.command(short_help="What each step of a flash ablation does.")
 @results_option
 @click.option("--session", default="latest", show_default=True, metavar="ID|latest|all", help="Which session.")

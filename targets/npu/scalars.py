@@ -20,7 +20,8 @@ def scalars(
     phase: str, estimate: Estimate, configuration: Configuration, memories: Memories, tosa: bytes
 ) -> list[Scalar]:
     """Scalars of a phase: cycles, bytes moved and bytes used of each memory, weights before and
-    after Vela's encoding, how much of the array is used, and the bound of `roofline` with Vela's figure over it.
+    after Vela's encoding, how much of the array is used, the most that the array and the memories can do, and the bound
+    of `roofline` with Vela's figure over it.
     """
     said = estimate.summary
     found: dict[str, float | None] = {
@@ -30,6 +31,8 @@ def scalars(
         "mac_utilisation": said["nn_macs"] / (said["cycles_total"] * configuration.macs_per_cycle),
         "weight_bytes": said["total_original_weights"],
         "encoded_weight_bytes": said["total_npu_encoded_weights"],
+        "peak_macs_per_s": configuration.macs_per_cycle * memories.clock_hz,
+        **{f"{area}_bytes_per_s": speed for area, speed in memories.bytes_per_s.items()},
     }
     missing = {}
     for name, columns in _AREAS.items():

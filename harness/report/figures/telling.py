@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.metrics import Metric
 from harness.report.cells import Figure, plural
+from harness.report.figures.intensity import PHASES, Dot, Roof
 from harness.report.figures.latencies import MARKED, Latencies
 from harness.report.figures.panels import Panel, facts
 from harness.report.figures.points import Point
@@ -53,10 +54,29 @@ def tell_latencies(panels: Sequence[tuple[Panel, Sequence[Latencies], Absent]], 
         f"{_capital(label)}: the share of samples that are as fast or faster.",
         "Thin: every process. Thick: the mean of their percentiles; p50, p90 and p99 are marked, with 95 % intervals "
         "over processes. Ticks below: p50 of every process. Warm-ups are left out; the axis ends at the slowest p99.",
-        *(f"{_capital(kind)} latencies were {_HOW[kind]}." for kind in kinds),
+        *(f"Latencies here were {_HOW[kind]}." for kind in kinds),
     ]
     for panel, found, absent in panels:
         lines += _panel(panel, [sentence for one in found for sentence in _counts(one)], absent)
+    return lines_of(lines)
+
+
+def tell_rooflines(found: Sequence[tuple[Panel, Roof, Sequence[Dot], Absent]]) -> list[str]:
+    """The caption of a roofline, in lines."""
+    kinds = dict.fromkeys(dot.kind for _, _, dots, _ in found for dot in dots if dot.kind in _HOW)
+    lines = [
+        "Multiply-accumulates a second against those for each byte moved to and from the slowest memory. Line: the "
+        "most that the memory (rising) and the array (level) allow.",
+        "Filled: prefill or a whole inference. Hollow: a decoded token.",
+        *(f"All of this was {_HOW[kind]}." for kind in kinds),
+    ]
+    for panel, roof, dots, absent in found:
+        said = [
+            f"{' '.join(filter(None, (dot.model, PHASES[dot.phase])))}: {dot.macs_per_s / dot.bound:.0%} of what "
+            f"{'the array' if dot.macs_per_byte >= roof.ridge else roof.memory} allows."
+            for dot in dots
+        ]
+        lines += _panel(panel, said, absent)
     return lines_of(lines)
 
 

@@ -107,8 +107,8 @@ def _sample(good: Sequence[Run]) -> list[str]:
 
 
 def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
-    """Peak memory hardly differs between processes, so that only latency needs many."""
-    timed = [run for run in good if run["measure"] == "latency" and run["latency_kind"] is not None]
+    """Peak memory hardly differs between processes, and an estimate not at all, so that only latency needs many."""
+    timed = [run for run in good if run["measure"] == "latency" and run["latency_kind"] in ("measured", "emulated")]
     counts = {model.label: sum(is_of(run, model) for run in timed) for model in models}
     few = {label: count for label, count in counts.items() if 0 < count < ENOUGH}
     if not few:
@@ -142,7 +142,8 @@ def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
 def _warm_up(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
     """The check of the warm-up afterwards: MSER-5 over the whole series of a process."""
     late, looked_at = 0, 0
-    timed = samples[samples["duration_ns"].notna()]
+    latency = [run["attempt_id"] for run in good if run["measure"] == "latency"]
+    timed = samples[samples["duration_ns"].notna() & samples["attempt_id"].isin(latency)]
     wanted = timed[timed["phase"].isin(("warmup", *_MEASURED))].sort_values("start_ns", kind="stable")
     for _, rows in wanted.groupby("attempt_id", observed=True):
         measured = int((rows["phase"] != "warmup").sum())

@@ -12,12 +12,15 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.targets.native import build
 from harness.targets.native.bundle import Bundle, read_bundle, write_bundle
-from harness.targets.transports import qemu
+from harness.targets.transports import adb, qemu
 
+PATIENCE_S = 20.0
 ADBD = Path(__file__).with_name("adbd.py")
 TOOLS = ("adb", "mksh", "toybox", "unshare", "chroot")
 APPLETS = (
@@ -159,3 +162,28 @@ class Phone:
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def kept(phone: Phone) -> Path:
+    return phone.root / adb.FOLDER.lstrip("/")
+
+
+def gone(phone: Phone, marker: str) -> bool:
+    """Whether no process with `marker` in its command line is left in the phone."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        found = False
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (folder / "cmdline").read_bytes()
+                found |= marker.encode() in command and Path(os.readlink(folder / "root")) == phone.root
+            except OSError:
+                continue
+        if not found:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+# What the fixture `attach` is: makes a phone with these options of the daemon, and connects it.
+Attach = Callable[..., Phone]

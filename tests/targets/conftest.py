@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import platform
-from collections.abc import Callable
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fakes.phone import TOOLS, Attach, Phone, make_root, make_stand_in
 from models_on_disk import Models, make_models
 from native_bundles import shared_folder
 
 from harness.errors import HarnessError
+from harness.targets import arm64 as target_module
 from harness.targets.native import build
 from harness.targets.native.bundle import Bundle
-from harness.targets.transports import qemu
+from harness.targets.transports import adb, qemu
+from harness.targets.transports.adb import Adb
+from harness.targets.transports.remote import Remote
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +55,59 @@ def arm64(bundles: Path) -> Bundle:
     if program is None or not qemu.takes_plugins(program):
         pytest.skip("qemu-aarch64 with plugins is not installed: `apt-get install qemu-user`")
     return _built(lambda: build.bundle(build.AARCH64))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """An adb server of our own, with keys of its own."""
+    if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
+        pytest.skip(f"{', '.join(missing)} not installed: `apt-get install adb mksh toybox`")
+    if subprocess.run(["unshare", "--map-root-user", "chroot", "/", "true"], capture_output=True).returncode != 0:
+        pytest.skip("this system lets nobody change its root folder: unshare --map-root-user fails")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tmp_path_factory.mktemp("home")
+    found = {"ANDROID_ADB_SERVER_PORT": str(port), "HOME": str(home), "ANDROID_SDK_HOME": str(home)}
+    yield found
+    subprocess.run(["adb", "kill-server"], env=os.environ | found, capture_output=True, check=False, timeout=30)
+
+
+@pytest.fixture
+def attach(server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attach]:
+    """Makes a phone and connects it; all go at the end."""
+    for name, value in server.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+    adb.attached()  # starts the server where no command's pipes can be held by it
+    phones: list[Phone] = []
+
+    def make(*options: str, machine: str | None = None) -> Phone:
+        root = make_root(tmp_path / f"root{len(phones)}", machine=machine)
+        phones.append(Phone(root, *options))
+        phones[-1].connect()
+        return phones[-1]
+
+    yield make
+    for phone in phones:
+        phone.vanish()
+        subprocess.run(["adb", "disconnect", phone.serial], capture_output=True, check=False, timeout=30)
+
+
+@pytest.fixture
+def phone(attach: Attach) -> Phone:
+    return attach()
+
+
+@pytest.fixture
+def device(phone: Phone) -> Remote:
+    return Remote(Adb(phone.serial))
+
+
+@pytest.fixture
+def stand_in(attach: Attach, x86: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Phone:
+    """A phone that runs the x86-64 worker, and a target that takes it for its own."""
+    bundle = make_stand_in(x86, tmp_path / "bundle")
+    monkeypatch.setattr(build, "bundle", lambda machine: bundle)
+    monkeypatch.setattr(target_module, "_MACHINE", "x86_64")
+    return attach()

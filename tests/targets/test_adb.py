@@ -7,129 +7,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fakes.phone import TOOLS, Phone, emulate_arm64, make_root, make_stand_in
-from models_on_disk import Models
-from native_driving import events_of, job_of, samples_of, scalars_of
+from fakes.phone import PATIENCE_S, Attach, Phone, gone, kept
+from native_driving import job_of
 
 from harness.cli.devices import devices as command
 from harness.conditions.flags import flags
 from harness.errors import WorkerError
-from harness.job import Files
 from harness.manifest import sha256_file
 from harness.measurement import Measurement
-from harness.protocol import Done, Hello, Memory, Output
-from harness.runner import run_job
-from harness.targets import arm64 as target_module
 from harness.targets.arm64 import Arm64
-from harness.targets.native import build
-from harness.targets.native.bundle import Bundle
 from harness.targets.transports import adb
 from harness.targets.transports.adb import Adb
 from harness.targets.transports.remote import Remote
-
-Attach = Callable[..., Phone]
-PATIENCE_S = 20.0
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """An adb server of our own, with keys of its own."""
-    if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
-        pytest.skip(f"{', '.join(missing)} not installed: `apt-get install adb mksh toybox`")
-    if subprocess.run(["unshare", "--map-root-user", "chroot", "/", "true"], capture_output=True).returncode != 0:
-        pytest.skip("this system lets nobody change its root folder: unshare --map-root-user fails")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = tmp_path_factory.mktemp("home")
-    found = {"ANDROID_ADB_SERVER_PORT": str(port), "HOME": str(home), "ANDROID_SDK_HOME": str(home)}
-    yield found
-    subprocess.run(["adb", "kill-server"], env=os.environ | found, capture_output=True, check=False, timeout=30)
-
-
-@pytest.fixture
-def attach(server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attach]:
-    """Makes a phone and connects it; all go at the end."""
-    for name, value in server.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
-    adb.attached()  # starts the server where no command's pipes can be held by it
-    phones: list[Phone] = []
-
-    def make(*options: str, machine: str | None = None) -> Phone:
-        root = make_root(tmp_path / f"root{len(phones)}", machine=machine)
-        phones.append(Phone(root, *options))
-        phones[-1].connect()
-        return phones[-1]
-
-    yield make
-    for phone in phones:
-        phone.vanish()
-        subprocess.run(["adb", "disconnect", phone.serial], capture_output=True, check=False, timeout=30)
-
-
-@pytest.fixture
-def phone(attach: Attach) -> Phone:
-    return attach()
-
-
-@pytest.fixture
-def device(phone: Phone) -> Remote:
-    return Remote(Adb(phone.serial))
-
-
-@pytest.fixture
-def stand_in(attach: Attach, x86: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Phone:
-    """A phone that runs the x86-64 worker, and a target that takes it for its own."""
-    bundle = make_stand_in(x86, tmp_path / "bundle")
-    monkeypatch.setattr(build, "bundle", lambda machine: bundle)
-    monkeypatch.setattr(target_module, "_MACHINE", "x86_64")
-    return attach()
-
-
-def kept(phone: Phone) -> Path:
-    return phone.root / adb.FOLDER.lstrip("/")
 
 
 def shell_worker(device: Remote, script: str) -> tuple[object, list[str]]:
     process = device.start(["/bin/sh", "-c", script], "the request", {})
     return process, list(process.lines(PATIENCE_S))
-
-
-def eventually(path: Path) -> str:
-    deadline = time.monotonic() + PATIENCE_S
-    while not path.exists() or not path.read_text().strip():
-        assert time.monotonic() < deadline, f"{path} was never written"
-        time.sleep(0.02)
-    return path.read_text().strip()
-
-
-def gone(phone: Phone, marker: str) -> bool:
-    """Whether no process with `marker` in its command line is left in the phone."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        found = False
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                command = (folder / "cmdline").read_bytes()
-                found |= marker.encode() in command and Path(os.readlink(folder / "root")) == phone.root
-            except OSError:
-                continue
-        if not found:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 # Files.
@@ -366,81 +267,6 @@ def test_a_device_of_another_kind_is_refused(phone: Phone) -> None:
     state = Arm64(f"adb:{phone.serial}").availability()
     assert not state.available
     assert "x86_64, not arm64" in state.reason
-
-
-# A whole job.
-
-
-def test_a_job_runs_there_and_the_next_one_sends_nothing(
-    stand_in: Phone, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = tmp_path / "a; rm -rf $HOME .pte"
-    shutil.copy(models.mlp, model)
-    target = Arm64(f"adb:{stand_in.serial}")
-    assert target.availability().available
-    events = events_of(target, job_of(target, model), model)
-    assert isinstance(events[0], Hello)
-    assert isinstance(events[-1], Done), events[-1]
-    assert all(duration > 0 for duration in samples_of(events)["steady"].duration_ns or [0])
-    job = job_of(target, model, measure="quality", reference_sha256="0" * 64)
-    folder = tmp_path / "out"
-    folder.mkdir()
-    assert any(isinstance(event, Output) for event in events_of(target, job, model, output=str(folder)))
-    assert not list((kept(stand_in) / "jobs").iterdir())
-    pushed: list[Path] = []
-    real = Adb.push
-    monkeypatch.setattr(Adb, "push", lambda self, file, path: pushed.append(file) or real(self, file, path))
-    again = Arm64(f"adb:{stand_in.serial}")
-    events = events_of(again, job_of(again, model, measure="memory"), model)
-    assert any(isinstance(event, Memory) for event in events)
-    assert pushed == []
-
-
-def test_the_arm64_bundle_needs_nothing_that_android_lacks(
-    attach: Attach, arm64: Bundle, models: Models, tmp_path: Path
-) -> None:
-    """The very bundle that a phone would get, started by Android's shell in a root without any C library for it. Its
-    processor is QEMU's: what it computes can be checked, how fast cannot.
-    """
-    phone = attach()
-    emulate_arm64(phone.root)
-    target = Arm64(f"adb:{phone.serial}")
-    assert target.availability().available
-    job = job_of(target, models.mlp, measure="quality", reference_sha256="0" * 64)
-    events = events_of(target, job, models.mlp, output=str(tmp_path))
-    assert isinstance(events[-1], Done), events[-1]
-    found = scalars_of(events)
-    assert found["argmax_agreement_x86"] == 1.0
-    assert 0 <= (found["max_abs_difference_x86"] or 0.0) < 1e-5
-
-
-def test_a_vanished_device_is_a_failed_row_and_the_same_run_goes_on_when_it_is_back(
-    stand_in: Phone, models: Models
-) -> None:
-    target = Arm64(f"adb:{stand_in.serial}")
-    endless = job_of(target, models.mlp, min_duration_s=300.0, max_duration_s=300.0)
-    files = Files(model=str(models.mlp))
-    known = {"session_id": "s", "position": 0, "timeout_s": 60.0, "model_bytes": 1}
-    real = target.launch
-
-    def launch(job: object, files: Files) -> object:
-        process = real(job, files)  # type: ignore[arg-type]
-        stand_in.vanish()
-        return process
-
-    target.launch = launch  # type: ignore[method-assign, assignment]
-    attempt = run_job(target, endless, files, **known)  # type: ignore[arg-type]
-    assert attempt.status == "failed"
-    assert attempt.error is not None
-    assert (attempt.error.kind, "went away" in str(attempt.error)) == ("device", True)
-    assert gone(stand_in, "runner")
-    target.launch = real  # type: ignore[method-assign]
-    back = Phone(stand_in.root)
-    try:
-        again = Arm64(f"adb:{back.connect()}")
-        assert run_job(again, job_of(again, models.mlp), files, **known).status == "ok"  # type: ignore[arg-type]
-    finally:
-        back.vanish()
 
 
 def test_its_conditions_are_read_and_flagged(phone: Phone, device: Remote) -> None:

@@ -182,7 +182,8 @@ def test_the_weights_that_ship_are_the_recorded_ones(name: str, tmp_path: Path) 
         storage.read(tmp_path, name, recipe.architecture)
 
 
-@pytest.mark.parametrize("name", NAMES)
+# The large one takes a minute: `harness models verify baseline-6x384`.
+@pytest.mark.parametrize("name", NAMES[:2])
 def test_what_is_recorded_is_what_the_weights_give(name: str, shakespeare: Path) -> None:
     checks = verify(packaged(), name, text=shakespeare)
     assert [check.figure for check in checks if not check.agrees] == []

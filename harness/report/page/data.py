@@ -118,7 +118,7 @@ def _comparison(comparison: Comparison, models: Sequence[Mapping[str, Any]], sta
         "caption": lines_of(table.caption),
         "notes": lines_of(table.notes),
         # What sessions must share to be one trend, and what their figures must share to be joined by a line.
-        "condition": json.dumps([getattr(comparison.condition, name) for name in KEY]),
+        "condition": json.dumps([getattr(comparison.condition, name) for name in (*KEY, "precision")]),
         "fingerprint": json.dumps(comparison.fingerprint, sort_keys=True),
         "data": comparison.condition.data_sha256 or "",
         "metrics": [row.metric.name for row in rows],
@@ -168,7 +168,7 @@ def _metrics(comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "zero": comparison_kind(metric) != "difference" and metric.unit != "dB",
             "main": metric.main,
         }
-        for section in ("Latency", "Load", "Memory", "Size", "Quality")
+        for section in ("Latency", "Load", "Memory", "Energy", "Size", "Quality")
         for metric in CATALOGUE
         if metric.name in present and section_of(metric) == section
     ]

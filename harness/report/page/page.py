@@ -16,6 +16,8 @@ from harness.report.page.charts import specs_and_bundle
 from harness.report.page.data import page_data
 
 _FOLDER = Path(__file__).parent
+# In the order in which they need one another.
+_SCRIPTS = ("widgets", "shared", "comparisons", "trends", "models", "runs", "page")
 
 
 def render_page(
@@ -34,7 +36,7 @@ def assemble(data: Mapping[str, Any], specs: Mapping[str, Any], bundle: str) -> 
     jinja = Environment(loader=FileSystemLoader(_FOLDER, encoding="utf-8"), autoescape=True)
     # ASCII, with <, >, & and ' written as \u003c and so on: no name can end the script element that it stands in.
     jinja.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    script = "".join(_read(name) for name in ("widgets.js", "page.js"))
+    script = "".join(_read(f"{name}.js") for name in _SCRIPTS)
     return jinja.get_template("template.html").render(
         title="harness report",
         summary=_summary(data),

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.targets.simulated import named
 
 DEFAULT = "u85-256-flash"
 _FOLDER = Path(__file__).parent
@@ -51,8 +52,7 @@ class Configuration:
 
 def names() -> tuple[str, ...]:
     """The configurations that come with harness, the default first."""
-    found = sorted(file.stem for file in _FOLDER.glob("*.toml"))
-    return (DEFAULT, *(name for name in found if name != DEFAULT))
+    return named.names(_FOLDER, DEFAULT)
 
 
 def find(name: str | None) -> Configuration:
@@ -60,13 +60,7 @@ def find(name: str | None) -> Configuration:
 
     Raises UsageError, listing the known ones, for what is neither, and for a file that does not say what it must.
     """
-    name = name or DEFAULT
-    own = name.endswith(".toml")
-    path = Path(name) if own else _FOLDER / f"{name}.toml"
-    if not own and name not in names():
-        raise UsageError(
-            f"There is no configuration {name!r}.", f"Choose one of: {', '.join(names())}; or give your own .toml file."
-        )
+    path = named.locate(_FOLDER, DEFAULT, name)
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
         said.setdefault("summary", path.stem)

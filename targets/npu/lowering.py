@@ -6,22 +6,16 @@ saw. What is left outside the delegate is only the way in and out: rounding inpu
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import torch
-import torch.fx.traceback
 from torch.export import ExportedProgram
 
 from harness.errors import ModelError, UsageError
 from harness.targets.npu.configuration import Configuration
-from harness.targets.npu.programs import Inputs, Program
+from harness.targets.simulated.calibration import quantised, quick
+from harness.targets.simulated.programs import Program
 
 _PRODUCTS = ("aten.matmul", "aten.bmm", "aten.baddbmm", "aten.mm", "aten.scaled_dot_product_attention", "aten.einsum")
 # What the host does at the boundary, whatever the model is.
@@ -52,16 +46,18 @@ def lower(program: Program, configuration: Configuration) -> Lowered:
     Raises UsageError where the accelerator lacks what the program is made of, ModelError for an operator without a path
     to int8: it would stay on the CPU in float32, whose cost nobody estimates.
     """
+    from executorch.backends.arm.quantizer import TOSAQuantizer, get_symmetric_quantization_config
     from executorch.backends.arm.tosa.compile_spec import TosaCompileSpec
     from executorch.backends.arm.tosa.partitioner import TOSAPartitioner
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     example = program.calibration[0]
-    with torch.no_grad(), _quick():
+    with torch.no_grad(), quick():
         float32 = torch.export.export(program.exported.module(check_guards=False), example)
         _check_products(float32, configuration)
         spec = TosaCompileSpec(configuration.tosa)
-        fake_quant = torch.export.export(_quantised(float32, program.calibration, spec), example)
+        quantizer = TOSAQuantizer(spec).set_global(get_symmetric_quantization_config(is_per_channel=True))
+        fake_quant = quantised(float32, program.calibration, quantizer)
         edge = to_edge_transform_and_lower(
             fake_quant,
             partitioner=[TOSAPartitioner(spec)],
@@ -79,30 +75,6 @@ def lower(program: Program, configuration: Configuration) -> Lowered:
             "Write the model without, or measure it on a target that runs float32.",
         )
     return Lowered(float32.module(check_guards=False), fake_quant, host, delegates[0].processed_bytes)
-
-
-@contextmanager
-def _quick() -> Iterator[None]:
-    """Lowering retraces the program for each of a hundred passes. At every node of each torch copies the node's whole
-    history, which grows with the passes and takes a fifth of the time, and the garbage collector looks for cycles.
-    """
-    with mock.patch.object(torch.fx.traceback, "copy", SimpleNamespace(copy=copy, deepcopy=lambda history: [])):
-        gc.disable()
-        try:
-            yield
-        finally:
-            gc.enable()
-
-
-def _quantised(float32: ExportedProgram, calibration: tuple[Inputs, ...], spec: Any) -> Any:
-    from executorch.backends.arm.quantizer import TOSAQuantizer, get_symmetric_quantization_config
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-
-    quantizer = TOSAQuantizer(spec).set_global(get_symmetric_quantization_config(is_per_channel=True))
-    observed = prepare_pt2e(float32.module(check_guards=False), quantizer)
-    for inputs in calibration:
-        observed(*inputs)
-    return convert_pt2e(observed)
 
 
 def _check_products(float32: ExportedProgram, configuration: Configuration) -> None:

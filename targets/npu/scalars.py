@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from harness.protocol import Ops, Scalar
 from harness.targets.npu.configuration import Configuration
-from harness.targets.npu.prepared import Prepared
 from harness.targets.npu.roofline import CLASSES, bound_ns, vela_ns, works
 from harness.targets.npu.vela import Estimate
 from harness.targets.npu.vela_ini import Memories
+from harness.targets.simulated.kept import Kept
+from harness.targets.simulated.worker import found_out
 
 # Vela's columns of each memory.
 _AREAS = {"sram": ("sram",), "dram": ("dram",), "flash": ("off_chip_flash", "on_chip_flash")}
@@ -58,15 +59,11 @@ def scalars(
     ]
 
 
-def certified(phase: str, prepared: Prepared) -> list[Scalar]:
+def certified(phase: str, made: Kept) -> list[Scalar]:
     """What certification said when the program was lowered."""
-    facts = prepared.facts
-    names = [name for name in facts if name != "text"]
+    found = {name: value for name, value in made.facts.items() if name != "text"}
     reasons = {"tosa_sqnr_db": "the outputs are identical, or all zero", "out_of_range": "no activation is rounded"}
-    return [
-        Scalar(name=name, value=facts[name], reason=None if facts[name] is not None else reasons[name], phase=phase)
-        for name in names
-    ]
+    return found_out(phase, found, reasons)
 
 
 def operators(phase: str, estimate: Estimate, clock_hz: float) -> Iterator[Ops]:

@@ -13,8 +13,8 @@ from harness.models import data
 from harness.models.architecture import GPTConfig
 from harness.models.gpt import GPT
 from harness.models.static_shapes import export_static
-from harness.targets.npu.description import describe_archive
-from harness.targets.npu.programs import Archive, phases, program, read_archive
+from harness.targets.simulated.description import describe_archive
+from harness.targets.simulated.programs import Archive, phases, program, read_archive
 from harness.worker.model import is_language_model
 
 LETTERS, CONTEXT = "abcdefghijk", 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.protocol import Describe
-from harness.targets.npu.programs import Archive
+from harness.targets.simulated.programs import Archive
 
 
 def describe_archive(archive: Archive) -> Describe:

@@ -132,7 +132,10 @@ def _random(exported: ExportedProgram, seed: int) -> Inputs:
         value = by_name[str(name)]
         sizes = [size if isinstance(size, int) else int(size.node.hint) for size in value.shape]
         if value.dtype.is_floating_point:
-            tensors.append(torch.randn(sizes, generator=generator).to(value.dtype))
+            tensor = torch.randn(sizes, generator=generator).to(value.dtype)
         else:
-            tensors.append(torch.randint(0, 2, sizes, generator=generator).to(value.dtype))
+            tensor = torch.randint(0, 2, sizes, generator=generator).to(value.dtype)
+        # Channels last stays so: kernels of some processors take images in no other order.
+        last = value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
+        tensors.append(tensor.contiguous(memory_format=torch.channels_last) if last else tensor)
     return tuple(tensors)

@@ -1,0 +1,129 @@
+"""How a simulated worker speaks: one line of JSON in, JSON Lines out, as `harness.worker`.
+
+It times nothing, so one process says all there is to say.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError, ModelError, UsageError, WorkerError
+from harness.job import Files, Job, parse_request
+from harness.manifest import sha256_file
+from harness.protocol import Describe, Done, Error, Event, Progress, Scalar, decode
+from harness.targets.simulated.kept import Kept, describe
+from harness.worker.channel import Channel
+from harness.worker.model import is_language_model, main_method
+
+Emit = Callable[[Event], None]
+Make = Callable[[Path, str, str], Kept]
+"""A model file, its sha256 and a phase to the lowered program of that phase."""
+
+
+def serve(work: Callable[[Job, Files, Emit], None]) -> None:
+    """Read one request, do it, say `done` or `error`."""
+    channel = Channel()
+    try:
+        job, files = parse_request(sys.stdin.readline())
+        work(job, files, channel.emit)
+        channel.emit(Done())
+    except WorkerError as error:
+        channel.emit(Error(kind=error.kind, message=error.what, todo=error.todo))
+    except HarnessError as error:
+        kind = {ModelError: "model", UsageError: "usage"}.get(type(error), "worker")
+        channel.emit(Error(kind=kind, message=error.what, todo=error.todo))
+    except BrokenPipeError:
+        sys.exit(1)  # the harness is gone
+    except Exception as error:  # noqa: BLE001 - whatever a compiler raises must reach the user as a failed job
+        import traceback
+
+        traceback.print_exc()
+        line = (str(error).strip().splitlines() or [""])[0].rstrip(".:")
+        channel.emit(
+            Error(
+                kind="runtime",
+                message=f"The model could not be lowered: {type(error).__name__}: {line}.",
+                todo="`harness report` shows what the compiler printed.",
+            )
+        )
+
+
+def answer(
+    job: Job, files: Files, emit: Emit, where: str, make: Make, estimate: Callable[[str, Kept], Iterable[Event]]
+) -> None:
+    """Describe the model, evaluate it, or say what `estimate` says of each phase on `where`.
+
+    Raises UsageError for a pass that a simulation does not have, and for what a program of fixed shapes cannot do.
+    """
+    path = Path(files.model)
+    sha256 = sha256_file(path)
+    described = describe(path, sha256)
+    phases = ("prefill", "decode") if is_language_model(described) else ("steady",)
+    if job.measure == "describe":
+        emit(described)
+    elif job.measure == "quality":
+        _quality(job, files, make(path, sha256, phases[0]), emit)
+    elif job.measure == "latency":
+        _check(job, described, where)
+        for phase in phases:
+            for event in estimate(phase, make(path, sha256, phase)):
+                emit(event)
+    else:
+        raise UsageError(f"The {job.target} target has no {job.measure} pass.", "Leave it out.")
+
+
+def found_out(phase: str, found: Mapping[str, float | None], reasons: Mapping[str, str]) -> list[Scalar]:
+    """What certification said when the program was lowered; `reasons` for what may be absent."""
+    return [
+        Scalar(name=name, value=value, reason=None if value is not None else reasons[name], phase=phase)
+        for name, value in found.items()
+    ]
+
+
+def _quality(job: Job, files: Files, made: Kept, emit: Emit) -> None:
+    """The loss, or the outputs, of the fake-quantised prefill. A loss is kept: it is the same on every run."""
+    kept = made.folder / f"loss-{(job.data_sha256 or '')[:16]}-{job.max_tokens}.jsonl"
+    if files.tokens is not None and kept.exists():
+        for line in kept.read_text().splitlines():
+            emit(decode(line))
+        return
+    # They register the operators of a quantised graph.
+    import executorch.exir.passes.dim_order_ops_registry  # noqa: F401
+    import torch.ao.quantization.fx._decomposed  # noqa: F401
+
+    from harness.worker import quality, torch_runtime
+
+    model = torch_runtime.load(made.fake_quant, job)
+    if files.tokens is None:
+        assert files.output is not None
+        for event in quality.outputs(model, job, files.inputs, Path(files.output)):
+            emit(event)
+        return
+    said: list[Event] = []
+
+    def say(event: Event) -> None:
+        said.append(event)
+        emit(event)
+
+    quality.loss(model, Path(files.tokens), job.max_tokens, say)
+    lines = [json.dumps({"event": event.event, **asdict(event)}) for event in said if not isinstance(event, Progress)]
+    kept.write_text("\n".join(lines) + "\n")
+
+
+def _check(job: Job, described: Describe, where: str) -> None:
+    if job.scenario != ("generate" if is_language_model(described) else "single-stream"):
+        raise UsageError(
+            f"{job.scenario} is not estimated on {where}.",
+            "Leave out --scenario: one run of the program is what can be estimated.",
+        )
+    sizes: list[Any] = main_method(described)["inputs"][0]["sizes"] or [1]
+    if job.batch != sizes[0]:
+        raise UsageError(
+            f"{job.model} is compiled for batches of {sizes[0]}, not {job.batch}.",
+            "Leave out --batch, or export it anew.",
+        )

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from harness.conditions.gate import wait_until_cool
 from harness.conditions.readings import Reading
+from harness.energy import android
+from harness.energy.source import Missing, Source
 from harness.errors import HarnessError, UsageError, WorkerError
 from harness.job import Files, Job
 from harness.protocol import Event
@@ -35,6 +38,7 @@ _REAL = Capabilities(
     io_counters=True,
     pinning=True,
     per_operator=True,
+    energy=True,
 )
 _EMULATED = Capabilities(formats=(".pte",), latency=None, scenarios=_SCENARIOS[:3], instructions=True)
 
@@ -130,6 +134,12 @@ class Arm64:
         foreign = job.measure == "quality" and platform.machine() == "x86_64"
         return self._worker.launch(job, files, counting=self._emulated, on_outputs=on_outputs if foreign else None)
 
+    def energy(self) -> Source | Missing:
+        """The device's power rails or battery."""
+        if self._emulated:
+            return Missing("an emulated processor draws nothing", "Give a real device.")
+        return android.find(self._remote.ask if self._wanted else _here)
+
     def environment(self) -> list[Reading]:
         """The processor and, where it is real, its state; and what the devices file wants of it."""
         found = self._transport.describe()
@@ -138,6 +148,11 @@ class Arm64:
         if self._wanted and self._wanted.wait_below_celsius is not None:
             found.append(Reading("temperature_wanted_celsius", f"{self._wanted.wait_below_celsius:g}"))
         return found
+
+
+def _here(script: str) -> str:
+    """What a shell script prints on this machine."""
+    return subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=20.0, check=False).stdout
 
 
 def _at_hand() -> str:

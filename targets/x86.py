@@ -11,6 +11,8 @@ from dataclasses import replace
 
 from harness.conditions.host import read_host
 from harness.conditions.readings import Reading
+from harness.energy import rapl
+from harness.energy.source import Missing, Source
 from harness.errors import UsageError
 from harness.job import Files, Job, request_json
 from harness.scenarios import SCENARIOS
@@ -35,6 +37,7 @@ class X86:
         io_counters=True,
         pinning=True,
         per_operator=True,
+        energy=True,
     )
 
     def __init__(self, runtime: str | None = None) -> None:
@@ -71,6 +74,10 @@ class X86:
         environment = {"OMP_NUM_THREADS": str(job.threads), "TOKENIZERS_PARALLELISM": "false"}
         # -P: the folder that harness is run from must not be where the worker looks for modules.
         return LocalProcess([sys.executable, "-P", "-m", "harness.worker"], request_json(job, files), environment)
+
+    def energy(self) -> Source | Missing:
+        """The processor's own counters."""
+        return rapl.find()
 
     def environment(self) -> list[Reading]:
         """This machine."""

@@ -19,6 +19,8 @@ _OTHERS = 0.10
 _STEAL = 0.01
 # The clock may not have fallen by more than this fraction from before to after.
 _FREQUENCY_DROP = 0.10
+# GPUs step their clocks by 15 MHz.
+_CLOCK_STEP_MHZ = 15.0
 # Share of activations that may lie beyond what calibration has seen.
 _CLIPPED = 0.001
 # Of the file's bytes, what the kernel must have read from the device for a cold start to be cold.
@@ -42,7 +44,12 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
         "not_from_flash": job.window is not None and job.measure == "latency" and not _from_flash(measurement),
         "throttled": _throttled(then, now),
         "hot_at_start": then.get("temperature_celsius", -math.inf) > then.get("temperature_wanted_celsius", math.inf),
+        **{f"energy_{tier}": tier == _text(after, "energy_tier") for tier in ("sampled", "external", "estimated")},
         "charging": "charging" in (_text(before, "battery_status"), _text(after, "battery_status")),
+        "clock_not_locked": "device_clock_wanted_mhz" in _unknown(after),
+        "clock_not_held": _off_clock(now, measurement),
+        "power_capped": _grew(then, now, "throttled_by_power_s") > 0,
+        "device_shared": max(then.get("gpu_processes", 0.0), now.get("gpu_processes", 0.0)) > 0,
         "load_high": False,
         "steal": False,
     }
@@ -83,10 +90,23 @@ def _throttled(then: dict[str, float], now: dict[str, float]) -> bool:
     """
     if now.get("thermal_status", 0.0) > 0:
         return True
+    if any(_grew(then, now, counter) > 0 for counter in ("throttle_count", "throttled_by_heat_s")):
+        return True
     limit = "cpu_frequency_limit_mhz"
     if limit in then and limit in now:
         return now[limit] < then[limit]
     return _fell(then, now, "cpu_frequency_mhz")
+
+
+def _off_clock(now: dict[str, float], measurement: Measurement) -> bool:
+    """Whether the device, right after the last query, ran at another clock than the one it was locked at."""
+    wanted, seen = now.get("device_clock_wanted_mhz"), measurement.scalar("device_clock_mhz")
+    return wanted is not None and seen is not None and abs(seen - wanted) > _CLOCK_STEP_MHZ
+
+
+def _unknown(readings: Sequence[Reading]) -> set[str]:
+    """The readings that a device has, and that have no value."""
+    return {reading.name for reading in readings if reading.value is None}
 
 
 def _fell(then: dict[str, float], now: dict[str, float], name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -14,6 +15,8 @@ import psutil
 from harness.conditions.readings import Reading
 
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_CPUS = Path("/sys/devices/system/cpu")
+_THERMAL = Path("/sys/class/thermal")
 
 
 def read_host() -> list[Reading]:
@@ -31,6 +34,8 @@ def read_host() -> list[Reading]:
         _reading("load_average_1min", lambda: f"{os.getloadavg()[0]:.2f}"),
         _reading("cpu_frequency_mhz", lambda: f"{psutil.cpu_freq().current:.0f}"),
         _reading("temperature_celsius", _temperature),
+        _reading("thermal_zones", _thermal_zones),
+        _reading("throttle_count", _throttle_count),
         _reading("clock_s", lambda: f"{time.monotonic():.3f}"),
         _reading("cpu_busy_s", lambda: f"{_cpu_busy_s():.2f}"),
         _reading("cpu_steal_s", lambda: f"{psutil.cpu_times().steal:.2f}"),
@@ -68,6 +73,25 @@ def _temperature() -> str:
     if not sensors:
         raise LookupError("no temperature sensor is visible")
     return f"{max(sensors):.1f}"
+
+
+def _thermal_zones() -> str:
+    """Degrees Celsius of every zone that can be read, such as `x86_pkg_temp=48 acpitz=28`."""
+    found = []
+    for zone in sorted(_THERMAL.glob("thermal_zone*")):
+        with contextlib.suppress(OSError, ValueError):  # a zone that is asleep refuses
+            found.append(f"{(zone / 'type').read_text().strip()}={int((zone / 'temp').read_text()) / 1000:g}")
+    if not found:
+        raise LookupError(f"{_THERMAL} has no zone that can be read")
+    return " ".join(found)
+
+
+def _throttle_count() -> str:
+    """How often since boot the processors' cores and packages were too hot, added up; Intel's alone count it."""
+    counts = [int(file.read_text()) for file in _CPUS.glob("cpu*/thermal_throttle/*_throttle_count")]
+    if not counts:
+        raise LookupError("the processors count no throttling")
+    return str(sum(counts))
 
 
 def _cpu_busy_s() -> float:

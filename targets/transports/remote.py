@@ -116,6 +116,10 @@ class Remote:
         self._known.add(path)
         return path
 
+    def ask(self, script: str) -> str:
+        """What a shell script prints there. Raises WorkerError `device`."""
+        return self._run(script, limit_s=20.0).decode(errors="replace")
+
     def make_folder(self) -> str:
         """As `Transport.make_folder`."""
         path = f"{self._root()}/jobs/{uuid.uuid4().hex[:12]}"

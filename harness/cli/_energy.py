@@ -1,0 +1,142 @@
+"""The energy pass of `harness run`: where joules come from, which jobs ask for them, and a meter's file at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from harness.cli._progress import Reporter
+from harness.energy.external import read_csv
+from harness.energy.meter import Meter, energies, unmeasured
+from harness.energy.series import Series
+from harness.energy.source import Missing, NoEnergy, Source
+from harness.errors import HarnessError, UsageError
+from harness.job import Job
+from harness.plan import interleave
+from harness.protocol import Scalar
+from harness.runner import Attempt
+from harness.scenarios import SCENARIOS
+from harness.session import Session
+from harness.target import Powered, Target
+
+# Ten seconds average much that a latency does not: three processes show what is left.
+PROCESSES = 3
+# How long a recording is waited for: somebody stops a meter by hand, and exports its file.
+_WAIT_S = 600.0
+_POLL_S = 1.0
+
+
+def energy_pass(
+    target: Target, file: Path | None, latency: Sequence[Job], processes: int, reporter: Reporter
+) -> tuple[Source | Missing, list[Job]]:
+    """Where energy comes from (`file`: the recording of a meter, which may still be to come) or why from nowhere, and
+    the jobs that ask for it. Raises UsageError for a recording that cannot be one.
+    """
+    source = _source(target) if file is None else _recorded(target, file)
+    jobs = [
+        replace(
+            job,
+            measure="energy",
+            min_duration_s=max(job.min_duration_s, source.window_s),
+            max_duration_s=max(job.max_duration_s, source.window_s),
+        )
+        for job in latency
+        if isinstance(source, Source) and SCENARIOS[job.scenario].repeats and not _searches(job)
+    ]
+    if isinstance(source, Source) and not jobs:
+        source = Missing(
+            f"{latency[0].scenario} has no window of steady work to meter", "Use another --scenario, or a --rate."
+        )
+    if isinstance(source, Missing):
+        reporter.note(f"energy is not measured: {source.reason}. {source.todo}")
+    return source, interleave(jobs, min(processes, PROCESSES))
+
+
+@contextmanager
+def settled(session: Session, file: Path | None, reporter: Reporter) -> Iterator[None]:
+    """At the end of the block, wait until `file` reaches over all that was metered, and store it with its energy: with
+    the reason where it does not come, or the block was left early, or somebody interrupts.
+    """
+    wait_s = 0.0
+    try:
+        yield
+        wait_s = _WAIT_S
+    finally:
+        if session.held and file is not None:
+            found = _recording(session, file, wait_s, reporter)
+
+            def scalars(attempt: Attempt, meter: Meter) -> list[Scalar]:
+                try:
+                    if isinstance(found, NoEnergy):
+                        raise found
+                    return [*energies({"": found}, meter.windows(attempt.measurement, wall=True), attempt.job)]
+                except NoEnergy as error:
+                    return unmeasured(attempt.job, str(error))
+
+            session.release(scalars)
+
+
+def describe(target: Target) -> dict[str, str | None]:
+    """Where a target would get energy here: `source` and `tier`, else `reason` and `todo`."""
+    found = _source(target)
+    if isinstance(found, Missing):
+        return {"source": None, "tier": None, "reason": found.reason, "todo": found.todo or None}
+    return {"source": found.name, "tier": found.tier, "reason": None, "todo": None}
+
+
+def _source(target: Target) -> Source | Missing:
+    if not isinstance(target, Powered):
+        return Missing(f"target {target.name} has no source of energy", "Leave out --energy.")
+    try:
+        return target.energy()
+    except HarnessError as error:
+        return Missing(error.what.rstrip("."), error.todo)
+
+
+def _recorded(target: Target, file: Path) -> Source:
+    """The recording of a meter. What there is of it already is looked at now, not when minutes were measured."""
+    if target.capabilities.latency != "measured":
+        raise UsageError(f"Target {target.name} does not run here, so no meter can see it.", "Leave out --energy-csv.")
+    if file.exists() and file.stat().st_size:
+        try:
+            read_csv(file)
+        except NoEnergy as error:
+            raise UsageError(f"{str(error)[:1].upper()}{str(error)[1:]}.", "Mend --energy-csv.") from error
+    elif not file.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {file.absolute().parent}.", "Say where the recording will be.")
+    return Source(name=f"external meter, {file.name}", tier="external")
+
+
+def _searches(job: Job) -> bool:
+    """Whether its rate of queries changes while it runs."""
+    return job.latency_bound_ns is not None and job.rate_queries_per_s is None
+
+
+def _recording(session: Session, file: Path, wait_s: float, reporter: Reporter) -> Series | NoEnergy:
+    """The recording once it reaches over everything, or as it is after `wait_s` seconds, or why it cannot be used."""
+    last_s, until = 0.0, time.monotonic() + wait_s
+    for attempt, meter in session.held:
+        try:
+            last_s = max(last_s, meter.windows(attempt.measurement, wall=True).timed[1])
+        except NoEnergy:
+            continue
+    told = False
+    while True:
+        found: Series | NoEnergy
+        try:
+            found = read_csv(file)
+        except NoEnergy as error:
+            found = error
+        if (isinstance(found, Series) and found.at_s.size and found.at_s[-1] >= last_s) or time.monotonic() >= until:
+            return found
+        if not told:
+            moment = time.strftime("%H:%M:%S", time.gmtime(last_s + 1))
+            reporter.note(f"waiting for {file} to reach {moment} UTC, {wait_s:g} s at most (Ctrl-C: no longer)")
+            told = True
+        try:
+            time.sleep(_POLL_S)
+        except KeyboardInterrupt:
+            return found

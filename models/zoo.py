@@ -142,6 +142,32 @@ def built_static(name: str, channels: str = "padded", *, folder: Path | None = N
     return path if _current(path, wanted) else None
 
 
+def cached(name: str, *, force: bool = False, folder: Path | None = None) -> Path:
+    """The `.pt2` of a model that generates (`cached`), NAME.cached.pt2. Errors as for `artifact`."""
+    path, wanted, recipe = _wanted_cached(name, folder)
+
+    def export(model: GPT, made: Path) -> None:
+        from harness.models.cached import export_cached
+
+        export_cached(model, made)
+
+    return _made(path, wanted, recipe, export, force, folder)
+
+
+def built_cached(name: str, *, folder: Path | None = None) -> Path | None:
+    """The file that `cached` would give, if it is current, else None."""
+    path, wanted, _ = _wanted_cached(name, folder)
+    return path if _current(path, wanted) else None
+
+
+def _wanted_cached(name: str, folder: Path | None) -> tuple[Path, dict[str, Any], Recipe]:
+    code = (files("harness.models") / "cached.py").read_bytes()
+    path, wanted, recipe = _wanted_variant(
+        name, "cached", {"cached": hashlib.sha256(code).hexdigest()[:12]}, folder, "pt2"
+    )
+    return path, wanted | {"precision": "fp32"}, recipe
+
+
 def _wanted_static(name: str, channels: str, folder: Path | None) -> tuple[Path, dict[str, Any], Recipe]:
     code = (files("harness.models") / "static_shapes.py").read_bytes()
     kind = "static" if channels == "padded" else f"static-{channels}"

@@ -25,9 +25,11 @@ DELEGATE, MISSING_DELEGATE = b"XnnpackBackend", b"AcmeNpuBackend"
 class Models:
     """`mlp` maps float32 [n, 8] to [n, 8] for n up to 4; `mlp_pt2` has its weights, `other` slightly different ones.
 
-    `foreign` is `mlp` for a delegate that no machine has. `lm` is a language model by ExecuTorch's convention. The
-    weights of `mlp` and `lm` lie beside them as `mlp.npz` and `lm.npz`, and in `arenas.json` the sizes of the arenas
-    that were planned for `forward`.
+    `deep` has twelve layers, of which `heavier` has one wider by a sixteenth.
+
+    `foreign` is `mlp` for a delegate that no machine has. `lm` is a language model by ExecuTorch's convention, `lm_pt2`
+    another one, by the same convention in a `.pt2`. The weights of `mlp`, `lm` and `lm_pt2` lie beside them as
+    `mlp.npz`, `lm.npz` and `lm_pt2.npz`, and in `arenas.json` the sizes of the arenas that were planned for `forward`.
     """
 
     folder: Path
@@ -47,6 +49,18 @@ class Models:
     @property
     def lm(self) -> Path:
         return self.folder / "lm.pte"
+
+    @property
+    def lm_pt2(self) -> Path:
+        return self.folder / "lm.pt2"
+
+    @property
+    def deep(self) -> Path:
+        return self.folder / "deep.pte"
+
+    @property
+    def heavier(self) -> Path:
+        return self.folder / "heavier.pte"
 
     @property
     def foreign(self) -> Path:
@@ -139,6 +153,11 @@ def _make(folder: Path) -> None:
     first = mlp[0].weight.numpy()
     (folder / "other.pte").write_bytes(_replaced(program, first.tobytes(), (first + np.float32(0.01)).tobytes()))
 
+    for name, width in (("deep.pte", 128), ("heavier.pte", 136)):
+        sizes = [*[128] * 6, width, *[128] * 6]
+        layers = torch.nn.Sequential(*map(torch.nn.Linear, sizes, sizes[1:])).eval().requires_grad_(False)
+        write(name, torch.export.export(layers, (torch.randn(BATCH, sizes[0]),)))
+
     lm = _language_model()
     weights("lm.npz", lm)
     tokens, position = torch.tensor([[1, 2, 3]]), torch.tensor([0])
@@ -154,7 +173,25 @@ def _make(folder: Path) -> None:
         use_sdpa_with_kv_cache=False,
         enable_dynamic_shape=True,
     )
+    weights("lm_pt2.npz", _make_lm_pt2(folder / "lm.pt2"))
     (folder / "arenas.json").write_text(json.dumps(arenas))
+
+
+def _make_lm_pt2(path: Path) -> Any:
+    """As harness makes them of its own models: the export is tested in tests/models, what runs it elsewhere."""
+    import torch
+
+    from harness.models.architecture import GPTConfig
+    from harness.models.cached import export_cached
+    from harness.models.gpt import GPT
+
+    torch.manual_seed(2)
+    shape = GPTConfig(vocabulary_size=VOCABULARY, context=CONTEXT, layers=1, heads=HEADS, width=WIDTH)
+    gpt = GPT(shape).eval().requires_grad_(False)
+    for parameter in gpt.parameters():
+        parameter.mul_(3.0)
+    export_cached(gpt, path)
+    return gpt
 
 
 def _replaced(data: bytes, old: bytes, new: bytes) -> bytes:

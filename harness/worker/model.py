@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.protocol import Describe, Loaded
+from harness.protocol import Describe, Event, Loaded
+from harness.scenarios import Series
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,12 +15,28 @@ if TYPE_CHECKING:
 Execute = Callable[[Sequence["Tensor"]], Sequence["Tensor"]]
 
 
+class Probe(Protocol):
+    """What a device that is not the processor says beside the host's clock."""
+
+    def clear(self) -> None:
+        """What follows is measured."""
+        ...
+
+    def measured(self, phases: Mapping[str, Series]) -> Iterable[Event]:
+        """What the device says of the queries since `clear`, whose durations are in `phases`."""
+        ...
+
+    def beside(self, emit: Callable[[Event], None]) -> Callable[[Event], None]:
+        """`emit`, with the device's state beside the host's wherever that is told."""
+        ...
+
+
 @dataclass(frozen=True)
 class Model:
     """`execute` runs the method that is timed: tensors in, tensors out, nothing of ours in between.
 
     `all_logits`, where the model has one, maps tokens int64 [1, T] to the logits float32 [1, T, vocabulary] of every
-    position, and `window` is its T.
+    position, and `window` is its T. `probe` is that of the device, where it is not the processor.
     """
 
     description: Describe
@@ -27,6 +44,7 @@ class Model:
     execute: Execute
     all_logits: Execute | None = None
     window: int | None = None
+    probe: Probe | None = None
 
 
 def is_language_model(description: Describe) -> bool:

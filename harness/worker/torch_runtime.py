@@ -1,7 +1,13 @@
-"""`.pt2` archives (torch.export.save) through torch: eager, or torch.compile on request."""
+"""`.pt2` archives (torch.export.save) through torch: eager, or torch.compile on request.
+
+An archive whose extra file `metadata.json` has the values of ExecuTorch's constant methods (`get_vocab_size`,
+`use_kv_cache` and so on) is a language model by the same convention as a `.pte`: `forward(tokens int64 [1, n],
+input_pos int64 [1]) -> logits [1, n, vocabulary]`.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import ModelError
 from harness.job import Job
 from harness.protocol import Describe, Loaded
-from harness.worker.model import Model
+from harness.worker.model import Execute, Model, is_language_model
 from harness.worker.pt2_guard import check_archive, no_code
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+METADATA = "metadata.json"
 
 
 def versions() -> dict[str, str]:
@@ -29,7 +37,7 @@ def versions() -> dict[str, str]:
 
 def describe(path: Path) -> Describe:
     """The inputs and outputs of the exported program."""
-    return _describe(_open(path))
+    return describe_program(*open_program(path))
 
 
 def load(path: Path, job: Job) -> Model:
@@ -42,7 +50,7 @@ def load(path: Path, job: Job) -> Model:
 
     torch.set_num_threads(job.threads)
     start_ns = time.perf_counter_ns()
-    program = _open(path)
+    program, metadata = open_program(path)
     opened_ns = time.perf_counter_ns()
     module: Any = program.module()
     if job.compile:
@@ -54,24 +62,29 @@ def load(path: Path, job: Job) -> Model:
             result = module(*inputs)
         return result if isinstance(result, (tuple, list)) else (result,)
 
-    description = _describe(program)
+    description = describe_program(program, metadata)
     loaded = Loaded(
         program_ns=opened_ns - start_ns,
         method_ns=ready_ns - opened_ns,
         program_bytes=path.stat().st_size,
         planned_bytes=None,
     )
-    window = _all_logits_window(description)
-    return Model(description, loaded, execute, execute if window else None, window)
+    return Model(description, loaded, execute, *whole_windows(description, execute))
 
 
-def _open(path: Path) -> Any:
+def open_program(path: Path) -> tuple[Any, dict[str, int]]:
+    """The exported program, and what the archive says of it in `metadata.json`. Raises ModelError."""
     check_archive(path)
     import torch
 
+    extra = {METADATA: ""}
     try:
         with no_code():
-            return torch.export.load(path)
+            program = torch.export.load(path, extra_files=extra)
+        metadata = json.loads(extra[METADATA] or "{}")
+        if not isinstance(metadata, dict) or not all(isinstance(value, int) for value in metadata.values()):
+            raise ValueError(f"its {METADATA} is no object of numbers and truth values")
+        return program, metadata
     except Exception as error:
         message = str(error).strip().splitlines()
         raise ModelError(
@@ -80,12 +93,24 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _describe(program: Any) -> Describe:
+def whole_windows(description: Describe, execute: Execute) -> tuple[Execute | None, int | None]:
+    """`all_logits` and `window` of a Model: tokens to the logits of every position, and how many it takes at once."""
+    if is_language_model(description) and len(description.methods[0]["outputs"][0]["sizes"]) == 3:
+        import torch
+
+        begin = torch.zeros(1, dtype=getattr(torch, description.methods[0]["inputs"][1]["dtype"]))
+        return lambda inputs: execute((inputs[0], begin)), int(description.methods[0]["inputs"][0]["sizes"][1])
+    window = _all_logits_window(description)
+    return (execute, window) if window else (None, None)
+
+
+def describe_program(program: Any, metadata: dict[str, int]) -> Describe:
+    """The inputs and outputs of an exported program; a dynamic size is that of its example."""
     inputs = [_tensor(node) for node in _nodes(program, "placeholder", program.graph_signature.user_inputs)]
     outputs = [_tensor(node) for node in _nodes(program, None, program.graph_signature.user_outputs)]
     return Describe(
         format="pt2",
-        metadata={},
+        metadata=metadata,
         delegates=[],
         methods=[{"name": "forward", "planned_bytes": None, "delegates": [], "inputs": inputs, "outputs": outputs}],
     )

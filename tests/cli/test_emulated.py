@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli.driving import Home
+from cli.driving import QUICK, Home
 from models_on_disk import Models
 from native_bundles import shared_folder
 
@@ -39,6 +39,18 @@ def test_two_models_are_compared_by_instructions(emulated: Home, models: Models,
     assert {row["flags"] is None or not row["flags"] for row in runs} == {True}
     said = json.loads(emulated.harness("compare", "--json").out)
     assert "_instructions" in json.dumps(said)
+
+
+def test_a_regression_of_a_hundredth_in_one_layer_is_seen(emulated: Home, models: Models) -> None:
+    ended = emulated.harness(
+        *("run", "-t", "arm64", "--device", "qemu", "-m", models.deep, "-m", models.heavier, "--no-quality", *QUICK)
+    )
+    assert ended.code == 0, ended.err
+    metrics = json.loads(emulated.harness("compare", "--json").out)["comparisons"][0]["metrics"]
+    deep, heavier = next(found["models"] for found in metrics if found["metric"] == "steady_instructions")
+    assert len(set(deep["values"])) == len(set(heavier["values"])) == 1, "counts are exact"
+    assert 0.985 < heavier["versus_baseline"]["value"] < 0.995
+    assert heavier["versus_baseline"]["reason"] is None
 
 
 def test_operators_cannot_be_timed_there(emulated: Home, models: Models) -> None:

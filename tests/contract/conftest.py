@@ -1,4 +1,4 @@
-"""The models are made once a session."""
+"""The targets, and the models, which are made once a session."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from pathlib import Path
 import pytest
 from models_on_disk import Models, make_models
 from native_bundles import shared_folder
+
+from harness.target import Target, find_target, target_names
+
+
+@pytest.fixture(scope="module", params=target_names())
+def target(request: pytest.FixtureRequest) -> Target:
+    """Each installed target that is available here."""
+    found = find_target(request.param)
+    state = found.availability()
+    if not state.available:
+        assert state.reason, "a target that is not available says why"
+        assert state.todo, "and what to do about it"
+        pytest.skip(f"{found.name}: {state.reason}")
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -21,22 +21,23 @@ from harness.target import Target, find_target, target_names
 
 PHASES = {
     "single-stream": {"steady"},
+    "multi-stream": {"multi_stream"},
     "offline": {"batch"},
+    "server": {"server", "server_service"},
+    "sustained": {"sustained"},
     "generate": {"ttft", "prefill", "decode", "generate"},
     "cold-start": set(),
     "flash": {"prefill", "decode", "decode_io", "decode_mem", "decode_compute", "decode_read", "generate"},
 }
 
+LOAD: dict[str, dict[str, Any]] = {
+    "multi-stream": {"streams": 2 * BATCH},
+    "server": {"rate_queries_per_s": 1000.0, "latency_bound_ns": 1_000_000_000},
+}
 
-@pytest.fixture(scope="module", params=target_names())
-def target(request: pytest.FixtureRequest) -> Target:
-    found = find_target(request.param)
-    state = found.availability()
-    if not state.available:
-        assert state.reason, "a target that is not available says why"
-        assert state.todo, "and what to do about it"
-        pytest.skip(f"{found.name}: {state.reason}")
-    return found
+
+# Phases whose samples are calls of the model, which a device may time too.
+CALLS = {"steady", "batch", "prefill", "decode"}
 
 
 def test_every_scenario_has_its_phases_here() -> None:
@@ -47,21 +48,19 @@ def _model(target: Target, models: Models, scenario: str) -> Path:
     """A model that the target loads and the scenario can use."""
     if SCENARIOS[scenario].in_flash:
         pytest.skip("models whose weights lie in flash are in tests/worker/test_flash.py")
+    preferred = target.capabilities.formats[0]
     if SCENARIOS[scenario].language_models:
-        if ".pte" not in target.capabilities.formats:
-            pytest.skip(f"there is no language model in {', '.join(target.capabilities.formats)} to test with")
-        return models.lm
-    return next(
-        path
-        for suffix, path in ((".pte", models.mlp), (".pt2", models.mlp_pt2))
-        if suffix in target.capabilities.formats
-    )
+        if target.capabilities.static_shapes:
+            pytest.skip("there is no language model of fixed shapes to test with")
+        return {".pte": models.lm, ".pt2": models.lm_pt2}[preferred]
+    return {".pte": models.mlp, ".pt2": models.mlp_pt2}[preferred]
 
 
 def _job(target: Target, path: Path, scenario: str, measure: str = "latency", **fields: Any) -> Job:
     quick = {"min_iterations": 3, "min_duration_s": 0.0, "max_warmup_s": 0.0, "batch": BATCH}
     if SCENARIOS[scenario].language_models:
         quick |= {"batch": 1, "prompt_tokens": 3, "new_tokens": 3}
+    quick |= LOAD.get(scenario, {})
     return Job(
         target=target.name,
         model=path.stem,
@@ -151,7 +150,13 @@ def test_a_scenario_it_declares_gives_samples_of_its_phases(
     if target.capabilities.latency is None:
         assert all(event.instructions is not None for event in samples.values()), "without a clock there must be counts"
         return
-    assert set(samples) - {"first", "warmup"} == PHASES[scenario]
+    of_device = {f"{phase}_device" for phase in PHASES[scenario] & CALLS if target.capabilities.device_time}
+    assert set(samples) - {"first", "warmup"} == PHASES[scenario] | of_device
+    for phase in of_device:
+        host = samples[phase.removesuffix("_device")]
+        assert samples[phase].start_ns == host.start_ns
+        # 1 %: two clocks. What the device took, the host has waited for.
+        assert all(d <= 1.01 * h for d, h in zip(samples[phase].duration_ns, host.duration_ns, strict=True))
     assert len(samples["first"].duration_ns) == 1
     for phase in PHASES[scenario]:
         assert len(samples[phase].duration_ns) == (6 if phase == "decode" else 3)

@@ -1,0 +1,26 @@
+"""What a runtime raised, as the last word of a worker."""
+
+from __future__ import annotations
+
+from harness.job import Job
+from harness.protocol import Error
+
+# As torch says it of a GPU, of cuBLAS, and of the host's memory; none of them has a type of its own for all.
+_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+
+
+def failure(error: Exception, job: Job | None) -> Error:
+    """Kind `memory`, with the batch that was too large, or `runtime`."""
+    line = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _MEMORY):
+        batch = f" at batch {job.batch}" if job is not None else ""
+        return Error(
+            kind="memory",
+            message=f"The worker ran out of memory{batch}{': ' if line else ''}{line}".rstrip(".") + ".",
+            todo="Free memory, or give a smaller --batch.",
+        )
+    return Error(
+        kind="runtime",
+        message=f"The model failed to run: {type(error).__name__}: {line}".strip().rstrip(".:") + ".",
+        todo="`harness report` shows what the runtime printed.",
+    )

@@ -1,0 +1,1 @@
+"""NVIDIA GPUs: torch in the Python worker, NVML beside it."""

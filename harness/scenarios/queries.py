@@ -1,48 +1,15 @@
-"""What is done with a loaded model, in MLPerf's words: single-stream, offline; and generate (prefill, decode),
-cold-start and flash.
-
-A scenario is a function that asks one query and returns its durations; `measure` repeats it. Nothing but `execute`
-lies between two readings of the clock. The clock is a parameter, so that all this is tested without time.
-"""
+"""One query of a model and its durations. Nothing but `execute` lies between two readings of the clock."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from harness.job import Job
 from harness.protocol import Samples
-from harness.statistics.steady import SteadyRule
 
 Clock = Callable[[], int]
 Execute = Callable[[Sequence[Any]], Sequence[Any]]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """`language_models`: needs the LLM convention. `repeats`: one process asks many queries. `in_flash`: needs a model
-    whose feed-forward weights lie in flash. `summary` is for help texts.
-    """
-
-    name: str
-    summary: str
-    language_models: bool = False
-    repeats: bool = True
-    in_flash: bool = False
-
-
-SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario
-    for scenario in (
-        Scenario("generate", "prefill a prompt, then decode token by token with the KV cache", language_models=True),
-        Scenario("single-stream", "one query at a time: latency"),
-        Scenario("offline", "batches back to back: throughput"),
-        Scenario("cold-start", "load from storage and infer once, the file dropped from the page cache", repeats=False),
-        Scenario("flash", "generate, feed-forward weights read from flash", language_models=True, in_flash=True),
-    )
-}
 
 
 @dataclass
@@ -55,6 +22,11 @@ class Series:
     def event(self, phase: str) -> Samples:
         """As the protocol says it."""
         return Samples(phase=phase, start_ns=self.start_ns, duration_ns=self.duration_ns)
+
+    def clear(self) -> None:
+        """Forget them."""
+        self.start_ns.clear()
+        self.duration_ns.clear()
 
 
 class Query(Protocol):
@@ -81,6 +53,45 @@ class SingleQuery:
         self._series.start_ns.append(start)
         self._series.duration_ns.append(end - start)
         return end - start
+
+
+class MultiStreamQuery:
+    """Several samples that are asked together: `executes` times one batch, and the query ends with the last.
+
+    Phase: `multi_stream`, the whole query.
+    """
+
+    def __init__(self, execute: Execute, inputs: Sequence[Any], executes: int, clock: Clock) -> None:
+        self._execute, self._inputs, self._executes, self._clock = execute, inputs, range(executes), clock
+        self._series = Series()
+        self.phases = {"multi_stream": self._series}
+
+    def __call__(self) -> int:
+        execute, inputs, clock = self._execute, self._inputs, self._clock
+        start = clock()
+        for _ in self._executes:
+            execute(inputs)
+        end = clock()
+        self._series.start_ns.append(start)
+        self._series.duration_ns.append(end - start)
+        return end - start
+
+
+class EveryNth:
+    """A query of which only one call in `stride` leaves its samples: the others are asked and forgotten."""
+
+    def __init__(self, query: Query, stride: int) -> None:
+        self._query, self._stride, self._count = query, stride, 0
+        self.phases = query.phases
+
+    def __call__(self) -> int:
+        kept = {phase: len(series.start_ns) for phase, series in self.phases.items()}
+        duration = self._query()
+        if self._count % self._stride:
+            for phase, series in self.phases.items():
+                del series.start_ns[kept[phase] :], series.duration_ns[kept[phase] :]
+        self._count += 1
+        return duration
 
 
 class Tokens(Protocol):
@@ -128,40 +139,3 @@ class GenerateQuery:
         self.phases["generate"].start_ns.append(asked)
         self.phases["generate"].duration_ns.append(answered - asked)
         return answered - asked
-
-
-def warm_up(query: Query, max_warmup_s: float, clock: Clock, rule: SteadyRule) -> tuple[Series, bool]:
-    """Ask until the rule finds the durations steady or the cap is reached; says which. The query's own series are
-    emptied after.
-    """
-    warmup, cap_ns = Series(), int(max_warmup_s * 1e9)
-    begin = clock()
-    while not rule.steady and (not warmup.start_ns or clock() - begin < cap_ns):
-        warmup.start_ns.append(clock())
-        warmup.duration_ns.append(query())
-        rule.add(warmup.duration_ns[-1])
-    for series in query.phases.values():
-        series.start_ns.clear()
-        series.duration_ns.clear()
-    return warmup, rule.steady
-
-
-def repeat(query: Query, job: Job, clock: Clock) -> int:
-    """Ask until both `min_iterations` and `min_duration_s` are reached, or `max_duration_s` is; returns the number of
-    queries.
-
-    The garbage collector is off meanwhile: a collection in the middle would be charged to one unlucky query.
-    """
-    least_ns, most_ns = int(job.min_duration_s * 1e9), int(job.max_duration_s * 1e9)
-    gc.collect()
-    gc.disable()
-    try:
-        begin, count = clock(), 0
-        while True:
-            elapsed = clock() - begin
-            if (count >= job.min_iterations and elapsed >= least_ns) or (count and elapsed >= most_ns):
-                return count
-            query()
-            count += 1
-    finally:
-        gc.enable()

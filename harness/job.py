@@ -9,8 +9,21 @@ from typing import Any
 
 from harness.errors import UsageError
 
-_LATER = ("runtime", "window", "dram_budget_bytes", "policy", "predictor", "reader", "depth", "prompts_sha256")
-MEASURES = ("latency", "memory", "quality", "profile", "describe")
+_LATER = (
+    "runtime",
+    "precision",
+    "window",
+    "dram_budget_bytes",
+    "policy",
+    "predictor",
+    "reader",
+    "depth",
+    "prompts_sha256",
+    "rate_queries_per_s",
+    "latency_bound_ns",
+    "streams",
+)
+MEASURES = ("latency", "memory", "energy", "quality", "profile", "describe")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +31,15 @@ class Job:
     """One worker process. Every field is part of its identity; where files lie is not (see `Files`).
 
     `measure` names the pass: timing, memory, quality and operators never share a process. `runtime` is the one that was
-    asked for, None for the target's own. `block` numbers the interleaved block,
-    which makes each job one replicate. `min_*` and `max_*` say how long to warm up and to measure (iterations,
-    seconds, tokens of the evaluation). Fields that a scenario does not use are None, so that they cannot tell equal
-    jobs apart.
+    asked for, None for the target's own; `precision` what the target is to compute in, None for the file's own.
+    `block` numbers the interleaved block, which makes each job one replicate. `min_*` and `max_*` say how long to warm
+    up and to measure (iterations, seconds, tokens of the evaluation). Fields that a scenario does not use are None, so
+    that they cannot tell equal jobs apart.
 
     Of the flash scenario: the tokens of its `window`, bytes for neurons in DRAM, the `policy` by which weights are
     read, how the neurons to be read are chosen (`predictor`), what reads and how much at once (`reader`, `depth`), and
-    the text that prompts come from.
+    the text that prompts come from. Of server: the rate of arrivals, None to search for the highest, and the bound of
+    its p99. Of multi-stream: the samples of a query, its `streams`.
     """
 
     target: str
@@ -37,6 +51,7 @@ class Job:
     threads: int = 1
     cpus: tuple[int, ...] | None = None
     runtime: str | None = None
+    precision: str | None = None
     compile: bool = False
     batch: int = 1
     prompt_tokens: int | None = None
@@ -58,11 +73,15 @@ class Job:
     reader: str | None = None
     depth: int | None = None
     prompts_sha256: str | None = None
+    rate_queries_per_s: float | None = None
+    latency_bound_ns: int | None = None
+    streams: int | None = None
 
     def __post_init__(self) -> None:
         """1 and 1.0 are equal, so they must be written alike."""
-        for name in ("min_duration_s", "max_duration_s", "max_warmup_s"):
-            object.__setattr__(self, name, float(getattr(self, name)))
+        for name in ("min_duration_s", "max_duration_s", "max_warmup_s", "rate_queries_per_s"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def job_id(self) -> str:

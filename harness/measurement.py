@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.protocol import Describe, Event, Hello, Io, Loaded, Memory, Ops, Output, Samples, Scalar
+from harness.protocol import Describe, Environment, Event, Hello, Io, Loaded, Memory, Ops, Output, Samples, Scalar
 
 # pyarrow is imported when the first job has ended, not before the first worker starts.
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Measurement:
     io: list[Io] = field(default_factory=list)
     ops: list[Ops] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
+    environment: list[Environment] = field(default_factory=list)
 
     def add(self, event: Event) -> None:
         """Take in one event; those that carry no result are ignored."""
@@ -46,6 +48,8 @@ class Measurement:
                 self.ops.append(event)
             case Output():
                 self.outputs.append(event)
+            case Environment():
+                self.environment.append(event)
             case _:
                 pass
 
@@ -74,23 +78,11 @@ class Measurement:
 
 def tables(attempt_id: str, measurement: Measurement, environment: Sequence[dict[str, Any]]) -> dict[str, pa.Table]:
     """Every table but `runs`, for one attempt. `environment` rows have moment, name, value and reason."""
-    from harness.store.schemas import ENVIRONMENT, IO, OPS, SCALARS
+    from harness.store.schemas import ENVIRONMENT, IO, OPS
 
     return {
         "samples": _samples(attempt_id, measurement.samples),
-        "scalars": _rows(
-            SCALARS,
-            attempt_id,
-            [
-                {
-                    "name": scalar.name,
-                    "phase": phase,
-                    "value": None if scalar.value is None else float(scalar.value),
-                    "reason": scalar.reason,
-                }
-                for phase, scalar in measurement.scalars
-            ],
-        ),
+        "scalars": scalar_table(attempt_id, measurement),
         "io": _rows(
             IO,
             attempt_id,
@@ -116,6 +108,22 @@ def tables(attempt_id: str, measurement: Measurement, environment: Sequence[dict
     }
 
 
+def scalar_table(attempt_id: str, measurement: Measurement) -> pa.Table:
+    """The table `scalars` of one attempt."""
+    from harness.store.schemas import SCALARS
+
+    rows = [
+        {
+            "name": scalar.name,
+            "phase": phase,
+            "value": None if scalar.value is None else float(scalar.value),
+            "reason": scalar.reason,
+        }
+        for phase, scalar in measurement.scalars
+    ]
+    return _rows(SCALARS, attempt_id, rows)
+
+
 def run_table(row: dict[str, Any]) -> pa.Table:
     """The table `runs` of one attempt, from its only row; columns that are missing are null."""
     import pyarrow as pa
@@ -132,12 +140,17 @@ def _samples(attempt_id: str, events: Sequence[Samples]) -> pa.Table:
 
     from harness.store.schemas import SAMPLES
 
+    told: Counter[str] = Counter()
+    begins = []
+    for event in events:
+        begins.append(told[event.phase])
+        told[event.phase] += len(event.start_ns)
     parts = [
         pa.table(
             {
                 "attempt_id": pa.repeat(attempt_id, len(event.start_ns)),
                 "phase": pa.repeat(event.phase, len(event.start_ns)),
-                "iteration": pa.array(np.arange(len(event.start_ns), dtype=np.int32)),
+                "iteration": pa.array(np.arange(begin, begin + len(event.start_ns), dtype=np.int32)),
                 "start_ns": pa.array(event.start_ns, pa.int64()),
                 "duration_ns": pa.nulls(len(event.start_ns), pa.int64())
                 if event.duration_ns is None
@@ -148,7 +161,7 @@ def _samples(attempt_id: str, events: Sequence[Samples]) -> pa.Table:
             },
             schema=SAMPLES,
         )
-        for event in events
+        for event, begin in zip(events, begins, strict=True)
     ]
     return pa.concat_tables(parts) if parts else SAMPLES.empty_table()
 

@@ -20,6 +20,7 @@ MEMORY_PROCESSES = 3
 # A model in flash takes milliseconds a token, twice: once whole, once as its predictors have it.
 FLASH_EVALUATION_TOKENS = 1024
 _LONGEST_SWEEP = 10_000
+_LARGEST_BATCH = (1 << 31) - 1  # what its column holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,11 @@ def configurations(
                 prompts_sha256=subject.data_sha256,
                 max_tokens=FLASH_EVALUATION_TOKENS if job.max_tokens is None else job.max_tokens,
             )
+        if job.streams is not None and job.streams % job.batch:
+            raise UsageError(
+                f"A query of {job.streams} samples cannot be made of batches of {job.batch}.",
+                "Give a --batch that divides --streams.",
+            )
         if job.compile and subject.description.format != "pt2":
             job = replace(job, compile=False)
         jobs.append(job)
@@ -123,15 +129,17 @@ def passes(
     latency: Sequence[Job], processes: int, subjects: Mapping[str, Subject], *, memory: bool, quality: bool = True
 ) -> list[Job]:
     """All jobs in order: memory first (it fails early if a model cannot run), then latency, then quality once a
-    model.
+    model and precision.
     """
     jobs: list[Job] = []
     if memory:
-        jobs += interleave([replace(job, measure="memory") for job in latency], min(processes, MEMORY_PROCESSES))
+        alone = [replace(job, measure="memory", rate_queries_per_s=None, latency_bound_ns=None) for job in latency]
+        jobs += interleave(list(dict.fromkeys(alone)), min(processes, MEMORY_PROCESSES))
     jobs += interleave(latency, processes)
     if quality:
-        first_of_model = list({job.model: job for job in reversed(latency)}.values())[::-1]
-        jobs += _quality(first_of_model, subjects)
+        for precision in dict.fromkeys(job.precision for job in latency):
+            alike = [job for job in reversed(latency) if job.precision == precision]
+            jobs += _quality(list({job.model: job for job in alike}.values())[::-1], subjects)
     return jobs
 
 
@@ -183,7 +191,7 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
         )
     if job.batch > 1:
         raise UsageError(f"{subject.name} follows ExecuTorch's LLM convention, whose batch is 1.", "Leave out --batch.")
-    if not SCENARIOS[job.scenario].language_models:
+    if not SCENARIOS[job.scenario].generates:
         return replace(job, batch=1, prompt_tokens=prompt, new_tokens=None)
     return replace(job, batch=1, prompt_tokens=prompt, new_tokens=new)
 
@@ -192,6 +200,8 @@ def _fill_batch(job: Job, subject: Subject) -> Job:
     """A batch of 0 means the file's own; the sizes of a `.pte` are upper bounds."""
     inputs = main_method(subject.description)["inputs"]
     own = int(inputs[0]["sizes"][0]) if inputs and inputs[0]["sizes"] else 1
+    if job.batch > _LARGEST_BATCH:
+        raise UsageError(f"A batch of {job.batch} is more than any memory holds.", "Give a smaller --batch.")
     if job.batch > own and subject.description.format == "pte":
         raise UsageError(
             f"{subject.name} takes batches of at most {own}, not {job.batch}.",

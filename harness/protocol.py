@@ -55,7 +55,8 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Consecutive iterations of one phase: first, warmup, steady, prefill, decode, ttft (time to first token).
+    """Consecutive iterations of one phase: first, warmup, steady, prefill, decode, ttft (time to first token). A phase
+    may be told in several events, one after the other.
 
     `duration_ns` is null under an emulator, whose clock means nothing; `instructions` where they are not counted.
     """
@@ -115,6 +116,17 @@ class Scalar:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The state of the device at a moment of a long job, such as `minute 3`, read when nothing was timed. Each reading has
+    a name with its unit and a value as text, or null and a `reason`.
+    """
+
+    event: ClassVar[str] = "environment"
+    moment: str
+    readings: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Output:
     """A file of outputs that the worker wrote, and its sha256."""
 
@@ -149,10 +161,12 @@ class Error:
     todo: str = ""
 
 
-Event = Hello | Describe | Loaded | Samples | Memory | Io | Ops | Scalar | Output | Progress | Done | Error
+Event = (
+    Hello | Describe | Loaded | Samples | Memory | Io | Ops | Scalar | Environment | Output | Progress | Done | Error
+)
 _EVENTS: dict[str, type[Event]] = {
     kind.event: kind
-    for kind in (Hello, Describe, Loaded, Samples, Memory, Io, Ops, Scalar, Output, Progress, Done, Error)
+    for kind in (Hello, Describe, Loaded, Samples, Memory, Io, Ops, Scalar, Environment, Output, Progress, Done, Error)
 }
 _CHECKS: dict[Any, tuple[type, ...]] = {
     int: (int,),
@@ -167,6 +181,7 @@ _CHECKS: dict[Any, tuple[type, ...]] = {
     dict[str, str]: (dict,),
     dict[str, Any]: (dict,),
 }
+_READING = ("name", "value", "reason")
 # Resolved once: a stream of a million samples is few events, but a stream of operators is many.
 _HINTS = {kind: get_type_hints(kind) for kind in _EVENTS.values()}
 
@@ -207,6 +222,8 @@ def decode(line: str) -> Event:
         raise _rubbish(line, "lacks a field") from error
     if isinstance(event, Samples):
         _check_samples(event, line)
+    if isinstance(event, Environment):
+        _check_readings(event, line)
     return event
 
 
@@ -227,6 +244,14 @@ def _check_samples(event: Samples, line: str) -> None:
         raise _rubbish(line, "has arrays of different lengths")
     if not all(type(value) is int and 0 <= value < _LIMIT for array in arrays for value in array):
         raise _rubbish(line, "has a sample that is no count of nanoseconds")
+
+
+def _check_readings(event: Environment, line: str) -> None:
+    for reading in event.readings:
+        if not isinstance(reading, dict) or not isinstance(reading.get("name"), str):
+            raise _rubbish(line, "has a reading without a name")
+        if not all(isinstance(reading.get(key), str | None) and _storable(reading.get(key)) for key in _READING):
+            raise _rubbish(line, "has a reading that is no text")
 
 
 def _rubbish(line: str, why: str) -> WorkerError:

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlparse
 from harness import __version__, protocol
 from harness.conditions.flags import flags, range_flags
 from harness.conditions.readings import Reading, fingerprint
+from harness.energy.meter import Meter
 from harness.errors import WorkerError
 from harness.job import Files, Job
 from harness.manifest import Manifest
@@ -66,9 +67,10 @@ def run_job(
     manifest: Manifest | None = None,
     on_progress: OnProgress | None = None,
     derive: Callable[[Measurement], Iterable[protocol.Scalar]] | None = None,
+    meter: Meter | None = None,
 ) -> Attempt:
     """Run `job` and make its rows. `derive` adds scalars that only the harness can know, from what the worker left
-    behind.
+    behind; `meter` reads the device's energy meanwhile.
     """
     if isinstance(target, Conditioned):
         target.prepare(on_progress)
@@ -76,9 +78,14 @@ def run_job(
     measurement, error, interrupted, tail = Measurement(), None, False, ""
     process: WorkerProcess | None = None
     try:
+        if meter is not None:
+            meter.begin()
         process = target.launch(job, files)
-        _collect(process, measurement, timeout_s, on_progress)
+        _collect(process, measurement, timeout_s, on_progress, meter)
         measurement.scalars += [(None, scalar) for scalar in (derive(measurement) if derive else ())]
+        if meter is not None:
+            meter.end()
+            measurement.scalars += [(scalar.phase, scalar) for scalar in meter.scalars(measurement, job)]
     except WorkerError as caught:
         error = caught
     except KeyboardInterrupt:
@@ -97,7 +104,9 @@ def run_job(
                 interrupted, error = True, WorkerError("interrupted", "Interrupted by the user.")
                 code, tail = process.kill(), process.stderr_tail()
             error = _explain_end(error, code)
-    after = target.environment()
+        if meter is not None:
+            meter.end()
+    after = [*target.environment(), *(meter.readings(measurement) if meter is not None else ())]
     row = (
         _identity(job, manifest)
         | _outcome(error, interrupted, tail)
@@ -120,7 +129,12 @@ def run_job(
     row["fingerprint"], row["fingerprint_json"] = fingerprint(
         after, measurement.hello.versions if measurement.hello else {}
     )
-    rows = tables(attempt_id, measurement, [*_environment("before", before), *_environment("after", after)])
+    during = [
+        {"moment": event.moment, **{key: reading.get(key) for key in ("name", "value", "reason")}}
+        for event in measurement.environment
+        for reading in event.readings
+    ]
+    rows = tables(attempt_id, measurement, [*_environment("before", before), *during, *_environment("after", after)])
     rows["runs"] = run_table(row)
     return Attempt(
         job=job,
@@ -134,7 +148,11 @@ def run_job(
 
 
 def _collect(
-    process: WorkerProcess, measurement: Measurement, timeout_s: float, on_progress: OnProgress | None
+    process: WorkerProcess,
+    measurement: Measurement,
+    timeout_s: float,
+    on_progress: OnProgress | None,
+    meter: Meter | None,
 ) -> None:
     """Take in events until the last one. Raises WorkerError when the worker says `error`, or ends without its last
     word.
@@ -148,6 +166,8 @@ def _collect(
         if isinstance(event, Progress) and on_progress is not None:
             on_progress(event.done, event.total)
         measurement.add(event)
+        if meter is not None:
+            meter.heard(event)
     raise WorkerError("ended", "The worker ended without its last word.", "`harness report` shows its standard error.")
 
 

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.energy.meter import Meter, unmeasured
+from harness.energy.source import Missing, Source
 from harness.errors import ModelError, WorkerError
 from harness.job import Files, Job
 from harness.manifest import Manifest, read_manifest, sha256_file
-from harness.measurement import Measurement
+from harness.measurement import Measurement, scalar_table
 from harness.plan import Subject, files_for
 from harness.protocol import Describe, Scalar
 from harness.runner import Attempt, run_job
@@ -25,12 +27,15 @@ from harness.target import Target
 # failures may be somebody's `kill`, so they are believed the second time.
 _CERTAIN = ("model", "usage")
 _BELIEVED = 2
+# What was too large for the memory says nothing of smaller ones: only the same job in other blocks is skipped.
+_TOO_LARGE = "memory"
 
 
 @dataclass
 class Session:
     """Where the rows go and what has happened so far. `scratch` is a folder for the files that jobs leave for one
-    another.
+    another; `fingerprints` are those of the descriptions, and so of the jobs that follow them; `held`
+    are attempts whose energy is still in a meter, stored by `release`.
     """
 
     target: Target
@@ -42,6 +47,8 @@ class Session:
     succeeded: int = 0
     failed: list[Attempt] = field(default_factory=list)
     skipped: list[Job] = field(default_factory=list)
+    fingerprints: set[str] = field(default_factory=set)
+    held: list[tuple[Attempt, Meter]] = field(default_factory=list)
 
     def run(
         self,
@@ -51,6 +58,7 @@ class Session:
         manifest: Manifest | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         derive: Callable[[Measurement], Sequence[Scalar]] | None = None,
+        meter: Meter | None = None,
     ) -> Attempt:
         """Run one job and store its rows. Raises StoreError if they cannot be stored, KeyboardInterrupt after storing
         an interrupted one.
@@ -66,10 +74,13 @@ class Session:
             manifest=manifest,
             on_progress=on_progress,
             derive=derive,
+            meter=meter,
         )
         self.position += 1
+        if meter is not None and meter.source.read is None and attempt.error is None:
+            self.held.append((attempt, meter))
         # A description that went well is no measurement: only its failure is worth a row.
-        if job.measure != "describe" or attempt.error is not None:
+        elif job.measure != "describe" or attempt.error is not None:
             write_attempt(self.results, attempt.date, self.target.name, attempt.tables)
         if attempt.interrupted:
             raise KeyboardInterrupt
@@ -78,6 +89,15 @@ class Session:
         elif job.measure != "describe":
             self.succeeded += 1
         return attempt
+
+    def release(self, scalars: Callable[[Attempt, Meter], Sequence[Scalar]]) -> None:
+        """Store what is held, with the scalars that are known now. Raises StoreError."""
+        while self.held:
+            attempt, meter = self.held[0]
+            attempt.measurement.scalars += [(scalar.phase, scalar) for scalar in scalars(attempt, meter)]
+            rows = {"scalars": scalar_table(attempt.attempt_id, attempt.measurement)}
+            write_attempt(self.results, attempt.date, self.target.name, attempt.tables | rows)
+            del self.held[0]
 
     def describe(self, name: str, path: Path) -> tuple[str, Describe, Manifest | None] | None:
         """The file's sha256, what a worker says of it, and its manifest; None when one of them is wrong, which is then
@@ -103,6 +123,7 @@ class Session:
 
         job = Job(target=self.target.name, model=name, model_sha256=sha256, scenario="describe", measure="describe")
         attempt = self.run(job, Files(model=str(path)), size, derive=check)
+        self.fingerprints.add(attempt.tables["runs"]["fingerprint"][0].as_py())
         if attempt.error is not None or attempt.measurement.description is None:
             return None
         return sha256, attempt.measurement.description, manifest
@@ -113,16 +134,18 @@ class Session:
         subjects: Mapping[str, Subject],
         inputs: Path | None,
         on_progress: Callable[[int, int], None] | None = None,
+        energy: Source | Missing | None = None,
     ) -> Iterator[Attempt | Job]:
         """Run `jobs` in order, yielding each attempt as it ends; a job skipped because its model is hopeless is
-        yielded as itself.
+        yielded as itself. `energy` is where that of the energy pass comes from, or why there is none.
         """
         failures: Counter[tuple[str, bool]] = Counter()
         hopeless: set[str] = set()
-        outputs: dict[str, Path] = {}
+        too_large: set[str] = set()
+        outputs: dict[tuple[str, str | None], Path] = {}
         for job in jobs:
             key = (job.model, job.measure == "quality")
-            if failures[key] >= _BELIEVED or job.model in hopeless:
+            if failures[key] >= _BELIEVED or job.model in hopeless or job.series_id in too_large:
                 self.skipped.append(job)
                 yield job
                 continue
@@ -135,9 +158,11 @@ class Session:
                 size = 0  # it is gone: the worker will say so
 
             def derive(measurement: Measurement, job: Job = job, subject: Subject = subject) -> list[Scalar]:
-                if job.measure == "latency" and subject.unmeasured_quality is not None:
-                    return [Scalar(name="loss_nats", value=None, reason=subject.unmeasured_quality)]
-                return _deviation(job, measurement, outputs)
+                if job.measure != "latency":
+                    return _deviation(job, measurement, outputs)
+                why = subject.unmeasured_quality
+                quality = [] if why is None else [Scalar(name="loss_nats", value=None, reason=why)]
+                return quality + (unmeasured(job, energy.reason) if isinstance(energy, Missing) else [])
 
             attempt = self.run(
                 job,
@@ -146,27 +171,32 @@ class Session:
                 subject.manifest,
                 on_progress,
                 derive,
+                Meter(energy) if job.measure == "energy" and isinstance(energy, Source) else None,
             )
-            if attempt.error is not None:
+            if attempt.error is not None and attempt.error.kind == _TOO_LARGE:
+                too_large.add(job.series_id)
+            elif attempt.error is not None:
                 failures[key] += 1
                 hopeless |= {job.model} if attempt.error.kind in _CERTAIN else set()
             yield attempt
 
 
-def _deviation(job: Job, measurement: Measurement, outputs: dict[str, Path]) -> list[Scalar]:
-    """Set a job's outputs against those of its reference, or remember them as a reference for the jobs to come."""
+def _deviation(job: Job, measurement: Measurement, outputs: dict[tuple[str, str | None], Path]) -> list[Scalar]:
+    """Set a job's outputs against those of its reference in the same precision, or remember them as a reference for the
+    jobs to come.
+    """
     if job.measure != "quality" or not measurement.outputs:
         return []
     path = Path(measurement.outputs[0].file)
-    outputs.setdefault(job.model_sha256, path)
+    outputs.setdefault((job.model_sha256, job.precision), path)
     if job.reference_sha256 is None or job.model_sha256 == job.reference_sha256:
         return []
-    if job.reference_sha256 not in outputs:
+    if (reference := outputs.get((job.reference_sha256, job.precision))) is None:
         return [Scalar(name="max_abs_difference", value=None, reason="the parent model did not run")]
     from harness.deviation import deviation
 
     try:
-        return deviation(outputs[job.reference_sha256], path)
+        return deviation(reference, path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise WorkerError(
             "outputs", f"The outputs the worker wrote cannot be read ({error}).", "Is the disk of /tmp full?"

@@ -7,12 +7,14 @@ ask these capabilities and never test a name. A third party adds a target with a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from inspect import signature
 from typing import Literal, Protocol, runtime_checkable
 
 from harness.conditions.readings import Reading
+from harness.energy.source import Missing, Source
 from harness.errors import UsageError
 from harness.job import Files, Job
 
@@ -22,8 +24,10 @@ GROUP = "harness.targets"
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What a target can measure. `latency` says what its durations are; None: it has none. `formats` are file
-    suffixes it loads. `static_shapes`: it compiles programs whose sizes are all known, as `harness models build NAME
-    --format static` makes them.
+    suffixes it loads. `energy`: it knows where to ask for joules (`Powered` says what answers here).
+    `static_shapes`: it compiles programs whose sizes are all known, as `harness models build NAME --format static`
+    makes them. `device_time`: the device's own time of each call is recorded beside the host's. `precisions` are those
+    that it can be asked to compute in.
     """
 
     formats: tuple[str, ...]
@@ -36,6 +40,8 @@ class Capabilities:
     instructions: bool = False
     energy: bool = False
     static_shapes: bool = False
+    device_time: bool = False
+    precisions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,14 +113,36 @@ class Conditioned(Protocol):
         ...
 
 
+@runtime_checkable
+class Powered(Protocol):
+    """What a target may have beside: a way to know what its device draws."""
+
+    def energy(self) -> Source | Missing:
+        """The best source there is here and now, or why there is none. Raises WorkerError where the device does not
+        answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """What a target may have beside: settings of the device, held for the time of a session."""
+
+    def adjusted(self) -> AbstractContextManager[None]:
+        """Bring the settings that its user asked for to the device, check them, and put them back at the end of the
+        block. Raises UsageError where they cannot be had.
+        """
+        ...
+
+
 def target_names() -> list[str]:
     """The names of all installed targets, sorted."""
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
 def find_target(name: str, **chosen: str) -> Target:
-    """The target of that name. `chosen` are its `device` or `runtime`, where its class takes them. Raises UsageError
-    listing the others when there is none, when it cannot be imported, or when it has no such choice.
+    """The target of that name. `chosen` are its `device`, `runtime` or `clock`, where its class takes them. Raises
+    UsageError listing the others when there is none, when it cannot be imported, or when it has no such choice.
     """
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:

@@ -28,6 +28,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "threads": COUNTS,
     "cpus": st.none() | st.lists(COUNTS, max_size=4).map(tuple),
     "runtime": st.none() | WORDS,
+    "precision": st.none() | WORDS,
     "compile": st.booleans(),
     "batch": COUNTS,
     "prompt_tokens": st.none() | COUNTS,
@@ -49,6 +50,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "reader": st.none() | WORDS,
     "depth": st.none() | COUNTS,
     "prompts_sha256": st.none() | HASHES,
+    "rate_queries_per_s": st.none() | SECONDS,
+    "latency_bound_ns": st.none() | COUNTS,
+    "streams": st.none() | COUNTS,
 }
 JOBS = st.builds(Job, **VALUES)
 FILES = st.builds(Files, model=WORDS, inputs=st.none() | WORDS, tokens=st.none() | WORDS, output=st.none() | WORDS)

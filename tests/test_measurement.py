@@ -59,6 +59,21 @@ def test_samples_become_a_row_each_phase_by_phase() -> None:
     ]
 
 
+def test_a_phase_that_is_told_minute_by_minute_is_one_series() -> None:
+    found = rows(
+        "samples",
+        Samples(phase="sustained", start_ns=[1, 2], duration_ns=[7, 8]),
+        Samples(phase="decode", start_ns=[3], duration_ns=[9]),
+        Samples(phase="sustained", start_ns=[4], duration_ns=[6]),
+    )
+    assert [(row["phase"], row["iteration"], row["duration_ns"]) for row in found] == [
+        ("sustained", 0, 7),
+        ("sustained", 1, 8),
+        ("decode", 0, 9),
+        ("sustained", 2, 6),
+    ]
+
+
 def test_a_load_becomes_scalars_of_the_whole_job() -> None:
     found = rows("scalars", Loaded(program_ns=1, method_ns=2, program_bytes=3, planned_bytes=4))
     assert {row["name"]: row["value"] for row in found} == {

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from harness.metrics import CATALOGUE
+from harness.metrics.load import LOAD
 from harness.store.dataset import Tables
 from harness.store.schemas import RUNS, SAMPLES, SCALARS
 
@@ -28,8 +29,12 @@ DURATIONS: dict[str, dict[str, list[int]]] = {
         "decode_io": [1, 2, 3, 10],
         "decode_mem": [1, 1, 1, 3],
         "decode_compute": [8, 9],
+        "multi_stream": [70, 90],
+        "prefill_device": [80, 90],
+        "decode_device": [7, 8, 30],
+        "batch_device": [60],
     },
-    "b": {"first": [500], "decode": [20, 20], "steady": [7], "decode_io": [0, 0]},
+    "b": {"first": [500], "decode": [20, 20], "steady": [7], "decode_io": [0, 0], "steady_device": [5, 6]},
 }
 # Attempt d was emulated: instructions a phase, and no duration.
 INSTRUCTIONS = {
@@ -47,6 +52,12 @@ ESTIMATED = ("prefill", "decode", "steady")
 ESTIMATES = (
     "cycles",
     "npu_cycles",
+    "float32_cycles",
+    "float32_operators",
+    "fitted_share",
+    "counted_share",
+    "assumed_share",
+    "held_out_error",
     *(f"{memory}_{name}" for memory in ("sram", "dram", "flash") for name in ("cycles", "traffic_bytes", "used_bytes")),
     "weight_bytes",
     "encoded_weight_bytes",
@@ -56,6 +67,8 @@ ESTIMATES = (
     *(f"vela_over_roofline_{kind}" for kind in ("linear", "matmul", "other")),
     "tosa_sqnr_db",
     "tosa_argmax_agreement",
+    "cmsis_nn_sqnr_db",
+    "cmsis_nn_argmax_agreement",
     "fake_quant_argmax_agreement",
     "fake_quant_within_1_lsb",
     "fake_quant_max_lsb",
@@ -66,13 +79,31 @@ SCALAR_ROWS: list[tuple[str, str, str | None, float | None]] = [
     ("a", "load_program_ns", None, 100.0),
     ("a", "load_method_ns", None, 50.0),
     ("b", "load_program_ns", None, 100.0),
+    ("a", "load_program_ns", "warm", 30.0),
+    ("a", "load_method_ns", "warm", 10.0),
+    ("a", "first_inference_ns", "warm", 400.0),
     ("a", "planned_bytes", None, 4096.0),
     ("b", "planned_bytes", None, None),
     ("a", "rss_bytes", "runtime", 60.0),
+    ("a", "energy_j", "generate", 12.0),
+    ("a", "net_energy_j", "generate", 3.0),
+    ("a", "power_w", "generate", 30.0),
+    ("a", "energy_resolution_j", "generate", 0.25),
+    ("a", "idle_power_w", None, 22.5),
+    ("c", "energy_j", "batch", 9.0),
+    ("c", "net_energy_j", "batch", 6.0),
+    ("b", "energy_j", "steady", None),
     ("a", "peak_rss_bytes", "runtime", 500.0),
     ("a", "peak_rss_bytes", "load", 200.0),
     ("a", "peak_rss_bytes", "steady", 180.0),
     ("b", "peak_rss_bytes", "load", 300.0),
+    ("a", "peak_allocated_bytes", "load", 40.0),
+    ("a", "peak_allocated_bytes", "steady", 70.0),
+    ("b", "peak_allocated_bytes", "steady", None),
+    ("a", "peak_reserved_bytes", "first", 96.0),
+    ("a", "peak_reserved_bytes", "steady", 64.0),
+    ("a", "device_bytes", "runtime", 512.0),
+    ("a", "device_bytes", "steady", 600.0),
     ("a", "loss_nats", None, 2.0),
     ("b", "loss_nats", None, None),
     ("a", "max_abs_difference", None, 0.25),
@@ -109,6 +140,21 @@ EXPECTED: dict[str, dict[str, float]] = {
     # One sample has no percentile but its own.
     "steady_latency_ns_p90": {"a": 10.0},
     "steady_latency_ns_p99": {"a": 10.9},
+    "prefill_device_ns_p50": {"a": 85.0},
+    "decode_device_ns_p50": {"a": 8.0},
+    "steady_device_ns_p50": {"b": 5.5},
+    "batch_device_ns_p50": {"a": 60.0},
+    # The peaks of a process are the greatest of its phases'.
+    "peak_allocated_bytes": {"a": 70.0},
+    "peak_reserved_bytes": {"a": 96.0},
+    "device_bytes": {"a": 600.0},
+    "multi_stream_latency_ns_p50": {"a": 80.0},
+    "multi_stream_latency_ns_p90": {"a": 88.0},
+    "multi_stream_latency_ns_p99": {"a": 89.8},
+    "warm_load_ns": {"a": 40.0},
+    "warm_first_inference_ns": {"a": 400.0},
+    # Servers and sustained load have tables of their own, in test_metrics_load.py.
+    **{metric.name: {} for metric in LOAD if not metric.name.startswith("multi_stream")},
     # c: three batches of four, from 1,000 to 1,700 ns, the gap between the second and the third included.
     "samples_per_s": {"c": 12 / 700e-9},
     "load_ns": {"a": 150.0},
@@ -119,6 +165,15 @@ EXPECTED: dict[str, dict[str, float]] = {
     # The peak before loading is not the model's.
     "peak_over_idle_bytes": {"a": 140.0},
     "planned_bytes": {"a": 4096.0},
+    # Two answers, whose four steps of decoding follow one token each.
+    "joules_per_token": {"a": 2.0},
+    "net_joules_per_token": {"a": 0.5},
+    "joules_per_query": {"c": 3.0},
+    "net_joules_per_query": {"c": 2.0},
+    "power_w": {"a": 30.0},
+    "idle_power_w": {"a": 22.5},
+    "energy_j": {"a": 12.0, "c": 9.0},
+    "energy_resolution_j": {"a": 0.25},
     "model_bytes": {"a": 1000.0, "b": 1000.0, "c": 2000.0},
     "parameters": {"a": 250.0},
     "bits_per_weight": {"a": 4.25},
@@ -216,10 +271,11 @@ def test_every_metric_is_tested_and_named_once() -> None:
 
 def test_units_stand_in_the_names() -> None:
     marks = {"ns": "_ns", "bytes": "_bytes", "tokens/s": "tokens_per_s", "samples/s": "samples_per_s"}
+    marks |= {"queries/s": "queries_per_s", "J": "_j", "W": "_w"}
     marks |= {"nats": "_nats", "dB": "_db", "bits": "bits_", "instructions": "_instructions", "cycles": "cycles"}
     for metric in CATALOGUE:
         if metric.unit != "1":
-            assert marks[metric.unit] in metric.name, metric.name
+            assert marks[metric.unit] in metric.name.replace("joules", "_j"), metric.name
 
 
 def test_what_is_compared_has_a_direction() -> None:

@@ -17,6 +17,7 @@ from harness.protocol import (
     PROTOCOL,
     Describe,
     Done,
+    Environment,
     Error,
     Event,
     Hello,
@@ -76,6 +77,14 @@ BY_KIND: dict[type[Event], st.SearchStrategy[Any]] = {
         reason=st.none() | TEXT,
         phase=st.none() | TEXT,
     ),
+    Environment: st.builds(
+        Environment,
+        moment=TEXT,
+        readings=st.lists(
+            st.fixed_dictionaries({"name": TEXT}, optional={"value": st.none() | TEXT, "reason": st.none() | TEXT}),
+            max_size=3,
+        ),
+    ),
     Output: st.builds(Output, file=TEXT, sha256=TEXT),
     Progress: st.builds(Progress, done=BYTES, total=BYTES),
     Done: st.just(Done()),
@@ -118,6 +127,21 @@ def test_an_event_comes_back_as_it_was(kind: type[Event], data: st.DataObject) -
     back = decode(line)
     assert type(back) is kind
     assert back == event
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [
+        '["warm"]',
+        "[{}]",
+        '[{"name":3}]',
+        '[{"name":"t","value":41.5}]',
+        '[{"name":"t","reason":["hot"]}]',
+        '[{"name":"\\ud800"}]',
+    ],
+)
+def test_a_reading_that_is_no_text_with_a_name_is_refused(readings: str) -> None:
+    assert "reading" in refused(f'{{"event":"environment","moment":"minute 1","readings":{readings}}}').what
 
 
 @given(st.text())

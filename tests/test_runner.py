@@ -21,7 +21,7 @@ from harness.errors import WorkerError
 from harness.job import Files, Job, parse_request
 from harness.manifest import Manifest
 from harness.measurement import Measurement
-from harness.protocol import Loaded, Progress, Scalar
+from harness.protocol import Environment, Loaded, Progress, Scalar
 from harness.runner import Attempt, run_job
 from harness.store.schemas import TABLES
 from harness.targets.transports import local
@@ -197,6 +197,18 @@ def test_a_manifest_is_noted_and_its_absence_too() -> None:
         1.25,
     )
     assert row_of(attempt(GOOD))["method"] is None
+
+
+def test_what_a_worker_reads_of_its_device_is_stored_with_its_moment_between_before_and_after() -> None:
+    warm = {"name": "temperature_celsius", "value": "71.5"}
+    cold = {"name": "temperature_celsius", "value": None, "reason": "no sensor"}
+    told = [say(Environment(moment=f"minute {minute}", readings=[one])) for minute, one in enumerate((warm, cold), 1)]
+    rows = attempt((HELLO, *told, DONE)).tables["environment"].to_pylist()
+    assert [(row["moment"], row["value"], row["reason"]) for row in rows if row["moment"].startswith("minute")] == [
+        ("minute 1", "71.5", None),
+        ("minute 2", None, "no sensor"),
+    ]
+    assert [row["moment"] for row in rows][:: len(rows) - 1] == ["before", "after"]
 
 
 def test_progress_reaches_whoever_waits_and_is_not_stored() -> None:

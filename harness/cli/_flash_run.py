@@ -22,8 +22,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Spelled out here too, so that --help imports no numpy.
 POLICIES = ("none", "hybrid", "predictor", "windowing", "bundling", "pipeline")
-_DEFAULTS = {"window": 5, "policy": "bundling", "predictor": "exact", "reader": "threads", "depth": 32}
-_OPTIONS = (*_DEFAULTS, "dram_budget", "ablate")
+_DEFAULTS = {"policy": "bundling", "predictor": "exact", "reader": "threads"}
+_SWEEPS = {"window": "5", "depth": "32"}
+_OPTIONS = (*_SWEEPS, *_DEFAULTS, "dram_budget", "ablate")
 
 
 def flash_options(command: Command) -> Command:
@@ -32,7 +33,7 @@ def flash_options(command: Command) -> Command:
         click.option(
             "--ablate", is_flag=True, default=None, help="flash: every policy, and the table of the ablation."
         ),
-        click.option("--depth", type=click.IntRange(min=1), help="flash: reads at once. [default: 32]"),
+        click.option("--depth", metavar="LIST", help="flash: reads at once. Sweeps. [default: 32]"),
         click.option("--reader", type=click.Choice(READERS), help="flash: what reads. [default: threads]"),
         click.option(
             "--predictor",
@@ -46,14 +47,16 @@ def flash_options(command: Command) -> Command:
         click.option(
             "--dram-budget", callback=parse_bytes, metavar="SIZE", help="flash: for neurons in DRAM, such as 2MB."
         ),
-        click.option("--window", type=int, help="flash: tokens whose neurons stay in DRAM. [default: 5]"),
+        click.option(
+            "--window", metavar="LIST", help="flash: tokens whose neurons stay in DRAM. Sweeps. [default: 5]"
+        ),
     ):
         command = option(command)
     return command
 
 
 def flash_job(options: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a flash job. Raises UsageError where options of flash were given to another scenario."""
+    """The fields that all flash jobs share. Raises UsageError where options of flash were given to another scenario."""
     from harness.errors import UsageError
 
     given = [name for name in _OPTIONS if options[name] is not None]
@@ -66,6 +69,19 @@ def flash_job(options: dict[str, Any]) -> dict[str, Any]:
         raise UsageError("An ablation runs every policy.", "Give --ablate or --policy, not both.")
     fields = {name: default if options[name] is None else options[name] for name, default in _DEFAULTS.items()}
     return fields | {"dram_budget_bytes": options["dram_budget"]}
+
+
+def flash_sweeps(options: dict[str, Any]) -> dict[str, list[Any]]:
+    """The fields of a flash job that sweep, with their values. Raises UsageError."""
+    from harness.errors import UsageError
+    from harness.plan import parse_sweep
+
+    if options["scenario"] != "flash":
+        return {}
+    sweeps = {name: parse_sweep(options[name] or default) for name, default in _SWEEPS.items()}
+    if min(sweeps["depth"]) < 1:
+        raise UsageError("At least one read is made at once.", "Give --depth 1 or more.")
+    return sweeps
 
 
 def find_in_flash(models: tuple[str, ...], target: Target, reporter: Reporter) -> tuple[str, ...]:

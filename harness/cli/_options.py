@@ -10,14 +10,24 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+class _Results(click.Path):
+    """A folder, or the URI of a bucket."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from harness.store.place import is_bucket, results_folder
+
+        return results_folder(value) if is_bucket(value) else super().convert(value, param, ctx)
+
+
 results_option = click.option(
     "--results",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_Results(path_type=Path, file_okay=False),
     default=Path("results"),
     show_default=True,
     envvar="HARNESS_RESULTS",
     show_envvar=True,
-    help="The folder of the Parquet tables.",
+    help="The folder of the Parquet tables, or a bucket: s3://BUCKET/PREFIX.",
 )
 format_option = click.option(
     "--format",
@@ -27,7 +37,33 @@ format_option = click.option(
     show_default=True,
     help="How to print it.",
 )
+skip_existing_option = click.option(
+    "--skip-existing",
+    is_flag=True,
+    help="Go on with the newest session that has some of these jobs, from this device and these versions: those that "
+    "ended well are not run again.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+
+
+def energy_options(command: Command) -> Command:
+    """What `run` takes for joules."""
+    for option in (
+        click.option(
+            "--energy-csv",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="The energy pass with an external meter: its recording, columns time (Unix seconds or ISO 8601 with "
+            "zone) and watts or joules. It may grow meanwhile, or be exported at the end, which is waited for.",
+        ),
+        click.option(
+            "--energy",
+            is_flag=True,
+            help="Measure energy too, in a pass of its own of ten seconds and more a process; `harness targets` says "
+            "what it comes from.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def reading_options(command: Command) -> Command:

@@ -40,7 +40,7 @@ def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) 
 
 def _zoo_name(path: Path, target: Target) -> tuple[str, str]:
     """Name and format of a model that harness can build: `selfcomp`, or `selfcomp.pte` in no folder; `static` where the
-    target compiles fixed shapes.
+    target compiles fixed shapes, `cached` where it has torch to generate with and no `.pt2` was asked for.
     """
     from harness.models.zoo import known
 
@@ -50,6 +50,8 @@ def _zoo_name(path: Path, target: Target) -> tuple[str, str]:
         raise UsageError(f"{path} is neither a file nor the name of a model.", "`harness models list` shows the names.")
     if target.capabilities.static_shapes:
         return name, "static"
+    if not suffix and target.capabilities.formats[0] == ".pt2" and "generate" in target.capabilities.scenarios:
+        return name, "cached"
     return name, (suffix or target.capabilities.formats[0]).removeprefix(".")
 
 
@@ -57,10 +59,11 @@ def _build(wanted: list[tuple[str, str]], reporter: Reporter) -> list[Path]:
     """The files of these models. Those that are not there yet are built side by side, each in a process of its own:
     the exporter takes a minute and one processor.
     """
-    from harness.models.zoo import artifact, built, built_static, static
+    from harness.models.zoo import artifact, built, built_cached, built_static, cached, static
 
     def ready(name: str, fmt: str) -> Path | None:
-        return built_static(name) if fmt == "static" else built(name, fmt=fmt)
+        variants = {"static": built_static, "cached": built_cached}
+        return variants[fmt](name) if fmt in variants else built(name, fmt=fmt)
 
     missing = [(name, fmt) for name, fmt in dict.fromkeys(wanted) if ready(name, fmt) is None]
     if missing:
@@ -70,7 +73,8 @@ def _build(wanted: list[tuple[str, str]], reporter: Reporter) -> list[Path]:
             if ended.returncode != 0:
                 what, _, todo = ended.stderr.strip().removeprefix("harness: ").partition("\n")
                 raise HarnessError(what, todo)
-    return [static(name) if fmt == "static" else artifact(name, fmt=fmt) for name, fmt in wanted]
+    variants = {"static": static, "cached": cached}
+    return [variants[fmt](name) if fmt in variants else artifact(name, fmt=fmt) for name, fmt in wanted]
 
 
 def _build_one(model: tuple[str, str]) -> subprocess.CompletedProcess[str]:

@@ -72,6 +72,8 @@ def devices(file: str | None, as_json: bool) -> None:
 
 
 def _row(device: Device) -> dict[str, Any]:
+    from harness.energy.android import find
+    from harness.energy.source import Missing
     from harness.errors import HarnessError
 
     transport = device.connect()
@@ -85,6 +87,10 @@ def _row(device: Device) -> dict[str, Any]:
     except HarnessError as error:
         return row | {"reachable": False, "reason": error.what, "todo": error.todo, "machine": None, "readings": []}
     readings = transport.describe()
+    try:
+        power = find(transport.ask)
+    except HarnessError as error:
+        power = Missing(error.what.rstrip("."), error.todo)
     target = "arm64" if machine == "aarch64" else None
     return row | {
         "reachable": True,
@@ -94,6 +100,8 @@ def _row(device: Device) -> dict[str, Any]:
         "target": target,
         "wanted": {"cpus": device.cpus, "governor": device.governor, "below_celsius": device.wait_below_celsius},
         "can_read": [word for word, name in _STATE.items() if _value(readings, name) is not None],
+        "energy": None if isinstance(power, Missing) else f"{power.name} ({power.tier})",
+        "no_energy": f"{power.reason}. {power.todo}".strip() if isinstance(power, Missing) else None,
         "readings": [{"name": r.name, "value": r.value, "reason": r.reason} for r in readings],
     }
 
@@ -113,7 +121,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     notes = []
     for row in rows:
         state = {reading["name"]: reading["value"] for reading in row["readings"]}
-        can = row.get("can_read", [])
+        can = [*row.get("can_read", []), *(["energy"] if row.get("energy") else [])]
         what = [state.get("device_model"), state.get("soc"), None if state.get("soc") else row["machine"]]
         now = [
             f"{state['temperature_celsius']} °C" if state.get("temperature_celsius") else None,
@@ -127,9 +135,11 @@ def _print(rows: list[dict[str, Any]]) -> None:
             state.get("cpu_model") or "",
             ", ".join(word for word in now if word),
             ", ".join(can),
-            ", ".join(word for word in _STATE if word not in can) if row["reachable"] else "",
+            ", ".join(word for word in (*_STATE, "energy") if word not in can) if row["reachable"] else "",
         )
         table.add_row(*map(escape, cells))
+        if row.get("energy") or row.get("no_energy"):
+            notes.append(f"{row['device']}: energy: {row['energy'] or 'none: ' + row['no_energy']}")
         if row["reason"]:
             notes.append(f"{row['device']}: {row['reason']} {row['todo']}")
     console.print(table)

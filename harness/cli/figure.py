@@ -57,7 +57,7 @@ def _output_option(default: str) -> Callable[[Command], Command]:
     )
 
 
-@figure.command(short_help="Quality against latency, size or memory.")
+@figure.command(short_help="Quality against latency, size, memory or energy.")
 @click.option("--cost", metavar="METRIC", help="Across. [default: latency]")
 @click.option("--quality", metavar="METRIC", help="Upwards. [default: the loss, or what was measured]")
 @_drawing_options
@@ -80,6 +80,7 @@ def pareto(
     \b
     harness figure pareto
     harness figure pareto --quality perplexity --cost peak_over_idle_bytes --output memory.svg
+    harness figure pareto --cost joules_per_token --output energy.svg
     """
     fmt = _format(output)
     panels, left_out = _panels(results, session, models, target, allow_different)

@@ -13,7 +13,7 @@ from harness.cli._price import price
 from harness.cli._verify import verify
 
 PRECISIONS = ("fp32", "int8", "int4")
-FORMATS = ("pte", "pt2", "static")
+FORMATS = ("pte", "pt2", "cached", "static")
 CHANNELS = ("padded", "exact", "masked")
 
 
@@ -52,7 +52,14 @@ def list_models(as_json: bool) -> None:
 @models.command()
 @click.argument("name")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Default: the model's own (see `list`).")
-@click.option("--format", "fmt", type=click.Choice(FORMATS), default="pte", show_default=True, help="Kind of file.")
+@click.option(
+    "--format",
+    "fmt",
+    type=click.Choice(FORMATS),
+    default="pte",
+    show_default=True,
+    help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates.",
+)
 @click.option(
     "--channels",
     type=click.Choice(CHANNELS),
@@ -84,18 +91,20 @@ def build(
 
     if channels is not None and fmt != "static":
         raise UsageError("Only a static file leaves a choice of channels.", "Add --format static.")
-    if precision is not None and fmt == "static":
-        raise UsageError("A static file is rounded by who lowers it.", "Leave out --precision.")
+    if precision is not None and fmt in ("cached", "static"):
+        raise UsageError(f"A {fmt} file is rounded by who loads it.", "Leave out --precision.")
 
     from rich.console import Console
 
     with Console(stderr=True).status(f"Building {name}: a first build takes about a minute"):
         from harness.manifest import sha256_file
         from harness.models.cache import copy_artifact
-        from harness.models.zoo import artifact, static
+        from harness.models.zoo import artifact, cached, static
 
         if fmt == "static":
             path = static(name, channels or "padded", force=force, folder=weights)
+        elif fmt == "cached":
+            path = cached(name, force=force, folder=weights)
         else:
             path = artifact(name, precision, fmt, force=force, folder=weights)
         if output is not None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli._flash_run import POLICIES, flash_job, flash_options
-from harness.cli._options import format_option, json_option, results_option
+from harness.cli._flash_run import POLICIES, flash_job, flash_options, flash_sweeps
+from harness.cli._load_run import load_job, load_options, min_iterations
+from harness.cli._options import energy_options, format_option, json_option, results_option, skip_existing_option
 
 if TYPE_CHECKING:
     from harness.cli._progress import Reporter
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from harness.session import Session
     from harness.target import Target
 
-SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start", "flash")
+SCENARIO_NAMES = ("generate", "single-stream", "multi-stream", "offline", "server", "sustained", "cold-start", "flash")
 
 
 @click.command()
@@ -35,14 +36,17 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start", "flash")
     "--device",
     metavar="DEVICE",
     help="Which device of the target; of arm64: adb[:SERIAL], ssh:HOST, local, qemu[:CPU], or a name in the devices "
-    "file. Default: the one at hand.",
+    "file; of cuda: a number or UUID of `nvidia-smi -L`. Default: the one at hand.",
 )
 @click.option(
     "--devices",
     type=click.Path(path_type=str, exists=True, dir_okay=False),
     help="The file that names devices; see `harness devices --help`.",
 )
-@click.option("--runtime", metavar="NAME", help="Which runtime of the target: python or native on x86.")
+@click.option(
+    "--runtime", metavar="NAME", help="Which runtime of the target: python or native on x86, eager or graphs on cuda."
+)
+@click.option("--clock", metavar="MHZ", help="Hold a GPU's clock there for the session (needs root); put back after.")
 @click.option(
     "--scenario", type=click.Choice(SCENARIO_NAMES), help="Default: generate for language models, else single-stream."
 )
@@ -50,8 +54,8 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start", "flash")
     "--processes",
     "-n",
     type=click.IntRange(1),
-    help="Worker processes a model, interleaved. Default: 5; 1 where instructions are counted or cycles estimated: "
-    "these are exact.",
+    help="Worker processes a model, interleaved. Default: 5; 1 of sustained, and where instructions are counted or "
+    "cycles estimated: these are exact.",
 )
 @click.option(
     "--threads", default="1", show_default=True, metavar="LIST", help="Threads; a list or range (1,2,4 or 1-4) sweeps."
@@ -67,6 +71,12 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start", "flash")
     "--cpus", multiple=True, metavar="LIST", help="Pin the worker to these processors (0,2-3). Repeat it to sweep."
 )
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile the model (.pt2 only).")
+@click.option(
+    "--precision",
+    metavar="LIST",
+    help="What a GPU computes in: fp32, tf32, fp16, bf16, int8 (bf16 with the weights of linear layers in int8). "
+    "Default: the file's own, products in float32. Sweeps.",
+)
 @click.option(
     "--inputs",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -89,7 +99,8 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start", "flash")
 @click.option(
     "--min-iterations",
     type=click.IntRange(1),
-    help="Queries a process, at least. Default: 30; 5 from flash, 3 where instructions are counted.",
+    help="Queries a process, at least. Default: 30; 1000 of a server, 662 of multi-stream, 5 from flash, 3 where "
+    "instructions are counted.",
 )
 @click.option(
     "--min-duration",
@@ -115,7 +126,7 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start", "flash")
     type=click.FloatRange(0, min_open=True),
     default=600.0,
     show_default=True,
-    help="Seconds a worker may take.",
+    help="Seconds a worker may take, beside --duration.",
 )
 @click.option(
     "--lease-timeout",
@@ -124,7 +135,10 @@ SCENARIO_NAMES = ("generate", "single-stream", "offline", "cold-start", "flash")
     show_default=True,
     help="Seconds to wait while another run holds the device.",
 )
+@skip_existing_option
+@load_options
 @flash_options
+@energy_options
 @results_option
 @format_option
 @json_option
@@ -151,7 +165,10 @@ def run(
     \b
     harness run --target x86 --model baseline.pte --model selfcomp.pte
     harness run -t x86 -m mlp.pte --scenario offline --threads 1,2 --batch 1,8
+    harness run -t x86 -m mlp.pte --scenario server --latency-bound 15ms
+    harness run -t x86 -m baseline -m selfcomp --scenario sustained --duration 30m
     """
+    import contextlib
     import functools
     import importlib
     import threading
@@ -162,10 +179,10 @@ def run(
     from harness.lease import lease
     from harness.session import open_session
     from harness.store.writer import prepare
-    from harness.target import find_target
+    from harness.target import Adjustable, find_target
 
     flash, ablate = flash_job(options), bool(options["ablate"])
-    chosen = {"device": device, "devices": devices, "runtime": options["runtime"]}
+    chosen = {"device": device, "devices": devices, "runtime": options["runtime"], "clock": options["clock"]}
     target = find_target(target_name, **{name: value for name, value in chosen.items() if value is not None})
     state = target.availability()
     if not state.available:
@@ -174,8 +191,10 @@ def run(
     reporter = Reporter(quiet=quiet)
     if target.capabilities.latency is None:
         reporter.note(f"{target.name}: {target.summary}")
-    options = _defaults(target, bool(flash)) | {name: value for name, value in options.items() if value is not None}
-    sweeps = _sweeps(options, target)
+    load_sweeps, load = load_job(options, target)
+    load_sweeps |= flash_sweeps(options)
+    options = _defaults(target, options["scenario"]) | {k: value for k, value in options.items() if value is not None}
+    sweeps = _sweeps(options, target) | load_sweeps
     if ablate and any(len(values) > 1 for values in sweeps.values()):
         raise UsageError("An ablation has one condition, and its policies differ.", "Give each option one value.")
     if flash:
@@ -188,7 +207,8 @@ def run(
     reports.start()
     with (
         lease(f"{target.name}-{target.device()}", lease_timeout, functools.partial(reporter.waiting, target.device())),
-        open_session(target, results, timeout) as session,
+        target.adjusted() if isinstance(target, Adjustable) else contextlib.nullcontext(),
+        open_session(target, results, timeout + load.get("min_duration_s", 0.0)) as session,
     ):
         # The text is asked for even without a quality pass: prompts come from it.
         no_quality = options["no_quality"] and not flash
@@ -197,7 +217,8 @@ def run(
         if ablate:
             subjects = by_policy(subjects)
         if subjects:
-            _measure(session, subjects, sweeps, processes or _processes(target), options | {"flash": flash}, reporter)
+            processes = processes or _processes(target, options["scenario"])
+            _measure(session, subjects, sweeps, processes, options | {"fields": flash | load}, reporter)
     if session.succeeded and ablate:
         click.echo(ablation_of(results, session.session_id, as_json or fmt == "json"), nl=False)
     elif session.succeeded:
@@ -215,21 +236,24 @@ def run(
         raise click.exceptions.Exit(1)
 
 
-def _processes(target: Target) -> int:
-    return 1 if target.capabilities.latency in (None, "estimated") else 5
+def _processes(target: Target, scenario: str | None) -> int:
+    return 1 if scenario == "sustained" or target.capabilities.latency in (None, "estimated") else 5
 
 
-def _defaults(target: Target, in_flash: bool) -> dict[str, Any]:
+def _defaults(target: Target, scenario: str | None) -> dict[str, Any]:
     """Of the options that have no one default: a count needs neither many queries nor a second, and an emulator takes a
     hundred times as long for each.
     """
     unset = dict.fromkeys(
-        ("scenario", "runtime", "prompt_tokens", "new_tokens", "inputs", "data", "tokens", "max_eval_tokens")
+        (
+            *("scenario", "runtime", "precision", "prompt_tokens", "new_tokens", "inputs", "data", "tokens"),
+            "max_eval_tokens",
+        )
     )
     if target.capabilities.latency is None:
         return unset | {"min_iterations": 3, "min_duration": 0.0, "max_eval_tokens": 512}
     # From flash a token takes milliseconds, and the query is a whole text: a few have hundreds of tokens.
-    return unset | {"min_iterations": 5 if in_flash else 30, "min_duration": 1.0}
+    return unset | {"min_iterations": 5 if scenario == "flash" else 30, "min_duration": 1.0} | min_iterations(scenario)
 
 
 def _sweeps(options: dict[str, Any], target: Target) -> dict[str, list[Any]]:
@@ -251,8 +275,23 @@ def _sweeps(options: dict[str, Any], target: Target) -> dict[str, list[Any]]:
         if options[name] is not None
     }
     wanted = target.cpus if isinstance(target, Conditioned) else None
+    if options["precision"] is not None:
+        sweeps["precision"] = _precisions(options["precision"], target)
     sweeps["cpus"] = [tuple(sorted(parse_sweep(cpus))) for cpus in options["cpus"]] or [wanted]
     return sweeps
+
+
+def _precisions(text: str, target: Target) -> list[str]:
+    """The precisions in a list. Raises UsageError for one that the target cannot be asked to compute in."""
+    from harness.errors import UsageError
+
+    known = target.capabilities.precisions
+    if not known:
+        raise UsageError(f"Target {target.name} computes in the file's own precision.", "Leave out --precision.")
+    wanted = list(dict.fromkeys(text.split(",")))
+    if unknown := [each for each in wanted if each not in known]:
+        raise UsageError(f"There is no precision {unknown[0]!r}.", f"Choose from: {', '.join(known)}.")
+    return wanted
 
 
 def _measure(
@@ -265,6 +304,7 @@ def _measure(
 ) -> None:
     from dataclasses import replace
 
+    from harness.cli._energy import energy_pass, settled
     from harness.manifest import sha256_file
     from harness.plan import configurations, passes
 
@@ -283,16 +323,25 @@ def _measure(
         job
         for subject in subjects.values()
         for job in configurations(
-            subject, target.name, options["scenario"], sweeps, fixed | options["flash"] | subject.fields
+            subject, target.name, options["scenario"], sweeps, fixed | options["fields"] | subject.fields
         )
     ]
     memory = target.capabilities.memory and not options["no_memory"]
     jobs = passes(latency, processes, subjects, memory=memory, quality=not options["no_quality"])
     if options.get("ablate"):  # policies read the same neurons in other ways: the last one's quality is that of all
         jobs = [job for job in jobs if job.measure != "quality" or job.policy == POLICIES[-1]]
+    energy, file = None, options.get("energy_csv")
+    if options["energy"] or file is not None:
+        energy, metered = energy_pass(target, file, latency, processes, reporter)
+        jobs += metered
     if options["profile"]:
         first_of_model = {job.model: job for job in reversed(latency)}
         jobs += [replace(first_of_model[name], measure="profile") for name in subjects]
-    with reporter.jobs(jobs) as advance:
-        for outcome in session.run_all(jobs, subjects, inputs, reporter.within):
+    if options["skip_existing"]:
+        from harness.resume import resume
+
+        whole, jobs = len(jobs), resume(session, session.results, jobs)
+        reporter.note(f"session {session.session_id}: {whole - len(jobs)} of {whole} jobs are there")
+    with reporter.jobs(jobs) as advance, settled(session, file, reporter):
+        for outcome in session.run_all(jobs, subjects, inputs, reporter.within, energy):
             advance(outcome)

@@ -23,6 +23,7 @@ def targets(ctx: click.Context, as_json: bool) -> None:
         return
     from dataclasses import asdict
 
+    from harness.cli._energy import describe
     from harness.errors import HarnessError
     from harness.target import find_target, target_names
 
@@ -42,6 +43,7 @@ def targets(ctx: click.Context, as_json: bool) -> None:
                 "reason": state.reason or None,
                 "todo": state.todo or None,
                 "capabilities": asdict(target.capabilities),
+                "energy": describe(target) if target.capabilities.energy and state.available else None,
             }
         )
     if as_json:
@@ -73,7 +75,14 @@ def _print(rows: list[dict[str, object]]) -> None:
     for row in rows:
         can = row.get("capabilities")
         assert can is None or isinstance(can, dict)
-        also = [name.replace("_", " ") for name, value in (can or {}).items() if value is True]
+        energy = row.get("energy")
+        assert energy is None or isinstance(energy, dict)
+        answers = energy is not None and energy["source"] is not None
+        also = [
+            name.replace("_", " ")
+            for name, value in (can or {}).items()
+            if value is True and (name != "energy" or answers)
+        ]
         table.add_row(
             escape(str(row["target"])),
             "yes" if row["available"] else "no",
@@ -83,6 +92,10 @@ def _print(rows: list[dict[str, object]]) -> None:
             ", ".join(also),
         )
         notes.append(f"{row['target']}: {row.get('summary', '')}")
+        if energy is not None:
+            found = f"{energy['source']} ({energy['tier']})"
+            missing = f"none, {energy['reason']}. {energy['todo'] or ''}"
+            notes.append(f"{row['target']}: energy: {found if answers else missing}")
         if not row["available"]:
             notes.append(f"{row['target']} is not available: {row['reason']}. {row['todo'] or ''}")
     console = Console(highlight=False)

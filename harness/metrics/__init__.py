@@ -8,9 +8,12 @@ of a comparison's rows.
 from __future__ import annotations
 
 from harness.metrics.counts import COUNTS
+from harness.metrics.device import DEVICE_MEMORY, DEVICE_TIME
+from harness.metrics.energy import ENERGY
 from harness.metrics.estimates import ESTIMATES
 from harness.metrics.flash import FLASH
 from harness.metrics.latency import GENERATE, LOADING, QUERIES
+from harness.metrics.load import LOAD, WARM
 from harness.metrics.metric import Metric, PerProcess
 from harness.metrics.quality import QUALITY
 from harness.metrics.size import SIZE
@@ -21,9 +24,14 @@ CATALOGUE: tuple[Metric, ...] = (
     *GENERATE,
     *FLASH,
     *QUERIES,
+    *DEVICE_TIME,
+    *LOAD,
     *LOADING,
+    *WARM,
     *COUNTS,
     *ESTIMATES,
+    *ENERGY,
+    *DEVICE_MEMORY,
     *SIZE,
     *QUALITY,
 )

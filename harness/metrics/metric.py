@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PerProcess = Callable[[Tables], "pd.Series[float]"]
-Unit = Literal["ns", "bytes", "tokens/s", "samples/s", "instructions", "cycles", "bits", "nats", "1", "dB"]
-Measure = Literal["latency", "memory", "quality"]
+Unit = Literal[
+    "ns", "bytes", "tokens/s", "samples/s", "queries/s", "instructions", "cycles", "bits", "nats", "1", "dB", "J", "W"
+]
+Measure = Literal["latency", "memory", "energy", "quality"]
 
 
 @dataclass(frozen=True)

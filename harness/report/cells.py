@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.metrics import Metric
-from harness.report.grouping import Run
+from harness.report.grouping import Run, distinct
 from harness.statistics.ratio import Ratio, paired_ratio, unpaired_ratio
 from harness.statistics.summary import Estimate, log_mean, mean
 
@@ -120,7 +120,17 @@ def comparison_kind(metric: Metric) -> Literal["speedup", "ratio", "difference"]
 
 def is_time(metric: Metric) -> bool:
     """Whether the metric is made of durations, so that it is only as real as the target's latency."""
-    return metric.unit in ("ns", "tokens/s", "samples/s")
+    return metric.unit in ("ns", "tokens/s", "samples/s", "queries/s")
+
+
+def kind_of(metric: Metric, runs: Sequence[Run]) -> str:
+    """How the figure that these runs give was obtained: measured, emulated, estimated. A duration is what the target's
+    latency is, energy what its source is.
+    """
+    if is_time(metric):
+        return ", ".join(distinct(runs, "latency_kind"))
+    estimated = metric.measure == "energy" and any("energy_estimated" in (run["flags"] or ()) for run in runs)
+    return "estimated" if estimated else "measured"
 
 
 def are_interleaved(runs: Sequence[Run]) -> bool:

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from harness.errors import NothingComparable, UsageError
+from harness.report.load import load_words
 from harness.store.schemas import RUNS
 
 # How the fingerprint names the version of a runtime.
@@ -39,7 +40,8 @@ _FREE = (
 @dataclass(frozen=True)
 class Condition:
     """What the models of one table have in common. `cpus` is None where processes were not pinned, `runtime` where the
-    target's own was used, `data` where no quality was measured; the token counts are None where the scenario has none.
+    target's own was used, `precision` where the file's own was, `data` where no quality was measured; the token
+    counts are None where the scenario has none.
     """
 
     target: str
@@ -54,6 +56,8 @@ class Condition:
     new_tokens: int | None
     data: str | None = None
     data_sha256: str | None = None
+    precision: str | None = None
+    load: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,8 @@ def _clean(value: Any) -> Any:
 def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
     """Runs by condition, in order of first appearance; `runs` in the order they were made.
 
-    Latency runs define the conditions. Memory runs join those with the same scenario and options, quality
-    runs all those of the same device, since neither depends on how long was measured. Quality on two data
+    Latency runs define the conditions. Memory and energy runs join those with the same scenario and options,
+    quality runs all those of the same device, since neither depends on how long was measured. Quality on two data
     sets makes two tables.
     """
     devices = {run["target"]: run["device"] for run in reversed(runs) if run["device"] is not None}
@@ -103,10 +107,12 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in (run for run in runs if run["measure"] == "latency"):
         groups.setdefault((*_key(run), _options(run)), []).append(run)
-    for measure, width in (("memory", len(KEY)), ("quality", 2), ("describe", 2)):
+    for measure, width in (("memory", len(KEY)), ("energy", len(KEY)), ("quality", 2), ("describe", 2)):
         present = list(groups)
         for run in (run for run in runs if run["measure"] == measure):
-            joined = [key for key in present if key[:width] == _key(run)[:width]]
+            joined = [key for key in present if key[:width] == _key(run)[:width] and _meets(run, groups[key][0])]
+            if measure == "energy":  # it depends on all that was asked but for how long
+                joined = [key for key in joined if _lasting(key[-1]) == _lasting(_options(run))]
             for key in joined or [(*_key(run), None)]:
                 groups.setdefault(key, []).append(run)
     order = {run["attempt_id"]: index for index, run in enumerate(runs)}
@@ -220,12 +226,29 @@ def _key(run: Run) -> tuple[Any, ...]:
     return tuple(run[name] for name in KEY)
 
 
+def _precision(run: Run) -> str | None:
+    """What was computed in, as it was asked for; the column of that name is the manifest's, of what is stored."""
+    asked: str | None = json.loads(run["job_json"] or "{}").get("precision")
+    return asked
+
+
+def _meets(run: Run, latency: Run) -> bool:
+    """Whether memory or quality is of the precision that was timed; a description has none."""
+    return run["measure"] == "describe" or _precision(run) == _precision(latency)
+
+
 def _options(run: Run) -> str:
     options = json.loads(run["job_json"] or "{}")
     free = set(_FREE)
     if (policy := options.get("policy")) and str(run["model"]).endswith(f" {policy}"):
         free.add("policy")  # of an ablation, whose models are one file by the name of each policy
     return json.dumps({key: value for key, value in options.items() if key not in free}, sort_keys=True)
+
+
+def _lasting(options: str | None) -> dict[str, Any]:
+    """Options without those that say how long to measure."""
+    given: dict[str, Any] = json.loads(options or "{}")
+    return {key: value for key, value in given.items() if not key.startswith(("min_", "max_"))}
 
 
 def _data(run: Run) -> tuple[str | None, str | None, int | None]:
@@ -235,10 +258,11 @@ def _data(run: Run) -> tuple[str | None, str | None, int | None]:
 
 def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
     """One condition a data set that quality was measured on; one without data where none was at hand."""
-    timed = {run["model"] for run in members if run["measure"] in ("latency", "memory")}
+    timed = {run["model"] for run in members if run["measure"] in ("latency", "memory", "energy")}
     members = [run for run in members if not timed or run["model"] in timed or run["measure"] == "describe"]
     first = next((run for run in members if run["measure"] == "latency"), members[0])
     common = {name: first[name] for name in KEY}
+    common |= {"precision": _precision(first), "load": load_words(first["job_json"])}
     measured = [run for run in members if run["data_sha256"] is not None or run["data"] is not None]
     others = [run for run in members if run not in measured]
     if not measured:

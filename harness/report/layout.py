@@ -48,6 +48,7 @@ def comparison_table(comparison: Comparison) -> Table:
         ("Instructions", "reduction"),
         ("Load", "speed-up"),
         ("Memory", "reduction"),
+        ("Energy", "reduction"),
         ("Size", "reduction"),
         ("Quality", "difference"),
     ):
@@ -71,10 +72,12 @@ def section_of(metric: Metric) -> str:
     """The part of the table a metric stands in."""
     if metric.measure == "quality" or metric.name == "recorded_loss_nats":
         return "Quality"
+    if metric.measure == "energy":
+        return "Energy"
     if metric.unit == "instructions":
         return "Instructions"
     if is_time(metric) or metric.unit == "cycles":
-        return "Load" if metric.name.startswith(("load_", "first_")) else "Latency"
+        return "Load" if metric.name.startswith(("load_", "first_", "warm_")) else "Latency"
     return "Memory" if metric.measure == "memory" else "Size"
 
 
@@ -88,11 +91,13 @@ def caption(comparison: Comparison) -> list[str]:
     return [
         _facts(
             _tokens(condition.prompt_tokens, condition.new_tokens),
+            condition.load,
             f"batch {condition.batch}" if condition.batch else None,
             f"{condition.threads} thread{'' if condition.threads == 1 else 's'}" if condition.threads else None,
             f"CPUs {condition.cpus}" if condition.cpus else None if comparison.counted else "not pinned to CPUs",
             f"{condition.runtime} runtime" if condition.runtime else None,
             "torch.compile" if condition.compile else None,
+            f"computed in {condition.precision}" if condition.precision else None,
             f"{each} {order}process{'' if counts == [1] else 'es'}{' a model' if several else ''}",
             *(f"latency {kind}" for kind in comparison.latency_kinds),
             "instructions counted, no latency" if comparison.counted else None,
@@ -132,9 +137,9 @@ def versions(fingerprint: dict[str, Any]) -> dict[str, str]:
 
 def _machine(fingerprint: dict[str, Any]) -> list[str]:
     """What of the device's identity a reader wants to see, as far as it is known."""
-    governor = fingerprint.get("frequency_governor")
+    governor, driver = fingerprint.get("frequency_governor"), fingerprint.get("gpu_driver")
     return [str(fingerprint[name]) for name in ("cpu_model", "system") if fingerprint.get(name)] + (
-        [f"governor {governor}"] if governor else []
+        ([f"governor {governor}"] if governor else []) + ([f"NVIDIA driver {driver}"] if driver else [])
     )
 
 
@@ -163,6 +168,8 @@ def _figure_cell(figure: Figure, step: tuple[float, str], places: int, said: str
         return Cell(text, f"recorded{mark}", figure.estimate.value, "muted")
     if figure.kind not in ("measured", said):
         text += f" {figure.kind}"
+    if figure.reason:
+        text += footnotes.mark(figure.reason)
     return Cell(text, detail, figure.estimate.value)
 
 

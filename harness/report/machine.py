@@ -20,6 +20,8 @@ from harness.report.rows import Row
 
 COLUMNS = (
     *KEY,
+    "precision",
+    "load",
     "baseline",
     "model",
     "model_sha256",
@@ -83,7 +85,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for comparison in comparisons:
-        options = {name: getattr(comparison.condition, name) for name in KEY}
+        options = {name: getattr(comparison.condition, name) for name in (*KEY, "precision", "load")}
         for row in comparison.rows:
             metric = {"metric": row.metric.name, "unit": row.metric.unit, "better": row.metric.better}
             for model, figure, versus in zip(comparison.models, row.figures, row.versus, strict=True):

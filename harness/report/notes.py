@@ -60,6 +60,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_sample(good),
         *_few(good, models),
         *_threads(good),
+        *_sustained(good, models),
         *_warm_up(good, samples),
         *(_flag_note(count) for count in count_flags(good, models)),
     ]
@@ -124,6 +125,13 @@ def _threads(good: Sequence[Run]) -> list[str]:
     """Threads wait for one another in loops, so that a count depends on how they were scheduled."""
     if any(run["latency_kind"] is None and (run["threads"] or 1) > 1 for run in good if run["measure"] == "latency"):
         return ["Instruction counts are exact at one thread alone; with more they vary by about half a percent."]
+    return []
+
+
+def _sustained(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """Minutes of two models cannot alternate: each heats the device for itself."""
+    if len(models) > 1 and any(run["scenario"] == "sustained" for run in good):
+        return ["Each process ran its minutes on end, one model after the other: minute is compared with like minute."]
     return []
 
 

@@ -10,6 +10,8 @@ _SCALES: dict[str, tuple[tuple[float, str], ...]] = {
     "bytes": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
     "instructions": ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")),
     "cycles": ((1e9, "Gcycles"), (1e6, "Mcycles"), (1e3, "kcycles"), (1.0, "cycles")),
+    "J": ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")),
+    "W": ((1.0, "W"), (1e-3, "mW")),
     "1": ((1.0, ""),),
 }
 # Units of exact figures that are shown as they are: counts, fractions, bits, losses.
@@ -18,7 +20,7 @@ _PLAIN = ("", "B", "bits", "nats")
 
 def scale(unit: str, values: Iterable[float]) -> tuple[float, str]:
     """The divisor and the name of the unit that suits the geometric mean of `values` (SI prefixes;
-    nanoseconds or bytes).
+    nanoseconds, bytes, joules).
     """
     steps = _SCALES.get(unit, ((1.0, unit),))
     logs = [math.log(abs(value)) for value in values if value]

@@ -148,18 +148,19 @@ def _flags(runs: Sequence[Run]) -> Table:
 
 
 def _environment(rows: Sequence[dict[str, Any]]) -> Table:
-    """What was found before and after the jobs, one row a name: the value if it was always the same, else the
-    span.
+    """What was found before, after and in the minutes of the jobs, one row a name: the value if it was always the same,
+    else the span.
     """
     found: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         value = row["value"] if row["value"] is not None else f"unknown: {row['reason'] or 'no reason given'}"
-        found.setdefault(row["name"], {}).setdefault(row["moment"], []).append(value)
+        moment = row["moment"] if row["moment"] in ("before", "after") else "during"
+        found.setdefault(row["name"], {}).setdefault(moment, []).append(value)
+    shown = ["before", *(["during"] if any("during" in moments for moments in found.values()) else ()), "after"]
     lines = [
-        (name, _summary(moments.get("before", [])), _summary(moments.get("after", [])))
-        for name, moments in sorted(found.items())
+        (name, *(_summary(moments.get(moment, [])) for moment in shown)) for name, moments in sorted(found.items())
     ]
-    return simple_table("Environment", ("", "before the jobs", "after the jobs"), lines)
+    return simple_table("Environment", ("", *(f"{moment} the jobs" for moment in shown)), lines)
 
 
 def _ops(rows: Sequence[dict[str, Any]], models: dict[str, str], shown: int = _OPS_SHOWN) -> Table:

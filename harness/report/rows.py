@@ -15,7 +15,9 @@ from harness.report.cells import (
     are_interleaved,
     figure,
     is_time,
+    kind_of,
     places_of,
+    plural,
     versus,
 )
 from harness.report.grouping import Model, Run, distinct, is_of
@@ -47,6 +49,7 @@ def rows_of(tables: Tables, runs: list[Run], models: list[Model], every_metric: 
     `main` are included if `every_metric`.
     """
     by_id = {run["attempt_id"]: run for run in runs}
+    of_model = [[run for run in runs if is_of(run, model)] for model in models]
     reasons = _reasons(tables.scalars)
     rows = []
     for metric in CATALOGUE:
@@ -54,16 +57,13 @@ def rows_of(tables: Tables, runs: list[Run], models: list[Model], every_metric: 
             continue
         series = metric.per_process(tables)
         values = {str(attempt): float(value) for attempt, value in series.items() if math.isfinite(value)}
-        used = [
-            [run for run in runs if is_of(run, model) and run["attempt_id"] in values and _counts(metric, run)]
-            for model in models
-        ]
-        explained = [_explain(metric, [run for run in runs if is_of(run, model)], reasons) for model in models]
+        used = [[run for run in mine if run["attempt_id"] in values and _counts(metric, run)] for mine in of_model]
+        explained = [_explain(metric, mine, reasons) for mine in of_model]
         if not any(used) and not any(explained) and not _any_recorded(metric, runs):
             continue
         figures = [
-            _figure(metric, [run for run in runs if is_of(run, model)], mine, values, why)
-            for model, mine, why in zip(models, used, explained, strict=True)
+            _figure(metric, mine, with_value, values, why)
+            for mine, with_value, why in zip(of_model, used, explained, strict=True)
         ]
         interleaved = are_interleaved([run for mine in used for run in mine])
         places = [places_of(by_id, [run["attempt_id"] for run in mine]) for mine in used]
@@ -89,8 +89,9 @@ def _counts(metric: Metric, run: Run) -> bool:
 def _figure(metric: Metric, runs: list[Run], used: list[Run], values: dict[str, float], reason: str | None) -> Figure:
     """The figure of one model, of whose `runs` those `used` have a value for the metric."""
     if used:
-        kind = ", ".join(distinct(used, "latency_kind")) if is_time(metric) else "measured"
-        return figure(metric, [values[run["attempt_id"]] for run in used], kind)
+        found = figure(metric, [values[run["attempt_id"]] for run in used], kind_of(metric, used))
+        without = len([run for run in runs if _counts(metric, run)]) - len(used)
+        return replace(found, reason=f"{plural(without, 'process')} without: {reason}") if without and reason else found
     recorded = next((run["recorded_loss_nats"] for run in runs if run["recorded_loss_nats"] is not None), None)
     if recorded is not None and metric.name in ("loss_nats", "perplexity"):
         value = recorded if metric.name == "loss_nats" else math.exp(recorded)

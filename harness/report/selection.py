@@ -152,7 +152,7 @@ def _named(name: str, known: Sequence[str]) -> str:
 def told_apart(conditions: Sequence[Condition]) -> list[tuple[str, ...]]:
     """What tells each condition from the others, as few words as do; a number where only options of a job do."""
     found: list[tuple[str, ...]] = [()] * len(conditions)
-    for field in (*KEY, "data"):
+    for field in (*KEY, "precision", "load", "data"):
         more = [(*words, _word(field, getattr(one, field))) for words, one in zip(found, conditions, strict=True)]
         if len(set(more)) > len(set(found)):
             found = more
@@ -163,7 +163,13 @@ def told_apart(conditions: Sequence[Condition]) -> list[tuple[str, ...]]:
 
 def _word(name: str, value: Any) -> str:
     if value is None:
-        absent = {"cpus": "not pinned", "runtime": "the target's own runtime", "data": "no quality data"}
+        absent = {
+            "cpus": "not pinned",
+            "runtime": "the target's own runtime",
+            "precision": "the file's own precision",
+            "load": "no load of its own",
+            "data": "no quality data",
+        }
         return absent.get(name, f"unknown {name.replace('_', ' ')}")
     words = {
         "threads": f"{value} thread{'' if value == 1 else 's'}",

@@ -7,20 +7,23 @@ import faulthandler
 import importlib
 import os
 import signal
+import statistics
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import __version__
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.job import Files, Job, parse_request
-from harness.protocol import PROTOCOL, Done, Error, Event, Hello, Samples, Scalar
-from harness.scenarios import SCENARIOS, GenerateQuery, Query, SingleQuery, repeat, warm_up
+from harness.protocol import PROTOCOL, Done, Error, Hello, Samples, Scalar
+from harness.scenarios import SCENARIOS, GenerateQuery, MultiStreamQuery, Query, SingleQuery, repeat, warm_up
 from harness.statistics.steady import SteadyRule
 from harness.storage_reads import drop_page_cache
 from harness.worker import probes
 from harness.worker.channel import Channel
+from harness.worker.failures import failure
 from harness.worker.inputs import make_inputs
 from harness.worker.model import Model, is_language_model, main_method
 
@@ -28,46 +31,37 @@ RUNTIMES = {".pte": "harness.worker.executorch_runtime", ".pt2": "harness.worker
 MEMORY_ITERATIONS = 10
 
 
-def main() -> None:
-    """Read one request, do it, say `done` or `error`; exit code 0 in both cases, since the stream tells."""
+def main(runtimes: Mapping[str, Any] = RUNTIMES, module: Sequence[str] = ("harness.worker",)) -> None:
+    """Read one request, do it, say `done` or `error`; exit code 0 in both cases, since the stream tells.
+
+    `runtimes` are by file suffix, modules by their names or objects alike; `module` and its arguments are what Python
+    was started with.
+    """
     faulthandler.enable()
     _die_with_parent()
     channel = Channel()
+    job: Job | None = None
     try:
         job, files = parse_request(sys.stdin.readline())
-        _work(job, files, channel)
+        _work(job, files, channel, runtimes, module)
         channel.emit(Done())
     except HarnessError as error:
         kind = {ModelError: "model", UsageError: "usage"}.get(type(error), "worker")
         channel.emit(Error(kind=kind, message=error.what, todo=error.todo))
-    except MemoryError:
-        channel.emit(
-            Error(kind="memory", message="The worker ran out of memory.", todo="Free memory, or give a smaller batch.")
-        )
     except BrokenPipeError:
         sys.exit(1)  # the harness is gone
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises must reach the user as a failed job
         import traceback
 
         traceback.print_exc()
-        lines = str(error).strip().splitlines()
-        channel.emit(
-            Error(
-                kind="runtime",
-                message=f"The model failed to run: {type(error).__name__}: {lines[0] if lines else ''}".strip().rstrip(
-                    ".:"
-                )
-                + ".",
-                todo="`harness report` shows what the runtime printed.",
-            )
-        )
+        channel.emit(failure(error, job))
 
 
-def _work(job: Job, files: Files, channel: Channel) -> None:
+def _work(job: Job, files: Files, channel: Channel, runtimes: Mapping[str, Any], module: Sequence[str]) -> None:
     if job.cpus is not None:
         _pin(job.cpus)
     path = Path(files.model)
-    runtime = _runtime(path)
+    runtime = _runtime(path, runtimes)
     channel.emit(
         Hello(
             protocol=PROTOCOL,
@@ -97,6 +91,11 @@ def _work(job: Job, files: Files, channel: Channel) -> None:
         _measure_quality(job, files, model, channel)
     else:
         _measure_latency(job, files, model, channel)
+    if job.measure == "latency" and job.scenario == "cold-start":
+        from harness.worker.warm_start import warm_start
+
+        for event in warm_start(job, files, module):
+            channel.emit(event)
 
 
 def _pin(cpus: tuple[int, ...]) -> None:
@@ -119,7 +118,18 @@ def _measure_latency(job: Job, files: Files, model: Model, channel: Channel) -> 
     warmup, steady = warm_up(query, job.max_warmup_s, clock, SteadyRule())
     channel.emit(warmup.event("warmup"))
     channel.emit(Scalar(name="warmup_steady", value=float(steady)))
+    if job.scenario in ("server", "sustained"):
+        from harness.worker import load
+
+        measure = load.measure_server if job.scenario == "server" else load.measure_sustained
+        emit = channel.emit if model.probe is None else model.probe.beside(channel.emit)
+        measure(job, query, statistics.median(warmup.duration_ns), emit)
+        return
+    if model.probe is not None:
+        model.probe.clear()
     queries = repeat(query, job, clock)
+    for event in model.probe.measured(query.phases) if model.probe is not None else ():
+        channel.emit(event)
     channel.emit(Scalar(name="queries", value=queries))
     for phase, series in query.phases.items():
         channel.emit(series.event(phase))
@@ -134,22 +144,24 @@ def _first(query: Query) -> Samples:
 def _measure_memory(job: Job, files: Files, runtime: Any, channel: Channel) -> None:
     """Memory at the end of each phase, in a process that times nothing."""
 
-    def report(phase: str) -> Event:
-        event = probes.memory(phase)
+    probe = getattr(runtime, "probe", None)  # an accelerator's memory is its own
+
+    def report(phase: str) -> None:
+        for event in (probes.memory(phase), *(probe.memory(phase) if probe is not None else ())):
+            channel.emit(event)
         probes.reset_peak()
-        return event
 
     probes.reset_peak()
-    channel.emit(report("runtime"))
+    report("runtime")
     model = runtime.load(Path(files.model), job)
     channel.emit(model.loaded)
-    channel.emit(report("load"))
+    report("load")
     query = _query(job, files, model)
     query()
-    channel.emit(report("first"))
+    report("first")
     for _ in range(MEMORY_ITERATIONS if SCENARIOS[job.scenario].repeats else 0):
         query()
-    channel.emit(report("steady"))
+    report("steady")
 
 
 def _measure_quality(job: Job, files: Files, model: Model, channel: Channel) -> None:
@@ -163,7 +175,6 @@ def _measure_quality(job: Job, files: Files, model: Model, channel: Channel) -> 
 
 
 def _query(job: Job, files: Files, model: Model) -> Query:
-    clock = time.perf_counter_ns
     if not is_language_model(model.description):
         if SCENARIOS[job.scenario].language_models:
             raise UsageError(
@@ -171,7 +182,7 @@ def _query(job: Job, files: Files, model: Model) -> Query:
                 "Use --scenario single-stream.",
             )
         inputs = make_inputs(job, main_method(model.description)["inputs"], files.inputs, job.seed)
-        return SingleQuery(model.execute, inputs, "batch" if job.scenario == "offline" else "steady", clock)
+        return _plain_query(job, model, inputs)
     import torch
 
     from harness.worker.generation import GreedyTokens
@@ -181,20 +192,27 @@ def _query(job: Job, files: Files, model: Model) -> Query:
     tokens = GreedyTokens(
         int(model.description.metadata["get_vocab_size"]), prompt, new, (kinds[0], kinds[1]), job.seed
     )
-    if SCENARIOS[job.scenario].language_models:
-        return GenerateQuery(model.execute, tokens, prompt, new, clock)
-    return SingleQuery(model.execute, tokens.prompt(), "batch" if job.scenario == "offline" else "steady", clock)
+    if SCENARIOS[job.scenario].generates:
+        return GenerateQuery(model.execute, tokens, prompt, new, time.perf_counter_ns)
+    return _plain_query(job, model, tokens.prompt())
 
 
-def _runtime(path: Path) -> Any:
-    name = RUNTIMES.get(path.suffix)
-    if name is None:
+def _plain_query(job: Job, model: Model, inputs: Sequence[Any]) -> Query:
+    if job.streams is not None:
+        return MultiStreamQuery(model.execute, inputs, job.streams // job.batch, time.perf_counter_ns)
+    phase = {"offline": "batch", "sustained": "sustained"}.get(job.scenario, "steady")
+    return SingleQuery(model.execute, inputs, phase, time.perf_counter_ns)
+
+
+def _runtime(path: Path, runtimes: Mapping[str, Any] = RUNTIMES) -> Any:
+    found = runtimes.get(path.suffix)
+    if found is None:
         raise ModelError(
-            f"{path} is of no format this worker loads ({', '.join(RUNTIMES)}).", "Export it to one of these."
+            f"{path} is of no format this worker loads ({', '.join(runtimes)}).", "Export it to one of these."
         )
     if not path.exists():
         raise ModelError(f"{path} does not exist.", "Check the path.")
-    return importlib.import_module(name)
+    return importlib.import_module(found) if isinstance(found, str) else found
 
 
 def _python() -> dict[str, str]:

@@ -13,7 +13,20 @@ import click
 from harness import __version__
 from harness.errors import HarnessError
 
-COMMANDS = ("run", "compare", "report", "table", "figure", "nightly", "bisect", "flash", "models", "targets", "devices")
+COMMANDS = (
+    "run",
+    "compare",
+    "report",
+    "table",
+    "figure",
+    "results",
+    "nightly",
+    "bisect",
+    "flash",
+    "models",
+    "targets",
+    "devices",
+)
 
 
 class LazyGroup(click.Group):

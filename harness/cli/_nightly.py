@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Set by the night itself; everything else that `harness run` takes may be given.
 _OWN = frozenset({"target", "model", "results", "format", "json", "quiet", "ablate", "profile"})
 # What the condition of an alert says, so that a sweep is not run again for one of its combinations.
-_CONDITION = frozenset({"scenario", "threads", "batch", "prompt-tokens", "new-tokens", "cpus"})
+_CONDITION = frozenset({"scenario", "threads", "batch", "prompt-tokens", "new-tokens", "cpus", "precision"})
 # As many as `harness run` starts unless told otherwise.
 _PROCESSES = 5
 
@@ -98,13 +98,15 @@ def rerun_arguments(target: str, results: Path, run: Mapping[str, Any], pair: Pa
     from harness.nightly.config import arguments
 
     where = pair.condition
-    chosen = {key: value for key, value in run.items() if key not in {*_CONDITION, "no-quality", "no-memory"}}
+    chosen = {
+        key: value for key, value in run.items() if key not in {*_CONDITION, "no-quality", "no-memory", "energy-csv"}
+    }
     chosen["processes"] = 2 * int(run.get("processes", _PROCESSES))
     for key in sorted(_CONDITION):
         value = getattr(where, key.replace("-", "_"))
         if value is not None:
             chosen[key] = value
-    chosen |= {"no-quality": True, "no-memory": pair.measure != "memory"}
+    chosen |= {"no-quality": True, "no-memory": pair.measure != "memory", "energy": pair.measure == "energy"}
     return [*_fixed(target, results, (str(pair.good), str(pair.bad))), *arguments(chosen)]
 
 
@@ -113,6 +115,7 @@ def pair_arguments(
 ) -> list[str]:
     """How `harness bisect` measures two files; `options` come last, and so may say how many processes."""
     passes = ["--no-quality", *(["--no-memory"] if metric.measure != "memory" else [])]
+    passes += ["--energy"] if metric.measure == "energy" else []
     processes = ["--processes", str(2 * _PROCESSES)]
     return [*_fixed(target, results, (str(good), str(bad))), *passes, *processes, *options]
 

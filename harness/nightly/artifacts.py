@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import ModelError, StoreError
@@ -23,6 +24,8 @@ def keep(results: Path, file: Path) -> str:
         raise ModelError(f"{file} cannot be read ({error.strerror}).", "Check the path and its permissions.") from error
     kept = _path(results, sha256, file.suffix)
     if kept.exists():
+        with suppress(OSError):  # it is in use: pruning looks at its age
+            os.utime(kept)
         return sha256
     temporary = kept.with_name(f".{kept.name}.{os.getpid()}")
     try:

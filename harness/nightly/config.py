@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.metrics import CATALOGUE, Metric
+from harness.store.place import is_bucket
 
 # Those of a scenario or target that has none of the others are simply absent.
 DEFAULT_METRICS = (
@@ -86,7 +87,7 @@ def parse_config(data: Mapping[str, Any], path: Path, sha256: str, run_options: 
         sha256=sha256,
         target=_of(data["target"], str, "a name", f"{where} target"),
         models=tuple(_model(text, path.parent) for text in _texts(data["models"], f"{where} models")),
-        results=path.parent / Path(_of(data["results"], str, "a folder", f"{where} results")).expanduser(),
+        results=_results(_of(data["results"], str, "a folder", f"{where} results"), path),
         metrics=tuple(_metric(name, where) for name in _texts(metrics, f"{where} metrics")),
         run=run,
         **{key: _share(value, f"{where} [detect] {key}") for key, value in detect.items()},
@@ -106,6 +107,16 @@ def _model(text: str, folder: Path) -> str:
     """A file beside the configuration, or whatever else `harness run` makes of it."""
     path = folder / Path(text).expanduser()
     return str(path.resolve()) if path.is_file() else text
+
+
+def _results(text: str, path: Path) -> Path:
+    """A folder of this machine, where the ledgers of the nights and the files that they measured are kept."""
+    if is_bucket(text):
+        raise UsageError(
+            f"{path.name} keeps its nights in {text}, but they need a folder of this machine.",
+            "Name a local folder; `harness run` and the commands that read results take a bucket.",
+        )
+    return path.parent / Path(text).expanduser()
 
 
 def _metric(name: str, where: str) -> Metric:

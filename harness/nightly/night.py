@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.errors import HarnessError, ModelError, NothingComparable
+from harness.errors import HarnessError, ModelError, NothingComparable, StoreError
 from harness.nightly.artifacts import keep
 from harness.nightly.config import NightlyConfig
 from harness.nightly.nights import Night, begin, end
+from harness.nightly.pruning import prune
 from harness.nightly.verdict import Rerun
 from harness.nightly.watch import Clock, Watched, act, look
+from harness.store.compact import compact
 from harness.store.writer import prepare
 
 
@@ -53,7 +55,18 @@ def run_night(
         watched = act(look(config), rerun, now)
     except NothingComparable as error:
         watched = Watched(config, night, (), (), (), (error.what,))
-    return replace(watched, notes=(*watched.notes, *missing))
+    return replace(watched, notes=(*watched.notes, *missing, *_tidied(config.results, now())))
+
+
+def _tidied(results: Path, now: datetime) -> list[str]:
+    """Merge the night's small files, so that a store of years is read in a second, and delete the kept models that no
+    series needs any more. What goes wrong here is only said: the night is stored.
+    """
+    try:
+        compact(results)
+        return prune(results, now)
+    except StoreError as error:
+        return [str(error)]
 
 
 def _measured(config: NightlyConfig, night: Night, measure: Measure, now: Clock) -> Night:

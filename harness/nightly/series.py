@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from harness.errors import StoreError
 from harness.metrics import Metric
 from harness.nightly.nights import RECENT, Night
-from harness.report.cells import figure, is_time
+from harness.report.cells import figure, is_time, kind_of
 from harness.report.grouping import Condition, Run, different_fields, distinct, group, run_records
-from harness.store.dataset import Tables, read_table, read_tables
+from harness.store.dataset import Tables, read_sessions
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,10 @@ class Series:
     @cached_property
     def series_id(self) -> str:
         """The same on every night and machine."""
-        facts = [self.model, asdict(self.condition), self.metric.name, self.kind, self.fingerprint]
+        # None is left out, so that series from before there were such fields keep their names.
+        newer = ("precision", "load")
+        condition = {k: v for k, v in asdict(self.condition).items() if k not in newer or v is not None}
+        facts = [self.model, condition, self.metric.name, self.kind, self.fingerprint]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -70,7 +72,7 @@ def from_level(metric: Metric, level: float) -> float:
 
 def read_series(results: Path, nights: Sequence[Night], metrics: Sequence[Metric]) -> tuple[list[Series], list[str]]:
     """Every series of these nights, and sentences on attempts that cannot be read and on conditions that changed."""
-    tables = _sessions(results, [night.session_id for night in nights if night.session_id is not None])
+    tables = read_sessions(results, {night.session_id for night in nights if night.session_id is not None})
     series = series_of(tables, nights, metrics)
     return series, [*tables.problems, *_broken(tables, nights), *_missing(series, nights)]
 
@@ -111,27 +113,10 @@ def _has_clock(metric: Metric, run: Run) -> bool:
 
 
 def _point(metric: Metric, night: int, runs: Sequence[Run], values: Sequence[float]) -> tuple[Point, str]:
-    kind = ", ".join(distinct(runs, "latency_kind")) if is_time(metric) else "measured"
+    kind = kind_of(metric, runs)
     made = figure(metric, values, kind)
     assert made.estimate is not None
     return Point(night, made.estimate.value, len(values), made.exact, runs[0]["model_sha256"]), kind
-
-
-def _sessions(results: Path, sessions: Sequence[str]) -> Tables:
-    """Their rows alone: a store holds years. Where a file cannot be read, everything is read, to find which."""
-    try:
-        runs = read_table(results, "runs")
-        runs = runs[runs["session_id"].isin(sessions)].reset_index(drop=True)
-        ids = runs["attempt_id"].tolist()
-        samples, scalars = (read_table(results, name, ids) for name in ("samples", "scalars"))
-        return Tables(runs, samples, scalars)
-    except StoreError:
-        tables = read_tables(results, "all")
-    runs = tables.runs[tables.runs["session_id"].isin(sessions)].reset_index(drop=True)
-    samples, scalars = (
-        frame[frame["attempt_id"].isin(runs["attempt_id"])] for frame in (tables.samples, tables.scalars)
-    )
-    return Tables(runs, samples, scalars, problems=tables.problems)
 
 
 def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from harness.metrics import Metric
+from harness.metrics.metric import Measure
 from harness.nightly.detection import worsening
 from harness.report.cells import plural
 from harness.report.comparison import compare_tables
@@ -22,7 +22,7 @@ class Pair:
     good: Path
     bad: Path
     condition: Condition
-    measure: Literal["latency", "memory", "quality"]
+    measure: Measure
 
 
 Rerun = Callable[[Pair], str]

@@ -12,7 +12,7 @@ from harness.report.grouping import Run, run_records
 from harness.report.machine import dump_json
 from harness.report.rendering import Format, render_tables
 from harness.report.table import simple_table
-from harness.store.dataset import Tables, read_tables
+from harness.store.dataset import Tables, read_runs
 
 _COLUMNS = ("session", "date", "targets", "models", "jobs", "failed")
 
@@ -39,7 +39,7 @@ def render_sessions(
     results: Path, fmt: Format = "terminal", *, width: int | None = None, color: bool | None = None
 ) -> str:
     """The sessions of the store as text. Raises StoreError, and NothingComparable where there is none."""
-    tables = read_tables(results, "all")
+    tables = read_runs(results)
     sessions = list_sessions(tables)
     if fmt == "json":
         return dump_json({"version": 1, "sessions": sessions, "problems": tables.problems})

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from harness.errors import NothingComparable, StoreError, UsageError
-from harness.store.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
-from harness.store.sound import sound_attempts
+from harness.store.files import Damage, File, files_of, in_quarantine, read_files, schema_of
+from harness.store.sound import sentences
 
-_KEYS = pa.schema([("date", pa.string()), ("target", pa.string())])
+T = TypeVar("T")
+# What tells the sessions apart; the other columns of `runs` are read of the chosen ones alone.
+_KEYS = ("attempt_id", "session_id", "position", "started_at", "model_sha256", "date", "target")
+# Compaction deletes what it has replaced in a moment: a reader that met it looks again.
+_TRIES, _PAUSE_S = 20, 0.2
 
 
 @dataclass(frozen=True)
@@ -40,48 +43,35 @@ def read_tables(results: Path, session: str | None = None, others: Sequence[str]
     An attempt of which a file is damaged or of a newer schema is left out, and `problems` says so. Raises StoreError
     where that leaves nothing of the session, NothingComparable when there are no rows, UsageError for an ambiguous id.
     """
-    try:
-        return _tables(results, session, others, None)
-    except StoreError as error:
-        ids, problems = sound_attempts(
-            partial(read_table, results), _attempts(results), ("samples", "scalars", *others)
-        )
-        try:
-            return replace(_tables(results, session, others, ids), problems=problems)
-        except NothingComparable:
-            raise error from None
+    return _steadily(lambda: _tables(results, session, others))
 
 
-def _attempts(results: Path) -> list[str]:
-    """By date, so that what an upgrade of harness divides lies side by side."""
-    return [Path(file).stem for file in _files(results / "runs", None)]
+def read_sessions(results: Path, sessions: Collection[str]) -> Tables:
+    """The rows of these sessions, by their whole ids; empty tables where there are none. Raises StoreError."""
+
+    def read() -> Tables:
+        files = files_of(results, "runs")
+        keys = _runs(results, files, columns=_KEYS)
+        return _complete(results, _chosen(results, files, keys, keys.rows["session_id"].isin(list(sessions))), ())
+
+    return _steadily(read)
 
 
-def _tables(results: Path, session: str | None, others: Sequence[str], attempt_ids: Sequence[str] | None) -> Tables:
-    runs = read_table(results, "runs", attempt_ids)
-    if runs.empty:
-        raise NothingComparable(
-            f"There are no results in {results}.", "Run `harness run --target x86 --model NAME` first."
-        )
-    runs = runs.sort_values(["started_at", "position"], kind="stable")
-    if session is None or session == "latest":
-        runs = runs[runs["session_id"] == runs["session_id"].iloc[-1]]
-    elif session != "all":
-        runs = runs[runs["session_id"].str.startswith(session)]
-        if runs.empty:
-            raise NothingComparable(
-                f"No session in {results} begins with {session!r}.", "`harness report --list` shows them."
-            )
-        if runs["session_id"].nunique() > 1:
-            found = ", ".join(runs["session_id"].unique())
-            raise UsageError(f"{session!r} begins several sessions: {found}.", "Write more of the one you mean.")
-    ids = runs["attempt_id"].tolist()
-    return Tables(
-        runs.reset_index(drop=True),
-        read_table(results, "samples", ids),
-        read_table(results, "scalars", ids),
-        {name: read_table(results, name, ids) for name in others},
-    )
+def read_runs(results: Path) -> Tables:
+    """The rows of `runs` alone, of all sessions; the other tables are empty. Raises as `read_tables`."""
+
+    def read() -> Tables:
+        runs = _runs(results, files_of(results, "runs"))
+        lost = [(damage.error, damage.file.count) for damage in runs.damages]
+        if runs.rows.empty and lost:
+            raise lost[0][0]
+        samples, scalars = (_frame(schema_of(name).empty_table()) for name in ("samples", "scalars"))
+        return Tables(runs.rows.reset_index(drop=True), samples, scalars, problems=sentences(lost))
+
+    tables = _steadily(read)
+    if tables.runs.empty:
+        raise _nothing(results)
+    return tables
 
 
 def read_table(results: Path, name: str, attempt_ids: Sequence[str] | None = None) -> pd.DataFrame:
@@ -90,64 +80,126 @@ def read_table(results: Path, name: str, attempt_ids: Sequence[str] | None = Non
 
     Every file must be complete and of a schema this version knows. Raises StoreError naming the first that is not.
     """
-    schema = pa.schema([*TABLES[name], *(_KEYS if name == "runs" else ())])
-    repeated: tuple[str, ...] = ()
-    if name == "samples":  # the long table: two strings a row, each of few values, become categories
-        repeated = ("attempt_id", "phase")
-        schema = pa.schema(
-            [
-                column.with_type(pa.dictionary(pa.int32(), pa.string())) if column.name in repeated else column
-                for column in schema
-            ]
+    found = _steadily(lambda: read_files(results, name, files_of(results, name), attempt_ids))
+    if found.damages:
+        raise found.damages[0].error
+    return _frame(found.table)
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Rows of `runs` in the order in which they were made, and its files that could not be read."""
+
+    rows: pd.DataFrame
+    damages: tuple[Damage, ...]
+
+
+def _tables(results: Path, session: str | None, others: Sequence[str]) -> Tables:
+    files = files_of(results, "runs")
+    if session == "all":
+        runs = _runs(results, files)
+    elif session is None or session == "latest":
+        keys = _newest(results, files)
+        newest = keys.rows["session_id"] == (keys.rows["session_id"].iloc[-1] if len(keys.rows) else "")
+        runs = _chosen(results, files, keys, newest)
+    else:
+        keys = _runs(results, files, columns=_KEYS)
+        runs = _chosen(results, files, keys, keys.rows["session_id"].str.startswith(session))
+    tables = _complete(results, runs, others)
+    if tables.runs.empty and runs.damages:
+        raise runs.damages[0].error
+    if tables.runs.empty and (session in (None, "latest", "all") or not files):
+        raise _nothing(results)
+    if tables.runs.empty:
+        raise NothingComparable(
+            f"No session in {results} begins with {session!r}.", "`harness report --list` shows them."
         )
-    files = _files(results / name, attempt_ids)
-    if not files:
-        return _frame(schema.empty_table())
-    for file in files:
-        _check_version(file)
-    parquet = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=repeated))
-    dataset = ds.dataset(
-        files,
-        schema=schema,
-        format=parquet,
-        partitioning=ds.partitioning(_KEYS, flavor="hive"),
-        partition_base_dir=str(results / name),
+    if session not in (None, "latest", "all") and tables.runs["session_id"].nunique() > 1:
+        named = ", ".join(tables.runs["session_id"].unique())
+        raise UsageError(f"{session!r} begins several sessions: {named}.", "Write more of the one you mean.")
+    return tables
+
+
+def _runs(
+    results: Path,
+    files: Sequence[File],
+    attempts: Collection[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> _Runs:
+    found = read_files(results, "runs", files, attempts, columns)
+    return _Runs(_frame(found.table).sort_values(["started_at", "position"], kind="stable"), found.damages)
+
+
+def _newest(results: Path, files: Sequence[File]) -> _Runs:
+    """The keys of the newest session, and perhaps of others, without a look at every day of a store that holds years.
+
+    From the newest day backwards, to a day without a row of it. Nothing older is missing then if its first row follows
+    one description of each of its models, which are the first jobs of a session and leave no row.
+    """
+    found = _runs(results, [], columns=_KEYS)
+    for date in sorted({file.date for file in files}, reverse=True):
+        day = _runs(results, [file for file in files if file.date == date], columns=_KEYS)
+        rows = pd.concat([day.rows, found.rows]).sort_values(["started_at", "position"], kind="stable")
+        found = _Runs(rows, (*found.damages, *day.damages))
+        mine = rows[rows["session_id"] == rows["session_id"].iloc[-1]] if len(rows) else rows
+        begun = len(mine) > 0 and mine["position"].min() <= mine["model_sha256"].nunique()
+        if begun and date not in set(mine["date"]):
+            break
+    return found
+
+
+def _chosen(results: Path, files: Sequence[File], keys: _Runs, which: pd.Series[bool]) -> _Runs:
+    """The whole rows of some of `keys`."""
+    rows = keys.rows[which]
+    partitions = set(zip(rows["date"], rows["target"], strict=True))
+    near = [file for file in files if (file.date, file.target) in partitions]
+    runs = _runs(results, near, rows["attempt_id"].tolist())
+    return _Runs(runs.rows, tuple(dict.fromkeys((*keys.damages, *runs.damages))))
+
+
+def _complete(results: Path, runs: _Runs, others: Sequence[str]) -> Tables:
+    """The runs with their rows of the other tables, without those of which a file cannot be read."""
+    rows, lost = runs.rows, [(damage.error, damage.file.count) for damage in runs.damages]
+    partitions = set(zip(rows["date"], rows["target"], strict=True))
+    found = {}
+    for name in ("samples", "scalars", *others):
+        table = read_files(results, name, files_of(results, name, partitions), rows["attempt_id"].tolist())
+        found[name] = _frame(table.table)
+        moved = [Damage(file, in_quarantine(file)) for file in files_of(results, f"quarantine/{name}", partitions)]
+        for damage in (*table.damages, *moved):
+            # Of a compact file nobody can say whose rows were in it: all of its partition that are in no other.
+            mine = rows["attempt_id"] == damage.file.attempt_id
+            if damage.file.attempt_id is None:
+                mine = (rows["date"] == damage.file.date) & (rows["target"] == damage.file.target)
+            mine &= ~rows["attempt_id"].isin(list(table.attempts))
+            rows, lost = rows[~mine], [*lost, (damage.error, int(mine.sum()))]
+    if rows.empty and lost:
+        raise lost[0][0]
+    if len(rows) < len(runs.rows):
+        found = {name: frame[frame["attempt_id"].isin(rows["attempt_id"])] for name, frame in found.items()}
+    samples, scalars = found.pop("samples"), found.pop("scalars")
+    return Tables(rows.reset_index(drop=True), samples, scalars, found, sentences(lost))
+
+
+def _nothing(results: Path) -> NothingComparable:
+    return NothingComparable(
+        f"There are no results in {results}.", "Run `harness run --target x86 --model NAME` first."
     )
-    try:
-        return _frame(dataset.to_table())
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(
-            f"A file of {results / name} is damaged ({str(error).splitlines()[0]}).",
-            "Move it out of the results folder; the other files are sound.",
-        ) from error
+
+
+def _steadily(read: Callable[[], T]) -> T:
+    """What `read` gives, once no file vanishes under it. Raises StoreError where that never happens."""
+    for _ in range(_TRIES):
+        try:
+            return read()
+        except FileNotFoundError as error:
+            missing = error
+            time.sleep(_PAUSE_S)
+    raise StoreError(
+        f"Files of the store vanish while they are read, the last: {missing}.", "Wait until nothing deletes them."
+    ) from missing
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
     return frame
-
-
-def _files(folder: Path, attempt_ids: Sequence[str] | None) -> list[str]:
-    """Data files in a stable order; names that begin with a dot or an underscore are work in hand."""
-    wanted = None if attempt_ids is None else set(attempt_ids)
-    return sorted(
-        str(file)
-        for file in folder.glob("date=*/target=*/*.parquet")
-        if not file.name.startswith((".", "_")) and (wanted is None or file.stem in wanted)
-    )
-
-
-def _check_version(file: str) -> None:
-    try:
-        metadata = pq.read_schema(file).metadata or {}
-        version = int(metadata[VERSION_KEY])
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise StoreError(
-            f"{file} is not a table of harness ({type(error).__name__}).",
-            "Move it out of the results folder; the other files are sound.",
-        ) from error
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{file} was written by a newer harness (schema {version}, this one reads up to {SCHEMA_VERSION}).",
-            "Upgrade harness, or give another folder with --results.",
-        )

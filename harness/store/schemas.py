@@ -65,7 +65,8 @@ RUNS = pa.schema(
 SAMPLES = pa.schema(
     [
         ("attempt_id", pa.string()),
-        ("phase", pa.string()),  # first, warmup, steady, prefill, decode, ttft
+        # first, warmup, steady, prefill, decode, ttft; server: `start_ns` is the scheduled arrival
+        ("phase", pa.string()),
         ("iteration", pa.int32()),
         ("start_ns", pa.int64()),  # the worker's monotonic clock
         ("duration_ns", pa.int64()),  # null where there is no clock
@@ -106,7 +107,7 @@ IO = pa.schema(
 ENVIRONMENT = pa.schema(
     [
         ("attempt_id", pa.string()),
-        ("moment", pa.string()),  # before, after
+        ("moment", pa.string()),  # before, after; in a long job also `minute 3`
         ("name", pa.string()),
         ("value", pa.string()),
         ("reason", pa.string()),

@@ -1,43 +1,21 @@
-"""Reading what can be read: which attempts of a folder are sound, and a sentence on those that are not."""
+"""What to tell of attempts that are left out, since a file of theirs cannot be read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from harness.errors import StoreError
 
-Read = Callable[[str, Sequence[str]], object]
-"""A table by name, of the attempts given; raises StoreError where a file of theirs cannot be read."""
+
+def sentences(lost: Sequence[tuple[StoreError, int]]) -> tuple[str, ...]:
+    """One a remedy, naming the first file; `lost` has the error of each file, and how many attempts it costs."""
+    kinds: dict[str, list[tuple[StoreError, int]]] = {}
+    for error, attempts in lost:
+        if attempts:
+            kinds.setdefault(error.todo, []).append((error, attempts))
+    return tuple(_sentence(found) for found in kinds.values())
 
 
-def sound_attempts(read: Read, ids: Sequence[str], tables: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Those of the attempts `ids` that can be read from `runs` and each of `tables`, and a sentence for each kind of
-    those that cannot.
-    """
-    sound, errors = _divide(read, ids, ("runs", *tables))
-    return sound, _sentences(errors)
-
-
-def _divide(read: Read, ids: Sequence[str], tables: Sequence[str]) -> tuple[list[str], list[StoreError]]:
-    """The attempts that can be read, and one error for each that cannot, found by halves."""
-    try:
-        for name in tables:
-            read(name, ids)
-    except StoreError as error:
-        if len(ids) == 1:
-            return [], [error]
-        middle = len(ids) // 2
-        first, second = _divide(read, ids[:middle], tables), _divide(read, ids[middle:], tables)
-        return first[0] + second[0], first[1] + second[1]
-    return list(ids), []
-
-
-def _sentences(errors: Sequence[StoreError]) -> tuple[str, ...]:
-    """One a remedy, naming the first file."""
-    kinds: dict[str, list[StoreError]] = {}
-    for error in errors:
-        kinds.setdefault(error.todo, []).append(error)
-    return tuple(
-        f"{len(found)} {'attempt' if len(found) == 1 else 'attempts'} left out, the first: {found[0].what} {todo}"
-        for todo, found in kinds.items()
-    )
+def _sentence(found: Sequence[tuple[StoreError, int]]) -> str:
+    total, first = sum(attempts for _, attempts in found), found[0][0]
+    return f"{total} {'attempt' if total == 1 else 'attempts'} left out, the first: {first.what} {first.todo}"

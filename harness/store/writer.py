@@ -1,8 +1,8 @@
 """Writing the store: a job attempt is one file a table, and all of them or none become visible.
 
-Each file is written under a temporary name, synced and renamed, and its folder synced; the row in `runs` comes last.
-A reader, a crash or a second writer can therefore never meet half an attempt: without its `runs` file the others do
-not count.
+In a folder each file is written under a temporary name, synced and renamed, and its folder synced; in a bucket an
+object appears whole or not at all. The row in `runs` comes last. A reader, a crash or a second writer can therefore
+never meet half an attempt: without its `runs` file the others do not count.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import StoreError
+from harness.store.place import file_system, is_local, why
 
 # pyarrow is imported by who writes: `prepare` is asked before the first worker starts, and need not wait for it.
 if TYPE_CHECKING:
@@ -25,12 +26,20 @@ _SAFE = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def prepare(results: Path) -> None:
-    """Make the folder and prove that it can be written, before minutes are spent measuring. Raises StoreError."""
+    """Make the folder and prove that it can be written, before minutes are spent measuring; what an earlier run could
+    not write to a bucket is written first. Raises StoreError.
+    """
     try:
-        results.mkdir(parents=True, exist_ok=True)
-        probe = results / f".probe-{os.getpid()}"
-        probe.write_bytes(b"x")
-        probe.unlink()
+        if is_local(results):
+            results.mkdir(parents=True, exist_ok=True)
+            probe = results / f".probe-{os.getpid()}"
+            probe.write_bytes(b"x")
+            probe.unlink()
+        else:
+            from harness.store.spool import deliver
+
+            put_file(results, ".probe", b"x")
+            deliver(results)
     except OSError as error:
         raise _explain(results, error) from error
 
@@ -39,25 +48,29 @@ def write_attempt(results: Path, date: str, target: str, tables: Mapping[str, pa
     """Write the tables of one attempt (`runs`, one row, is required; empty tables are left out).
 
     `date` is ISO (2026-11-21). Raises StoreError when the disk is full or the folder cannot be written; nothing of
-    the attempt is then visible, and what was written before is untouched.
+    the attempt is then visible, and what was written before is untouched. What a bucket does not take is kept in a
+    folder of this machine, which the error names.
     """
     from harness.store.schemas import TABLES
 
     attempt_id = tables["runs"]["attempt_id"][0].as_py()
-    for part in (date, target, attempt_id):
-        if not _SAFE.fullmatch(part):
-            raise ValueError(f"not fit for a folder name: {part!r}")
+    _check_names(date, target, attempt_id)
     last = sorted(tables, key=lambda name: name == "runs")
-    written: list[Path] = []
+    written: list[str] = []
     try:
         for name in last:
             if tables[name].num_rows:
-                written.append(results / name / f"date={date}" / f"target={target}" / f"{attempt_id}.parquet")
-                _write(written[-1], tables[name].cast(TABLES[name]))
+                written.append(f"{name}/date={date}/target={target}/{attempt_id}.parquet")
+                write_file(results, written[-1], TABLES[name], [tables[name].cast(TABLES[name])])
     except OSError as error:
+        if not is_local(results):
+            from harness.store.spool import spool_of
+
+            write_attempt(spool_of(results), date, target, tables)
+            raise _explain(results, error, spool_of(results)) from error
         for path in reversed(written):  # the row in `runs` first: what is left must be invisible
             with contextlib.suppress(OSError):
-                path.unlink()
+                (results / path).unlink()
         raise _explain(results, error) from error
 
 
@@ -70,57 +83,95 @@ def write_row(results: Path, ledger: str, date: str, target: str, name: str, row
 
     from harness.store.schemas import LEDGERS
 
-    for part in (date, target, name):
-        if not _SAFE.fullmatch(part):
-            raise ValueError(f"not fit for a folder name: {part!r}")
-    path = results / ledger / f"date={date}" / f"target={target}" / f"{name}.parquet"
+    _check_names(date, target, name)
+    path = f"{ledger}/date={date}/target={target}/{name}.parquet"
     try:
-        _write(path, pa.Table.from_pylist([dict(row)], LEDGERS[ledger]))
+        write_file(results, path, LEDGERS[ledger], [pa.Table.from_pylist([dict(row)], LEDGERS[ledger])])
     except OSError as error:
         with contextlib.suppress(OSError):
-            path.unlink()
+            (results / path).unlink()
         raise _explain(results, error) from error
 
 
-def _write(path: Path, table: pa.Table) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def write_file(
+    results: Path, path: str, schema: pa.Schema, tables: Iterable[pa.Table], metadata: Mapping[bytes, bytes] = {}
+) -> None:
+    """Write a Parquet file, a row group a table, at `path` below the results; it appears whole or not at all.
 
-    from harness.store.schemas import SCHEMA_VERSION, VERSION_KEY
+    Raises OSError.
+    """
+    import io
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    metadata = {**(table.schema.metadata or {}), VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    buffer = io.BytesIO()
+    _write_parquet(buffer, schema, tables, metadata)
+    put_file(results, path, buffer.getbuffer())
+
+
+def put_file(results: Path, path: str, data: bytes | memoryview) -> None:
+    """Write a file at `path` below the results; it appears whole or not at all. Raises OSError."""
+    if not is_local(results):
+        files, root = file_system(results)
+        with files.open_output_stream(f"{root}/{path}") as stream:
+            stream.write(data)
+        return
+    final = results / path
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            pq.write_table(
-                table.replace_schema_metadata(metadata),
-                file,
-                compression="zstd",
-                use_dictionary=[field.name for field in table.schema if field.type == pa.string()],
-                # Clock readings grow steadily: their differences take a fraction of the space.
-                column_encoding={"start_ns": "DELTA_BINARY_PACKED"} if "start_ns" in table.schema.names else None,
-            )
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, final)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    folder = os.open(final.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
 
 
-def _explain(results: Path, error: OSError) -> StoreError:
+def _write_parquet(
+    file: IO[bytes], schema: pa.Schema, tables: Iterable[pa.Table], metadata: Mapping[bytes, bytes]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from harness.store.schemas import SCHEMA_VERSION, VERSION_KEY
+
+    marked = schema.with_metadata({VERSION_KEY: str(SCHEMA_VERSION).encode(), **metadata})
+    with pq.ParquetWriter(
+        file,
+        marked,
+        compression="zstd",
+        use_dictionary=[field.name for field in schema if field.type == pa.string()],
+        # Clock readings grow steadily: their differences take a fraction of the space.
+        column_encoding={"start_ns": "DELTA_BINARY_PACKED"} if "start_ns" in schema.names else None,
+    ) as writer:
+        for table in tables:
+            writer.write_table(table.replace_schema_metadata(marked.metadata))
+
+
+def _check_names(*parts: str) -> None:
+    for part in parts:
+        if not _SAFE.fullmatch(part):
+            raise ValueError(f"not fit for a folder name: {part!r}")
+
+
+def _explain(results: Path, error: OSError, spool: Path | None = None) -> StoreError:
     kept = "Rows written before are complete and stay."
+    if spool is not None:
+        return StoreError(
+            f"Results cannot be written to {results} ({why(error)}); the last rows are kept in {spool}.",
+            f"The next `harness run` with these --results delivers them. {kept}",
+        )
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StoreError(
             f"The disk of {results} is full.", f"Free space or give another folder with --results. {kept}"
         )
     return StoreError(
-        f"Results cannot be written to {results} ({error.strerror or error}).",
+        f"Results cannot be written to {results} ({why(error)}).",
         f"Give a folder you may write with --results. {kept}",
     )

@@ -1,7 +1,9 @@
 """Scores the detectors of changed nights: steps injected into real noise, found again, by every detector side by side.
 
-The noise is of nights on which nothing changed: medians of sessions of one and the same file (`--record` makes them),
-or any CSV with the columns series, night, value. Prints a table; asserts nothing.
+The noise is of nights on which nothing changed: sessions of one file under two names, interleaved (`--record` makes
+them), or any CSV with the columns series, night, value. Where the CSV also has a row a process (block) and the second
+name's value in `again`, a false alarm is followed by its rerun, as `harness nightly` does, and only what that confirms
+is published. Prints a table; asserts nothing.
 
     python tests/bench/nights.py --record nights.csv --nights 40     # an hour or a night of the machine's own noise
     python tests/bench/nights.py nights.csv more.csv
@@ -21,8 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.metrics import CATALOGUE
+from harness.nightly.verdict import Verdict, confirmed
 from harness.statistics.change_points import change_points
 from harness.statistics.control_charts import cusum, threshold
+from harness.statistics.ratio import paired_ratio
 
 Floats = npt.NDArray[np.float64]
 Detector = Callable[[Floats], Sequence[int]]
@@ -36,6 +41,18 @@ STEPS = (0.02, 0.05, 0.10, 0.20)
 # How many nights a detector may be off and still mean that change.
 _NEAR = 2
 _SHIPPED = Path(__file__).with_name("nights.csv")
+_LATENCY = next(metric for metric in CATALOGUE if metric.name == "steady_latency_ns_p50")
+_MIN_CHANGE = 0.03
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A series on which nothing changed: a figure a night, and what a rerun made after each night says of two files
+    that are one; None where none was recorded.
+    """
+
+    values: Floats
+    reruns: tuple[Verdict, ...] | None
 
 
 @dataclass(frozen=True)
@@ -100,13 +117,30 @@ def delays(detector: Detector, series: Sequence[Floats], step: float) -> list[in
     return found
 
 
-def table(series: Sequence[Floats], places: int) -> pd.DataFrame:
-    """A row a detector and a step."""
+def published(detector: Detector, noise: Noise) -> int | None:
+    """Alarms, night by night, of a worse level that the rerun confirms; None without reruns.
+
+    The rerun is the pair of the night after, which had no part in the alarm (of the last night: its own).
+    """
+    if noise.reruns is None:
+        return None
+    count = 0
+    for night, at in live(detector, noise.values):
+        worse = noise.values[at : night + 1].mean() > noise.values[:at].mean() if at else False
+        rerun = noise.reruns[min(night + 1, len(noise.reruns) - 1)]
+        count += bool(worse and confirmed(rerun, _LATENCY, _MIN_CHANGE))
+    return count
+
+
+def table(noises: Sequence[Noise], places: int) -> pd.DataFrame:
+    """A row a detector and a step; false alarms are per 100 nights without a change."""
+    series = [noise.values for noise in noises]
     nights = sum(map(len, series))
     rows = []
     for name, detector in DETECTORS.items():
         offline = sum(len(detector(values)) for values in series)
         online = sum(len(list(live(detector, values))) for values in series)
+        told = [(count, len(noise.values)) for noise in noises if (count := published(detector, noise)) is not None]
         for step in STEPS:
             got, waited = score(detector, series, step, places), delays(detector, series, step)
             rows.append(
@@ -117,32 +151,59 @@ def table(series: Sequence[Floats], places: int) -> pd.DataFrame:
                     "recall": round(got.recall, 3),
                     "F1": round(got.f1, 3),
                     "median delay (nights)": np.median(waited) if waited else None,
-                    "false alarms / 100 nights": round(100 * offline / nights, 3),
+                    "false / 100 nights, offline": round(100 * offline / nights, 3),
                     "live": round(100 * online / nights, 3),
+                    "published": round(100 * sum(n for n, _ in told) / sum(n for _, n in told), 3) if told else None,
                 }
             )
     return pd.DataFrame(rows)
 
 
-def record(file: Path, nights: int, model: str) -> None:
-    """So many sessions of one file, one after another: each median of a process and metric is a series' night."""
+def noise_of(rows: pd.DataFrame) -> Noise:
+    """One series of a CSV: a night's figure is the geometric mean of its processes, as in `harness compare`."""
+    values = np.exp(np.log(rows["value"]).groupby(rows["night"]).mean()).to_numpy(np.float64)
+    if "again" not in rows or rows["again"].isna().any():
+        return Noise(values, None)
+    reruns = []
+    for _, night in rows.groupby("night"):
+        first, second = (dict(zip(night["block"], night[name], strict=True)) for name in ("value", "again"))
+        ratio = paired_ratio(second, first)
+        reruns.append(Verdict(ratio.value, ratio.low, ratio.high, ratio.pairs))
+    return Noise(values, tuple(reruns))
+
+
+def in_nights(results: Path, blocks: int) -> pd.DataFrame:
+    """Sessions of one file under two names as rows of a CSV: so many blocks of a session are a night, in the order in
+    which they were measured.
+    """
     import pyarrow.dataset as ds
 
+    runs, samples = (
+        ds.dataset(results / name, partitioning="hive").to_table().to_pandas() for name in ("runs", "samples")
+    )
+    runs = runs[(runs["measure"] == "latency") & (runs["status"] == "ok")]
+    order = {name: n for n, name in enumerate(runs.sort_values("started_at")["session_id"].unique())}
+    per_session = runs["block"].max() // blocks + 1
+    runs["night"] = runs["session_id"].map(order) * per_session + runs["block"] // blocks
+    names = dict(zip(sorted(runs["model"].unique(), key=len), ("value", "again"), strict=True))
+    samples = samples[~samples["phase"].isin(["warmup", "first"])]
+    medians = samples.groupby(["attempt_id", "phase"])["duration_ns"].median().reset_index()
+    rows = medians.merge(runs[["attempt_id", "model", "night", "block"]], on="attempt_id")
+    wide = rows.pivot(index=["phase", "night", "block"], columns="model", values="duration_ns").rename(columns=names)
+    wide = wide.dropna().reset_index()
+    wide["series"] = min(names, key=len) + " " + wide["phase"]
+    return wide[["series", "night", "block", "value", "again"]]
+
+
+def record(file: Path, nights: int, model: str) -> None:
+    """So many sessions of one file under two names, one after another, five interleaved processes each."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "harness", "run", "-t", "x86", "-m", model, "--results", folder, "--no-memory"]
-        quick = ["--processes", "5", "--min-duration", "0.2", "--max-warmup", "1", "--no-quality"]
+        command = [sys.executable, "-m", "harness", "run", "-t", "x86", "-m", model, "-m", model, "--results", folder]
+        quick = ["--processes", "5", "--min-duration", "0.2", "--max-warmup", "1", "--no-quality", "--no-memory"]
         for night in range(nights):
             subprocess.run([*command, *quick], check=True, capture_output=True)
+            in_nights(Path(folder), 5).to_csv(file, index=False)  # what was recorded stays, if this is stopped
             click.echo(f"night {night + 1} of {nights}", err=True)
-        runs = ds.dataset(Path(folder) / "runs", partitioning="hive").to_table().to_pandas()
-        samples = ds.dataset(Path(folder) / "samples", partitioning="hive").to_table().to_pandas()
-    order = {name: n for n, name in enumerate(runs.sort_values("started_at")["session_id"].unique())}
-    samples["night"] = samples["attempt_id"].map(runs.set_index("attempt_id")["session_id"]).map(order)
-    samples = samples[~samples["phase"].isin(["warmup", "first"])]
-    medians = samples.groupby(["phase", "night", "attempt_id"])["duration_ns"].median()
-    value = medians.groupby(["phase", "night"]).median().rename("value").reset_index()
-    value["series"] = f"{Path(model).stem} " + value["phase"]
-    value[["series", "night", "value"]].to_csv(file, index=False)
 
 
 @click.command()
@@ -156,11 +217,14 @@ def main(files: tuple[Path, ...], recorded: Path | None, nights: int, model: str
     if recorded is not None:
         record(recorded, nights, model)
         files = (recorded,)
-    frame = pd.concat([pd.read_csv(file) for file in files or (_SHIPPED,)])
-    series = [group.sort_values("night")["value"].to_numpy(np.float64) for _, group in frame.groupby("series")]
-    series = [values for values in series if len(values) >= 15]
-    click.echo(f"{len(series)} series, {sum(map(len, series))} nights\n")
-    click.echo(table(series, places).to_string(index=False))
+    frame = pd.concat([pd.read_csv(file).assign(file=str(file)) for file in files or (_SHIPPED,)])
+    noises = [noise_of(rows) for _, rows in frame.groupby(["file", "series"])]
+    noises = [noise for noise in noises if len(noise.values) >= 15]
+    click.echo(f"{len(noises)} series, {sum(len(noise.values) for noise in noises)} nights")
+    reruns = [verdict for noise in noises for verdict in noise.reruns or ()]
+    agreed = sum(confirmed(verdict, _LATENCY, _MIN_CHANGE) for verdict in reruns)
+    click.echo(f"reruns of a file against itself that confirm a regression: {agreed} of {len(reruns)}\n")
+    click.echo(table(noises, places).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from store.writers import write
 
 from harness.errors import StoreError
-from harness.store.dataset import read_tables
-from harness.store.sound import sound_attempts
+from harness.store.compact import compact
+from harness.store.dataset import read_runs, read_sessions, read_tables
+from harness.store.sound import sentences
 
-TABLES = ("runs", "samples", "ops")
+pytestmark = pytest.mark.usefixtures("unsynced")
 
 
-@given(
-    bad=st.dictionaries(st.integers(0, 30), st.tuples(st.sampled_from(TABLES), st.sampled_from(["Upgrade.", "Move."]))),
-    attempts=st.integers(1, 31),
-)
-def test_exactly_the_sound_ones_are_found_in_their_order(bad: dict[int, tuple[str, str]], attempts: int) -> None:
-    ids = [str(number) for number in range(attempts)]
-
-    def read(table: str, asked: Sequence[str]) -> None:
-        for attempt in asked:
-            if bad.get(int(attempt), ("", ""))[0] == table:
-                raise StoreError(f"{attempt} is bad.", bad[int(attempt)][1])
-
-    sound, problems = sound_attempts(read, ids, TABLES[1:])
-    assert sound == [attempt for attempt in ids if int(attempt) not in bad]
-    lost = [number for number in sorted(bad) if number < attempts]
-    assert sum(int(problem.split()[0]) for problem in problems) == len(lost)
-    assert len(problems) == len({bad[number][1] for number in lost})
-    assert all(f"the first: {lost[0]} is bad." in problem for problem in problems[:1])
+def test_one_sentence_a_remedy_with_the_attempts_of_all_its_files() -> None:
+    move, upgrade = StoreError("a is bad.", "Move."), StoreError("b is new.", "Upgrade.")
+    lost = [(move, 1), (upgrade, 3), (StoreError("c is bad.", "Move."), 4), (StoreError("d is bad.", "Else."), 0)]
+    assert sentences(lost) == (
+        "5 attempts left out, the first: a is bad. Move.",
+        "3 attempts left out, the first: b is new. Upgrade.",
+    )
+    assert sentences([(move, 1)]) == ("1 attempt left out, the first: a is bad. Move.",)
 
 
 def damage(results: Path, attempt: str, table: str) -> Path:
@@ -49,11 +37,39 @@ def test_a_damaged_attempt_is_left_out_and_named(tmp_path: Path, table: str) -> 
     for attempt in ("a1", "a2", "a3"):
         write(tmp_path, attempt, samples=2)
     path = damage(tmp_path, "a2", table)
+    for tables in (read_tables(tmp_path, "all"), read_tables(tmp_path), read_sessions(tmp_path, ["s"])):
+        assert sorted(tables.runs["attempt_id"]) == ["a1", "a3"]
+        assert sorted(set(tables.samples["attempt_id"])) == ["a1", "a3"]
+        (problem,) = tables.problems
+        assert problem.startswith(f"1 attempt left out, the first: {path} ")
+
+
+def test_a_damaged_page_in_the_middle_costs_its_attempt(tmp_path: Path) -> None:
+    for number in range(9):
+        write(tmp_path, f"a{number}", samples=2000)
+    (path,) = (tmp_path / "samples").rglob("a4.parquet")
+    data = bytearray(path.read_bytes())
+    data[4:400] = bytes(396)
+    path.write_bytes(data)
     tables = read_tables(tmp_path, "all")
-    assert sorted(tables.runs["attempt_id"]) == ["a1", "a3"]
-    assert sorted(set(tables.samples["attempt_id"])) == ["a1", "a3"]
-    (problem,) = tables.problems
-    assert problem.startswith(f"1 attempt left out, the first: {path} ")
+    assert sorted(tables.runs["attempt_id"]) == [f"a{number}" for number in range(9) if number != 4]
+    assert len(tables.samples) == 8 * 2000
+    assert len(tables.problems) == 1
+
+
+@pytest.mark.parametrize(("table", "left"), [("samples", ["later"]), ("runs", ["later"]), ("scalars", None)])
+def test_a_damaged_compact_file_costs_the_attempts_that_are_in_no_other(
+    tmp_path: Path, table: str, left: list[str] | None
+) -> None:
+    for attempt in ("a1", "a2"):
+        write(tmp_path, attempt, samples=2)
+    compact(tmp_path)
+    write(tmp_path, "later", samples=2)
+    for path in (tmp_path / table).rglob("compact-2-*.parquet"):
+        path.write_bytes(path.read_bytes()[:-5])
+    tables = read_tables(tmp_path, "all")
+    assert sorted(tables.runs["attempt_id"]) == (left or ["a1", "a2", "later"])
+    assert [problem.split(" left")[0] for problem in tables.problems] == (["2 attempts"] if left else [])
 
 
 def test_a_table_that_nobody_asks_for_may_be_damaged(tmp_path: Path) -> None:
@@ -73,3 +89,7 @@ def test_where_nothing_of_the_session_is_left_the_file_is_the_error(tmp_path: Pa
     with pytest.raises(StoreError) as caught:
         read_tables(tmp_path, "s")
     assert str(path) in caught.value.what
+    assert read_runs(tmp_path).problems == ()
+    damage(tmp_path, "a1", "runs")
+    with pytest.raises(StoreError, match="damaged"):
+        read_runs(tmp_path)

@@ -15,8 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from store.writers import complete
 
 from harness.errors import NothingComparable, StoreError
+from harness.store import files as files_module
 from harness.store import writer
 from harness.store.dataset import read_table, read_tables
 from harness.store.schemas import RUNS, SCHEMA_VERSION, TABLES, VERSION_KEY
@@ -63,18 +65,6 @@ def write(results: Path, attempt_id: str, **more: Any) -> None:
 def files(results: Path) -> set[str]:
     """Every file below the folder, hidden ones too."""
     return {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
-
-
-def check_complete(results: Path) -> set[str]:
-    """Every attempt that can be seen has exactly its samples; gives the ids."""
-    tables = read_tables(results, "all")
-    assert tables.problems == ()
-    counted = tables.samples.groupby("attempt_id", observed=True)["iteration"].apply(list).to_dict()
-    for row in tables.runs.to_dict("records"):
-        assert counted.pop(row["attempt_id"]) == list(range(row["model_bytes"]))
-    assert not counted
-    assert len(set(tables.runs["attempt_id"])) == len(tables.runs)
-    return set(tables.runs["attempt_id"])
 
 
 def in_a_process(*arguments: str | Path) -> str:
@@ -147,7 +137,7 @@ def test_half_an_attempt_is_invisible(tmp_path: Path) -> None:
     write(tmp_path, "a1")
     write(tmp_path, "half", samples=9)
     (tmp_path / "runs" / f"date={DATE}" / f"target={TARGET}" / "half.parquet").unlink()
-    assert check_complete(tmp_path) == {"a1"}
+    assert complete(tmp_path) == {"a1"}
     assert set(read_tables(tmp_path).scalars["attempt_id"]) == {"a1"}
 
 
@@ -156,19 +146,19 @@ def test_half_an_attempt_is_invisible(tmp_path: Path) -> None:
 def test_work_in_hand_and_strange_files_are_ignored(tmp_path: Path, table: str, name: str) -> None:
     write(tmp_path, "a1")
     (tmp_path / table / f"date={DATE}" / f"target={TARGET}" / name).write_bytes(b"PAR1 half a file")
-    assert check_complete(tmp_path) == {"a1"}
+    assert complete(tmp_path) == {"a1"}
 
 
 def test_a_writer_killed_at_any_moment_leaves_whole_attempts_only(tmp_path: Path) -> None:
     acknowledged = set(in_a_process("killed", tmp_path, 30).split())
     assert len(acknowledged) >= 30
-    assert acknowledged <= check_complete(tmp_path)
+    assert acknowledged <= complete(tmp_path)
 
 
 def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     acknowledged = in_a_process("together", tmp_path, 25).split()
     assert len(set(acknowledged)) == len(acknowledged) == 50
-    assert check_complete(tmp_path) == {"before", *acknowledged}
+    assert complete(tmp_path) == {"before", *acknowledged}
 
 
 # A disk that is full, a folder that cannot be written.
@@ -194,7 +184,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 @pytest.mark.parametrize("call", [1, 2, 3], ids="at file {}".format)
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(pq, "write_table"), (os, "replace"), (Path, "open"), (Path, "mkdir")],
+    [(pq, "ParquetWriter"), (os, "replace"), (Path, "open"), (Path, "mkdir")],
     ids=["write", "rename", "open", "mkdir"],
 )
 def test_a_full_disk_leaves_nothing_of_the_attempt_and_all_before_it(
@@ -210,7 +200,7 @@ def test_a_full_disk_leaves_nothing_of_the_attempt_and_all_before_it(
     assert "--results" in caught.value.todo
     assert "stay" in caught.value.todo
     assert files(tmp_path) == before
-    assert check_complete(tmp_path) == {"a1"}
+    assert complete(tmp_path) == {"a1"}
 
 
 # Three files, each synced and then its folder: the odd calls are files, the even ones folders.
@@ -224,7 +214,7 @@ def test_a_disk_that_is_found_full_when_synced_leaves_no_half_attempt(
         fail_on_call(patch, os, "fsync", call, FULL)
         with pytest.raises(StoreError, match="full"):
             write(tmp_path, "a2")
-    assert check_complete(tmp_path) == {"a1"}
+    assert complete(tmp_path) == {"a1"}
     assert files(tmp_path) == before
 
 
@@ -232,7 +222,7 @@ def test_a_real_refusal_of_the_kernel_is_a_sentence_too(tmp_path: Path) -> None:
     said = json.loads(in_a_process("refused", tmp_path))
     assert "full" in said["what"]
     assert "--results" in said["todo"]
-    assert check_complete(tmp_path) == {"before"}
+    assert complete(tmp_path) == {"before"}
     assert not [name for name in files(tmp_path) if "before" not in name]
 
 
@@ -243,7 +233,7 @@ def test_a_real_refusal_of_the_kernel_is_a_sentence_too(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
 ) -> None:
-    monkeypatch.setattr(writer, "_write", lambda *args: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
+    monkeypatch.setattr(writer, "write_file", lambda *args: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
     with pytest.raises(StoreError, match=said) as caught:
         write(tmp_path, "a1")
     assert str(tmp_path) in caught.value.what
@@ -388,3 +378,55 @@ def test_the_newest_session_is_the_one_that_started_a_job_last(tmp_path: Path, n
     for minute, session in ((5, "old"), (9, "new"), (1, "older")):
         write(tmp_path, f"a{minute}", session=session, minute=minute)
     assert set(read_tables(tmp_path, newest).runs["session_id"]) == {"new"}
+
+
+def on_day(results: Path, day: int, session: str, *positions: int) -> None:
+    """Rows of a session with these places in it, at noon of a day of November."""
+    for position in positions:
+        when = datetime(2026, 11, day, 12, position, tzinfo=UTC)
+        rows = attempt(
+            f"{session}-{day}-{position}", session=session, position=position, started_at=when, model_sha256="m"
+        )
+        write_attempt(results, when.date().isoformat(), TARGET, rows)
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        {5: [1, 2, 3]},
+        {5: [4, 5], 4: [1, 2, 3]},
+        {5: [9], 4: [5, 6], 3: [1, 2]},
+        {5: [9], 3: [2, 3]},  # a day without a row of it lies between
+        {5: [1], 4: [2, 3, 4]},  # the clock was set back after its first job
+        {5: [7], 1: [5, 6]},
+    ],
+    ids=["a day", "over midnight", "three days", "a gap", "the clock set back", "a long gap"],
+)
+def test_the_newest_session_is_read_whole_wherever_its_days_lie(tmp_path: Path, days: dict[int, list[int]]) -> None:
+    for day in range(1, 5):
+        on_day(tmp_path, day, f"other{day}", 1, 2)
+    for day, positions in days.items():
+        on_day(tmp_path, day, "new", *positions)
+    expected = sorted(position for positions in days.values() for position in positions)
+    tables = read_tables(tmp_path)
+    assert set(tables.runs["session_id"]) == {"new"}
+    assert sorted(tables.runs["position"]) == expected
+    assert tables.samples["attempt_id"].nunique() == len(expected)
+
+
+def test_the_newest_session_is_found_without_a_look_at_every_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(1, 29):
+        on_day(tmp_path, day, f"s{day}", 1, 2)
+    opened: list[files_module.File] = []
+    original = files_module.open_files
+
+    def counted(results: Path, table: str, files: Any) -> Any:
+        opened.extend(files)
+        return original(results, table, files)
+
+    monkeypatch.setattr(files_module, "open_files", counted)
+    assert set(read_tables(tmp_path).runs["session_id"]) == {"s28"}
+    assert {file.date for file in opened} == {"2026-11-27", "2026-11-28"}
+    assert len(opened) == 2 + 2 + 2 + 2 + 2, "the keys of two days, and the runs, samples and scalars of one session"

@@ -1,4 +1,4 @@
-"""Processes that write to a store: `python writers.py killed|together|refused RESULTS [N]`."""
+"""Processes that write to a store: `python writers.py killed|compacted|together|beside|refused RESULTS [N]`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from harness.errors import StoreError
+from harness.store.compact import compact
+from harness.store.dataset import read_tables
 from harness.store.schemas import RUNS, SAMPLES
 from harness.store.writer import write_attempt
 
@@ -70,6 +72,65 @@ def killed(results: Path, times: int) -> None:
             sys.stdout.write(file.read())
 
 
+def compacted(results: Path, times: int) -> None:
+    """Kill a process that writes and compacts without an end, `times` times, at a random moment of its compaction."""
+    moments = random.Random(2)
+    began = time.monotonic()
+    compact(results)  # imports everything, so that no child has to
+    span = 2 * (time.monotonic() - began)
+    for _ in range(times):
+        said, out = os.pipe()
+        ready, go = os.pipe()
+        child = os.fork()
+        if not child:
+            while True:
+                for _ in range(3):
+                    attempt_id = uuid.uuid4().hex
+                    write(results, attempt_id, 200)
+                    os.write(out, f"{attempt_id}\n".encode())
+                os.write(go, b"x")
+                compact(results)
+        os.close(out)
+        select.select([ready], [], [])
+        time.sleep(moments.uniform(0, span))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with open(said) as file:
+            sys.stdout.write(file.read())
+        for descriptor in (ready, go):
+            os.close(descriptor)
+
+
+def beside(results: Path, attempts: int) -> None:
+    """A writer, a compactor and a reader at once; every reading must be of whole attempts, each once, and lose none."""
+    child = writer(results, attempts, 1)
+    compactor = os.fork()
+    if not compactor:
+        while True:
+            compact(results)
+    seen: set[str] = set()
+    ended = 0
+    while not ended:
+        ended = os.waitpid(child, os.WNOHANG)[0]
+        now = complete(results)
+        assert seen <= now, "an attempt that was there is gone"
+        seen = now
+    os.kill(compactor, signal.SIGKILL)
+    os.waitpid(compactor, 0)
+
+
+def complete(results: Path) -> set[str]:
+    """The attempts that can be seen, which have exactly their samples."""
+    tables = read_tables(results, "all")
+    assert tables.problems == ()
+    assert not tables.runs["attempt_id"].duplicated().any(), "an attempt is there twice"
+    counted = tables.samples.groupby("attempt_id", observed=True)["iteration"].apply(list).to_dict()
+    for row in tables.runs.to_dict("records"):
+        assert sorted(counted.pop(row["attempt_id"], [])) == list(range(row["model_bytes"]))
+    assert not counted
+    return set(tables.runs["attempt_id"])
+
+
 def together(results: Path, attempts: int) -> None:
     """Two writers at once, in the same folders, from the first on."""
     children = [writer(results, attempts, 1) for _ in range(2)]
@@ -92,4 +153,5 @@ if __name__ == "__main__":
     write(
         Path(folder), "before", 10
     )  # here, so that what is imported at the first write is not imported in every child
-    {"killed": killed, "together": together, "refused": refused}[what](Path(folder), *map(int, number))
+    commands = (killed, compacted, together, beside, refused)
+    {command.__name__: command for command in commands}[what](Path(folder), *map(int, number))

@@ -117,8 +117,8 @@ class Scalar:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The state of the device at a moment of a long job, such as `minute 3`, read when nothing was timed. Each reading has
-    a name with its unit and a value as text, or null and a `reason`.
+    """The state of the device at a moment of a long job, such as `minute 3`, read when nothing was timed. Each reading
+    has a name with its unit and a value as text, or null and a `reason`.
     """
 
     event: ClassVar[str] = "environment"

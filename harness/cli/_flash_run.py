@@ -47,9 +47,7 @@ def flash_options(command: Command) -> Command:
         click.option(
             "--dram-budget", callback=parse_bytes, metavar="SIZE", help="flash: for neurons in DRAM, such as 2MB."
         ),
-        click.option(
-            "--window", metavar="LIST", help="flash: tokens whose neurons stay in DRAM. Sweeps. [default: 5]"
-        ),
+        click.option("--window", metavar="LIST", help="flash: tokens whose neurons stay in DRAM. Sweeps. [default: 5]"),
     ):
         command = option(command)
     return command

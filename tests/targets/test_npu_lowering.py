@@ -21,10 +21,10 @@ from harness.protocol import Scalar
 from harness.targets.npu.certification import certify, run_tosa
 from harness.targets.npu.configuration import find
 from harness.targets.npu.lowering import Lowered, lower
-from harness.targets.simulated.programs import Program, program, read_archive
 from harness.targets.npu.roofline import Work, bound_ns, works
 from harness.targets.npu.vela import Estimate, estimate
 from harness.targets.npu.vela_ini import Memories, memories
+from harness.targets.simulated.programs import Program, program, read_archive
 
 WIDTH, HIDDEN, TOKENS = 32, 256, 8
 U85 = find("u85-256-flash")

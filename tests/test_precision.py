@@ -98,7 +98,7 @@ def test_a_precision_that_a_target_lacks_is_refused(text: str, known: tuple[str,
 
     from fakes.target import CAPABILITIES
 
-    from harness.cli.run import _precisions
+    from harness.cli._run_jobs import _precisions
 
     with pytest.raises(UsageError, match=words):
         _precisions(text, FakeTarget(capabilities=replace(CAPABILITIES, precisions=known)))

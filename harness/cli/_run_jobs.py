@@ -1,0 +1,125 @@
+"""From the options of `harness run` to jobs, and the jobs run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.cli._flash_run import POLICIES
+from harness.cli._load_run import min_iterations
+
+if TYPE_CHECKING:
+    from harness.cli._progress import Reporter
+    from harness.plan import Subject
+    from harness.session import Session
+    from harness.target import Target
+
+
+def processes_of(target: Target, scenario: str | None) -> int:
+    return 1 if scenario == "sustained" or target.capabilities.latency in (None, "estimated") else 5
+
+
+def defaults(target: Target, scenario: str | None) -> dict[str, Any]:
+    """Of the options that have no one default: a count needs neither many queries nor a second, and an emulator takes a
+    hundred times as long for each.
+    """
+    unset = dict.fromkeys(
+        (
+            *("scenario", "runtime", "precision", "prompt_tokens", "new_tokens", "inputs", "data", "tokens"),
+            "max_eval_tokens",
+        )
+    )
+    if target.capabilities.latency is None:
+        return unset | {"min_iterations": 3, "min_duration": 0.0, "max_eval_tokens": 512}
+    # From flash a token takes milliseconds, and the query is a whole text: a few have hundreds of tokens.
+    return unset | {"min_iterations": 5 if scenario == "flash" else 30, "min_duration": 1.0} | min_iterations(scenario)
+
+
+def sweeps_of(options: dict[str, Any], target: Target) -> dict[str, list[Any]]:
+    """The values of every option that sweeps. Raises UsageError for one that cannot be read."""
+    from harness.errors import UsageError
+    from harness.plan import parse_sweep
+    from harness.target import Conditioned
+
+    if options["profile"] and not target.capabilities.per_operator:
+        raise UsageError(
+            f"Target {target.name} cannot time operators here: {target.device()} has no clock.",
+            "Leave out --profile, or give a real device.",
+        )
+    if options["cpus"] and not target.capabilities.pinning:
+        raise UsageError(f"Target {target.name} cannot pin processors.", "Leave out --cpus.")
+    sweeps: dict[str, list[Any]] = {
+        name: parse_sweep(options[name])
+        for name in ("threads", "batch", "prompt_tokens", "new_tokens")
+        if options[name] is not None
+    }
+    wanted = target.cpus if isinstance(target, Conditioned) else None
+    if options["precision"] is not None:
+        sweeps["precision"] = _precisions(options["precision"], target)
+    sweeps["cpus"] = [tuple(sorted(parse_sweep(cpus))) for cpus in options["cpus"]] or [wanted]
+    return sweeps
+
+
+def _precisions(text: str, target: Target) -> list[str]:
+    """The precisions in a list. Raises UsageError for one that the target cannot be asked to compute in."""
+    from harness.errors import UsageError
+
+    known = target.capabilities.precisions
+    if not known:
+        raise UsageError(f"Target {target.name} computes in the file's own precision.", "Leave out --precision.")
+    wanted = list(dict.fromkeys(text.split(",")))
+    if unknown := [each for each in wanted if each not in known]:
+        raise UsageError(f"There is no precision {unknown[0]!r}.", f"Choose from: {', '.join(known)}.")
+    return wanted
+
+
+def measure(
+    session: Session,
+    subjects: dict[str, Subject],
+    sweeps: dict[str, list[Any]],
+    processes: int,
+    options: dict[str, Any],
+    reporter: Reporter,
+) -> None:
+    from dataclasses import replace
+
+    from harness.cli._energy import energy_pass, settled
+    from harness.manifest import sha256_file
+    from harness.plan import configurations, passes
+
+    target, inputs = session.target, options["inputs"]
+    fixed = {
+        "runtime": options["runtime"],
+        "compile": options["compiled"],
+        "min_iterations": options["min_iterations"],
+        "min_duration_s": options["min_duration"],
+        "max_duration_s": options["max_duration"],
+        "max_warmup_s": options["max_warmup"],
+        "max_tokens": options["max_eval_tokens"],
+        "inputs_sha256": sha256_file(inputs) if inputs else None,
+    }
+    latency = [
+        job
+        for subject in subjects.values()
+        for job in configurations(
+            subject, target.name, options["scenario"], sweeps, fixed | options["fields"] | subject.fields
+        )
+    ]
+    memory = target.capabilities.memory and not options["no_memory"]
+    jobs = passes(latency, processes, subjects, memory=memory, quality=not options["no_quality"])
+    if options.get("ablate"):  # policies read the same neurons in other ways: the last one's quality is that of all
+        jobs = [job for job in jobs if job.measure != "quality" or job.policy == POLICIES[-1]]
+    energy, file = None, options.get("energy_csv")
+    if options["energy"] or file is not None:
+        energy, metered = energy_pass(target, file, latency, processes, reporter)
+        jobs += metered
+    if options["profile"]:
+        first_of_model = {job.model: job for job in reversed(latency)}
+        jobs += [replace(first_of_model[name], measure="profile") for name in subjects]
+    if options["skip_existing"]:
+        from harness.resume import resume
+
+        whole, jobs = len(jobs), resume(session, session.results, jobs)
+        reporter.note(f"session {session.session_id}: {whole - len(jobs)} of {whole} jobs are there")
+    with reporter.jobs(jobs) as advance, settled(session, file, reporter):
+        for outcome in session.run_all(jobs, subjects, inputs, reporter.within, energy):
+            advance(outcome)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,9 +22,17 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Spelled out here too, so that --help imports no numpy.
 POLICIES = ("none", "hybrid", "predictor", "windowing", "bundling", "pipeline")
-_DEFAULTS = {"policy": "bundling", "predictor": "exact", "reader": "threads"}
-_SWEEPS = {"window": "5", "depth": "32"}
-_OPTIONS = (*_SWEEPS, *_DEFAULTS, "dram_budget", "ablate")
+PREDICTORS = ("exact", "low-rank")
+_NUMBERS = {"window": "5", "depth": "32"}
+_WORDS = {"policy": (POLICIES, "bundling"), "reader": (READERS, "threads")}
+_OPTIONS = (*_NUMBERS, *_WORDS, "predictor", "dram_budget", "ablate")
+
+
+def _sizes(ctx: click.Context, option: click.Parameter, value: str | None) -> list[int | None] | None:
+    """Numbers of bytes, without repetition."""
+    if value is None:
+        return None
+    return list(dict.fromkeys(parse_bytes(ctx, option, part.strip()) for part in value.split(",")))
 
 
 def flash_options(command: Command) -> Command:
@@ -34,18 +42,22 @@ def flash_options(command: Command) -> Command:
             "--ablate", is_flag=True, default=None, help="flash: every policy, and the table of the ablation."
         ),
         click.option("--depth", metavar="LIST", help="flash: reads at once. Sweeps. [default: 32]"),
-        click.option("--reader", type=click.Choice(READERS), help="flash: what reads. [default: threads]"),
+        click.option(
+            "--reader", metavar="LIST", help=f"flash: what reads: {', '.join(READERS)}. Sweeps. [default: threads]"
+        ),
         click.option(
             "--predictor",
-            type=click.Choice(("exact", "low-rank")),
+            type=click.Choice(PREDICTORS),
             help="flash: how the neurons to read are chosen: by the up projection, kept in DRAM, or by trained "
             "predictors, which miss some. [default: exact]",
         ),
         click.option(
-            "--policy", type=click.Choice(POLICIES), help="flash: how far the ablation's steps go. [default: bundling]"
+            "--policy",
+            metavar="LIST",
+            help=f"flash: how far the ablation's steps go: {', '.join(POLICIES)}. Sweeps. [default: bundling]",
         ),
         click.option(
-            "--dram-budget", callback=parse_bytes, metavar="SIZE", help="flash: for neurons in DRAM, such as 2MB."
+            "--dram-budget", callback=_sizes, metavar="LIST", help="flash: for neurons in DRAM, such as 2MB. Sweeps."
         ),
         click.option("--window", metavar="LIST", help="flash: tokens whose neurons stay in DRAM. Sweeps. [default: 5]"),
     ):
@@ -53,9 +65,12 @@ def flash_options(command: Command) -> Command:
     return command
 
 
-def flash_job(options: dict[str, Any]) -> dict[str, Any]:
-    """The fields that all flash jobs share. Raises UsageError where options of flash were given to another scenario."""
+def flash_sweeps(options: dict[str, Any]) -> dict[str, list[Any]]:
+    """The fields of a flash job with their values; none of another scenario. Raises UsageError, also where options of
+    flash were given to another scenario.
+    """
     from harness.errors import UsageError
+    from harness.plan import parse_sweep
 
     given = [name for name in _OPTIONS if options[name] is not None]
     if options["scenario"] != "flash":
@@ -65,21 +80,24 @@ def flash_job(options: dict[str, Any]) -> dict[str, Any]:
         return {}
     if options["ablate"] and options["policy"]:
         raise UsageError("An ablation runs every policy.", "Give --ablate or --policy, not both.")
-    fields = {name: default if options[name] is None else options[name] for name, default in _DEFAULTS.items()}
-    return fields | {"dram_budget_bytes": options["dram_budget"]}
-
-
-def flash_sweeps(options: dict[str, Any]) -> dict[str, list[Any]]:
-    """The fields of a flash job that sweep, with their values. Raises UsageError."""
-    from harness.errors import UsageError
-    from harness.plan import parse_sweep
-
-    if options["scenario"] != "flash":
-        return {}
-    sweeps = {name: parse_sweep(options[name] or default) for name, default in _SWEEPS.items()}
+    sweeps: dict[str, list[Any]] = {name: parse_sweep(options[name] or default) for name, default in _NUMBERS.items()}
     if min(sweeps["depth"]) < 1:
         raise UsageError("At least one read is made at once.", "Give --depth 1 or more.")
-    return sweeps
+    sweeps |= {name: _words(name, options[name] or default, known) for name, (known, default) in _WORDS.items()}
+    # Predictors that miss neurons make another model of it, with a quality of its own: they do not sweep.
+    return sweeps | {
+        "predictor": [options["predictor"] or PREDICTORS[0]],
+        "dram_budget_bytes": options["dram_budget"] or [None],
+    }
+
+
+def _words(name: str, text: str, known: Sequence[str]) -> list[str]:
+    from harness.errors import UsageError
+
+    words = list(dict.fromkeys(text.split(",")))
+    if unknown := [word for word in words if word not in known]:
+        raise UsageError(f"There is no {name} {unknown[0]!r}.", f"Choose from: {', '.join(known)}.")
+    return words
 
 
 def find_in_flash(models: tuple[str, ...], target: Target, reporter: Reporter) -> tuple[str, ...]:

@@ -97,11 +97,16 @@ def measure(
         "max_tokens": options["max_eval_tokens"],
         "inputs_sha256": sha256_file(inputs) if inputs else None,
     }
+    fixed |= options["fields"]
     latency = [
         job
         for subject in subjects.values()
         for job in configurations(
-            subject, target.name, options["scenario"], sweeps, fixed | options["fields"] | subject.fields
+            subject,
+            target.name,
+            options["scenario"],
+            {name: values for name, values in sweeps.items() if name not in subject.fields},
+            fixed | subject.fields,
         )
     ]
     memory = target.capabilities.memory and not options["no_memory"]

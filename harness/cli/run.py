@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli._flash_run import flash_job, flash_options, flash_sweeps
+from harness.cli._flash_run import flash_options, flash_sweeps
 from harness.cli._load_run import load_job, load_options
 from harness.cli._options import energy_options, format_option, json_option, results_option, skip_existing_option
 from harness.cli._run_options import run_options
@@ -65,7 +65,7 @@ def run(
     from harness.store.writer import prepare
     from harness.target import Adjustable, find_target
 
-    flash, ablate = flash_job(options), bool(options["ablate"])
+    flash, ablate = flash_sweeps(options), bool(options["ablate"])
     chosen = {"device": device, "devices": devices, "runtime": options["runtime"], "clock": options["clock"]}
     target = find_target(target_name, **{name: value for name, value in chosen.items() if value is not None})
     state = target.availability()
@@ -76,9 +76,8 @@ def run(
     if target.capabilities.latency is None:
         reporter.note(f"{target.name}: {target.summary}")
     load_sweeps, load = load_job(options, target)
-    load_sweeps |= flash_sweeps(options)
     options = defaults(target, options["scenario"]) | {k: value for k, value in options.items() if value is not None}
-    sweeps = sweeps_of(options, target) | load_sweeps
+    sweeps = sweeps_of(options, target) | load_sweeps | flash
     if ablate and any(len(values) > 1 for values in sweeps.values()):
         raise UsageError("An ablation has one condition, and its policies differ.", "Give each option one value.")
     if flash:
@@ -102,7 +101,7 @@ def run(
             subjects = by_policy(subjects)
         if subjects:
             processes = processes or processes_of(target, options["scenario"])
-            measure(session, subjects, sweeps, processes, options | {"fields": flash | load}, reporter)
+            measure(session, subjects, sweeps, processes, options | {"fields": load}, reporter)
     if session.succeeded and ablate:
         click.echo(ablation_of(results, session.session_id, as_json or fmt == "json"), nl=False)
     elif session.succeeded:

@@ -84,6 +84,7 @@ def test_the_ablation_has_a_row_a_policy(home: Home, model: Path) -> None:
         (("--window", "40"), 1, "A window of 40 tokens is longer than the prompt of 8"),
         (("--dram-budget", "lots"), 2, "no number of bytes"),
         (("--ablate", "--policy", "none"), 2, "Give --ablate or --policy, not both"),
+        (("--policy", "none,bundled"), 2, "no policy 'bundled'"),
         (("--ablate", "--threads", "1,2"), 2, "An ablation has one condition"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from harness.targets.arm64 import Arm64
 
 pytestmark = pytest.mark.usefixtures("arm64")
 RUNS = 4
+ADDR_NO_RANDOMIZE = 0x0040000  # of personality(2)
 
 
 def _counts(target: Arm64, path: Path, scenario: str = "single-stream") -> dict[str, list[int]]:
@@ -32,6 +35,26 @@ def test_counts_are_the_same_in_every_run(models: Models) -> None:
     assert {phase: len(counts) for phase, counts in first.items()} == {"load": 1, "first": 1, "prefill": 3, "decode": 6}
     assert all(count > 10_000 for counts in first.values() for count in counts)
     assert all(other == first for other in others)
+
+
+def test_counts_depend_on_nothing_of_the_machine_that_can_be_varied_here(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for a second machine: one processor instead of all, another environment, no random addresses."""
+    target = Arm64("qemu")
+    usual = _counts(target, models.lm, "generate")
+    processors = os.sched_getaffinity(0)
+    persona = ctypes.CDLL(None).personality
+    before = persona(0xFFFFFFFF)
+    try:
+        os.sched_setaffinity(0, {min(processors)})
+        persona(before | ADDR_NO_RANDOMIZE)
+        monkeypatch.setenv("A_LONG_VARIABLE", "x" * 10_000)
+        monkeypatch.setenv("HOME", "/nonexistent")
+        assert _counts(target, models.lm, "generate") == usual
+    finally:
+        persona(before)
+        os.sched_setaffinity(0, processors)
 
 
 def test_the_processor_decides_which_kernels_run(models: Models) -> None:

@@ -87,7 +87,7 @@ def measure(
     from harness.plan import configurations, passes
 
     target, inputs = session.target, options["inputs"]
-    fixed = {
+    fixed: dict[str, Any] = {
         "runtime": options["runtime"],
         "compile": options["compiled"],
         "min_iterations": options["min_iterations"],

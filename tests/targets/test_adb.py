@@ -161,7 +161,7 @@ def test_a_killed_harness_leaves_nothing_on_the_device(phone: Phone) -> None:
         "p = Remote(Adb(sys.argv[1])).start(['/bin/sh', '-c', 'echo ready; exec sleep 88'], 'x', {})\n"
         "print(next(p.lines(20.0)), flush=True)\ntime.sleep(60)\n"
     )
-    harness = subprocess.Popen([sys.executable, "-c", script, phone.serial], stdout=subprocess.PIPE, text=True)
+    harness = subprocess.Popen([sys.executable, "-P", "-c", script, phone.serial], stdout=subprocess.PIPE, text=True)
     assert harness.stdout is not None
     assert harness.stdout.readline().strip() == "ready"
     harness.kill()

@@ -133,7 +133,7 @@ def test_ctrl_c_ends_the_worker_on_the_device_and_makes_its_row(stand_in: Phone,
     bundle = build.bundle(build.X86_64)  # the stand-in's
     given = (stand_in.serial, bundle.folder, bundle.machine, bundle.key, bundle.loader, models.mlp)
     harness = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, *map(str, given)],
+        [sys.executable, "-P", "-c", INTERRUPTED, *map(str, given)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

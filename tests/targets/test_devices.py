@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.cli.devices import devices as command
 from harness.cli._run_jobs import sweeps_of
+from harness.cli.devices import devices as command
 from harness.errors import UsageError
 from harness.target import Conditioned, find_target
 from harness.targets.arm64 import Arm64
@@ -79,7 +79,8 @@ def test_the_default_of_the_file_is_what_arm64_means_and_device_overrides_it(fil
 
 
 def test_a_run_pins_to_the_processors_of_the_file_unless_it_names_others(file: Path) -> None:
-    options = {"profile": False, "threads": "1", "batch": "0", "prompt_tokens": None, "new_tokens": None}
+    options = {"profile": False, "threads": "1", "batch": "0"}
+    options |= dict.fromkeys(("prompt_tokens", "new_tokens", "precision"))
     assert sweeps_of(options | {"cpus": ()}, Arm64("phone"))["cpus"] == [(4, 7)]
     assert sweeps_of(options | {"cpus": ("0-1",)}, Arm64("phone"))["cpus"] == [(0, 1)]
     assert sweeps_of(options | {"cpus": ()}, Arm64("board"))["cpus"] == [None]

@@ -131,7 +131,7 @@ def test_generate_times_each_token_and_each_query(models: Models) -> None:
 def test_cold_start_infers_once(models: Models) -> None:
     said = run(models.mlp, job("cold-start", batch=BATCH))
     # What follows the first inference is the warm start beside it: tests/worker/test_load.py.
-    assert said.order == ["hello", "loaded", "io", "samples first", "scalar", "scalar", "scalar", "io", "done"]
+    assert said.order == ["hello", "loaded", "io", "samples first", "scalar", "scalar", "io", "scalar", "done"]
     assert len(said.samples("first").start_ns) == 1
 
 

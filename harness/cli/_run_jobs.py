@@ -106,7 +106,7 @@ def measure(
             target.name,
             options["scenario"],
             {name: values for name, values in sweeps.items() if name not in subject.fields},
-            fixed | subject.fields,
+            {**fixed, **subject.fields},
         )
     ]
     memory = target.capabilities.memory and not options["no_memory"]

@@ -61,6 +61,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_few(good, models),
         *_threads(good),
         *_sustained(good, models),
+        *_searched(good, models),
         *_warm_up(good, samples),
         *(_flag_note(count) for count in count_flags(good, models)),
     ]
@@ -132,6 +133,14 @@ def _sustained(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """Minutes of two models cannot alternate: each heats the device for itself."""
     if len(models) > 1 and any(run["scenario"] == "sustained" for run in good):
         return ["Each process ran its minutes on end, one model after the other: minute is compared with like minute."]
+    return []
+
+
+def _searched(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """A model that holds a higher rate makes its queries wait longer: latencies at two rates are no comparison."""
+    jobs = [json.loads(run["job_json"] or "{}") for run in good if run["measure"] == "latency"]
+    if len(models) > 1 and any(j.get("scenario") == "server" and j.get("rate_queries_per_s") is None for j in jobs):
+        return ["Latencies from arrival are each at the model's own highest rate; `--rate` compares them at one."]
     return []
 
 

@@ -148,6 +148,15 @@ def test_other_options_make_another_table_and_other_inputs_a_note(session: Any) 
     assert all("The models were given different inputs." in comparison.notes for comparison in found)
 
 
+@pytest.mark.parametrize(("rate", "told"), [(None, True), (50.0, False)])
+def test_latencies_at_two_rates_are_no_comparison(session: Any, rate: float | None, told: bool) -> None:
+    options = {"scenario": "server", "rate_queries_per_s": rate, "latency_bound_ns": 10**9}
+    for model in "ab":
+        session.add(model, samples={"server": [100]}, scenario="server", options=options)
+    (comparison,) = compare_tables(session.tables())
+    assert any("own highest rate" in note for note in comparison.notes) is told
+
+
 def test_memory_and_quality_join_the_latency_of_their_models(generated: Any) -> None:
     (comparison,) = compare_tables(generated.tables())
     assert comparison.condition.data == "tiny-shakespeare"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fakes.target import DONE, GOOD, HANG, HELLO, FakeTarget, Script, fails, sam
 
 from harness.errors import ModelError, NothingComparable, StoreError
 from harness.job import Files, Job
-from harness.plan import Subject, configurations, passes
+from harness.plan import Subject, configurations, interleave, passes
 from harness.protocol import Describe, Output, Progress
 from harness.runner import Attempt
 from harness.session import Session, open_session
@@ -87,6 +88,18 @@ def test_a_crash_is_believed_the_second_time(tmp_path: Path, subjects: dict[str,
     )
     assert outcome(outcomes, "small") == ["failed", "failed", "skipped", "skipped", "skipped"]
     assert outcome(outcomes, "base") == ["ok"] * 5
+
+
+def test_a_batch_that_is_too_large_is_not_tried_again_and_smaller_ones_go_on(
+    tmp_path: Path, subjects: dict[str, Subject]
+) -> None:
+    (latency,) = configurations(subjects["small"], "fake", None, {}, {})
+    jobs = interleave([replace(latency, threads=threads) for threads in (1, 2)], 2)  # the fake model has one batch
+    _, outcomes = run(
+        tmp_path / "results", lambda job, _: (HELLO, fails("memory")) if job.threads == 2 else GOOD, jobs, subjects
+    )
+    ended = [(made, "skipped") if isinstance(made, Job) else (made.job, made.status) for made in outcomes]
+    assert [(job.threads, what) for job, what in ended] == [(1, "ok"), (2, "failed"), (2, "skipped"), (1, "ok")]
 
 
 def test_one_crash_costs_one_block_only(tmp_path: Path, subjects: dict[str, Subject]) -> None:

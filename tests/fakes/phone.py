@@ -20,7 +20,7 @@ from harness.targets.native import build
 from harness.targets.native.bundle import Bundle, read_bundle, write_bundle
 from harness.targets.transports import adb, qemu
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 ADBD = Path(__file__).with_name("adbd.py")
 TOOLS = ("adb", "mksh", "toybox", "unshare", "chroot")
 APPLETS = (

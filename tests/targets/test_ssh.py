@@ -21,7 +21,7 @@ from harness.targets.arm64 import Arm64
 from harness.targets.transports.remote import Remote
 from harness.targets.transports.ssh import Ssh
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 class Board:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.metadata import PackageNotFoundError, version
-
 from harness.conditions.readings import Reading
-from harness.job import Files, Job, request_json
-from harness.target import Availability, Capabilities
+from harness.job import Files, Job
+from harness.target import Availability
 from harness.targets.dsp.profile import find
+from harness.targets.simulated import target as simulated
 from harness.targets.transports.local import LocalProcess
 
 # ExecuTorch's cortex_m passes share code with its TOSA backend.
@@ -19,13 +17,7 @@ class Dsp:
     """The simulated worker, as a child process of this one. Nothing is timed, so nothing else may disturb it."""
 
     name = "dsp"
-    capabilities = Capabilities(
-        formats=(".pt2",),
-        latency="estimated",
-        scenarios=("generate", "single-stream"),
-        per_operator=True,
-        static_shapes=True,
-    )
+    capabilities = simulated.CAPABILITIES
 
     def __init__(self, device: str | None = None) -> None:
         """`device` names a profile, or a TOML file of the user's own. Raises UsageError for what is neither."""
@@ -35,11 +27,7 @@ class Dsp:
 
     def availability(self) -> Availability:
         """Needs what ExecuTorch lowers with, nothing of the machine."""
-        try:
-            version(_NEEDED)
-        except PackageNotFoundError:
-            return Availability(False, f"{_NEEDED} is not installed", "Run `pip install 'edge-harness[dsp]'`.")
-        return Availability(True)
+        return simulated.availability((_NEEDED,), self.name)
 
     def device(self) -> str:
         """The profile's name: rows of two profiles are never set against each other."""
@@ -47,8 +35,7 @@ class Dsp:
 
     def launch(self, job: Job, files: Files) -> LocalProcess:
         """Start the simulated worker."""
-        command = [sys.executable, "-P", "-m", "harness.targets.dsp.worker", *([self._chosen] if self._chosen else [])]
-        return LocalProcess(command, request_json(job, files), {"OMP_NUM_THREADS": str(job.threads)})
+        return simulated.launch("harness.targets.dsp.worker", self._chosen, job, files)
 
     def environment(self) -> list[Reading]:
         """Nothing of this machine can change an estimate, so nothing of it is recorded."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.metadata import PackageNotFoundError, version
-
 from harness.conditions.readings import Reading
-from harness.job import Files, Job, request_json
-from harness.target import Availability, Capabilities
+from harness.job import Files, Job
+from harness.target import Availability
 from harness.targets.npu.configuration import find
+from harness.targets.simulated import target as simulated
 from harness.targets.transports.local import LocalProcess
 
 _NEEDED = ("ethos-u-vela", "tosa-tools")
@@ -19,13 +17,7 @@ class Npu:
 
     name = "npu"
     summary = "Arm Ethos-U, simulated: int8 by the TOSA reference model, cycles and traffic as Vela estimates them"
-    capabilities = Capabilities(
-        formats=(".pt2",),
-        latency="estimated",
-        scenarios=("generate", "single-stream"),
-        per_operator=True,
-        static_shapes=True,
-    )
+    capabilities = simulated.CAPABILITIES
 
     def __init__(self, device: str | None = None) -> None:
         """`device` names a configuration, or a TOML file of the user's own. Raises UsageError for what is neither."""
@@ -34,12 +26,7 @@ class Npu:
 
     def availability(self) -> Availability:
         """Needs Arm's compiler and reference model, nothing of the machine."""
-        for package in _NEEDED:
-            try:
-                version(package)
-            except PackageNotFoundError:
-                return Availability(False, f"{package} is not installed", "Run `pip install 'edge-harness[npu]'`.")
-        return Availability(True)
+        return simulated.availability(_NEEDED, self.name)
 
     def device(self) -> str:
         """The configuration's name: rows of two configurations are never set against each other."""
@@ -47,8 +34,7 @@ class Npu:
 
     def launch(self, job: Job, files: Files) -> LocalProcess:
         """Start the simulated worker."""
-        command = [sys.executable, "-P", "-m", "harness.targets.npu.worker", *([self._chosen] if self._chosen else [])]
-        return LocalProcess(command, request_json(job, files), {"OMP_NUM_THREADS": str(job.threads)})
+        return simulated.launch("harness.targets.npu.worker", self._chosen, job, files)
 
     def environment(self) -> list[Reading]:
         """Nothing of this machine can change an estimate, so nothing of it is recorded."""

@@ -168,7 +168,7 @@ def test_an_unknown_profile_is_answered_with_the_list() -> None:
 def test_without_the_extra_the_target_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import PackageNotFoundError
 
-    import harness.targets.dsp.target as module
+    import harness.targets.simulated.target as module
 
     def version(name: str) -> str:
         raise PackageNotFoundError(name)

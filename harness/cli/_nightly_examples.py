@@ -12,12 +12,16 @@ _CONFIG = """\
 # harness nightly run nightly.toml
 target = "x86"
 models = ["baseline", "selfcomp"]   # files beside this one, or names from `harness models list`
+# reference = "reference.pte"       # a file that never changes, measured between the others: time is set against it
 results = "nights"                  # a folder that stays from night to night
 # metrics = ["decode_latency_ns_p50", "model_bytes", "loss_nats"]   # the default: latency p50, sizes, loss
 
 [run]                               # further options of `harness run`, without the dashes
-processes = 5
+processes = 16                      # a night's figure is their median: many short ones say more than a few long ones
+min-duration = 0.2                  # seconds, of each
 threads = 1
+cpus = "0"                          # on one processor: processes that may migrate differ more from night to night
+# runtime = "native"                # the C++ worker, whose processes begin in milliseconds; needs a compiler
 
 [detect]
 max_p = 1e-4                        # a change is so improbable by chance,

@@ -67,6 +67,7 @@ def run_command(ctx: click.Context, config_file: Path, as_json: bool, summary: P
     from harness.cli._progress import Reporter
     from harness.cli._subjects import find_artifacts
     from harness.errors import HarnessError
+    from harness.nightly.artifacts import keep, kept_file
     from harness.nightly.config import arguments
     from harness.nightly.night import Measured, run_night
     from harness.nightly.verdict import Pair
@@ -76,10 +77,14 @@ def run_command(ctx: click.Context, config_file: Path, as_json: bool, summary: P
     check_options(arguments(config.run), config.target)
     reporter = Reporter(quiet=quiet)
     with _alone(config, reporter.waiting):
-        found = find_artifacts(config.models, find_target(config.target), reporter)
+        named = (*config.models, *([config.reference] if config.reference else []))
+        *files, last = find_artifacts(named, find_target(config.target), reporter).values()
+        files, reference = (files, last) if config.reference else ([*files, last], None)
 
         def measure() -> Measured:
-            return run_session(night_arguments(config, [str(path) for path in found.values()]), reporter.note)
+            # Under its hash as its name, by which the series know it.
+            kept = [kept_file(config.results, keep(config.results, reference))] if reference else []
+            return run_session(night_arguments(config, [str(path) for path in (*files, *kept)]), reporter.note)
 
         def rerun(pair: Pair) -> str:
             reporter.note(f"measuring again: {pair.good.name[:12]} (good) and {pair.bad.name[:12]}")
@@ -88,7 +93,7 @@ def run_command(ctx: click.Context, config_file: Path, as_json: bool, summary: P
                 raise HarnessError(done.reason or "The rerun left no session.", "The next night tries again.")
             return done.session_id
 
-        watched = run_night(config, found.values(), measure, rerun)
+        watched = run_night(config, files, measure, rerun)
     _print(watched, as_json, summary)
     if watched.standing:
         ctx.exit(3)

@@ -30,13 +30,14 @@ DEFAULT_METRICS = (
     "model_bytes",
     "loss_nats",
 )
-_KEYS = ("target", "models", "results", "metrics", "run", "detect")
+_KEYS = ("target", "models", "reference", "results", "metrics", "run", "detect")
 _METRICS = {metric.name: metric for metric in CATALOGUE if metric.compare is not None and metric.better is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class NightlyConfig:
     """`name` is the file's, `models` are files or names as `harness run` takes them, `run` its further options.
+    `reference` is one more, which stays the same, and which what takes time is set against; None without one.
 
     A change is one of `min_change` (a share: 0.03 is 3 %) or more with a p-value of at most `max_p`.
     """
@@ -48,6 +49,7 @@ class NightlyConfig:
     results: Path
     metrics: tuple[Metric, ...]
     run: Mapping[str, Any]
+    reference: str | None = None
     max_p: float = 1e-4
     min_change: float = 0.03
 
@@ -81,7 +83,7 @@ def parse_config(data: Mapping[str, Any], path: Path, sha256: str, run_options: 
     _check_keys(run, sorted(run_options), f"{where} [run]")
     detect = _of(data.get("detect", {}), dict, "a table", f"{where} [detect]")
     _check_keys(detect, ("max_p", "min_change"), f"{where} [detect]")
-    metrics = data.get("metrics", DEFAULT_METRICS)
+    metrics, reference = data.get("metrics", DEFAULT_METRICS), data.get("reference")
     return NightlyConfig(
         name=path.name,
         sha256=sha256,
@@ -90,6 +92,7 @@ def parse_config(data: Mapping[str, Any], path: Path, sha256: str, run_options: 
         results=_results(_of(data["results"], str, "a folder", f"{where} results"), path),
         metrics=tuple(_metric(name, where) for name in _texts(metrics, f"{where} metrics")),
         run=run,
+        reference=_model(_of(reference, str, "a file", f"{where} reference"), path.parent) if reference else None,
         **{key: _share(value, f"{where} [detect] {key}") for key, value in detect.items()},
     )
 

@@ -1,4 +1,12 @@
-"""Series: one figure a night of one model, condition, metric and fingerprint, computed as `harness compare` does it."""
+"""Series: one figure a night of one model, condition, metric and fingerprint: the median of its processes.
+
+`harness compare` gives their mean, with an interval. On a shared machine some processes of a night run beside another
+load, on some nights more than on others: the mean follows them, the median does not until they are half.
+
+Where all of a machine is faster on one night than on another, only a model that stayed the same can tell. The reference
+of a configuration is measured between the others, and what takes time is then set against it block by block: neighbours
+in time have seen the same machine.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +14,8 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,18 +29,23 @@ from harness.store.dataset import Tables, read_sessions
 
 @dataclass(frozen=True)
 class Point:
-    """The figure of one night in the metric's unit; `exact` says that every process gave it, and no clock."""
+    """The figure of one night in the metric's unit; `exact` says that every process gave it, and no clock. `relative`
+    is the median of its ratios to the reference, block by block; None without a reference.
+    """
 
     night: int
     value: float
     processes: int
     exact: bool
     sha256: str | None
+    relative: float | None = None
 
 
 @dataclass(frozen=True)
 class Series:
-    """`points` in the order of nights. The data of the condition is None for metrics that need none."""
+    """`points` in the order of nights. The data of the condition is None for metrics that need none. `kind` says how
+    the figures were obtained, and against which reference.
+    """
 
     model: str
     condition: Condition
@@ -56,8 +70,14 @@ class Series:
 
     @property
     def levels(self) -> list[float]:
-        """Positive numbers whose ratios say how much changed: the figures; of losses their perplexities."""
-        return [to_level(self.metric, point.value) for point in self.points]
+        """Positive numbers whose ratios say how much changed: the figures; of losses their perplexities; against a
+        reference, what the figures were if the machine had always been as fast as it was on the average.
+        """
+        shares = [point.relative for point in self.points if point.relative is not None]
+        if len(shares) < len(self.points):
+            return [to_level(self.metric, point.value) for point in self.points]
+        usual = statistics.geometric_mean(point.value / share for point, share in zip(self.points, shares, strict=True))
+        return [share * usual for share in shares]
 
 
 def to_level(metric: Metric, value: float) -> float:
@@ -97,8 +117,11 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
             for run in members:
                 if run["attempt_id"] in values and run["measure"] == metric.measure and _has_clock(metric, run):
                     sessions.setdefault((run["model"], run["session_id"]), []).append(run)
+            references = _references(metric, sessions, values)
             for (model, session), used in sessions.items():
-                point, kind = _point(metric, numbers[session], used, [values[run["attempt_id"]] for run in used])
+                if model == used[0]["model_sha256"]:
+                    continue
+                point, kind = _point(metric, numbers[session], used, values, references.get(session))
                 fingerprint = "+".join(sorted(distinct(used, "fingerprint")))
                 found.setdefault((model, where, metric.name, kind, fingerprint), {})[point.night] = point
     by_name = {metric.name: metric for metric in metrics}
@@ -112,15 +135,41 @@ def _has_clock(metric: Metric, run: Run) -> bool:
     return not is_time(metric) or run["latency_kind"] is not None
 
 
-def _point(metric: Metric, night: int, runs: Sequence[Run], values: Sequence[float]) -> tuple[Point, str]:
+def _references(
+    metric: Metric, sessions: Mapping[tuple[str, str], Sequence[Run]], values: Mapping[str, float]
+) -> dict[str, tuple[str, dict[int, float]]]:
+    """The reference of each session, by its hash, with its figure in each block: what was measured under its hash as
+    its name. Only time needs one.
+    """
+    return {
+        session: (model, {run["block"]: values[run["attempt_id"]] for run in used})
+        for (model, session), used in sessions.items()
+        if model == used[0]["model_sha256"] and is_time(metric)
+    }
+
+
+def _point(
+    metric: Metric,
+    night: int,
+    runs: Sequence[Run],
+    values: Mapping[str, float],
+    reference: tuple[str, Mapping[int, float]] | None,
+) -> tuple[Point, str]:
+    found = {run["block"]: values[run["attempt_id"]] for run in runs}
     kind = kind_of(metric, runs)
-    made = figure(metric, values, kind)
-    assert made.estimate is not None
-    return Point(night, made.estimate.value, len(values), made.exact, runs[0]["model_sha256"]), kind
+    exact = figure(metric, tuple(found.values()), kind).exact
+    point = Point(night, statistics.median(found.values()), len(found), exact, runs[0]["model_sha256"])
+    if reference is None:
+        return point, kind
+    name, theirs = reference
+    ratios = [value / theirs[block] for block, value in found.items() if block in theirs]
+    if exact or not ratios:
+        return point, kind
+    return replace(point, relative=statistics.median(ratios)), f"{kind}, against {name[:8]}"
 
 
 def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:
-    """Where the fingerprint of one of the last nights is not that of the night before."""
+    """Where the fingerprint or the reference of one of the last nights is not that of the night before."""
     by_session: dict[str, list[Run]] = {}
     for run in run_records(tables.runs):
         if run["status"] == "ok":
@@ -134,6 +183,9 @@ def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:
                 f"On night {second.number} the device or its software is another: {'; '.join(different)}. "
                 "Series begin anew, and nothing is compared across it."
             )
+        references = [{run["model"] for run in runs if run["model"] == run["model_sha256"]} for runs in pair]
+        if all(pair) and references[0] != references[1]:
+            notes.append(f"On night {second.number} the reference is another. Series of time begin anew.")
     return notes
 
 

@@ -188,7 +188,9 @@ def _undone(alert: Alert, series: Series, changes: Sequence[Change], min_change:
     """Why a published regression stands no more: a later change, after which the level is no worse than before."""
     metric = series.metric
     better = [change for change in changes if change.night > alert.change_night and not change.regression]
-    ratio = current_level(series, changes) / to_level(metric, alert.before)
+    # Against a reference all levels move a little with every night: the change is taken as tonight's series has it.
+    before = next((change.before for change in changes if is_of(alert, change)), alert.before)
+    ratio = current_level(series, changes) / to_level(metric, before)
     if better and worsening(metric, ratio) < min_change:
         return f"the level is no worse than before since night {better[-1].night}"
     return None

@@ -160,3 +160,20 @@ def _child_of(process: int) -> int:
                 return int(child)
         time.sleep(0.1)
     raise AssertionError("no run was started")
+
+
+def test_time_is_set_against_a_reference_that_is_measured_beside(farm: Home, models: Models) -> None:
+    named = CONFIG.replace('results = "results"', 'results = "results"\nreference = "reference.pte"')
+    (farm.folder / "nightly.toml").write_text(named, encoding="utf-8")
+    missing = farm.harness("nightly", "nightly.toml")
+    missing.explained(2, "reference.pte is neither a file nor the name of a model")
+    (farm.folder / "reference.pte").write_bytes(models.mlp.read_bytes() + b"\0")
+    night = farm.harness("nightly", "nightly.toml", "--json")
+    assert night.code == 0, night.err
+    series = {one["metric"]: one for one in json.loads(night.out)["series"]}
+    assert {one["model"] for one in series.values()} == {"model"}
+    assert series["steady_latency_ns_p50"]["kind"].startswith("measured, against ")
+    assert series["steady_latency_ns_p50"]["points"][0]["relative"] > 0
+    assert series["model_bytes"]["kind"] == "measured"
+    shown = farm.harness("nightly", "status", "nightly.toml")
+    assert "measured, against " in shown.out

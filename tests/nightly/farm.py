@@ -14,7 +14,7 @@ from report.conftest import FINGERPRINT, Session
 
 from harness.errors import HarnessError
 from harness.metrics import CATALOGUE, Metric
-from harness.nightly.artifacts import keep
+from harness.nightly.artifacts import keep, kept_file
 from harness.nightly.config import NightlyConfig
 from harness.nightly.night import Measured, run_night
 from harness.nightly.nights import Night, begin, end
@@ -32,7 +32,8 @@ def metrics(*names: str) -> tuple[Metric, ...]:
 @dataclass
 class Farm:
     """`file` is the model; `latency_ns`, `losses` say what a file with these bytes takes, `device` by what factor the
-    whole device is slower; `noise` is the standard deviation of a process.
+    whole device is slower; `noise` is the standard deviation of a process, `weather` that of a night, of all that runs
+    in it. `reference` is measured every night where there is one.
     """
 
     folder: Path
@@ -40,6 +41,8 @@ class Farm:
     losses: dict[bytes, float] = field(default_factory=dict)
     device: float = 1.0
     noise: float = 0.004
+    weather: float = 0.0
+    reference: Path | None = None
     processes: int = 2
     fingerprint: Mapping[str, str | None] = field(default_factory=lambda: dict(FINGERPRINT))
     now: datetime = START
@@ -63,11 +66,12 @@ class Farm:
     def session(self, files: Mapping[str, Path], processes: int, *, quality: bool) -> str:
         """Of these models by name, interleaved."""
         made = Session(uuid.uuid4().hex[:12])
+        tonight = self.device * float(np.exp(self.random.normal(0, self.weather)))
         started = {"started_at": self.now, "finished_at": self.now, "date": self.now.date().isoformat()}
         for block in range(processes):
             for name, file in files.items():
                 data = file.read_bytes()
-                value = self.latency_ns[data] * self.device * np.exp(self.random.normal(0, self.noise))
+                value = self.latency_ns[data] * tonight * np.exp(self.random.normal(0, self.noise))
                 common = {"model_sha256": hashlib.sha256(data).hexdigest(), "model_bytes": len(data), **started}
                 made.add(name, block, samples={"steady": [int(value)]}, fingerprint=self.fingerprint, **common)
         for name, file in files.items() if quality else ():
@@ -89,7 +93,11 @@ class Farm:
     def measure(self) -> Measured:
         if self.failing is not None:
             return Measured(None, failed=True, reason=self.failing)
-        return Measured(self.session({"model": self.file}, self.processes, quality=True))
+        files = {"model": self.file}
+        if self.reference is not None:
+            kept = kept_file(self.config.results, keep(self.config.results, self.reference))
+            files[kept.stem] = kept
+        return Measured(self.session(files, self.processes, quality=True))
 
     def rerun(self, pair: Pair) -> str:
         self.reruns.append(pair)

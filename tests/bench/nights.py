@@ -2,8 +2,9 @@
 
 The noise is of nights on which nothing changed: sessions of one file under two names, interleaved (`--record` makes
 them), or any CSV with the columns series, night, value. Where the CSV also has a row a process (block) and the second
-name's value in `again`, a false alarm is followed by its rerun, as `harness nightly` does, and only what that confirms
-is published. Prints a table; asserts nothing.
+name's value in `again`, the second is what a night's reference is, and every night is scored with it and without. A
+false alarm is then followed by a rerun, as `harness nightly` does (of the night after: what was not part of the alarm),
+and only what that confirms is published. Prints tables; asserts nothing.
 
     python tests/bench/nights.py --record nights.csv --nights 40     # an hour or a night of the machine's own noise
     python tests/bench/nights.py nights.csv more.csv
@@ -43,6 +44,7 @@ _NEAR = 2
 _SHIPPED = Path(__file__).with_name("nights.csv")
 _LATENCY = next(metric for metric in CATALOGUE if metric.name == "steady_latency_ns_p50")
 _MIN_CHANGE = 0.03
+_PROCESSES = 16
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,12 @@ def table(noises: Sequence[Noise], places: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def noise_of(rows: pd.DataFrame) -> Noise:
-    """One series of a CSV: a night's figure is the geometric mean of its processes, as in `harness compare`."""
-    values = np.exp(np.log(rows["value"]).groupby(rows["night"]).mean()).to_numpy(np.float64)
+def noise_of(rows: pd.DataFrame, *, reference: bool) -> Noise:
+    """One series of a CSV: a night's figure is the median of its processes, as in `harness nightly`, or of their ratios
+    to the reference.
+    """
+    levels = rows["value"] / rows["again"] if reference else rows["value"]
+    values = levels.groupby(rows["night"]).median().to_numpy(np.float64)
     if "again" not in rows or rows["again"].isna().any():
         return Noise(values, None)
     reruns = []
@@ -196,13 +201,18 @@ def in_nights(results: Path, blocks: int) -> pd.DataFrame:
 
 
 def record(file: Path, nights: int, model: str) -> None:
-    """So many sessions of one file under two names, one after another, five interleaved processes each."""
+    """So many sessions of one file under two names, one after another, sixteen interleaved processes each.
+
+    As the example of `harness nightly` has it: by the native worker, whose processes begin in milliseconds, on one
+    processor. Where this was first recorded, processes that may migrate are in one of two states 40 % apart.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "harness", "run", "-t", "x86", "-m", model, "-m", model, "--results", folder]
-        quick = ["--processes", "5", "--min-duration", "0.2", "--max-warmup", "1", "--no-quality", "--no-memory"]
+        quick = ["--runtime", "native", "--cpus", "0", "--processes", str(_PROCESSES), "--min-duration", "0.1"]
+        quick += ["--max-warmup", "0.2", "--no-quality", "--no-memory"]
         for night in range(nights):
             subprocess.run([*command, *quick], check=True, capture_output=True)
-            in_nights(Path(folder), 5).to_csv(file, index=False)  # what was recorded stays, if this is stopped
+            in_nights(Path(folder), _PROCESSES).to_csv(file, index=False)  # what was recorded stays, if this is stopped
             click.echo(f"night {night + 1} of {nights}", err=True)
 
 
@@ -218,13 +228,23 @@ def main(files: tuple[Path, ...], recorded: Path | None, nights: int, model: str
         record(recorded, nights, model)
         files = (recorded,)
     frame = pd.concat([pd.read_csv(file).assign(file=str(file)) for file in files or (_SHIPPED,)])
-    noises = [noise_of(rows) for _, rows in frame.groupby(["file", "series"])]
-    noises = [noise for noise in noises if len(noise.values) >= 15]
-    click.echo(f"{len(noises)} series, {sum(len(noise.values) for noise in noises)} nights")
-    reruns = [verdict for noise in noises for verdict in noise.reruns or ()]
+    groups = [rows for _, rows in frame.groupby(["file", "series"]) if rows["night"].nunique() >= 15]
+    if not groups:
+        raise click.UsageError("No series of 15 nights or more: fewer say nothing of false alarms.")
+    paired = [rows for rows in groups if "again" in rows and rows["again"].notna().all()]
+    for title, reference, used in (("Without a reference", False, groups), ("With a reference", True, paired)):
+        if not used:
+            continue
+        noises = [noise_of(rows, reference=reference) for rows in used]
+        spread = [np.log(noise.values).std(ddof=1) for noise in noises]
+        click.echo(
+            f"{title}: {len(noises)} series, {sum(len(noise.values) for noise in noises)} nights, which differ by "
+            f"{min(spread):.1%} to {max(spread):.1%} (standard deviation)\n"
+        )
+        click.echo(table(noises, places).to_string(index=False) + "\n")
+    reruns = [verdict for rows in paired for verdict in noise_of(rows, reference=True).reruns or ()]
     agreed = sum(confirmed(verdict, _LATENCY, _MIN_CHANGE) for verdict in reruns)
-    click.echo(f"reruns of a file against itself that confirm a regression: {agreed} of {len(reruns)}\n")
-    click.echo(table(noises, places).to_string(index=False))
+    click.echo(f"reruns of a file against itself that confirm a regression: {agreed} of {len(reruns)}")
 
 
 if __name__ == "__main__":

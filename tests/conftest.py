@@ -33,3 +33,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the sync of every written file: only a power cut would show it, and it takes seconds in all."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def little_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that does not end by itself is not waited for as long as a real one."""
+    from harness.targets.transports import local
+
+    monkeypatch.setattr(local, "_GRACE_S", 0.2)

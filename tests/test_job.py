@@ -49,6 +49,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "predictor": st.none() | WORDS,
     "reader": st.none() | WORDS,
     "depth": st.none() | COUNTS,
+    "peer": st.none() | st.booleans(),
     "prompts_sha256": st.none() | HASHES,
     "rate_queries_per_s": st.none() | SECONDS,
     "latency_bound_ns": st.none() | COUNTS,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from cli.driving import QUICK, Home
 from flash_on_disk import make_flash_model
+from native_bundles import shared_folder
 
 from harness.errors import UsageError
 from harness.flash.proof import check_storage
@@ -29,10 +31,11 @@ def run(model: Path, *more: object) -> tuple[object, ...]:
 
 
 def test_a_model_in_flash_is_measured_and_every_token_kept(home: Home, model: Path) -> None:
-    ended = home.harness(*run(model, "--window", 3, "--dram-budget", "60kB", "-n", 1, "--json", *QUICK))
+    ended = home.harness(*run(model, "--window", 3, "--dram-budget", "60kB", "-n", 1, "--no-peer", "--json", *QUICK))
     assert ended.code == 0, ended.err
     (comparison,) = json.loads(ended.out)["comparisons"]
     assert comparison["condition"]["scenario"] == "flash"
+    assert "prompts from the evaluation text" in comparison["condition"]["load"]
     figures = {row["metric"]: row["models"][0]["value"] for row in comparison["metrics"]}
     for metric in (
         "decode_latency_ns_p50",
@@ -54,18 +57,28 @@ def test_a_model_in_flash_is_measured_and_every_token_kept(home: Home, model: Pa
     phases = [row["phase"] for row in home.rows("samples")]
     # 3 queries of 8 prompt and 9 new tokens.
     assert [phases.count(phase) for phase in ("decode", "decode_io", "prefill")] == [24, 24, 3]
+    (peer,) = [row for row in home.rows("scalars") if row["name"] == "peer_ratio"]
+    assert (peer["value"], peer["reason"]) == (None, "fio was not asked (--no-peer)")
     (io,) = home.rows("io")
     assert io["read_bytes"] >= 0.99 * io["asked_bytes"] > 0
     assert not any("not_from_flash" in row["flags"] for row in home.rows())
 
 
 def test_the_ablation_has_a_row_a_policy(home: Home, model: Path) -> None:
-    ended = home.harness(*run(model, "--ablate", "--window", 3, "-n", 1, "--no-memory", *QUICK))
+    ended = home.harness(*run(model, "--ablate", "--window", 3, "-n", 1, "--no-memory", "--no-peer", *QUICK))
     assert ended.code == 0, ended.err
     lines = [line.split("  ")[0].strip() for line in ended.out.splitlines()]
     names = ["none", "hybrid", "+ predictor", "+ windowing", "+ bundling", "+ pipeline"]
     assert [line for line in lines if line in names] == names
-    for words in ("window 3", "1 interleaved process a policy", "All tokens are those", "+0.0000 against the whole"):
+    assert "6 policies, 7 processes" in ended.err
+    for words in (
+        "window 3",
+        "prompts from the evaluation text",
+        "1 interleaved process a policy",
+        "not asked",
+        "All tokens are those",
+        "+0.0000 against the whole",
+    ):
         assert words in ended.out, ended.out
     jobs = [json.loads(row["job_json"]) for row in home.rows() if row["measure"] == "latency"]
     assert {job["policy"] for job in jobs} == {name.removeprefix("+ ") for name in names}
@@ -76,6 +89,45 @@ def test_the_ablation_has_a_row_a_policy(home: Home, model: Path) -> None:
     assert all(f">{name}<" in svg for name in names)
     assert "All tokens are those of the whole model" in drawn.out
     home.harness("figure", "ablation", "--session", "zzz").explained(3, "No session", "harness report --list")
+
+
+def test_what_predictors_miss_and_what_fio_reads_are_in_the_table(home: Home, model: Path) -> None:
+    ended = home.harness(*run(model, "--predictor", "low-rank", "--window", 3, "-n", 1, "--no-memory", *QUICK))
+    assert ended.code == 0, ended.err
+    for words in ("neurons chosen: low-rank", "active neurons that predictors miss", "loss by neurons missed"):
+        assert words in ended.out, ended.out
+    scalars = {row["name"]: row for row in home.rows("scalars")}
+    counts = {name: scalars[f"predictor_{name}"]["value"] for name in ("active", "predicted", "missed", "false_alarms")}
+    assert counts["active"] - counts["missed"] == counts["predicted"] - counts["false_alarms"] > 0
+    peer = scalars["peer_ratio"]
+    if shutil.which("fio"):
+        assert peer["value"] > 0
+        assert scalars["peer_read_bytes"]["value"] == 512
+    else:
+        assert peer["reason"] == "fio is not installed"
+
+
+def test_without_a_text_prompts_are_said_to_be_random(home: Home, model: Path) -> None:
+    options = ("--scenario", "flash", "--window", 3, "-n", 1, "--no-memory", "--no-peer", *QUICK)
+    ended = home.harness("run", "-t", "x86", "-m", model, *options)
+    assert ended.code == 0, ended.err
+    assert "prompts of random tokens, for want of a text" in " ".join(ended.out.split())
+
+
+def test_a_device_without_the_engine_makes_the_reads_alone(
+    home: Home, model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home.folder.joinpath("cache").mkdir(exist_ok=True)
+    shared_folder(home.folder / "cache", tmp_path_factory)
+    ended = home.harness(*run(model, "--runtime", "native", "--ablate", "--window", 3, "-n", 1, "--no-memory", *QUICK))
+    if "no C++ compiler" in ended.err:
+        pytest.skip(ended.err)
+    assert ended.code == 0, ended.err
+    assert "Only the reads were made on this device" in ended.out
+    lines = {line.split("  ")[0].strip(): line for line in ended.out.splitlines()}
+    assert lines["+ bundling"].count("not measured") == 3, "memory, compute, a token"
+    assert "not measured" in lines["+ pipeline"]
+    assert not [row for row in home.rows() if row["measure"] == "quality"]
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,13 @@ _LATER = (
     "predictor",
     "reader",
     "depth",
+    "peer",
     "prompts_sha256",
     "rate_queries_per_s",
     "latency_bound_ns",
     "streams",
 )
-MEASURES = ("latency", "memory", "energy", "quality", "profile", "describe")
+MEASURES = ("latency", "memory", "energy", "quality", "profile", "describe", "reads")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +38,9 @@ class Job:
     that they cannot tell equal jobs apart.
 
     Of the flash scenario: the tokens of its `window`, bytes for neurons in DRAM, the `policy` by which weights are
-    read, how the neurons to be read are chosen (`predictor`), what reads and how much at once (`reader`, `depth`), and
-    the text that prompts come from. Of server: the rate of arrivals, None to search for the highest, and the bound of
-    its p99. Of multi-stream: the samples of a query, its `streams`.
+    read, how the neurons to be read are chosen (`predictor`), what reads and how much at once (`reader`, `depth`),
+    whether fio is its `peer`, and the text that prompts come from. Of server: the rate of arrivals, None to search for
+    the highest, and the bound of its p99. Of multi-stream: the samples of a query, its `streams`.
     """
 
     target: str
@@ -72,6 +73,7 @@ class Job:
     predictor: str | None = None
     reader: str | None = None
     depth: int | None = None
+    peer: bool | None = None
     prompts_sha256: str | None = None
     rate_queries_per_s: float | None = None
     latency_bound_ns: int | None = None
@@ -103,13 +105,16 @@ class Files:
     """Where a worker finds and leaves things: paths on the machine it runs on; no part of a job's identity.
 
     `inputs` is an `.npz` with arrays `arg_0`, `arg_1`, ... or names in order; `tokens` an int64 `.npy`; `output` a
-    folder.
+    folder. `neurons` and `reads` are for a worker without the engine: the file that lies in flash, and what the engine
+    reads of it (`harness.flash.recording`).
     """
 
     model: str
     inputs: str | None = None
     tokens: str | None = None
     output: str | None = None
+    neurons: str | None = None
+    reads: str | None = None
 
 
 def canonical_json(value: Any) -> str:

@@ -26,8 +26,9 @@ class Capabilities:
     """What a target can measure. `latency` says what its durations are; None: it has none. `formats` are file
     suffixes it loads. `energy`: it knows where to ask for joules (`Powered` says what answers here).
     `static_shapes`: it compiles programs whose sizes are all known, as `harness models build NAME --format static`
-    makes them. `device_time`: the device's own time of each call is recorded beside the host's. `precisions` are those
-    that it can be asked to compute in.
+    makes them. `device_time`: the device's own time of each call is recorded beside the host's. `reads_alone`: of the
+    flash scenario it makes the reads, those of a run elsewhere, and computes nothing. `precisions` are those that it
+    can be asked to compute in.
     """
 
     formats: tuple[str, ...]
@@ -41,6 +42,7 @@ class Capabilities:
     energy: bool = False
     static_shapes: bool = False
     device_time: bool = False
+    reads_alone: bool = False
     precisions: tuple[str, ...] = ()
 
 

@@ -29,7 +29,7 @@ from harness.targets.transports.qemu import CPUS, DEFAULT_CPU, PROGRAM, Qemu, qe
 from harness.targets.transports.transport import Transport
 
 _MACHINE = "aarch64"
-_SCENARIOS = ("generate", "single-stream", "offline", "cold-start")
+_SCENARIOS = ("generate", "single-stream", "offline", "flash", "cold-start")
 _REAL = Capabilities(
     formats=(".pte",),
     latency="measured",
@@ -39,8 +39,9 @@ _REAL = Capabilities(
     pinning=True,
     per_operator=True,
     energy=True,
+    reads_alone=True,
 )
-_EMULATED = Capabilities(formats=(".pte",), latency=None, scenarios=_SCENARIOS[:3], instructions=True)
+_EMULATED = Capabilities(formats=(".pte",), latency=None, scenarios=_SCENARIOS[:4], instructions=True, reads_alone=True)
 
 
 class Arm64:

@@ -46,8 +46,8 @@ class X86:
         self._runtime = runtime
         self._native = NativeWorker(Local(), lambda: build.bundle(build.X86_64))
         if runtime == "native":
-            scenarios = ("generate", "single-stream", "offline", "cold-start")
-            self.capabilities = replace(self.capabilities, formats=(".pte",), scenarios=scenarios)
+            scenarios = ("generate", "single-stream", "offline", "flash", "cold-start")
+            self.capabilities = replace(self.capabilities, formats=(".pte",), scenarios=scenarios, reads_alone=True)
 
     def availability(self) -> Availability:
         """Any x86-64 Linux will do."""

@@ -25,7 +25,7 @@ POLICIES = ("none", "hybrid", "predictor", "windowing", "bundling", "pipeline")
 PREDICTORS = ("exact", "low-rank")
 _NUMBERS = {"window": "5", "depth": "32"}
 _WORDS = {"policy": (POLICIES, "bundling"), "reader": (READERS, "threads")}
-_OPTIONS = (*_NUMBERS, *_WORDS, "predictor", "dram_budget", "ablate")
+_OPTIONS = (*_NUMBERS, *_WORDS, "predictor", "dram_budget", "peer", "ablate")
 
 
 def _sizes(ctx: click.Context, option: click.Parameter, value: str | None) -> list[int | None] | None:
@@ -40,6 +40,12 @@ def flash_options(command: Command) -> Command:
     for option in (
         click.option(
             "--ablate", is_flag=True, default=None, help="flash: every policy, and the table of the ablation."
+        ),
+        click.option(
+            "--peer/--no-peer",
+            default=None,
+            help="flash: where fio is installed, set the reads against its own of that size and depth, after the first "
+            "process of each model: some seconds. [default: peer]",
         ),
         click.option("--depth", metavar="LIST", help="flash: reads at once. Sweeps. [default: 32]"),
         click.option(
@@ -88,6 +94,7 @@ def flash_sweeps(options: dict[str, Any]) -> dict[str, list[Any]]:
     return sweeps | {
         "predictor": [options["predictor"] or PREDICTORS[0]],
         "dram_budget_bytes": options["dram_budget"] or [None],
+        "peer": [None if options["peer"] is False else True],
     }
 
 
@@ -100,8 +107,11 @@ def _words(name: str, text: str, known: Sequence[str]) -> list[str]:
     return words
 
 
-def find_in_flash(models: tuple[str, ...], target: Target, reporter: Reporter) -> tuple[str, ...]:
-    """Files as they are, names as the files of the models in the form that lies in flash, built if need be.
+def find_in_flash(
+    models: tuple[str, ...], target: Target, options: dict[str, Any], reporter: Reporter
+) -> tuple[str, ...]:
+    """Files as they are, names as the files of the models in the form that lies in flash, built if need be: anew, too,
+    where predictors are asked for and there are none.
 
     Raises UsageError for a target that cannot read weights from flash, HarnessError with what a build said.
     """
@@ -112,24 +122,27 @@ def find_in_flash(models: tuple[str, ...], target: Target, reporter: Reporter) -
         raise UsageError(f"Target {target.name} has no scenario flash here.", "`harness targets` shows what each has.")
     if (note := host_note()) is not None:
         reporter.note(note)
-    return tuple(text if Path(text).is_file() else str(_find(text, reporter)) for text in models)
+    return tuple(text if Path(text).is_file() else str(_find(text, options, reporter)) for text in models)
 
 
-def _find(name: str, reporter: Reporter) -> Path:
+def _find(name: str, options: dict[str, Any], reporter: Reporter) -> Path:
     from harness.cli._flash_build import built_with, kind
     from harness.errors import HarnessError, UsageError
-    from harness.flash.files import neurons_path
+    from harness.flash.files import neurons_path, predictors_path
     from harness.models.zoo import built_variant, known
 
     if not known(name.removesuffix(".pte")):
         raise UsageError(f"{name} is neither a file nor the name of a model.", "`harness models list` shows the names.")
     name = name.removesuffix(".pte")
     current = built_variant(name, kind("float16"), built_with())
-    complete = current is not None and all(neurons_path(current, form).exists() for form in ("plain", "bundled"))
-    if current is not None and complete:
-        return current
+    if current is not None:
+        wanted = [neurons_path(current, "plain"), neurons_path(current, "bundled")]
+        wanted += [predictors_path(current)] if options["predictor"] == "low-rank" else []
+        if all(path.exists() for path in wanted):
+            return current
     reporter.note(f"building {name} with its feed-forward weights in files of their own, once: half a minute")
     command = [sys.executable, "-P", "-m", "harness", "flash", "build", name, *(["--force"] if current else [])]
+    command += ["--data", str(options["data"])] if options["data"] else []
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode != 0:
         what, _, todo = ended.stderr.strip().rpartition("harness: ")[2].partition("\n")

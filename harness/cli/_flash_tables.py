@@ -16,6 +16,7 @@ from harness.flash.stored import Ablation
 from harness.flash.summary import Summary, summarise
 from harness.flash.trace import Aggregates, Trace, aggregates
 from harness.report.cells import plural
+from harness.report.load import prompts_words
 from harness.report.numbers import quantity, scale, times
 from harness.report.rendering import render_tables
 from harness.report.table import Cell, Section, Table
@@ -70,20 +71,28 @@ def table_of(ablation: Ablation) -> Table:
     job, host = ablation.job, host_note()
     budget = job.get("dram_budget_bytes")
     caption = (
-        f"{job['prompt_tokens']} prompt + {job['new_tokens']} new tokens · window {job['window']} · neurons chosen: "
-        f"{job['predictor']} · DRAM for them: {'no limit' if budget is None else f'at most {budget:,} bytes'}",
+        f"{job['prompt_tokens']} prompt + {job['new_tokens']} new tokens · {prompts_words(job)}",
+        f"window {job['window']} · neurons chosen: {job['predictor']} · DRAM for them: "
+        f"{'no limit' if budget is None else f'at most {budget:,} bytes'}",
         f"{job['reader']} · depth {job['depth']} · {plural(ablation.processes, 'interleaved process')} a policy · "
         "medians of decoded tokens, after the window has filled",
         "value [95 % interval over processes]; speed-up of the I/O latency [99 % interval]; n.s.: it contains 1, or "
         "there is none; no interval: one process, or the interval spans more than three powers of ten",
     )
-    notes = [*_invalid(ablation.rows, "processes"), *_agreement(ablation), _NONE, *filter(None, [host])]
+    notes = [*_invalid(ablation.rows, "processes"), *_replayed(ablation), *_agreement(ablation), _NONE]
+    notes += filter(None, [host])
     section = Section(
-        ("",) * (len(_MEASURED) + 1),
-        tuple(_row(row, ablation.rows[0], _estimate(row.token, "ns")) for row in ablation.rows),
+        ("",) * (len(_MEASURED) + 2),
+        tuple(_row(row, ablation.rows[0], _peer(row), _time(row, "token")) for row in ablation.rows),
     )
-    columns = (*_MEASURED, "a token, all")
+    columns = (*_MEASURED, "against fio", "a token, all")
     return Table(f"{ablation.model}, feed-forward weights from flash", columns, (section,), caption, tuple(notes))
+
+
+def _replayed(ablation: Ablation) -> list[str]:
+    if all("compute" in row.unmeasured for row in ablation.rows):
+        return ["Only the reads were made on this device, those of a run elsewhere: nothing was computed."]
+    return []
 
 
 def _agreement(ablation: Ablation) -> list[str]:
@@ -98,6 +107,13 @@ def _agreement(ablation: Ablation) -> list[str]:
         notes.append(
             f"Loss over {quality['predicted_tokens']:.0f} tokens: {quality['loss_nats']:.4f} nats a token, "
             f"{added:+.4f} against the whole model; {100 * quality['argmax_agreement']:.4g} % of its choices agree."
+        )
+    if active := quality.get("predictor_active"):
+        vain = quality["predictor_false_alarms"] / max(quality["predictor_predicted"], 1)
+        notes.append(
+            f"Predictors missed {quality['predictor_missed']:,.0f} of {active:,.0f} active neurons "
+            f"({100 * quality['predictor_missed'] / active:.2g} %) there, and {100 * vain:.2g} % of what they named is "
+            "read in vain."
         )
     return notes
 
@@ -138,10 +154,8 @@ def _trace_line(trace: Trace, window: int, shares: Aggregates) -> str:
     )
 
 
-def _row(summary: Summary, first: Summary, *more: Cell | None) -> tuple[Cell, ...]:
-    # Where rounds are valid, what has no positive value is nothing: a policy that keeps nothing has nothing to look up.
-    absent = Cell("none" if any(proof.valid for proof in summary.proofs) else "not measured", tone="muted")
-    ratio = absent
+def _row(summary: Summary, first: Summary, *more: Cell) -> tuple[Cell, ...]:
+    ratio = _absent(summary, "io")
     if summary is first:
         ratio = Cell("baseline", tone="muted")
     elif summary.speed_up is not None:
@@ -152,14 +166,31 @@ def _row(summary: Summary, first: Summary, *more: Cell | None) -> tuple[Cell, ..
         Cell(summary.policy),
         _plain(summary.dram_bytes, "bytes"),
         _plain(summary.flash_bytes, "bytes"),
-        _estimate(summary.throughput, "bytes", "/s") or absent,
-        _estimate(summary.io, "ns") or absent,
+        _estimate(summary.throughput, "bytes", "/s") or _absent(summary, "throughput"),
+        _time(summary, "io"),
         ratio,
-        _estimate(summary.mem, "ns") or absent,
-        _estimate(summary.compute, "ns") or absent,
-        absent if summary.hit_rate is None else Cell(f"{100 * summary.hit_rate:.0f} %"),
-        *(cell or absent for cell in more),
+        _time(summary, "mem"),
+        _time(summary, "compute"),
+        _absent(summary) if summary.hit_rate is None else Cell(f"{100 * summary.hit_rate:.0f} %"),
+        *more,
     )
+
+
+def _time(summary: Summary, name: str) -> Cell:
+    return _estimate(getattr(summary, name), "ns") or _absent(summary, name)
+
+
+def _absent(summary: Summary, name: str = "") -> Cell:
+    """What has no positive value where rounds are valid is nothing: a policy that keeps nothing has nothing to look
+    up.
+    """
+    known = any(proof.valid for proof in summary.proofs) and name not in summary.unmeasured
+    return Cell("none" if known else "not measured", tone="muted")
+
+
+def _peer(summary: Summary) -> Cell:
+    ratio = summary.peer_ratio
+    return Cell("not asked", tone="muted") if ratio is None else Cell(f"{ratio:.2f}x", value=ratio)
 
 
 def _step(step: Projection) -> tuple[Cell, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ class Reporter:
         with Progress(*columns, console=self._console, disable=not person) as bar:
             task = bar.add_task(escape(_label(jobs[0])) if jobs else "", total=len(jobs), within="")
             self._update = update = functools.partial(bar.update, task)
-            done = 0
+            done, begun = 0, time.monotonic()
 
             def advance(outcome: Attempt | Job) -> None:
                 nonlocal done
@@ -72,7 +73,9 @@ class Reporter:
                 elif outcome.error is not None:
                     self.failure(outcome)
                 elif not person:
-                    self.note(f"[{done}/{len(jobs)}] {_label(outcome.job)}")
+                    left_s = (time.monotonic() - begun) / done * (len(jobs) - done)
+                    left = f", about {left_s / 60:.0f} min left" if left_s > 60 else ""
+                    self.note(f"[{done}/{len(jobs)}] {_label(outcome.job)}{left}")
 
             yield advance
 

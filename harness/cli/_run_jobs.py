@@ -85,6 +85,7 @@ def measure(
     from harness.cli._energy import energy_pass, settled
     from harness.manifest import sha256_file
     from harness.plan import configurations, passes
+    from harness.scenarios import SCENARIOS
 
     target, inputs = session.target, options["inputs"]
     fixed: dict[str, Any] = {
@@ -111,8 +112,12 @@ def measure(
     ]
     memory = target.capabilities.memory and not options["no_memory"]
     jobs = passes(latency, processes, subjects, memory=memory, quality=not options["no_quality"])
+    if target.capabilities.reads_alone:
+        jobs = [job for job in jobs if job.measure != "quality" or not SCENARIOS[job.scenario].in_flash]
     if options.get("ablate"):  # policies read the same neurons in other ways: the last one's quality is that of all
         jobs = [job for job in jobs if job.measure != "quality" or job.policy == POLICIES[-1]]
+        jobs = [job for job in jobs if job.measure != "memory" or not job.block]  # no part of its table
+        reporter.note(f"{len(POLICIES)} policies, {len(jobs)} processes of some seconds each, one after the other")
     energy, file = None, options.get("energy_csv")
     if options["energy"] or file is not None:
         energy, metered = energy_pass(target, file, latency, processes, reporter)

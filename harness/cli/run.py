@@ -83,7 +83,7 @@ def run(
     if flash:
         from harness.cli._flash_run import ablation_of, by_policy, find_in_flash
 
-        models = find_in_flash(models, target, reporter)
+        models = find_in_flash(models, target, options, reporter)
     artifacts = find_artifacts(models, target, reporter)
     # pandas takes a second to import: let it, while workers describe the models and nothing is timed.
     reports = threading.Thread(target=importlib.import_module, args=("harness.report",))

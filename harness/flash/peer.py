@@ -2,8 +2,8 @@
 ours.
 
 fio knows several engines, and which is best depends on the machine and its load; ours is compared with the best.
-fio reads into as many buffers as reads are in flight, which stay in the processor's caches, so ours is given an arena of
-twice that. Reading into one of a hundred megabytes instead costs any reader 10 to 20 %.
+fio reads into as many buffers as reads are in flight, which stay in the processor's caches, so ours is given an arena
+of twice that. Reading into one of a hundred megabytes instead costs any reader 10 to 20 %.
 """
 
 from __future__ import annotations

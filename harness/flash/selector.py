@@ -7,6 +7,7 @@ lost.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -62,6 +63,22 @@ def low_rank(predictors: Sequence[Predictor], file: NeuronFile) -> Selector:
         )
     taken = sum(part.nbytes for predictor in predictors for part in (predictor.a, predictor.b, predictor.bias))
     return Selector(lambda layer, x: predictors[layer].active(x), taken)
+
+
+def tallied(chooser: Selector, truth: Selector, tally: Counter[str]) -> Selector:
+    """`chooser`, of which `tally` counts how its choices stand to those of `truth`: neurons active, predicted, missed,
+    and predicted in vain (`false_alarms`).
+    """
+
+    def select(layer: int, x: Floats) -> Indices:
+        predicted, active = chooser.select(layer, x), truth.select(layer, x)
+        hit = len(np.intersect1d(predicted, active, assume_unique=True))
+        tally.update(
+            active=len(active), predicted=len(predicted), missed=len(active) - hit, false_alarms=len(predicted) - hit
+        )
+        return predicted
+
+    return Selector(select, chooser.bytes)
 
 
 def _up_rows(file: NeuronFile, layer: int) -> Bytes:

@@ -23,13 +23,23 @@ from harness.store.dataset import read_tables
 
 Values = dict[int, float]  # by block
 _LOSSES = ("whole_loss_nats", "loss_nats", "argmax_agreement", "predicted_tokens")
+_PREDICTED = ("predictor_active", "predictor_missed", "predictor_predicted", "predictor_false_alarms")
+# Where each estimate of a summary comes from.
+_PHASES = {
+    "throughput": "decode_read",
+    "io": "decode_io",
+    "reader": "decode_read",
+    "mem": "decode_mem",
+    "compute": "decode_compute",
+    "token": "decode",
+}
 
 
 @dataclass(frozen=True)
 class Ablation:
     """Of one `model` in one `session`. `job` are the fields that all rows have in common; `agreement` is the least
-    share of tokens, over all processes, that are those of the whole model; `quality` is empty where it was not
-    measured.
+    share of tokens, over all processes, that are those of the whole model, None where only reads were made again;
+    `quality` is empty where it was not measured, and has what predictors missed only where there were some.
     """
 
     model: str
@@ -70,18 +80,29 @@ class _Stored:
 
     def tokens(self) -> int:
         """That were decoded in all processes."""
-        return sum(int(self._durations.count()[attempt, "decode"]) for attempt in self._ids.values())
+        return sum(int(self._durations.size()[attempt, "decode_read"]) for attempt in self._ids.values())
+
+    def known(self, phase: str) -> bool:
+        """Whether it was timed at all."""
+        counts = self._durations.count()
+        return all(counts.get((attempt, phase), 0) > 0 for attempt in self._ids.values())
+
+    def mean(self, name: str) -> float | None:
+        """Of a scalar over the processes that have it; None where none has."""
+        found = [float(self._scalars[a, name]) for a in self._ids.values() if (a, name) in self._scalars.index]
+        return sum(found) / len(found) if found else None
 
     def medians(self, phase: str) -> Values:
-        """The median duration a process, where it is something."""
-        return self._positive(lambda attempt: float(self._durations.median()[attempt, phase]))
+        """The median duration a process, where it is known and something."""
+        medians = self._durations.median()
+        return self._positive(lambda attempt: float(medians.get((attempt, phase), 0.0)))
 
     def rates(self) -> Values:
         """Bytes a second while the reader was busy, of processes that read."""
 
         def rate(attempt: str) -> float:
             busy_ns = float(self._durations.sum()[attempt, "decode_read"])
-            return float(self._scalars[attempt, "decode_flash_bytes"]) / max(busy_ns, 1.0) * 1e9
+            return float(self._scalars[attempt, "decode_flash_bytes"]) / busy_ns * 1e9 if busy_ns else 0.0
 
         return self._positive(rate)
 
@@ -107,8 +128,11 @@ def _ablation(
         proofs = tuple(_proof(row, io) for _, row in members.reset_index().iterrows())
         rows.append(_summary(named(str(policy)), stored, first, proofs))
     values = scalars.dropna(subset="value").set_index(["attempt_id", "name"])["value"]
-    agreement = [float(values[attempt, "token_agreement"]) for attempt in latency[latency["status"] == "ok"].index]
-    quality = runs[(runs["measure"] == "quality") & (runs["status"] == "ok")].index
+    said: dict[tuple[str, str], float] = dict(zip(values.index.tolist(), values.tolist(), strict=True))
+    counted = [str(attempt) for attempt in latency[latency["status"] == "ok"].index]
+    agreement = [said[attempt, "token_agreement"] for attempt in counted if (attempt, "token_agreement") in said]
+    judged = [str(attempt) for attempt in runs[(runs["measure"] == "quality") & (runs["status"] == "ok")].index]
+    judged = [attempt for attempt in judged if (attempt, "loss_nats") in said][:1]
     step = named(str(latency["policy"].iloc[0])).name
     return Ablation(
         str(latency["model"].iloc[0]).removesuffix(f" {step}"),
@@ -121,7 +145,7 @@ def _ablation(
         int(latency["block"].nunique()),
         tuple(rows),
         min(agreement, default=None),
-        {name: float(values[quality[0], name]) for name in _LOSSES} if len(quality) else {},
+        {name: said[a, name] for a in judged for name in (*_LOSSES, *_PREDICTED) if (a, name) in said},
     )
 
 
@@ -141,6 +165,8 @@ def _summary(policy: Policy, stored: _Stored, first: Values, proofs: tuple[Proof
         token=_estimate(stored.medians("decode")),
         speed_up=paired_ratio(first, waits) if set(first) & set(waits) else None,
         proofs=proofs,
+        unmeasured=tuple(name for name, phase in _PHASES.items() if not stored.known(phase)),
+        peer_ratio=stored.mean("peer_ratio"),
     )
 
 

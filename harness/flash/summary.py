@@ -26,6 +26,8 @@ class Summary:
     less a token waits than under the first policy.
 
     Estimates are None where no valid round has a positive value; `proofs` [rounds] say which are valid, and why not.
+    `unmeasured` names those estimates that nobody tried to get. `peer_ratio` is the throughput of reads of this size
+    and depth over that of fio's, None where fio was not asked.
     """
 
     policy: str
@@ -40,6 +42,8 @@ class Summary:
     token: Estimate | None
     speed_up: Ratio | None
     proofs: tuple[Proof, ...]
+    unmeasured: tuple[str, ...] = ()
+    peer_ratio: float | None = None
 
 
 def summarise(rows: Sequence[Row], window: int) -> list[Summary]:

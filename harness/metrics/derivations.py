@@ -102,10 +102,12 @@ def added_loss(tables: Tables) -> pd.Series[float]:
 
 
 def per_token(name: str) -> PerProcess:
-    """A total over all decoded tokens as a mean of one; absent where it is nothing."""
+    """A total over all decoded tokens as a mean of one; absent where it is nothing. The reads of each token are a
+    sample, even where nothing else is.
+    """
 
     def per_process(tables: Tables) -> pd.Series[float]:
-        totals, decoded = scalar(name)(tables), tables.samples[tables.samples["phase"] == "decode"]
+        totals, decoded = scalar(name)(tables), tables.samples[tables.samples["phase"] == "decode_read"]
         return (totals[totals > 0] / decoded.groupby("attempt_id", observed=True).size()).dropna()
 
     return per_process
@@ -114,6 +116,15 @@ def per_token(name: str) -> PerProcess:
 def hit_rate(tables: Tables) -> pd.Series[float]:
     hits = scalar("decode_hits")(tables)
     return (hits[hits > 0] / scalar("decode_active_neurons")(tables)).dropna()
+
+
+def share(name: str, of: str) -> PerProcess:
+    """One count of a process as a share of another."""
+
+    def per_process(tables: Tables) -> pd.Series[float]:
+        return (scalar(name)(tables) / scalar(of)(tables)).dropna()
+
+    return per_process
 
 
 def waits(tables: Tables) -> pd.Series[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.metrics.derivations import added_loss, hit_rate, per_token, quantile, scalar, waits
+from harness.metrics.derivations import added_loss, hit_rate, per_token, quantile, scalar, share, waits
 from harness.metrics.latency import time
 from harness.metrics.metric import Metric
 
@@ -25,5 +25,24 @@ FLASH = (
     Metric("flash_hit_rate", "active neurons in DRAM", "1", "higher", None, "latency", hit_rate),
     Metric("dram_bytes", "DRAM, neurons and the rest", "bytes", "lower", "ratio", "memory", scalar("dram_bytes")),
     Metric("token_agreement", "tokens of the whole model", "1", "higher", None, "latency", scalar("token_agreement")),
+    Metric("peer_ratio", "throughput of its reads over fio's", "1", "higher", None, "latency", scalar("peer_ratio")),
+    Metric(
+        "missed_neurons",
+        "active neurons that predictors miss",
+        "1",
+        "lower",
+        None,
+        "quality",
+        share("predictor_missed", "predictor_active"),
+    ),
+    Metric(
+        "vain_neurons",
+        "neurons predicted in vain",
+        "1",
+        "lower",
+        None,
+        "quality",
+        share("predictor_false_alarms", "predictor_predicted"),
+    ),
     Metric("added_loss_nats", "loss by neurons missed", "nats", "lower", None, "quality", added_loss),
 )

@@ -23,9 +23,17 @@ def load_words(job_json: str | None) -> str | None:
         f"{depth} reads at once" if (depth := job.get("depth")) is not None else None,
         f"by {reader}" if (reader := job.get("reader")) else None,
         f"policy {policy}" if policy else None,
+        f"neurons chosen: {chosen}" if (chosen := job.get("predictor")) else None,
+        prompts_words(job) if job.get("scenario") == "flash" else None,
         f"{budget / 1e6:g} MB for neurons" if (budget := job.get("dram_budget_bytes")) else None,
     ]
     return ", ".join(part for part in parts if part) or None
+
+
+def prompts_words(job: dict[str, Any]) -> str:
+    """Where the prompts of the flash scenario come from: which neurons are active depends on it."""
+    known = job.get("prompts_sha256")
+    return "prompts from the evaluation text" if known else "prompts of random tokens, for want of a text"
 
 
 def _rate(rate: float | None) -> str:

@@ -8,6 +8,7 @@ looked at.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,13 +25,14 @@ from harness.flash.layout import NeuronFile
 from harness.flash.policies import Policy, named
 from harness.flash.proof import cached_fraction, prove
 from harness.flash.reader import DIRECT, KINDS, Kind, open_reader
-from harness.flash.replay import Replay
+from harness.flash.replay import Read, Replay
 from harness.flash.selector import Selector
 from harness.job import Files, Job
 from harness.protocol import Event, Scalar
 from harness.scenarios import repeat, warm_up
 from harness.statistics.steady import SteadyRule
 from harness.worker import flash_program, probes
+from harness.worker.flash_peer import peer
 from harness.worker.flash_query import FlashQuery, prompts
 from harness.worker.flash_rehearsal import rehearse, room_for, whole
 
@@ -63,12 +65,22 @@ def work(job: Job, files: Files, emit: Emit) -> None:
 
         context = int(description.metadata["get_max_seq_len"])
         again = flash_program.load(path, job.threads)[2]  # two sequences at once need two caches
+        tally: Counter[str] = Counter()
+        if job.predictor == "low-rank":
+            chooser = selectors.tallied(chooser, selectors.exact(file), tally)
         with whole(stages, file) as dense, whole(again, file, counted=chooser) as chosen:
             loss(dense, chosen, Path(files.tokens or ""), context, vocabulary, job.max_tokens, emit)
+        for name, count in tally.items():
+            emit(Scalar(name=f"predictor_{name}", value=count))
         return
     sequences = prompts(job, files, vocabulary)
     rehearsed = rehearse(job, stages, file, chooser, sequences)
     neurons = room_for(job, policy, file, rehearsed, chooser.bytes if policy.predictor else 0)
+    if job.measure == "reads":
+        from harness.worker.flash_reads import record
+
+        emit(record(job, policy, stages, file, chooser, neurons, sequences, Path(files.output or "")))
+        return
     probes.reset_peak()
     if job.measure == "memory":
         emit(probes.memory("runtime"))
@@ -80,6 +92,9 @@ def work(job: Job, files: Files, emit: Emit) -> None:
             _measure_memory(query, emit)
         else:
             _measure_latency(job, query, ready, file, rehearsed.tokens, emit)
+    if job.measure == "latency":  # beyond the budget, which fio would be charged to
+        for scalar in peer(job, ready.kind, file, query):
+            emit(scalar)
 
 
 def _chooser(job: Job, path: Path, file: NeuronFile, metadata: dict[str, object]) -> Selector:
@@ -90,9 +105,15 @@ def _chooser(job: Job, path: Path, file: NeuronFile, metadata: dict[str, object]
 
 @contextmanager
 def opened(
-    job: Job, policy: Policy, stages: Stages, file: NeuronFile, chooser: Selector, neurons: tuple[int, ...]
+    job: Job,
+    policy: Policy,
+    stages: Stages,
+    file: NeuronFile,
+    chooser: Selector,
+    neurons: tuple[int, ...],
+    through: Callable[[Read], Read] = lambda read: read,
 ) -> Iterator[Opened]:
-    """The job's policy, with nothing of the layers in DRAM yet."""
+    """The job's policy, with nothing of the layers in DRAM yet; every read goes `through`."""
     used = chooser if policy.predictor else None
     kept = used.bytes if used else 0
     budget = None if job.dram_budget_bytes is None else job.dram_budget_bytes - kept
@@ -100,7 +121,7 @@ def opened(
     kind = next(kind for kind in KINDS if kind == job.reader)
     reading = open_reader(kind, file.path, arena, job.depth or 1, _refuse)
     with reading as reader, ThreadPoolExecutor(max_workers=1) as io:
-        replay = Replay(policy, file, neurons, job.window or 1, arena, reader.read, io)
+        replay = Replay(policy, file, neurons, job.window or 1, arena, through(reader.read), io)
         layer = from_flash(replay, file, used)
         dram = arena.bytes + kept + file.table_bytes + (file.shape.rest_bytes if policy.hybrid else 0)
         yield Opened(

@@ -1,4 +1,5 @@
-"""A rehearsal of the flash scenario: the same sequences, every layer read from end to end.
+"""A rehearsal of the flash scenario: the same sequences by the whole model, its layers in memory where they fit and
+else read from end to end for each token.
 
 It tells how many neurons a window will hold, which is what the arena is made for; it refuses a model whose neurons do
 not rest; and it leaves the tokens that the whole model chooses, to set those of a policy against.
@@ -23,13 +24,16 @@ from harness.flash.geometry import Indices
 from harness.flash.layout import NeuronFile
 from harness.flash.policies import Policy, named
 from harness.flash.reader import open_reader
-from harness.flash.replay import Cost, Replay, room
+from harness.flash.replay import NOTHING, Cost, Read, Replay, room
 from harness.flash.selector import Selector
+from harness.flash.sequential import layer_blocks, rows_of
 from harness.flash.trace import Trace, require_sparsity
 from harness.job import Job
 
 # Of a layer that is read whole, at a time.
 _NEURONS, _DEPTH = 1024, 4
+# Rows of all layers, widened to float32, that are held: to read them for each token takes most of a job's time.
+_HELD_BYTES = 256 << 20
 One = Callable[[int, int], Step]
 
 
@@ -64,16 +68,47 @@ def rehearse(
 def whole(
     stages: Stages, file: NeuronFile, counted: Selector | None = None, asked: Selector | None = None
 ) -> Iterator[One]:
-    """Tokens for which every layer is read from end to end, a piece at a time. All neurons count, or those that
-    `counted` names; `asked` only says which it would read.
-    """
-    arena = Arena(file.arena_slots(min(max(file.shape.neurons), _NEURONS)), file.record_bytes)
+    """Tokens of which all neurons count, or those that `counted` names; `asked` only says which it would read."""
+    width, neurons = file.shape.width, file.shape.neurons
+    arena = Arena(file.arena_slots(min(max(neurons), _NEURONS)), file.record_bytes)
     with open_reader("threads", file.path, arena, _DEPTH) as reader, ThreadPoolExecutor(max_workers=1) as io:
-        replay = Replay(named("hybrid"), file, [0], 1, arena, reader.read, io)
-        layer = from_flash(replay, file, counted)
+        if 2 * 4 * width * sum(neurons) <= _HELD_BYTES:
+            layer = _held(file, arena, reader.read, counted)
+        else:
+            layer = from_flash(Replay(named("hybrid"), file, [0], 1, arena, reader.read, io), file, counted)
         if asked is not None:
             layer = _asking(layer, asked)
         yield lambda token, position: step(stages, layer, token, position)
+
+
+def _held(file: NeuronFile, arena: Arena, read: Read, counted: Selector | None) -> Layer:
+    """Layers of which every row was read once, and checked."""
+    held = [_rows(file, layer, arena, read) for layer in range(len(file.shape.neurons))]
+    every = [np.arange(neurons) for neurons in file.shape.neurons]
+
+    def one(index: int, x: Floats) -> tuple[Floats, Cost, Indices]:
+        (up, down), active = held[index], every[index]
+        hidden = np.maximum(up @ x, 0)
+        if counted is not None:
+            active = counted.select(index, x)
+            counts = np.zeros_like(hidden)
+            counts[active] = 1
+            hidden *= counts  # and not a sum of fewer: what is missed alone must make a difference
+        return hidden @ down, NOTHING, active
+
+    return one
+
+
+def _rows(file: NeuronFile, layer: int, arena: Arena, read: Read) -> tuple[Floats, Floats]:
+    """The up rows and the down rows of a layer, float32 [neurons, width] both."""
+    parts = []
+    for neurons, block in layer_blocks(file, layer, arena.slots):
+        read(*block)
+        rows = rows_of(file, len(neurons), arena.view)
+        file.check(layer, neurons, rows)
+        parts.append(file.decode(layer, neurons, rows))
+    up, down = (np.concatenate(side) for side in zip(*parts, strict=True))
+    return up, down
 
 
 def room_for(job: Job, policy: Policy, file: NeuronFile, rehearsed: Rehearsed, kept_bytes: int) -> tuple[int, ...]:

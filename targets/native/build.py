@@ -1,4 +1,4 @@
-"""Building the native worker: one compiler call on the sources that harness ships, kept in the cache folder until a
+"""Building the native worker: two compiler calls on the sources that harness ships, kept in the cache folder until a
 source, a version or the compiler changes.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import harness.flash
 from harness import __version__
 from harness.errors import HarnessError
 from harness.folders import cache_folder
@@ -23,6 +24,7 @@ from harness.targets.native.bundle import MANIFEST, RUNNER, Bundle, read_bundle,
 from harness.targets.native.sdk import executorch_version, sdk
 
 _SOURCES = Path(__file__).parent
+_FLASHIO = Path(harness.flash.__file__).parent / "native" / "flashio.c"
 _LIMIT_S = 1200
 # Kernels and delegates only register themselves, so that without --no-as-needed the linker would drop them.
 _LIBRARIES = (
@@ -113,7 +115,9 @@ def plugin() -> Path:
 
 def _key(machine: Machine, command: Sequence[str]) -> str:
     sources = sorted(path for path in _SOURCES.iterdir() if path.suffix in (".cpp", ".h"))
-    return _digest(sources, (*command, *_FLAGS, *_LIBRARIES, *machine.system, executorch_version(), __version__))
+    return _digest(
+        [*sources, _FLASHIO], (*command, *_FLAGS, *_LIBRARIES, *machine.system, executorch_version(), __version__)
+    )
 
 
 @cache
@@ -136,12 +140,15 @@ def _build(machine: Machine, command: list[str], key: str, folder: Path) -> None
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as scratch:
         fresh = Path(scratch) / "bundle"
         fresh.mkdir()
+        flashio = f"{scratch}/flashio.o"
+        _compile([*command, "-x", "c", "-O2", "-w", "-pthread", "-c", str(_FLASHIO), "-o", flashio])  # C, no C++
         _compile(
             [
                 *(*command, *_FLAGS, f'-DHARNESS_VERSION="{__version__}"'),
                 *(f'-DEXECUTORCH_VERSION="{executorch_version()}"', "-isystem", f"{kit}/include"),
                 *("-isystem", f"{kit}/include/executorch/runtime/core/portable_type/c10"),
-                *(str(_SOURCES / "runner.cpp"), "-o", str(fresh / RUNNER), f"-L{kit}/lib", "-Wl,--no-as-needed"),
+                *(str(_SOURCES / "runner.cpp"), flashio, "-pthread", "-o", str(fresh / RUNNER)),
+                *(f"-L{kit}/lib", "-Wl,--no-as-needed"),
                 *(f"-l{name}" for name in _LIBRARIES),
                 *("-Wl,--enable-new-dtags", "-Wl,-rpath,$ORIGIN"),
             ]

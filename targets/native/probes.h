@@ -37,13 +37,16 @@ inline void reset_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 class IoProbe {
  public:
-  void report(Channel& channel, const char* phase, int64_t asked_bytes) const {
+  // Returns what the kernel has fetched from the device since the probe began; null where it does not say.
+  Json report(Channel& channel, const char* phase, int64_t asked_bytes) const {
     Json now = read_bytes();
     bool known = !now.is_null() && !read_bytes_.is_null();
+    Json read = known ? Json(now.integer() - read_bytes_.integer()) : Json();
     channel.emit("io", {{"phase", phase},
                         {"asked_bytes", asked_bytes},
-                        {"read_bytes", known ? Json(now.integer() - read_bytes_.integer()) : Json()},
+                        {"read_bytes", read},
                         {"major_faults", major_faults() - major_faults_}});
+    return read;
   }
 
  private:

@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from harness import protocol
@@ -15,10 +16,12 @@ from harness.manifest import sha256_file
 from harness.protocol import Describe, Event, Output
 from harness.target import WorkerProcess
 from harness.targets.native.bundle import Bundle
+from harness.targets.native.flash import in_flash, reads_of
 from harness.targets.native.inputs import write_inputs
 from harness.targets.native.outputs import as_npz
 from harness.targets.transports.qemu import COUNTS
 from harness.targets.transports.transport import Transport
+from harness.worker.model import lies_in_flash
 
 _DESCRIBE_LIMIT_S = 120.0
 _OUTPUT = '{"event":"output"'
@@ -34,6 +37,7 @@ class NativeWorker:
         self._transport, self._find = transport, bundle
         self._bundle: Bundle | None = None
         self._descriptions: dict[str, Describe | None] = {}
+        self._recordings: tempfile.TemporaryDirectory[str] | None = None
 
     def launch(
         self, job: Job, files: Files, *, counting: bool = False, on_outputs: OnOutputs | None = None
@@ -45,8 +49,8 @@ class NativeWorker:
         here = tempfile.TemporaryDirectory(prefix="harness-native-")
         there = self._transport.make_folder()
         try:
-            given = write_inputs(job, files, description, Path(here.name)) if description else {}
-            sent = {name: self._transport.put(path, sha256_file(path)) for name, path in given.items()}
+            given = self._given(job, files, description, Path(here.name))
+            sent = {name: self._transport.put(path, _sha256(path)) for name, path in given.items()}
             model = self._transport.put(Path(files.model), job.model_sha256)
             request = request_json(job, Files(model=model, output=there, **sent))
             environment = {COUNTS: f"{there}/counts"} if counting and job.measure == "latency" else {}
@@ -59,6 +63,14 @@ class NativeWorker:
             raise
         kept = Path(files.output) if files.output is not None else Path(here.name)
         return NativeProcess(process, self._transport, there, here, kept, description, on_outputs)
+
+    def _given(self, job: Job, files: Files, description: Describe | None, here: Path) -> dict[str, Path]:
+        """Files for the worker, by the field of its request."""
+        if in_flash(job):
+            if self._recordings is None:
+                self._recordings = tempfile.TemporaryDirectory(prefix="harness-reads-")
+            return reads_of(job, files, Path(self._recordings.name))
+        return write_inputs(job, files, description, here) if description and not lies_in_flash(description) else {}
 
     def _start(self, request: str, environment: dict[str, str]) -> WorkerProcess:
         try:
@@ -144,3 +156,14 @@ class NativeProcess:
         path = self._kept / PROFILE
         path.write_bytes(content)
         return list(operators(path, self._description.delegates if self._description else []))
+
+
+def _sha256(path: Path) -> str:
+    """Of a file, which is read again only when it has changed: neurons may be gigabytes, and every job needs them."""
+    known = path.stat()
+    return _hashed(path, known.st_mtime_ns, known.st_size)
+
+
+@cache
+def _hashed(path: Path, mtime_ns: int, size: int) -> str:
+    return sha256_file(path)

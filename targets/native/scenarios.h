@@ -28,14 +28,20 @@ struct Series {
   std::vector<size_t> counted;
 };
 
-// Asks the model once, appends to its phases, returns the duration of the whole.
+// Asks once, appends to its phases, returns the duration of the whole.
 class Query {
  public:
-  Query(Method& method, const Counter& counter) : method_(method), counter_(counter) {}
   virtual ~Query() = default;
   virtual int64_t ask() = 0;
 
   std::vector<std::pair<std::string, Series>> phases;
+};
+
+// Asks the model.
+class ModelQuery : public Query {
+ public:
+  ModelQuery(Method& method, const Counter& counter) : method_(method), counter_(counter) {}
+
   size_t stretches = 0;  // that the counter has counted for this query
 
  protected:
@@ -54,10 +60,10 @@ class Query {
   const Counter& counter_;
 };
 
-class SingleQuery : public Query {
+class SingleQuery : public ModelQuery {
  public:
   SingleQuery(Method& method, const Counter& counter, std::vector<er::EValue> inputs, const char* phase)
-      : Query(method, counter), inputs_(std::move(inputs)) {
+      : ModelQuery(method, counter), inputs_(std::move(inputs)) {
     phases = {{phase, {}}};
   }
   int64_t ask() override { return timed(inputs_, phases[0].second); }
@@ -86,10 +92,10 @@ inline Held integer_tensor(ScalarType type, std::vector<executorch::aten::SizesT
 inline void set_integer(Held& held, int64_t value) { memcpy(held.bytes.data(), &value, held.bytes.size()); }
 
 // Prefill, then greedy decoding with the KV cache: the first new token comes out of the prefill.
-class GenerateQuery : public Query {
+class GenerateQuery : public ModelQuery {
  public:
   GenerateQuery(Method& method, const Counter& counter, const Tensor& prompt, ScalarType position_type, int64_t new_tokens)
-      : Query(method, counter), prompt_(prompt), prompt_tokens_(prompt.size(1)), new_tokens_(new_tokens),
+      : ModelQuery(method, counter), prompt_(prompt), prompt_tokens_(prompt.size(1)), new_tokens_(new_tokens),
         token_(integer_tensor(prompt.scalar_type(), {1, 1})), position_(integer_tensor(position_type, {1})) {
     phases = {{"ttft", {}}, {"prefill", {}}, {"decode", {}}, {"generate", {}}};
     step_ = {er::EValue(*token_.tensor), er::EValue(*position_.tensor)};

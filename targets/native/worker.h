@@ -15,6 +15,7 @@
 #include "counter.h"
 #include "counting.h"
 #include "describe.h"
+#include "flash.h"
 #include "probes.h"
 #include "quality.h"
 #include "scenarios.h"
@@ -39,6 +40,8 @@ class Worker {
                             {"device", Json::Object{{"cpus", allowed_cpus()}}}});
     if (measure_ == "describe") {
       channel_.emit("describe", describe(Program(path())).event);
+    } else if (scenario_ == "flash") {
+      repeat_reads(channel_, job_, files_, counter_.counts());
     } else if (measure_ == "memory") {
       measure_memory();
     } else {
@@ -118,10 +121,10 @@ class Worker {
     return found;
   }
 
-  std::unique_ptr<Query> query() {
+  std::unique_ptr<ModelQuery> query() {
     if (inputs_.empty() && !files_["inputs"].is_null()) inputs_ = read_tensors(files_["inputs"].text());
     const char* phase = scenario_ == "offline" ? "batch" : "steady";
-    std::unique_ptr<Query> made;
+    std::unique_ptr<ModelQuery> made;
     if (scenario_ == "generate") {
       const Held* prompt = input("prompt");
       if (!language() || prompt == nullptr)

@@ -163,7 +163,10 @@ def test_what_cannot_be_read_is_one_sentence(native: X86, model: Path, copy: Pat
     assert isinstance(asked(native, copy)[-1], Done)
     path = copy.with_suffix(".bundled.neurons")
     path.write_bytes(path.read_bytes()[:8192])
-    assert "is no recording of reads" in failure_of(asked(native, copy)).message
+    assert "lie beyond the neuron file" in failure_of(asked(native, copy)).message
+    path.unlink()
+    with pytest.raises(WorkerError, match="is gone"):
+        asked(native, copy)
 
 
 @pytest.mark.usefixtures("x86")
@@ -175,11 +178,19 @@ def test_a_file_in_memory_is_refused(native: X86, model: Path, in_memory: Path) 
 
 @pytest.mark.usefixtures("x86")
 @pytest.mark.parametrize(
-    ("column", "value"), [("offsets", -512), ("slots", 10**6), ("lengths", 10**9), ("lengths", 100), ("batches", -1)]
+    ("column", "value", "words"),
+    [
+        ("offsets", -512, "no recording"),
+        ("slots", 10**6, "beyond the arena"),
+        ("lengths", 10**9, "beyond the neuron file"),
+        ("lengths", 100, "no recording"),
+        ("batches", -1, "no recording"),
+    ],
 )
 def test_a_recording_that_would_write_elsewhere_is_refused(
     column: str,
     value: int,
+    words: str,
     native: X86,
     model: Path,
     recorded: dict[str, Path],
@@ -190,7 +201,9 @@ def test_a_recording_that_would_write_elsewhere_is_refused(
     columns[column][1] = value
     save_file(columns, tmp_path / "reads")
     monkeypatch.setattr(process, "reads_of", lambda *arguments: recorded | {"reads": tmp_path / "reads"})
-    assert "is no recording of reads" in failure_of(asked(native, model)).message
+    error = failure_of(asked(native, model))
+    assert words in error.message
+    assert error.kind in ("usage", "model"), "and not of a signal"
 
 
 def test_an_emulated_processor_reads_the_same_and_has_no_latency(

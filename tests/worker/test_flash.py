@@ -25,7 +25,7 @@ from harness.measurement import Measurement
 from harness.models import flash as forms
 from harness.plan import configurations
 from harness.protocol import Event, Io, Memory, Samples, Scalar
-from harness.worker import flash, flash_program, probes
+from harness.worker import flash, flash_program, flash_rehearsal, probes
 
 PROMPT, NEW, QUERIES = 8, 9, 5
 PARTS = ("decode_io", "decode_mem", "decode_compute")
@@ -264,6 +264,14 @@ def test_without_sparsity_there_is_nothing_to_choose(model: Path, monkeypatch: p
     monkeypatch.setattr(flash.selectors, "exact", lambda file: everyone)
     with pytest.raises(ModelError, match=r"no ReLU-like sparsity: 0.0 %"):
         events_of(model)
+
+
+def test_layers_beyond_memory_are_read_for_each_token(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = scalars(events_of(model, measure="quality", predictor="low-rank"))
+    monkeypatch.setattr(flash_rehearsal, "_HELD_BYTES", 0)
+    streamed = scalars(events_of(model, measure="quality", predictor="low-rank"))
+    assert streamed == pytest.approx(held, rel=1e-6)
+    assert scalars(events_of(model))["token_agreement"] == 1.0
 
 
 def test_prompts_are_random_without_a_text(model: Path) -> None:

@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 
 from harness.errors import ModelError, UsageError
 from harness.targets.npu.configuration import Configuration
+from harness.targets.npu.unrounded import leave_unrounded
 from harness.targets.simulated.calibration import quantised, quick
 from harness.targets.simulated.programs import Program
 
@@ -74,6 +75,7 @@ def lower(program: Program, configuration: Configuration) -> Lowered:
             "on the CPU in float32, at a cost that is not estimated.",
             "Write the model without, or measure it on a target that runs float32.",
         )
+    leave_unrounded(fake_quant)
     return Lowered(float32.module(check_guards=False), fake_quant, host, delegates[0].processed_bytes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +104,36 @@ def test_fake_quantisation_is_within_one_step_and_both_are_near_float32(made: di
     assert said["tosa_sqnr_db"] > 25
     assert said["out_of_range"] is not None
     assert said["out_of_range"] < 0.01
+
+
+# What a worker does with a program that was lowered by another process.
+EVALUATE = """
+import sys
+from pathlib import Path
+
+from harness.job import Files, Job
+from harness.targets.simulated.kept import Kept
+from harness.targets.simulated.worker import _quality
+
+folder = Path(sys.argv[1])
+job = Job(target="npu", model="ffn", model_sha256="0" * 64, scenario="single-stream", measure="quality")
+files = Files(model="gone.pt2", inputs=str(folder / "inputs.npz"), output=str(folder))
+_quality(job, files, Kept(folder, {}), print)
+"""
+
+
+def test_a_saved_fake_quantised_program_gives_the_same_numbers_in_a_new_process(
+    made: dict[str, Made], tmp_path: Path
+) -> None:
+    whole = made["whole"]
+    torch.export.save(whole.lowered.fake_quant, tmp_path / "fake_quant.pt2")
+    given = whole.program.held_out[0]
+    np.savez(tmp_path / "inputs.npz", arg_0=given[0].numpy())
+    subprocess.run([sys.executable, "-c", EVALUATE, str(tmp_path)], check=True)
+    expected = whole.lowered.fake_quant.module(check_guards=False)(*given)
+    with np.load(tmp_path / "outputs.npz") as found:
+        np.testing.assert_array_equal(found["set0_output0"], expected.numpy())
+    assert not np.array_equal(expected.numpy(), whole.lowered.float32(*given).numpy()), "float32 would not show it"
 
 
 def test_inputs_beyond_the_calibrated_range_are_counted_and_flagged(made: dict[str, Made]) -> None:

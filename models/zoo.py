@@ -252,7 +252,11 @@ def _current(path: Path, wanted: dict[str, Any]) -> bool:
 
 
 def _manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wanted: dict[str, Any]) -> Manifest:
-    """What is known of the artifact at `path`. An uncompressed model has the bits that its precision gives it."""
+    """What is known of the artifact at `path`. An uncompressed model has the bits that its precision gives it, and where
+    that rounds its weights, the loss that was recorded is not the file's.
+    """
+    rounded = record.bits_stored is None and wanted["precision"] != recipe.precision
+    losses = {"loss": record.validation_loss, "perplexity": math.exp(record.validation_loss)}
     plain_bits = PLAIN_BITS.get(wanted["precision"]) if record.bits_stored is None else None
     return Manifest(
         name=recipe.name,
@@ -267,8 +271,7 @@ def _manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wanted: di
         architecture=asdict(model.config),
         layers=record.layers,
         quality={
-            "loss": record.validation_loss,
-            "perplexity": math.exp(record.validation_loss),
+            **({} if rounded else losses),
             "tokens": record.validation_tokens,
             "context": record.context,
             "data": record.data,

@@ -75,6 +75,18 @@ def test_the_manifest_knows_the_model() -> None:
     assert manifest.parameters < 0.6 * baseline.parameters
 
 
+@pytest.mark.usefixtures("exports")
+def test_the_loss_before_rounding_is_not_that_of_a_rounded_file() -> None:
+    path = zoo.artifact("baseline", "int8")
+    manifest = read_manifest(path, sha256_file(path))
+    assert manifest is not None
+    assert "loss" not in manifest.quality
+    exact = zoo.artifact("selfcomp", "int8")
+    kept = read_manifest(exact, sha256_file(exact))
+    assert kept is not None
+    assert "loss" in kept.quality, "its integers are the same in int8"
+
+
 def test_a_current_file_is_not_built_again(exports: list[str]) -> None:
     first = zoo.artifact("baseline").read_bytes()
     assert zoo.artifact("baseline-small").read_bytes() == first

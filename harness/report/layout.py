@@ -81,6 +81,12 @@ def section_of(metric: Metric) -> str:
     return "Memory" if metric.measure == "memory" else "Size"
 
 
+def _untimed(comparison: Comparison) -> str:
+    """What an emulator gives in place of a latency. Reads alone are not counted in instructions."""
+    counted = any(row.metric.unit == "instructions" for row in comparison.rows)
+    return "instructions counted, no latency" if counted else "no latency"
+
+
 def caption(comparison: Comparison) -> list[str]:
     """How the numbers were obtained, in lines of facts."""
     condition = comparison.condition
@@ -100,7 +106,7 @@ def caption(comparison: Comparison) -> list[str]:
             f"computed in {condition.precision}" if condition.precision else None,
             f"{each} {order}process{'' if counts == [1] else 'es'}{' a model' if several else ''}",
             *(f"latency {kind}" for kind in comparison.latency_kinds),
-            "instructions counted, no latency" if comparison.counted else None,
+            _untimed(comparison) if comparison.counted else None,
         ),
         _facts(*_machine(comparison.fingerprint)),
         _facts(

@@ -11,6 +11,7 @@ import pytest
 from harness.errors import NothingComparable, UsageError
 from harness.report import Comparison, compare_tables
 from harness.report.cells import Figure, Versus
+from harness.report.layout import caption
 
 
 def row(comparison: Comparison, metric: str) -> tuple[tuple[Figure, ...], tuple[Versus | None, ...]]:
@@ -222,6 +223,8 @@ def test_a_target_without_latency_shows_none(session: Any) -> None:
     (comparison,) = compare_tables(session.tables())
     figure = row(comparison, "steady_latency_ns_p50")[0][0]
     assert (figure.estimate, figure.reason) == (None, "qemu has no clock")
+    assert "no latency" in caption(comparison)[0]
+    assert "instructions" not in caption(comparison)[0], "none were counted"
 
 
 def test_emulated_and_measured_figures_are_not_compared(session: Any) -> None:

@@ -24,11 +24,12 @@ inline Json proc_field(const char* path, const std::string& name, int64_t unit =
 }
 
 // Memory at the end of `phase`; the peak is VmHWM and not ru_maxrss, which a child inherits over fork and exec. The
-// next peak is that of the next phase alone, where the kernel allows it.
+// next peak is that of the next phase alone, where the kernel allows it. The peak is read last: reading may take a page,
+// and what is there now is never above it.
 inline void report_memory(Channel& channel, const char* phase) {
   channel.emit("memory", {{"phase", phase},
-                          {"peak_rss_bytes", proc_field("/proc/self/status", "VmHWM")},
                           {"rss_bytes", proc_field("/proc/self/status", "VmRSS")},
+                          {"peak_rss_bytes", proc_field("/proc/self/status", "VmHWM")},
                           {"pss_bytes", proc_field("/proc/self/smaps_rollup", "Pss")},
                           {"device_bytes", nullptr}});
 }

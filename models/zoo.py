@@ -252,8 +252,8 @@ def _current(path: Path, wanted: dict[str, Any]) -> bool:
 
 
 def _manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wanted: dict[str, Any]) -> Manifest:
-    """What is known of the artifact at `path`. An uncompressed model has the bits that its precision gives it, and where
-    that rounds its weights, the loss that was recorded is not the file's.
+    """What is known of the artifact at `path`. An uncompressed model has the bits that its precision gives it, and
+    where that rounds its weights, the loss that was recorded is not the file's.
     """
     rounded = record.bits_stored is None and wanted["precision"] != recipe.precision
     losses = {"loss": record.validation_loss, "perplexity": math.exp(record.validation_loss)}

@@ -24,7 +24,8 @@ RUNTIME = "version."
 Run = dict[str, Any]
 
 KEY = ("target", "device", "scenario", "threads", "cpus", "runtime", "compile", "batch", "prompt_tokens", "new_tokens")
-# What a job says of its model, its replicate and its quality data; all other options must be equal.
+# What a job says of its model, its replicate and its quality data, and what it does after all is measured (`peer`); all
+# other options must be equal.
 _FREE = (
     "model",
     "model_sha256",
@@ -34,6 +35,7 @@ _FREE = (
     "reference_sha256",
     "data",
     "data_sha256",
+    "peer",
 )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from harness.errors import HarnessError, UsageError
 from harness.flash import peer
+from harness.flash.arena import Arena
 from harness.flash.peer import ENGINES, compare, fio_version
 
 SIZE, DEPTH, READS = 16384, 4, 12
@@ -86,6 +87,19 @@ def test_rounds_alternate(file: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert chosen == [*ENGINES] * 3, "the best engine is found before"
     engine = next(name for name in rounds if name != "ours")
     assert rounds == ["ours", engine, engine, "ours", "ours", engine]
+
+
+def test_it_reads_into_little_more_memory_than_fio(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def arena(slots: int, slot_bytes: int) -> Arena:
+        made.append((slots, slot_bytes))
+        return Arena(slots, slot_bytes)
+
+    monkeypatch.setattr(peer, "Arena", arena)
+    fake_fio(tmp_path, monkeypatch, f"echo '{result('5e5')}'")
+    assert compared(file, rounds=1).reads > 2 * DEPTH
+    assert made == [(2 * DEPTH, SIZE)]
 
 
 def test_psync_gets_a_thread_a_read_and_the_others_a_depth(

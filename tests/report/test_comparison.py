@@ -149,6 +149,13 @@ def test_other_options_make_another_table_and_other_inputs_a_note(session: Any) 
     assert all("The models were given different inputs." in comparison.notes for comparison in found)
 
 
+def test_what_is_asked_after_all_was_measured_makes_no_other_table(session: Any) -> None:
+    session.add("a", samples={"steady": [100]}, options={"peer": True})
+    session.add("b", samples={"steady": [50]}, options={})
+    (comparison,) = compare_tables(session.tables())
+    assert against(comparison, "steady_latency_ns_p50").value == pytest.approx(2)
+
+
 @pytest.mark.parametrize(("rate", "told"), [(None, True), (50.0, False)])
 def test_latencies_at_two_rates_are_no_comparison(session: Any, rate: float | None, told: bool) -> None:
     options = {"scenario": "server", "rate_queries_per_s": rate, "latency_bound_ns": 10**9}

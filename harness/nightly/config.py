@@ -92,7 +92,9 @@ def parse_config(data: Mapping[str, Any], path: Path, sha256: str, run_options: 
         results=_results(_of(data["results"], str, "a folder", f"{where} results"), path),
         metrics=tuple(_metric(name, where) for name in _texts(metrics, f"{where} metrics")),
         run=run,
-        reference=_model(_of(reference, str, "a file", f"{where} reference"), path.parent) if reference else None,
+        reference=(
+            None if reference is None else _model(_of(reference, str, "a file", f"{where} reference"), path.parent)
+        ),
         **{key: _share(value, f"{where} [detect] {key}") for key, value in detect.items()},
     )
 

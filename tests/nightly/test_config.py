@@ -33,6 +33,7 @@ def parse(**more: Any) -> NightlyConfig:
         ({"models": []}, "models is []"),
         ({"models": "a.pte"}, "models is 'a.pte'"),
         ({"target": 3}, "target is 3"),
+        ({"reference": 0}, "reference is 0"),
         ({"metrics": ["speed"]}, "'speed', which cannot be watched"),
         ({"metrics": ["sqnr_db"]}, "'sqnr_db', which cannot be watched"),
         ({"run": {"processses": 3}}, "[run] has the unknown key 'processses'"),

@@ -25,6 +25,7 @@ from harness.flash.layout import NeuronFile
 from harness.flash.policies import Policy, named
 from harness.flash.proof import cached_fraction, prove
 from harness.flash.reader import DIRECT, KINDS, Kind, open_reader
+from harness.flash.recording import Recorder
 from harness.flash.replay import Read, Replay
 from harness.flash.selector import Selector
 from harness.job import Files, Job
@@ -34,6 +35,7 @@ from harness.statistics.steady import SteadyRule
 from harness.worker import flash_program, probes
 from harness.worker.flash_peer import peer
 from harness.worker.flash_query import FlashQuery, prompts
+from harness.worker.flash_reads import record
 from harness.worker.flash_rehearsal import rehearse, room_for, whole
 
 MEMORY_QUERIES = 2
@@ -77,9 +79,11 @@ def work(job: Job, files: Files, emit: Emit) -> None:
     rehearsed = rehearse(job, stages, file, chooser, sequences)
     neurons = room_for(job, policy, file, rehearsed, chooser.bytes if policy.predictor else 0)
     if job.measure == "reads":
-        from harness.worker.flash_reads import record
-
-        emit(record(job, policy, stages, file, chooser, neurons, sequences, Path(files.output or "")))
+        recorder = Recorder()
+        with opened(job, policy, stages, file, chooser, neurons, recorder.through) as ready:
+            dram = {name: getattr(ready, name) for name in ("arena_bytes", "kept_bytes", "dram_bytes")}
+            slots, folder = file.arena_slots(sum(neurons)), Path(files.output or "")
+            emit(record(job, recorder, ready.one, file, slots, dram, sequences, folder))
         return
     probes.reset_peak()
     if job.measure == "memory":

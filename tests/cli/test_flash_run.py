@@ -11,18 +11,10 @@ from cli.driving import QUICK, Home
 from flash_on_disk import make_flash_model
 from native_bundles import shared_folder
 
-from harness.errors import UsageError
-from harness.flash.proof import check_storage
-
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    path = make_flash_model(tmp_path_factory, getattr(request.config, "workerinput", {}).get("workerid"))
-    try:
-        check_storage(path.with_suffix(".plain.neurons"))
-    except UsageError as error:
-        pytest.skip(str(error))
-    return path
+    return make_flash_model(tmp_path_factory, request)
 
 
 def run(model: Path, *more: object) -> tuple[object, ...]:

@@ -29,12 +29,7 @@ TOTALS = ("decode_flash_bytes", "decode_flash_reads", "decode_active_neurons", "
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    path = make_flash_model(tmp_path_factory, getattr(request.config, "workerinput", {}).get("workerid"))
-    try:
-        check_storage(path.with_suffix(".plain.neurons"))
-    except UsageError as error:
-        pytest.skip(str(error))
-    return path
+    return make_flash_model(tmp_path_factory, request)
 
 
 @pytest.fixture(scope="module")

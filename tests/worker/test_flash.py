@@ -19,7 +19,6 @@ from harness.conditions.flags import flags
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.flash import predictor
 from harness.flash.layout import NeuronFile
-from harness.flash.proof import check_storage
 from harness.job import Files, Job
 from harness.measurement import Measurement
 from harness.models import flash as forms
@@ -38,12 +37,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    path = make_flash_model(tmp_path_factory, getattr(request.config, "workerinput", {}).get("workerid"))
-    try:
-        check_storage(path.with_suffix(".plain.neurons"))
-    except UsageError as error:
-        pytest.skip(str(error))
-    return path
+    return make_flash_model(tmp_path_factory, request)
 
 
 @pytest.fixture

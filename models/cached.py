@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from harness.errors import ModelError
-from harness.models.deployment import Body
+from harness.models.deployment import Body, attention
 from harness.models.export import constant_methods
 from harness.models.gpt import GPT, MASKED
 from harness.models.quiet import quiet
@@ -51,14 +51,15 @@ class Cached(nn.Module):
     def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
         places = input_pos + self.get_buffer("order")[: tokens.size(1)]
 
-        def remember(number: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-            all_keys, all_values = self.get_buffer(f"keys_{number}"), self.get_buffer(f"values_{number}")
-            return all_keys.index_copy_(2, places, keys), all_values.index_copy_(1, places, values)
+        def attend(number: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            all_keys = self.get_buffer(f"keys_{number}").index_copy_(2, places, keys)
+            all_values = self.get_buffer(f"values_{number}").index_copy_(1, places, values)
+            return attention(queries, all_keys, all_values, mask)
 
         x = self.body.tokens.rows(tokens) + self.body.positions.rows(places)
         mask = self.get_buffer("masks").index_select(0, places)
         for number, block in enumerate(self.body.blocks):
-            x = block(x, mask, partial(remember, number))
+            x = block(x, partial(attend, number))
         return self.body.readout(x)
 
 

@@ -5,6 +5,8 @@ On a small model the operators that the delegate does not take, and what they co
 * Of the caches only the new tokens' places are written. Keys lie as [heads, channels, context] and values as [heads,
   context, channels], the shapes in which the delegate multiplies them: turning a whole cache around at each token costs
   more than the product. (Reading no more of it than there are tokens would make its length dynamic, which costs more.)
+* A sequence's first call attends to its own tokens: nothing else is in the cache. Of a prompt of half the context that
+  is half of attention's work, which in a shrunk model costs more than its weights.
 * Queries, keys and values are three linear layers: splitting a fused one slices a dynamic length, which XNNPACK
   refuses. Attention is matmul, mask and softmax (PyTorch's fused operator guards against masked-out rows with a `where`
   over all scores), heads are a batch dimension, the scale is folded into the queries' weights, and shapes are given by
@@ -31,8 +33,14 @@ from harness.models.gpt import GPT, MASKED, Attention, Block, FeedForward
 from harness.models.quantised_linear import QuantisedLinear, integers
 from harness.models.tables import QuantisedTable, Table
 
-Remember = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""One block's new keys [H, qk_dim, T] and values [H, T, v_dim] to those of every token that may be attended to."""
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries [H, T, qk_dim], keys [H, qk_dim, T] and values [H, T, v_dim] of a block's new tokens to their mixed values
+[H, T, v_dim]; earlier tokens, and where new ones are kept, are the caller's."""
+
+
+def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Queries [H, T, qk_dim] over keys [H, qk_dim, N] and values [H, N, v_dim], mask [T, N] added: [H, T, v_dim]."""
+    return torch.bmm(F.softmax(torch.bmm(queries, keys) + mask, dim=-1), values)
 
 
 def linear(weight: Tensor, precision: str) -> nn.Module:
@@ -61,16 +69,14 @@ class DeployedAttention(nn.Module):
         self.keys, self.values = linear(keys, precision), linear(values, precision)
         self.proj = linear(full_rows(attention.proj.weight.detach(), shape.attention_rows, width), precision)
 
-    def forward(self, x: Tensor, mask: Tensor, remember: Remember) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
         heads, qk_dim, v_dim = self.shape.heads, self.shape.qk_dim, self.shape.v_dim
-        queries = self.queries(x).view(-1, heads, qk_dim).permute(1, 0, 2)
-        keys, values = remember(
+        mixed = attend(
+            self.queries(x).view(-1, heads, qk_dim).permute(1, 0, 2),
             self.keys(x).view(-1, heads, qk_dim).permute(1, 2, 0),
             self.values(x).view(-1, heads, v_dim).permute(1, 0, 2),
         )
-        weights = F.softmax(torch.bmm(queries, keys) + mask, dim=-1)
-        mixed = torch.bmm(weights, values).permute(1, 0, 2).contiguous().view(1, -1, heads * v_dim)
-        output: Tensor = self.proj(mixed)
+        output: Tensor = self.proj(mixed.permute(1, 0, 2).contiguous().view(1, -1, heads * v_dim))
         return output
 
 
@@ -101,9 +107,9 @@ class DeployedBlock(nn.Module):
             self.ffn_norm = block.ffn_norm
             self.ffn = DeployedFeedForward(block.ffn, shape.ffn_rows, width, precision)
 
-    def forward(self, x: Tensor, mask: Tensor, remember: Remember) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
         if self.attention is not None:
-            x = x + self.attention(self.attention_norm(x), mask, remember)
+            x = x + self.attention(self.attention_norm(x), attend)
         if self.ffn is not None:
             x = x + self.ffn(self.ffn_norm(x))
         return x
@@ -143,6 +149,14 @@ class Body(nn.Module):
         return logits
 
 
+def _to_new(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, _k: Tensor, _v: Tensor, _mask: Tensor) -> Tensor:
+    return attention(q, k, v, mask)
+
+
+def _to_cached(q: Tensor, _k: Tensor, _v: Tensor, _mask: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    return attention(q, k, v, mask)
+
+
 class Generator(nn.Module):
     """ExecuTorch's LLM convention: new tokens and their position in, logits of the last token out.
 
@@ -170,15 +184,18 @@ class Generator(nn.Module):
         torch._check(position + length <= body.config.context)  # type: ignore[no-untyped-call]
         new = self.get_buffer("order").narrow(0, position, length)
 
-        def remember(number: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        mask, own_mask = body.mask(position, length), body.mask(0, length)[:, :length]
+
+        def attend(number: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             all_keys, all_values = self.get_buffer(f"keys_{number}"), self.get_buffer(f"values_{number}")
             all_keys[:, :, new] = keys
             all_values[:, new] = values
-            return all_keys, all_values
+            operands = (queries, keys, values, own_mask, all_keys, all_values, mask)
+            return cast(Tensor, torch.cond(input_pos == 0, _to_new, _to_cached, operands))
 
-        x, mask = body.embedding(tokens, position), body.mask(position, length)
+        x = body.embedding(tokens, position)
         for number, block in enumerate(body.blocks):
-            x = block(x, mask, partial(remember, number))
+            x = block(x, partial(attend, number))
         return body.readout(x[:, -1:])[:, 0]
 
 
@@ -192,5 +209,5 @@ class AllLogits(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         x, mask = self.body.embedding(tokens, 0), self.body.mask(0, self.body.config.context)
         for block in self.body.blocks:
-            x = block(x, mask, lambda keys, values: (keys, values))
+            x = block(x, partial(attention, mask=mask))
         return self.body.readout(x)

@@ -57,10 +57,11 @@ def export_pte(gpt: GPT, path: Path, precision: str = "fp32") -> None:
 
 def lowered_to_pte(methods: dict[str, ExportedProgram], constants: dict[str, int | bool]) -> bytes:
     """The file of a program of these methods, with all that XNNPACK takes delegated to it."""
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
 
-    partitioner = {name: [XnnpackPartitioner()] for name in methods}
+    from harness.models.partitioning import Partitioner
+
+    partitioner = {name: [Partitioner()] for name in methods}
     lowered = to_edge_transform_and_lower(methods, partitioner=partitioner, constant_methods=constants)
     # Reinplacing lets a cache be written where it lies; without it the whole of it is copied twice a token.
     return bytes(lowered.to_executorch(ExecutorchBackendConfig(run_reinplace_pass=True)).buffer)

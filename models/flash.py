@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.errors import ModelError
-from harness.models.deployment import Body, DeployedBlock, full_rows
+from harness.models.deployment import Body, DeployedBlock, attention, full_rows
 from harness.models.export import constant_methods, lowered_to_pte
 from harness.models.gpt import GPT, MASKED, Block, FeedForward
 from harness.models.quiet import quiet
@@ -55,13 +55,13 @@ class _Sublayers(nn.Module):
         if self.attention is None:
             return x
 
-        def remember(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             all_keys, all_values = self.get_buffer("keys"), self.get_buffer("values")
             all_keys[:, :, place] = keys
             all_values[:, place] = values
-            return all_keys, all_values
+            return attention(queries, all_keys, all_values, mask)
 
-        return x + cast(Tensor, self.attention(self.attention_norm(x), mask, remember))
+        return x + cast(Tensor, self.attention(self.attention_norm(x), attend))
 
 
 class Stage(nn.Module):

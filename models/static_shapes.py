@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from harness.errors import UsageError
 from harness.models import data, storage
-from harness.models.deployment import Body
+from harness.models.deployment import Body, attention
 from harness.models.gpt import GPT
 from harness.models.quiet import quiet
 from harness.models.recipes import packaged
@@ -57,13 +57,13 @@ class Prefill(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
         kept: list[Tensor] = []
 
-        def remember(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             kept.extend((keys, values))
-            return keys, values
+            return attention(queries, keys, values, self.mask)
 
         x = self.body.embedding(tokens, 0)
         for block in self.body.blocks:
-            x = block(x, self.mask, remember)
+            x = block(x, attend)
         return (self.body.readout(x), *kept)
 
 
@@ -77,14 +77,14 @@ class Step(nn.Module):
     def forward(self, token: Tensor, position: Tensor, mask: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
         kept: list[Tensor] = []
 
-        def remember(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             old_keys, old_values = caches[len(kept) : len(kept) + 2]
             kept.extend((keys, values))
-            return torch.cat([old_keys, keys], dim=2), torch.cat([old_values, values], dim=1)
+            return attention(queries, torch.cat([old_keys, keys], dim=2), torch.cat([old_values, values], dim=1), mask)
 
         x = self.body.tokens.rows(token) + self.body.positions.rows(position)
         for block in self.body.blocks:
-            x = block(x, mask, remember)
+            x = block(x, attend)
         return (self.body.readout(x), *kept)
 
 

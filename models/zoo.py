@@ -34,6 +34,7 @@ EXPORTING_CODE = (
     "export.py",
     "gpt.py",
     "packing.py",
+    "partitioning.py",
     "quantised_linear.py",
     "shrinking.py",
     "storage.py",

@@ -137,7 +137,8 @@ def test_the_delegate_takes_all_but_a_handful_of_operators(request: pytest.Fixtu
             assert not names & {f"aten::{name}" for name in inside}
             assert ("aten::index_put_" in names) == (plan.name == "forward")
             delegate_calls = sum(type(i.instr_args).__name__ == "DelegateCall" for i in plan.chains[0].instructions)
-            assert delegate_calls <= 3 * CONFIG.layers + 2
+            # In `forward` the attention of a block stands apart, in two branches of which a call runs one.
+            assert delegate_calls <= (5 if plan.name == "forward" else 3) * CONFIG.layers + 2
 
 
 def test_a_precision_that_is_none(model: GPT, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ Weights are rounded after training by torchao, as ExecuTorch's own `8da8w` and `
 Weights that are small integers already, those of a self-compressed model, are not rounded again: the file holds
 exactly these integers, in int8 or, where a layer's levels fit and its inputs are even, in int4, with a step a channel;
 its tables and its readout those of the trained embeddings. Both precisions give the same logits, and what such a
-program loses is the rounding of its activations alone.
+program loses is the rounding of its activations alone. Integers with a step a block of 32 inputs are kept likewise, in
+int4 and where no column was cut.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 # Registers the operators that are named by torch.ops below.
 import torch.ao.quantization.fx._decomposed
 from torch import Tensor, nn
@@ -62,6 +64,18 @@ def exact_levels(weight: Tensor) -> Levels | None:
     return Levels(levels, step, 4 if levels.min() >= RANGES[4][0] and levels.max() <= RANGES[4][1] else 8)
 
 
+def grouped_levels(weight: Tensor) -> Levels | None:
+    """As `exact_levels`, for a step a group of 32 inputs and int4: what a model with bits a block consists of, where no
+    column was cut. Steps are rounded to the bfloat16 that XNNPACK keeps, which leaves powers of two as they are.
+    """
+    if weight.size(1) % GROUP:
+        return None
+    found = exact_levels(weight.reshape(-1, GROUP))
+    if found is None or found.bits != 4:
+        return None
+    return Levels(found.levels.view_as(weight), found.step.view(weight.size(0), -1).to(torch.bfloat16).float(), 4)
+
+
 def rounded_levels(weight: Tensor, bits: int) -> Levels:
     """`weight` [out, in] rounded by torchao, with the steps of its `Int8DynamicActivationIntxWeightConfig` (the `8da8w`
     and `8da4w` of ExecuTorch's own export of language models): int8 an output channel, int4 a group of 32 inputs.
@@ -82,11 +96,14 @@ def rounded_levels(weight: Tensor, bits: int) -> Levels:
 def integers(weight: Tensor, precision: str) -> Levels:
     """`weight` [out, in] as `precision` stores it.
 
-    Weights that are integers already stay exactly these, in int4 only where `precision` says so and they fit. Others
-    are rounded, to int8 also under int4 where the inputs are no multiple of a group. An odd number of inputs is never
-    int4: on more than one thread XNNPACK (of ExecuTorch 1.5.1) then gets every token but the first wrong.
+    Weights that are integers already stay exactly these, in int4 only where `precision` says so and they fit; those
+    that are so by groups, in int4 only. Others are rounded, to int8 also under int4 where the inputs are no multiple of
+    a group. An odd number of inputs is never int4: on more than one thread XNNPACK (of ExecuTorch 1.5.1) then gets
+    every token but the first wrong.
     """
     exact = exact_levels(weight)
+    if exact is None and precision == "int4" and (grouped := grouped_levels(weight)) is not None:
+        return grouped
     if exact is None:
         return rounded_levels(weight, 4 if precision == "int4" and weight.size(1) % GROUP == 0 else 8)
     if precision == "int4" and weight.size(1) % 2 == 0:

@@ -60,6 +60,19 @@ def test_weights_that_are_no_integers_are_not_taken_for_such() -> None:
     assert exact_levels(weight) is None
 
 
+@pytest.mark.parametrize("scale", [1.0, 32**-0.5])
+def test_integers_by_groups_are_kept(scale: float) -> None:
+    """Every block of 32 weights has learned a step of its own: int4 rounds these no more than bfloat16 does a step."""
+    steps = torch.exp2(torch.randint(-9, -3, (8, 3, 1), generator=torch.Generator().manual_seed(1)).float())
+    weight = (integer_weights(0, 8, 96, 7).sign().view(8, 3, 32) * 5 * steps + steps).view(8, 96) * scale
+    assert exact_levels(weight) is None
+    found = integers(weight, "int4")
+    assert (found.bits, tuple(found.step.shape)) == (4, (8, 3))
+    torch.testing.assert_close(value(weight, "int4"), weight, atol=0, rtol=0 if scale == 1 else 2**-8)
+    assert integers(weight, "int8").bits == 8
+    assert integers(weight[:, :80], "int4").bits == 8
+
+
 def test_rounding_errs_by_half_a_step() -> None:
     weight = torch.randn(10, 64)
     for precision, largest in (("int8", 127), ("int4", 7)):

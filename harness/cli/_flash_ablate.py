@@ -55,6 +55,12 @@ def parse_bytes(ctx: click.Context, option: click.Parameter, value: str | None) 
 @click.option("--reader", type=click.Choice(READERS), default="threads", show_default=True, help="What reads.")
 @click.option("--depth", type=click.IntRange(min=1), default=32, show_default=True, help="Reads at once.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Alternated rounds.")
+@click.option(
+    "--peer/--no-peer",
+    default=True,
+    show_default=True,
+    help="Where fio is installed, let it read as much at once from the same file, and print the ratio.",
+)
 @click.option("--device-model", metavar="NAME|FILE", help="Measure nothing: project on this device profile.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ablate(
@@ -69,6 +75,7 @@ def ablate(
     reader: Kind,
     depth: int,
     rounds: int,
+    peer: bool,
     device_model: str | None,
     as_json: bool,
 ) -> None:
@@ -87,6 +94,8 @@ def ablate(
     from harness.flash.ablation import Conditions
     from harness.flash.geometry import Geometry
     from harness.flash.layout import NeuronFile
+    from harness.flash.peer import peer_sentence
+    from harness.flash.reader import DIRECT
 
     opened: list[Geometry] = [NeuronFile.open(file) for file in files]
     geometry = opened[0] if opened else Geometry(parse_shape(shape, dtype), "plain", dtype, 512)
@@ -103,7 +112,10 @@ def ablate(
     conditions = Conditions(window, reader, depth, dram_budget)
     with _both_forms(files, geometry, folder) as neuron_files:
         rows = list(_measured(neuron_files, trace, conditions, rounds))
-    click.echo(tables.measured(rows, trace, conditions, as_json), nl=False)
+        # Reads are as long as the records of the last file: bundles, where there are some.
+        file, kind = neuron_files[-1], rows[0].kind
+        beside = [peer_sentence(file.path, kind, file.record_bytes, depth, rounds)] if peer and kind in DIRECT else []
+    click.echo(tables.measured(rows, trace, conditions, beside, as_json), nl=False)
 
 
 @contextmanager

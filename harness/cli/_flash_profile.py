@@ -47,6 +47,7 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
     from harness.errors import UsageError
     from harness.flash import profile as profiles
     from harness.flash import sweep
+    from harness.flash.peer import peer_sentence
     from harness.flash.proof import host_note
 
     if not output.absolute().parent.is_dir():  # said before anything is measured
@@ -57,7 +58,7 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
         taken = sweep.sweep(file, reader, rounds=rounds, announce=lambda text: click.echo(text, err=True))
         bar = track(taken, "Reading", total, console=console, disable=not console.is_terminal, transient=True)
         samples = list(bar)
-        peer = _peer(file, samples[0].kind, min(rounds, _PEER_ROUNDS))
+        peer = peer_sentence(file, samples[0].kind, 16384, 32, min(rounds, _PEER_ROUNDS))
     cells, refused = sweep.cells(samples)
     for sentence in refused:
         click.echo(sentence, err=True)
@@ -73,24 +74,6 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
     else:
         _print(fitted, samples)
         click.echo(f"Saved to {output}; `harness flash ablate --device-model {output}` projects a trace on it.")
-
-
-def _peer(file: Path, kind: Kind, rounds: int) -> str:
-    """How this reader does beside fio on the same file: bundles of 16 KiB, 32 at once, in alternated rounds."""
-    from harness.errors import HarnessError
-    from harness.flash.peer import compare
-
-    try:
-        peer = compare(kind, file, size_bytes=16384, depth=32, reads=2048, rounds=rounds)
-    except HarnessError as error:
-        return f"Not compared with fio: {error.what}"
-    low, high = peer.ratio.low, peer.ratio.high
-    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-    doubt = "" if peer.proof.valid else f" But {peer.proof.reason}."
-    return (
-        f"{peer.kind} reads 16 KiB at depth 32 {peer.ratio.value:.2f}{interval} times as fast as {peer.fio_version} "
-        f"with {peer.engine}.{doubt}"
-    )
 
 
 def _print(fitted: Profile, samples: Sequence[Sample]) -> None:

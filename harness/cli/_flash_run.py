@@ -116,12 +116,12 @@ def find_in_flash(
     Raises UsageError for a target that cannot read weights from flash, HarnessError with what a build said.
     """
     from harness.errors import UsageError
-    from harness.flash.proof import host_note
+    from harness.flash.proof import HIDDEN_CACHE
 
     if "flash" not in target.capabilities.scenarios:
         raise UsageError(f"Target {target.name} has no scenario flash here.", "`harness targets` shows what each has.")
-    if (note := host_note()) is not None:
-        reporter.note(note)
+    if any((reading.name, reading.value) == ("hypervisor", "yes") for reading in target.environment()):
+        reporter.note(HIDDEN_CACHE)
     return tuple(text if Path(text).is_file() else str(_find(text, options, reporter)) for text in models)
 
 

@@ -10,7 +10,7 @@ from harness.flash.ablation import Conditions, Row
 from harness.flash.geometry import Geometry
 from harness.flash.profile import find
 from harness.flash.projection import Projection, project, sizes
-from harness.flash.proof import host_note
+from harness.flash.proof import HIDDEN_CACHE, host_note
 from harness.flash.reader import DIRECT
 from harness.flash.stored import Ablation
 from harness.flash.summary import Summary, summarise
@@ -30,11 +30,11 @@ _MEASURED = ("", "DRAM", "flash → DRAM", "throughput", "I/O latency", "speed-u
 _PROJECTED = ("", "flash → DRAM", "reads", "throughput", "I/O latency")
 
 
-def measured(rows: Sequence[Row], trace: Trace, conditions: Conditions, as_json: bool) -> str:
-    """The ablation that was measured, with its intervals, or all of it as JSON."""
+def measured(rows: Sequence[Row], trace: Trace, conditions: Conditions, beside: Sequence[str], as_json: bool) -> str:
+    """The ablation that was measured, with its intervals, or all of it as JSON. `beside` are notes of the caller's."""
     summaries = summarise(rows, conditions.window)
     shares = aggregates(trace, conditions.window)
-    notes = [*_invalid(summaries), *_cached(rows), *filter(None, [host_note()])]
+    notes = [*_invalid(summaries), *_cached(rows), *filter(None, [host_note()]), *beside]
     if as_json:
         facts = {
             "trace": trace.description,
@@ -61,14 +61,15 @@ def measured(rows: Sequence[Row], trace: Trace, conditions: Conditions, as_json:
 def stored(ablations: Sequence[Ablation], as_json: bool) -> str:
     """The ablations of a session's language models, each a table, or all of them as JSON."""
     if as_json:
-        found = {"ablations": [asdict(ablation) for ablation in ablations], "note": host_note()}
+        note = HIDDEN_CACHE if any(ablation.virtual for ablation in ablations) else None
+        found = {"ablations": [asdict(ablation) for ablation in ablations], "note": note}
         return json.dumps(found, indent=1) + "\n"
     return render_tables([table_of(ablation) for ablation in ablations], "terminal")
 
 
 def table_of(ablation: Ablation) -> Table:
     """The ablation of one model."""
-    job, host = ablation.job, host_note()
+    job = ablation.job
     budget = job.get("dram_budget_bytes")
     caption = (
         f"{job['prompt_tokens']} prompt + {job['new_tokens']} new tokens · {prompts_words(job)}",
@@ -80,7 +81,7 @@ def table_of(ablation: Ablation) -> Table:
         "there is none; no interval: one process, or the interval spans more than three powers of ten",
     )
     notes = [*_invalid(ablation.rows, "processes"), *_replayed(ablation), *_agreement(ablation), _NONE]
-    notes += filter(None, [host])
+    notes += [HIDDEN_CACHE] if ablation.virtual else []
     section = Section(
         ("",) * (len(_MEASURED) + 2),
         tuple(_row(row, ablation.rows[0], _peer(row), _time(row, "token")) for row in ablation.rows),

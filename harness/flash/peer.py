@@ -33,6 +33,8 @@ from harness.storage_reads import fetched_bytes
 ENGINES = ("io_uring", "libaio", "psync")
 _LIMIT_S = 300
 _TRIALS = 3
+# Read a round: some tenths of a second.
+_SENTENCE_BYTES, _SENTENCE_READS = 64 << 20, 4096
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,22 @@ def compare(
     rates = {name: log_mean([reads * size_bytes / s for s in times.values()]) for name, times in seconds.items()}
     ratio = paired_ratio(seconds[best], seconds["ours"])
     return Peer(kind, best, version, size_bytes, depth, reads, batch, rates["ours"], rates[best], ratio, proof)
+
+
+def peer_sentence(path: Path, kind: Kind, size_bytes: int, depth: int, rounds: int) -> str:
+    """How our reader does beside fio on a file, for people; or why they were not compared."""
+    reads = max(4 * depth, min(_SENTENCE_READS, _SENTENCE_BYTES // size_bytes))
+    try:
+        peer = compare(kind, path, size_bytes=size_bytes, depth=depth, reads=reads, rounds=rounds)
+    except HarnessError as error:
+        return f"Not compared with fio: {error.what}"
+    low, high = peer.ratio.low, peer.ratio.high
+    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+    doubt = "" if peer.proof.valid else f" But {peer.proof.reason}."
+    return (
+        f"{peer.kind} reads {size_bytes / 1024:g} KiB at depth {depth} {peer.ratio.value:.2f}{interval} times as fast "
+        f"as {peer.fio_version} with {peer.engine}.{doubt}"
+    )
 
 
 def _ours(reader: Reader, offsets: np.ndarray, size_bytes: int, batch: int, slots: int) -> float:

@@ -23,6 +23,7 @@ REALLY_READ = 0.99
 # statfs(2), linux/magic.h
 _IN_MEMORY = {0x01021994: "tmpfs", 0x858458F6: "ramfs", 0x958458F6: "hugetlbfs"}
 _STATFS_BYTES = 256
+HIDDEN_CACHE = "A cache below a virtual machine cannot be seen."
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def host_note() -> str | None:
     except OSError:
         return None
     virtual = " hypervisor" in flags or Path("/sys/hypervisor/type").exists()
-    return "A cache below a virtual machine cannot be seen." if virtual else None
+    return HIDDEN_CACHE if virtual else None
 
 
 def cached_fraction(path: Path) -> float | None:

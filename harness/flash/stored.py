@@ -39,7 +39,8 @@ _PHASES = {
 class Ablation:
     """Of one `model` in one `session`. `job` are the fields that all rows have in common; `agreement` is the least
     share of tokens, over all processes, that are those of the whole model, None where only reads were made again;
-    `quality` is empty where it was not measured, and has what predictors missed only where there were some.
+    `quality` is empty where it was not measured, and has what predictors missed only where there were some. `virtual`:
+    the device was a virtual machine, below which caches cannot be seen.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Ablation:
     rows: tuple[Summary, ...]
     agreement: float | None
     quality: dict[str, float]
+    virtual: bool
 
 
 def read_ablation(results: Path, session: str) -> list[Ablation]:
@@ -146,6 +148,7 @@ def _ablation(
         tuple(rows),
         min(agreement, default=None),
         {name: said[a, name] for a in judged for name in (*_LOSSES, *_PREDICTED) if (a, name) in said},
+        json.loads(latency["fingerprint_json"].iloc[0]).get("hypervisor") == "yes",
     )
 
 

@@ -84,6 +84,7 @@ def test_the_ablation_end_to_end(direct: Home) -> None:
     assert policies["hybrid"]["flash_bytes"] == 512 * 1024
     assert policies["+ bundling"]["flash_bytes"] < policies["+ predictor"]["flash_bytes"]
     assert "synthetic: 0.105 active, Zipf(1.2), persistence 0.5" in facts["trace"]
+    assert any("times as fast as fio" in note or "fio is not installed" in note for note in facts["notes"])
     for policy in policies.values():
         for proof in policy["proofs"]:
             assert proof["valid"] == (
@@ -98,10 +99,11 @@ def test_the_table_of_an_ablation_of_files_and_a_recorded_trace(direct: Home) ->
     trace = synthetic([256, 256], 6, active_fraction=0.2, zipf_exponent=1.0, persistence=0.5, seed=1)
     save(direct.folder / "mine.npz", Trace(trace.active, trace.neurons, "recorded from my model"))
     files = ("plain.neurons", "bundled.neurons")
-    common = ("--trace", "mine.npz", "--window", 2, "--rounds", 2)
+    common = ("--trace", "mine.npz", "--window", 2, "--rounds", 2, "--no-peer")
     ended = direct.harness("flash", "ablate", *files, *common)
     assert ended.code == 0, ended.err
     assert "recorded from my model" in ended.out
+    assert "fio" not in ended.out
     for word in ("none", "hybrid", "+ predictor", "+ windowing", "+ bundling", "+ pipeline", "I/O latency", "hits"):
         assert word in ended.out
     only = direct.harness("flash", "ablate", "bundled.neurons", *common)

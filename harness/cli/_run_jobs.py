@@ -112,8 +112,10 @@ def measure(
     ]
     memory = target.capabilities.memory and not options["no_memory"]
     jobs = passes(latency, processes, subjects, memory=memory, quality=not options["no_quality"])
-    if target.capabilities.reads_alone:
-        jobs = [job for job in jobs if job.measure != "quality" or not SCENARIOS[job.scenario].in_flash]
+    if target.capabilities.reads_alone and SCENARIOS[options["scenario"]].in_flash:
+        jobs = [job for job in jobs if job.measure != "quality"]
+        why = "only reads are made on this device, and nothing is computed"
+        subjects = {name: replace(subject, unmeasured_quality=why) for name, subject in subjects.items()}
     if options.get("ablate"):  # policies read the same neurons in other ways: the last one's quality is that of all
         jobs = [job for job in jobs if job.measure != "quality" or job.policy == POLICIES[-1]]
         jobs = [job for job in jobs if job.measure != "memory" or not job.block]  # no part of its table

@@ -120,6 +120,8 @@ def test_a_device_without_the_engine_makes_the_reads_alone(
     assert lines["+ bundling"].count("not measured") == 3, "memory, compute, a token"
     assert "not measured" in lines["+ pipeline"]
     assert not [row for row in home.rows() if row["measure"] == "quality"]
+    reasons = {row["reason"] for row in home.rows("scalars") if row["name"] == "loss_nats"}
+    assert reasons == {"only reads are made on this device, and nothing is computed"}
 
 
 @pytest.mark.parametrize(

@@ -188,8 +188,9 @@ class Generator(nn.Module):
 
         def attend(number: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             all_keys, all_values = self.get_buffer(f"keys_{number}"), self.get_buffer(f"values_{number}")
-            all_keys[:, :, new] = keys
-            all_values[:, new] = values
+            # Assigned by index, the values of a single head would lose their first dimension, and the runtime aborts.
+            all_keys.index_copy_(2, new, keys)
+            all_values.index_copy_(1, new, values)
             operands = (queries, keys, values, own_mask, all_keys, all_values, mask)
             return cast(Tensor, torch.cond(input_pos == 0, _to_new, _to_cached, operands))
 

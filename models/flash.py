@@ -57,8 +57,8 @@ class _Sublayers(nn.Module):
 
         def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             all_keys, all_values = self.get_buffer("keys"), self.get_buffer("values")
-            all_keys[:, :, place] = keys
-            all_values[:, place] = values
+            all_keys.index_copy_(2, place, keys)
+            all_values.index_copy_(1, place, values)
             return attention(queries, all_keys, all_values, mask)
 
         return x + cast(Tensor, self.attention(self.attention_norm(x), attend))

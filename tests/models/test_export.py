@@ -141,6 +141,12 @@ def test_the_delegate_takes_all_but_a_handful_of_operators(request: pytest.Fixtu
             assert delegate_calls <= (5 if plan.name == "forward" else 3) * CONFIG.layers + 2
 
 
+def test_a_single_head_that_is_left(seeded: Callable[..., GPT], tmp_path: Path) -> None:
+    shape = BlockShape(heads=1, qk_dim=2, v_dim=4, ffn=6)
+    one = GPTConfig(vocabulary_size=29, context=8, layers=1, heads=4, width=16, shapes=(shape,))
+    export_pte(seeded(one), tmp_path / "one.pte", "fp32")  # runs it beside the model
+
+
 def test_a_precision_that_is_none(model: GPT, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no precision 'int2'"):
         export_pte(model, tmp_path / "tiny.pte", "int2")

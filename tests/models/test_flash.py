@@ -19,7 +19,7 @@ from harness.models.data import Corpus
 from harness.models.gpt import GPT, BlockShape, GPTConfig
 
 WHOLE = BlockShape(heads=2, qk_dim=8, v_dim=8, ffn=24)
-CUT = BlockShape(heads=2, qk_dim=6, v_dim=4, ffn=20, attention_rows=(0, 3, 5), ffn_rows=tuple(range(0, 16, 2)))
+CUT = BlockShape(heads=1, qk_dim=6, v_dim=4, ffn=20, attention_rows=(0, 3, 5), ffn_rows=tuple(range(0, 16, 2)))
 NO_FEED_FORWARD = replace(WHOLE, ffn=0)
 NO_ATTENTION = replace(WHOLE, heads=0)
 RELU = GPTConfig(vocabulary_size=13, context=10, layers=4, heads=2, width=16, activation="relu")

@@ -112,7 +112,7 @@ def measure(
     ]
     memory = target.capabilities.memory and not options["no_memory"]
     jobs = passes(latency, processes, subjects, memory=memory, quality=not options["no_quality"])
-    if target.capabilities.reads_alone and SCENARIOS[options["scenario"]].in_flash:
+    if target.capabilities.reads_alone and any(SCENARIOS[job.scenario].in_flash for job in latency):
         jobs = [job for job in jobs if job.measure != "quality"]
         why = "only reads are made on this device, and nothing is computed"
         subjects = {name: replace(subject, unmeasured_quality=why) for name, subject in subjects.items()}

@@ -1,7 +1,8 @@
 """XNNPACK's partitioner, which ExecuTorch 1.5 leaves blind to the branches of `torch.cond`, taken into them.
 
 `to_backend` lowers what is tagged in a branch as well as what is tagged outside; XNNPACK's partitioner tags nothing
-there, so a branch would be left to portable kernels: a prefill of 128 tokens at six blocks of 384 then took twice as long.
+there, so a branch would be left to portable kernels: a prefill of 128 tokens at six blocks of 384 then took twice as
+long.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ ours.
 fio knows several engines, and which is best depends on the machine and its load; ours is compared with the best. That
 one is chosen in rounds of its own: the best of three noisy figures is better than it deserves in the rounds that made
 it so. fio reads into as many buffers as reads are in flight, which stay in the processor's caches, so ours is given an
-arena of twice that. Reading into one of a hundred megabytes instead costs any reader 10 to 20 %.
+arena of as many: twice that costs any reader some percent, a hundred megabytes 10 to 20.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def compare(
     best = _best(path, size_bytes, depth, reads)
     seconds: dict[str, dict[int, float]] = {"ours": {}, best: {}}
     random, before, read = np.random.default_rng(0), fetched_bytes(), 0
-    slots = min(batch, 2 * depth)  # twice: a slow read is not run over by the next into its slot
+    slots = min(batch, depth)  # a slow read may be run over by the next into its slot: nobody looks at what they read
     with open_reader(kind, path, Arena(slots, size_bytes), depth, announce) as reader:
         for turn in range(rounds):
             for name in list(seconds)[:: -1 if turn % 2 else 1]:

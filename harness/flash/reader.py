@@ -105,7 +105,7 @@ def open_reader(
 def _way(kind: Kind, descriptor: int, arena: Arena, depth: int) -> AbstractContextManager[Transfer]:
     match kind:
         case "threads" | "buffered":
-            return threads.reading(descriptor, arena, depth)
+            return threads.reading(descriptor, arena, depth, together=kind == "threads")
         case "pread":
             return compiled.pool(descriptor, arena, depth)
         case "uring":

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +153,7 @@ def test_an_alignment_that_the_disk_refuses_is_a_sentence(file: Path, kind: Kind
         assert read.read(whole(512), whole(512), whole(0)) == 512
 
 
-@pytest.mark.parametrize("way", [threads.reading, compiled.pool, compiled.ring])
+@pytest.mark.parametrize("way", [partial(threads.reading, together=True), compiled.pool, compiled.ring])
 def test_an_error_of_the_system_names_its_piece(file: Path, way: object) -> None:
     """A descriptor that is open for writing alone refuses every read."""
     descriptor = os.open(file, os.O_WRONLY)
@@ -170,7 +171,7 @@ def test_a_failing_disk_is_a_sentence(file: Path, monkeypatch: pytest.MonkeyPatc
         raise PieceFailed(1, errno.EIO)
 
     @contextmanager
-    def reading(descriptor: int, arena: Arena, depth: int) -> Iterator[Transfer]:
+    def reading(descriptor: int, arena: Arena, depth: int, *, together: bool) -> Iterator[Transfer]:
         yield broken
 
     monkeypatch.setattr(threads, "reading", reading)

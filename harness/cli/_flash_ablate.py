@@ -89,6 +89,8 @@ def ablate(
     harness flash ablate plain.neurons bundled.neurons --trace recorded.npz --dram-budget 20MB
     harness flash ablate --shape 4096x16384x32 --device-model ufs4
     """
+    from rich.console import Console
+
     from harness.cli import _flash_tables as tables
     from harness.flash import trace as traces
     from harness.flash.ablation import Conditions
@@ -114,7 +116,10 @@ def ablate(
         rows = list(_measured(neuron_files, trace, conditions, rounds))
         # Reads are as long as the records of the last file: bundles, where there are some.
         file, kind = neuron_files[-1], rows[0].kind
-        beside = [peer_sentence(file.path, kind, file.record_bytes, depth, rounds)] if peer and kind in DIRECT else []
+        beside = []
+        if peer and kind in DIRECT:
+            with Console(stderr=True).status("Reading by turns with fio"):
+                beside = [peer_sentence(file.path, kind, file.record_bytes, depth, rounds)]
     click.echo(tables.measured(rows, trace, conditions, beside, as_json), nl=False)
 
 

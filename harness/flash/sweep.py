@@ -30,7 +30,7 @@ from harness.storage_reads import fetched_bytes
 KIB = 1024
 SIZES = tuple(kib * KIB for kib in (4, 8, 16, 32, 64, 128, 256, 1024))
 DEPTHS = (1, 4, 16, 32)
-ROUNDS = 11
+ROUNDS = 31
 SCRATCH_BYTES = 256 * 1024 * KIB
 
 # Enough reads that the first and the last few, when fewer than `depth` are under way, weigh little; not so many that

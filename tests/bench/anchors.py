@@ -131,6 +131,15 @@ ANCHORS = (
         "the board's clock and memories; trained weights; some of its layers have int16 activations",
     ),
     Anchor(
+        "DeiT-Tiny 224x224",
+        DeitTiny,
+        "npu",
+        "u85-256-dram",
+        81.59,
+        f"{_BOARD}, huggingface.co/Arm/deit-tiny-int8-ethos-u-executorch",
+        "the board's clock and memories; trained weights; some of its layers have int16 activations",
+    ),
+    Anchor(
         "MobileNetV2 224x224, its first eight layers",
         lambda: nn.Sequential(*[layer for layer in mobilenet_v2().modules() if not list(layer.children())][:_LAYERS]),
         "dsp",

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from harness.targets.simulated.calibration import quantised, quick
+from harness.targets.simulated.calibration import quantised
 from harness.targets.simulated.programs import Program
+from harness.targets.simulated.quick import quick
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from torch.export import ExportedProgram
 from harness.errors import ModelError, UsageError
 from harness.targets.npu.configuration import Configuration
 from harness.targets.npu.unrounded import leave_unrounded
-from harness.targets.simulated.calibration import quantised, quick
+from harness.targets.simulated.calibration import quantised
 from harness.targets.simulated.programs import Program
+from harness.targets.simulated.quick import quick
 
 _PRODUCTS = ("aten.matmul", "aten.bmm", "aten.baddbmm", "aten.mm", "aten.scaled_dot_product_attention", "aten.einsum")
 # What the host does at the boundary, whatever the model is.

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import copy
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import torch
-import torch.fx.traceback
 from torch import Tensor
 from torch.export import ExportedProgram
 
@@ -26,19 +19,6 @@ def quantised(float32: ExportedProgram, calibration: tuple[Inputs, ...], quantiz
     for inputs in calibration:
         observed(*inputs)
     return torch.export.export(convert_pt2e(observed), calibration[0])
-
-
-@contextmanager
-def quick() -> Iterator[None]:
-    """Lowering retraces the program for each of a hundred passes. At every node of each torch copies the node's whole
-    history, which grows with the passes and takes a fifth of the time, and the garbage collector looks for cycles.
-    """
-    with mock.patch.object(torch.fx.traceback, "copy", SimpleNamespace(copy=copy, deepcopy=lambda history: [])):
-        gc.disable()
-        try:
-            yield
-        finally:
-            gc.enable()
 
 
 class Counting(torch.fx.Interpreter):

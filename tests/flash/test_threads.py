@@ -79,8 +79,12 @@ def test_when_an_interrupt_arrives_no_read_is_under_way(descriptor: int, monkeyp
         return sum(len(buffer) for buffer in buffers)
 
     monkeypatch.setattr(os, "preadv", preadv)
-    with threads.reading(descriptor, Arena(PIECES, BYTES), 4, together=True) as transfer:
-        with pytest.raises(KeyboardInterrupt):
-            transfer(*pieces())
-        assert most > 1
-        assert running == 0
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it in its workers
+    try:
+        with threads.reading(descriptor, Arena(PIECES, BYTES), 4, together=True) as transfer:
+            with pytest.raises(KeyboardInterrupt):
+                transfer(*pieces())
+            assert most > 1
+            assert running == 0
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -26,6 +26,7 @@ from harness.targets.npu.lowering import Lowered, lower
 from harness.targets.npu.roofline import Work, bound_ns, works
 from harness.targets.npu.vela import Estimate, estimate
 from harness.targets.npu.vela_ini import Memories, memories
+from harness.targets.simulated import quick
 from harness.targets.simulated.programs import Program, program, read_archive
 
 WIDTH, HIDDEN, TOKENS = 32, 256, 8
@@ -212,3 +213,10 @@ def test_an_operator_without_a_path_is_named(tmp_path: Path) -> None:
     chosen = read(archive(tmp_path / "sorted.pt2", Sorted().eval()))
     with pytest.raises(ModelError, match=r"sort.* no int8 path on ethos-u85-256 and would stay on the CPU"):
         lower(chosen, U85)
+
+
+def test_shapes_that_are_remembered_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = read(archive(tmp_path / "model.pt2", nn.Sequential(ffn(HIDDEN), nn.LayerNorm(WIDTH), ffn(HIDDEN))))
+    remembered = lower(made, U85).tosa
+    monkeypatch.setattr(quick, "_remembered", lambda call: call)
+    assert lower(made, U85).tosa == remembered

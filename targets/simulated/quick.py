@@ -1,0 +1,74 @@
+"""Lowering in less time: it retraces the program for each of a hundred passes, and what it repeats at every node of
+each is done once, or not at all.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.fx.traceback
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+
+@contextmanager
+def quick() -> Iterator[None]:
+    """Within it, at every node of a pass: torch does not copy the node's whole history, which grows with the passes;
+    ExecuTorch's passes do not compute again which shape and type an operator gives (`_remembered`); and the garbage
+    collector does not look for cycles.
+    """
+    without_history = SimpleNamespace(copy=copy, deepcopy=lambda history: [])
+    call = torch.fx.Interpreter.call_function
+    with (
+        mock.patch.object(torch.fx.traceback, "copy", without_history),
+        mock.patch.object(torch.fx.Interpreter, "call_function", _remembered(call)),
+    ):
+        gc.disable()
+        try:
+            yield
+        finally:
+            gc.enable()
+
+
+def _remembered(call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call_function` of a plain interpreter, as ExecuTorch's passes use it, with the fake tensors it gave before for
+    the same operator and arguments alike. Torch remembers them too, but not for operators that are not its own (int8
+    and TOSA, which are most), and takes as long for a key as for the rest.
+    """
+    known: dict[Hashable, Any] = {}
+
+    def call_function(interpreter: torch.fx.Interpreter, target: Any, args: Any, kwargs: Any) -> Any:
+        key = (target, _alike(args), _alike(tuple(kwargs.items())))
+        # Who records what is called must see every call.
+        if _UNLIKE in key or type(interpreter) is not torch.fx.Interpreter or get_proxy_mode() is not None:
+            return call(interpreter, target, args, kwargs)
+        if key not in known:
+            found = call(interpreter, target, args, kwargs)
+            if not isinstance(found, FakeTensor):
+                return found
+            known[key] = found
+        return known[key]
+
+    return call_function
+
+
+_UNLIKE = object()
+_PLAIN = (int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
+
+
+def _alike(argument: Any) -> Hashable:
+    """The same for arguments that give results of one shape and type, `_UNLIKE` for one of which that is not known."""
+    if isinstance(argument, (tuple, list)):
+        parts = tuple(_alike(each) for each in argument)
+        return _UNLIKE if _UNLIKE in parts else (type(argument), parts)
+    if type(argument) is FakeTensor and argument.constant is None:
+        mode = id(argument.fake_mode)
+        return mode, tuple(argument.shape), argument.stride(), argument.dtype, argument.device
+    return (type(argument), argument) if type(argument) in _PLAIN else _UNLIKE

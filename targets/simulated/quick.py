@@ -39,8 +39,8 @@ def quick() -> Iterator[None]:
 
 def _remembered(call: Callable[..., Any]) -> Callable[..., Any]:
     """`call_function` of a plain interpreter, as ExecuTorch's passes use it, with the fake tensors it gave before for
-    the same operator and arguments alike. Torch remembers them too, but not for operators that are not its own (int8
-    and TOSA, which are most), and takes as long for a key as for the rest.
+    the same operator and arguments alike. Torch remembers them too, but not of operators that are not its own: int8 and
+    TOSA's, which were 25,000 of 57,000 calls for a token's program of selfcomp-small.
     """
     known: dict[Hashable, Any] = {}
 
@@ -69,6 +69,7 @@ def _alike(argument: Any) -> Hashable:
         parts = tuple(_alike(each) for each in argument)
         return _UNLIKE if _UNLIKE in parts else (type(argument), parts)
     if type(argument) is FakeTensor and argument.constant is None:
-        mode = id(argument.fake_mode)
-        return mode, tuple(argument.shape), argument.stride(), argument.dtype, argument.device
+        shape, strides = tuple(argument.shape), argument.stride()
+        fixed = all(isinstance(size, int) for size in (*shape, *strides))
+        return (id(argument.fake_mode), shape, strides, argument.dtype, argument.device) if fixed else _UNLIKE
     return (type(argument), argument) if type(argument) in _PLAIN else _UNLIKE

@@ -4,7 +4,7 @@ ours.
 fio knows several engines, and which is best depends on the machine and its load; ours is compared with the best. That
 one is chosen in rounds of its own: the best of three noisy figures is better than it deserves in the rounds that made
 it so. fio reads into as many buffers as reads are in flight, which stay in the processor's caches, so ours is given an
-arena of as many: twice that costs any reader some percent, a hundred megabytes 10 to 20.
+arena of as many: with twice that io_uring reached 0.91 of fio instead of 0.93, with eight times 0.85 (41 rounds).
 """
 
 from __future__ import annotations

@@ -22,16 +22,10 @@ def defaults(target: Target, scenario: str | None) -> dict[str, Any]:
     """Of the options that have no one default: a count needs neither many queries nor a second, and an emulator takes a
     hundred times as long for each.
     """
-    unset = dict.fromkeys(
-        (
-            *("scenario", "runtime", "precision", "prompt_tokens", "new_tokens", "inputs", "data", "tokens"),
-            "max_eval_tokens",
-        )
-    )
     if target.capabilities.latency is None:
-        return unset | {"min_iterations": 3, "min_duration": 0.0, "max_eval_tokens": 512}
+        return {"min_iterations": 3, "min_duration": 0.0, "max_eval_tokens": 512}
     # From flash a token takes milliseconds, and the query is a whole text: a few have hundreds of tokens.
-    return unset | {"min_iterations": 5 if scenario == "flash" else 30, "min_duration": 1.0} | min_iterations(scenario)
+    return {"min_iterations": 5 if scenario == "flash" else 30, "min_duration": 1.0} | min_iterations(scenario)
 
 
 def sweeps_of(options: dict[str, Any], target: Target) -> dict[str, list[Any]]:

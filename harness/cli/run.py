@@ -76,7 +76,8 @@ def run(
     if target.capabilities.latency is None:
         reporter.note(f"{target.name}: {target.summary}")
     load_sweeps, load = load_job(options, target)
-    options = defaults(target, options["scenario"]) | {k: value for k, value in options.items() if value is not None}
+    unset = {name: value for name, value in defaults(target, options["scenario"]).items() if options[name] is None}
+    options = options | unset
     sweeps = sweeps_of(options, target) | load_sweeps | flash
     if ablate and any(len(values) > 1 for values in sweeps.values()):
         raise UsageError("An ablation has one condition, and its policies differ.", "Give each option one value.")

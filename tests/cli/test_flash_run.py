@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 from cli.driving import QUICK, Home
+from click.testing import CliRunner
 from flash_on_disk import make_flash_model
 from native_bundles import shared_folder
+
+from harness.cli import cli
+from harness.models import zoo
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +58,21 @@ def test_a_model_in_flash_is_measured_and_every_token_kept(home: Home, model: Pa
     (io,) = home.rows("io")
     assert io["read_bytes"] >= 0.99 * io["asked_bytes"] > 0
     assert not any("not_from_flash" in row["flags"] for row in home.rows())
+
+
+def test_a_model_by_name_is_built_once(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def built_variant(name: str, *_: object) -> Path:
+        asked.append(name)
+        return model
+
+    monkeypatch.setattr(zoo, "built_variant", built_variant)
+    words = ("-m", "relu-small", "--tokens", model.parent / "tokens.npy", "--results", tmp_path / "results", "-n", 1)
+    only = ("--scenario", "flash", "--no-memory", "--no-quality", "--no-peer", *QUICK)
+    ended = CliRunner().invoke(cli, [str(word) for word in ("run", "-t", "x86", *words, *only)], catch_exceptions=False)
+    assert ended.exit_code == 0, ended.output
+    assert asked == ["relu-small"]
 
 
 def test_the_ablation_has_a_row_a_policy(home: Home, model: Path) -> None:

@@ -1,7 +1,8 @@
 """From a float32 program to int8 integers in TOSA: PT2E quantisation and ExecuTorch's lowering for Arm.
 
-Weights are int8 a channel, symmetric; activations int8 a tensor, with the least and the greatest value that calibration
-saw. What is left outside the delegate is only the way in and out: rounding inputs to integers, and integers to outputs.
+Weights are int8 a channel, symmetric; activations int8 a tensor, over the range that loses least of the histogram that
+calibration saw (torchao's HistogramObserver), which may be less than all of it. What is left outside the delegate is
+only the way in and out: rounding inputs to integers, and integers to outputs.
 """
 
 from __future__ import annotations

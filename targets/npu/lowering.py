@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 
 from harness.errors import ModelError, UsageError
 from harness.targets.npu.configuration import Configuration
-from harness.targets.npu.unrounded import leave_unrounded
+from harness.targets.npu.sums import accelerate_sums
 from harness.targets.simulated.calibration import quantised
 from harness.targets.simulated.programs import Program
 from harness.targets.simulated.quick import quick
@@ -77,7 +77,7 @@ def lower(program: Program, configuration: Configuration) -> Lowered:
             "on the CPU in float32, at a cost that is not estimated.",
             "Write the model without, or measure it on a target that runs float32.",
         )
-    leave_unrounded(fake_quant)
+    accelerate_sums(fake_quant)
     return Lowered(float32.module(check_guards=False), fake_quant, host, delegates[0].processed_bytes)
 
 

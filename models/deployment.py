@@ -7,10 +7,12 @@ On a small model the operators that the delegate does not take, and what they co
   more than the product. (Reading no more of it than there are tokens would make its length dynamic, which costs more.)
 * A sequence's first call attends to its own tokens: nothing else is in the cache. Of a prompt of half the context that
   is half of attention's work, which in a shrunk model costs more than its weights.
+* Of a call only the last token is read out. So behind the keys and values of the last block nothing is computed for the
+  others: a sixth of a prompt's products.
 * Queries, keys and values are three linear layers: splitting a fused one slices a dynamic length, which XNNPACK
-  refuses. Attention is matmul, mask and softmax (PyTorch's fused operator guards against masked-out rows with a `where`
-  over all scores), heads are a batch dimension, the scale is folded into the queries' weights, and shapes are given by
-  -1 and constants (a symbolic view is refused too).
+  refuses. In integers their common input is rounded once. Attention is matmul, mask and softmax (PyTorch's fused
+  operator guards against masked-out rows with a `where` over all scores), heads are a batch dimension, the scale is
+  folded into the queries' weights, and shapes are given by -1 and constants (a symbolic view is refused too).
 * The mask is computed from positions, three operators on scores' own shape; stored it would be as large as a layer.
 * Layer norms stay outside the delegate: a call of it costs some microseconds, the norm taken to pieces costs more.
 
@@ -30,7 +32,7 @@ from torch.nn import functional as F
 
 from harness.models.architecture import BlockShape
 from harness.models.gpt import GPT, MASKED, Attention, Block, FeedForward
-from harness.models.quantised_linear import QuantisedLinear, integers
+from harness.models.quantised_linear import QuantisedLinear, integers, rounded
 from harness.models.tables import QuantisedTable, Table
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -52,13 +54,21 @@ def linear(weight: Tensor, precision: str) -> nn.Module:
     return layer
 
 
+def products(x: Tensor, *layers: nn.Module) -> list[Tensor]:
+    """Each layer's output for the same x [..., in]; where they are quantised, x is rounded once for all of them."""
+    if all(isinstance(layer, QuantisedLinear) for layer in layers):
+        x = rounded(x)
+        return [cast(QuantisedLinear, layer).product(x) for layer in layers]
+    return [layer(x) for layer in layers]
+
+
 def full_rows(weight: Tensor, rows: tuple[int, ...] | None, width: int) -> Tensor:
     """`weight` [rows, in] with its rows where they belong among `width`, and zeros elsewhere."""
     return weight if rows is None else weight.new_zeros(width, weight.size(1)).index_copy(0, torch.tensor(rows), weight)
 
 
 class DeployedAttention(nn.Module):
-    """`Attention` for one sequence: [1, T, W] to [1, T, W]."""
+    """`Attention` for one sequence: [1, T, W] to [1, T, W], or to [1, 1, W] for its last token alone."""
 
     def __init__(self, attention: Attention, width: int, precision: str) -> None:
         super().__init__()
@@ -69,12 +79,16 @@ class DeployedAttention(nn.Module):
         self.keys, self.values = linear(keys, precision), linear(values, precision)
         self.proj = linear(full_rows(attention.proj.weight.detach(), shape.attention_rows, width), precision)
 
-    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend, of_last: bool = False) -> Tensor:
         heads, qk_dim, v_dim = self.shape.heads, self.shape.qk_dim, self.shape.v_dim
+        if of_last:
+            (queries,), (keys, values) = products(x[:, -1:], self.queries), products(x, self.keys, self.values)
+        else:
+            queries, keys, values = products(x, self.queries, self.keys, self.values)
         mixed = attend(
-            self.queries(x).view(-1, heads, qk_dim).permute(1, 0, 2),
-            self.keys(x).view(-1, heads, qk_dim).permute(1, 2, 0),
-            self.values(x).view(-1, heads, v_dim).permute(1, 0, 2),
+            queries.view(-1, heads, qk_dim).permute(1, 0, 2),
+            keys.view(-1, heads, qk_dim).permute(1, 2, 0),
+            values.view(-1, heads, v_dim).permute(1, 0, 2),
         )
         output: Tensor = self.proj(mixed.permute(1, 0, 2).contiguous().view(1, -1, heads * v_dim))
         return output
@@ -94,7 +108,9 @@ class DeployedFeedForward(nn.Module):
 
 
 class DeployedBlock(nn.Module):
-    """`Block`: [1, T, W] to [1, T, W]; a sublayer of which nothing is left is absent."""
+    """`Block`: [1, T, W] to [1, T, W], or to [1, 1, W] for its last token alone; a sublayer of which nothing is left is
+    absent.
+    """
 
     def __init__(self, block: Block, shape: BlockShape, width: int, precision: str) -> None:
         super().__init__()
@@ -107,9 +123,11 @@ class DeployedBlock(nn.Module):
             self.ffn_norm = block.ffn_norm
             self.ffn = DeployedFeedForward(block.ffn, shape.ffn_rows, width, precision)
 
-    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend, of_last: bool = False) -> Tensor:
+        residual = x[:, -1:] if of_last else x
         if self.attention is not None:
-            x = x + self.attention(self.attention_norm(x), attend)
+            residual = residual + self.attention(self.attention_norm(x), attend, of_last)
+        x = residual
         if self.ffn is not None:
             x = x + self.ffn(self.ffn_norm(x))
         return x
@@ -184,20 +202,24 @@ class Generator(nn.Module):
         torch._check(position + length <= body.config.context)  # type: ignore[no-untyped-call]
         new = self.get_buffer("order").narrow(0, position, length)
 
-        mask, own_mask = body.mask(position, length), body.mask(0, length)[:, :length]
+        masks = body.mask(0, length)[:, :length], body.mask(position, length)
+        # Copies: torch.cond refuses a view that begins at a place read from data.
+        masks_of_last = masks[0][-1:].clone(), masks[1][-1:].clone()
+        final = len(body.blocks) - 1
 
         def attend(number: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             all_keys, all_values = self.get_buffer(f"keys_{number}"), self.get_buffer(f"values_{number}")
             # Assigned by index, the values of a single head would lose their first dimension, and the runtime aborts.
             all_keys.index_copy_(2, new, keys)
             all_values.index_copy_(1, new, values)
+            own_mask, mask = masks_of_last if number == final else masks
             operands = (queries, keys, values, own_mask, all_keys, all_values, mask)
             return cast(Tensor, torch.cond(input_pos == 0, _to_new, _to_cached, operands))
 
         x = body.embedding(tokens, position)
         for number, block in enumerate(body.blocks):
-            x = block(x, partial(attend, number))
-        return body.readout(x[:, -1:])[:, 0]
+            x = block(x, partial(attend, number), number == final)
+        return body.readout(x)[:, 0]
 
 
 class AllLogits(nn.Module):

@@ -36,12 +36,13 @@ from harness.models.gpt import GPT
 from harness.models.quiet import quiet
 
 ALL_LOGITS = "forward_all_logits"
-TOLERANCE = {"fp32": 1e-4, "int8": 0.5, "int4": 3.0}
-"""Greatest difference of a logit between the file and the model, as a share of the logits' standard deviation. Int4
-loses that much on random tokens; whether a model bears it is for its quality on text to say."""
-FAITHFUL = {"fp32": 1e-4, "int8": 0.25, "int4": 0.25}
+TOLERANCE = {"fp32": 1e-4, "int8": 0.2, "int4": 0.5}
+"""Root mean square of the difference between a logit of the file and the model's, as a share of the logits' standard
+deviation. Int4 loses that much on random tokens; whether a model bears it is for its quality on text to say."""
+FAITHFUL = {"fp32": 1e-4, "int8": 0.05, "int4": 0.05}
 """The same between the file and the deployed form in eager PyTorch, which rounds activations as XNNPACK does. A value
-half way between two levels may still fall either way, and does so in some layer: that costs up to 0.07 at 6 blocks."""
+half way between two levels may still fall either way, and does so in some layer, which ones depends on the processor's
+kernels: at 6 blocks that costs 0.025, and a single logit up to 0.3. One wrong position of 256 would cost 0.09."""
 
 
 def export_pte(gpt: GPT, path: Path, precision: str = "fp32") -> None:
@@ -109,7 +110,7 @@ def exported_methods(gpt: GPT, precision: str) -> dict[str, ExportedProgram]:
 def check_pte(gpt: GPT, path: Path, precision: str) -> None:
     """Run the file beside `gpt` on random tokens: whole windows, a prompt at once, and its continuation token by token.
 
-    Raises ModelError where a logit differs from the model's by more than `TOLERANCE`, or from that of the deployed form
+    Raises ModelError where logits differ from the model's by more than `TOLERANCE`, or from those of the deployed form
     in eager PyTorch by more than `FAITHFUL`: a program that runs is not yet one that is right.
     """
     from executorch.runtime import Runtime
@@ -129,7 +130,7 @@ def check_pte(gpt: GPT, path: Path, precision: str) -> None:
             steps.append(step.execute([tokens[:, position : position + 1], torch.tensor([position])])[0].clone())
         for expected, allowed in ((gpt(tokens)[0], TOLERANCE), (deployed(tokens)[0], FAITHFUL)):
             for logits, reference in ((windows, expected), (torch.cat(steps), expected[prompt - 1 :])):
-                difference = ((logits - reference).abs().max() / expected.std()).item()
+                difference = ((logits - reference).square().mean().sqrt() / expected.std()).item()
                 if not difference <= allowed[precision]:
                     raise ModelError(
                         f"{path.name} computes something else than its model: logits differ by {difference:.2g} "

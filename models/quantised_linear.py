@@ -2,10 +2,10 @@
 
 A layer computes x W^T with W = step * level. Levels are int8 or int4, with one step an output channel or one a group of
 32 inputs; activations are rounded to int8 with a scale and a zero point of their own for every token of every call.
-The operators of `forward` are the pattern that ExecuTorch's partitioner turns into one fully connected node (`qd8` in
-XNNPACK's names), so no observer stands between the integers given here and those in the file. torchao's own tensors
-would not do: of their int4 ExecuTorch makes groups with bfloat16 steps also where a step is a whole channel's. In eager
-PyTorch the same operators compute what the file will, up to ties of rounding.
+The operators of `rounded` and `product` are the pattern that ExecuTorch's partitioner turns into one fully connected
+node (`qd8` in XNNPACK's names), so no observer stands between the integers given here and those in the file. torchao's
+own tensors would not do: of their int4 ExecuTorch makes groups with bfloat16 steps also where a step is a whole
+channel's. In eager PyTorch the same operators compute what the file will, up to ties of rounding.
 """
 
 from __future__ import annotations
@@ -111,6 +111,15 @@ def integers(weight: Tensor, precision: str) -> Levels:
     return Levels(exact.levels, exact.step, 8)
 
 
+def rounded(x: Tensor) -> Tensor:
+    """x [..., in] rounded to int8 token by token, and back in float32."""
+    ops = torch.ops.quantized_decomposed
+    scale, zero = ops.choose_qparams_per_token_asymmetric(x, torch.int8)
+    levels = ops.quantize_per_token(x, scale, zero, -128, 127, torch.int8)
+    back: Tensor = ops.dequantize_per_token(levels, scale, zero, -128, 127, torch.int8, torch.float32)
+    return back
+
+
 class QuantisedLinear(nn.Module):
     """x [..., in] to x W^T [..., out], x rounded to int8 token by token."""
 
@@ -126,10 +135,11 @@ class QuantisedLinear(nn.Module):
         self.register_buffer("zeros", torch.zeros_like(weight.step, dtype=torch.int32))
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.product(rounded(x))
+
+    def product(self, x: Tensor) -> Tensor:
+        """x W^T for an x that is `rounded` already, which layers of one input can share."""
         ops = torch.ops.quantized_decomposed
-        scale, zero = ops.choose_qparams_per_token_asymmetric(x, torch.int8)
-        x = ops.quantize_per_token(x, scale, zero, -128, 127, torch.int8)
-        x = ops.dequantize_per_token(x, scale, zero, -128, 127, torch.int8, torch.float32)
         if self.step.dim() == 1:
             weight = ops.dequantize_per_channel(self.levels, self.step, self.zeros, 0, self.low, self.high, torch.int8)
         else:

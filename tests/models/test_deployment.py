@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.models.deployment import AllLogits, Body, Generator
+from harness.models import deployment
+from harness.models.deployment import AllLogits, Body, Generator, linear, products
 from harness.models.gpt import GPT, BlockShape, GPTConfig
+from harness.models.quantised_linear import rounded
 
 SHAPES = (
     BlockShape(heads=1, qk_dim=3, v_dim=5, ffn=7, attention_rows=(2, 9), ffn_rows=(4,)),
@@ -64,3 +66,22 @@ def test_quantised_forms_stay_near(model: GPT, precision: str, allowed: float) -
     expected = model(tokens)
     difference = (AllLogits(Body(model, precision))(tokens) - expected).abs().max() / expected.std()
     assert 0 < difference < allowed
+
+
+def test_layers_of_one_input_round_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers, x = [linear(torch.randn(4, 8), "int8") for _ in range(3)], torch.randn(1, 3, 8)
+    expected = [layer(x) for layer in layers]
+    calls: list[torch.Tensor] = []
+    monkeypatch.setattr(deployment, "rounded", lambda x: calls.append(x) or rounded(x))
+    for found, alone in zip(products(x, *layers), expected, strict=True):
+        assert torch.equal(found, alone)
+    assert len(calls) == 1
+
+
+@torch.no_grad()
+def test_behind_the_last_cache_only_the_last_token_is_computed(model: GPT) -> None:
+    body, seen = Body(model), []
+    for block in body.blocks:
+        block.ffn.register_forward_pre_hook(lambda _, given: seen.append(given[0].size(1)))
+    Generator(body)(tokens_of(model, 0)[:, :5], torch.tensor([0]))
+    assert seen == [5] * (len(body.blocks) - 1) + [1]

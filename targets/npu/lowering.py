@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 
 from harness.errors import ModelError, UsageError
 from harness.targets.npu.configuration import Configuration
+from harness.targets.npu.products import accelerate_products
 from harness.targets.npu.sums import accelerate_sums
 from harness.targets.simulated.calibration import quantised
 from harness.targets.simulated.programs import Program
@@ -78,6 +79,7 @@ def lower(program: Program, configuration: Configuration) -> Lowered:
             "Write the model without, or measure it on a target that runs float32.",
         )
     accelerate_sums(fake_quant)
+    accelerate_products(fake_quant)
     return Lowered(float32.module(check_guards=False), fake_quant, host, delegates[0].processed_bytes)
 
 

@@ -15,7 +15,7 @@ from harness.targets.npu.configuration import Configuration
 from harness.targets.simulated.kept import FAKE_QUANT, Kept, folder_of, kept
 
 TOSA = "model.tosa"
-_CODE = ("certification.py", "lowering.py", "prepared.py", "sums.py")
+_CODE = ("certification.py", "lowering.py", "prepared.py", "products.py", "rescaling.py", "sums.py")
 _PACKAGES = ("executorch", "ethos-u-vela", "tosa-tools", "torch", "torchao")
 
 

@@ -11,19 +11,14 @@ where a residual stream has the same range before and after a block, as after on
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
-import torch
-import torch.ao.quantization.fx._decomposed  # registers the operators that round
 from torch.export import ExportedProgram
-from torch.fx import Graph, Node
+from torch.fx import Node
 
-_ATEN = torch.ops.aten
-_SUMS = (_ATEN.add.Tensor, _ATEN.sub.Tensor)
-_QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
-_DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
+from harness.targets.npu.rescaling import ATEN, QUANTIZE, call, centred, half_up, is_int8, settle
+
+_SUMS = (ATEN.add.Tensor, ATEN.sub.Tensor)
 _STEPS = 2**19
 """Steps of 32 bits to a level of the larger scale (ExecuTorch's InsertRescaleInt32Pass)."""
 _SAME = 1e-6
@@ -33,8 +28,6 @@ _SAME = 1e-6
 def accelerate_sums(fake_quant: ExportedProgram) -> int:
     """Make the program's sums of two int8 tensors those of the accelerator; returns how many operands are other sums,
     passed on unrounded.
-
-    The sums are float64, which holds 32 bits. What is rounded to int8 afterwards lies on a level already.
     """
     graph = fake_quant.graph_module.graph
     sums: dict[Any, tuple[Node, float]] = {}  # by the node that rounds a sum: its 32 bits, and what one is worth
@@ -52,14 +45,11 @@ def accelerate_sums(fake_quant: ExportedProgram) -> int:
                     terms.append(earlier)
                     passed_on += 1
                 else:
-                    terms.append(_widened(graph, operand, step))
-            total = _call(graph, node.target, *terms)
-            for rounding in [user for user in node.users if user.target is _QUANTIZE]:
-                scale = rounding.args[1]
+                    terms.append(half_up(graph, centred(graph, operand), operand.args[1] / step))
+            total = call(graph, node.target, *terms)
+            for rounding in [user for user in node.users if user.target is QUANTIZE]:
                 sums[rounding] = (total, step)
-                level = _half_up(graph, total, step / scale)
-                on_level = _call(graph, _ATEN.mul.Scalar, level, scale)
-                rounding.replace_input_with(node, _call(graph, _ATEN._to_copy.default, on_level, dtype=torch.float32))
+                settle(graph, rounding, node, half_up(graph, total, step / rounding.args[1]))
     graph.eliminate_dead_code()
     fake_quant.graph_module.recompile()
     return passed_on
@@ -68,27 +58,4 @@ def accelerate_sums(fake_quant: ExportedProgram) -> int:
 def _operands(node: Node) -> list[Any]:
     """The operands of a sum of two int8 tensors, as they are dequantised; none of anything else."""
     found = [each for each in node.args if isinstance(each, Node)] if node.target in _SUMS else []
-    both = len(found) == 2 and all(each.target is _DEQUANTIZE and each.args[5] is torch.int8 for each in found)
-    return found if both else []
-
-
-def _widened(graph: Graph, operand: Any, step: float) -> Node:
-    """A dequantised operand in steps of the sum's 32 bits."""
-    levels, scale, zero = operand.args[:3]
-    centred = _call(graph, _ATEN.sub.Scalar, _call(graph, _ATEN._to_copy.default, levels, dtype=torch.float64), zero)
-    return _half_up(graph, centred, scale / step)
-
-
-def _half_up(graph: Graph, value: Node, ratio: float) -> Node:
-    """TOSA's RESCALE: `value` times `ratio`, which has 31 bits there, rounded to an integer, halves upwards."""
-    mantissa, exponent = math.frexp(ratio)
-    scaled = _call(graph, _ATEN.mul.Scalar, value, math.ldexp(round(mantissa * 2**31), exponent - 31))
-    return _call(graph, _ATEN.floor.default, _call(graph, _ATEN.add.Scalar, scaled, 0.5))
-
-
-def _call(graph: Graph, operator: Callable[..., Any], *args: Any, **kwargs: Any) -> Node:
-    """A new node, with the shape and type that torch.export.save asks of every node."""
-    node = graph.call_function(operator, args, kwargs)
-    values = [each.meta["val"] if isinstance(each, Node) else each for each in args]
-    node.meta["val"] = operator(*values, **kwargs)
-    return node
+    return found if len(found) == 2 and all(map(is_int8, found)) else []

@@ -55,7 +55,7 @@ def _split(node: Node) -> tuple[list[Any], list[Any]]:
 
 def _is_weight(operand: Any) -> bool:
     """Whether an operand is a layer's int8 weights with a scale an output channel, around zero (as Arm's are)."""
-    return isinstance(operand, Node) and operand.target is _PER_CHANNEL and operand.args[3] == 0
+    return isinstance(operand, Node) and operand.target is _PER_CHANNEL and bool(operand.args[3] == 0)
 
 
 def _integers(graph: Graph, operand: Any) -> Node:

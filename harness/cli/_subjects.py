@@ -25,7 +25,7 @@ def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) 
     """
     paths = [Path(text) for text in models]
     named = [path for path in paths if not path.is_file()]
-    built = dict(zip(named, _build([_zoo_name(path, target) for path in named], reporter), strict=True))
+    built = dict(zip(named, _build([zoo_format(path, target) for path in named], reporter), strict=True))
     found: dict[str, Path] = {}
     for path in (built.get(path, path) for path in paths):
         if path.suffix not in target.capabilities.formats:
@@ -38,9 +38,11 @@ def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) 
     return found
 
 
-def _zoo_name(path: Path, target: Target) -> tuple[str, str]:
+def zoo_format(path: Path, target: Target) -> tuple[str, str]:
     """Name and format of a model that harness can build: `selfcomp`, or `selfcomp.pte` in no folder; `static` where the
     target compiles fixed shapes, `cached` where it has torch to generate with and no `.pt2` was asked for.
+
+    Raises UsageError for any other path.
     """
     from harness.models.zoo import known
 

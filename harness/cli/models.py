@@ -56,10 +56,9 @@ def list_models(as_json: bool) -> None:
     "--format",
     "fmt",
     type=click.Choice(FORMATS),
-    default="pte",
-    show_default=True,
-    help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates.",
+    help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates.  [default: pte]",
 )
+@click.option("--target", "-t", "target_name", help="Build what this target takes, in place of --format.")
 @click.option(
     "--channels",
     type=click.Choice(CHANNELS),
@@ -72,7 +71,8 @@ def list_models(as_json: bool) -> None:
 def build(
     name: str,
     precision: str | None,
-    fmt: str,
+    fmt: str | None,
+    target_name: str | None,
     channels: str | None,
     weights: Path | None,
     output: Path | None,
@@ -83,14 +83,22 @@ def build(
 
     \b
     harness models build selfcomp --precision int4 --output selfcomp.pte
-    harness models build selfcomp --format static --channels masked --output masked.pt2
+    harness models build selfcomp --target npu --channels masked --output masked.pt2
     """
     import json
 
     from harness.errors import UsageError
 
+    if target_name is not None:
+        from harness.cli._subjects import zoo_format
+        from harness.target import find_target
+
+        if fmt is not None:
+            raise UsageError("A target decides which kind of file it takes.", "Leave out --format, or --target.")
+        name, fmt = zoo_format(Path(name), find_target(target_name))
+    fmt = fmt or "pte"
     if channels is not None and fmt != "static":
-        raise UsageError("Only a static file leaves a choice of channels.", "Add --format static.")
+        raise UsageError("Only a static file leaves a choice of channels.", "Add --target npu.")
     if precision is not None and fmt in ("cached", "static"):
         raise UsageError(f"A {fmt} file is rounded by who loads it.", "Leave out --precision.")
 

@@ -50,6 +50,20 @@ def test_build_copies_the_file_with_its_manifest(runner: CliRunner, tmp_path: Pa
     assert json.loads((tmp_path / "x.pte.json").read_text())["artifact_sha256"] == said["sha256"]
 
 
+def test_a_target_decides_which_kind_of_file(
+    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "selfcomp-small.static.pt2"
+    monkeypatch.setattr("harness.models.zoo.static", lambda name, channels, **_: file.with_stem(f"{name}-{channels}"))
+    arguments = ["build", "selfcomp", "--target", "npu", "--channels", "exact"]
+    said = runner.invoke(models, arguments, catch_exceptions=False)
+    assert Path(said.stdout.strip()).name == "selfcomp-exact.pt2"
+    said = runner.invoke(models, ["build", "selfcomp", "--target", "x86"], catch_exceptions=False)
+    assert Path(said.stdout.strip()).name == "selfcomp-small.pte"
+    with pytest.raises(UsageError, match="A target decides"):
+        runner.invoke(models, ["build", "selfcomp", "--target", "npu", "--format", "pt2"], catch_exceptions=False)
+
+
 def test_an_unknown_model_is_a_usage_error(runner: CliRunner) -> None:
     for command in ("build", "train", "pack"):
         with pytest.raises(UsageError, match="'gpt-5'"):

@@ -22,7 +22,7 @@ def certify(lowered: Lowered, samples: Sequence[Inputs]) -> dict[str, float | No
     """The scalars of `compare`, named `tosa_...`, of the reference model's integers."""
     fake_quant = lowered.fake_quant.module(check_guards=False)
     steps = _output_steps(lowered.host)
-    return compare("tosa", samples, lowered.float32, fake_quant, _Reference(lowered).run, steps)
+    return compare("tosa", samples, lowered.float32, fake_quant, Reference(lowered).run, steps)
 
 
 def run_tosa(tosa: bytes, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -35,7 +35,7 @@ def run_tosa(tosa: bytes, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     return list(outputs)
 
 
-class _Reference(torch.fx.Interpreter):
+class Reference(torch.fx.Interpreter):
     """Runs the host's graph, with the reference model in the delegate's place."""
 
     def __init__(self, lowered: Lowered) -> None:

@@ -1,8 +1,7 @@
 """How far the loss that the npu or dsp target reports is from the loss of the integers themselves.
 
-The targets evaluate torch's fake quantisation, which is several times faster than the integers (on npu, hundreds of
-times). This runs both, and float32, over the same windows of the validation text. Nothing is asserted. Needs the extra
-of the target.
+The targets evaluate torch's fake quantisation, which is several times faster than the integers. This runs both, and
+float32, over the same windows of the validation text. Nothing is asserted. Needs the extra of the target.
 
     python tests/bench/simulated_losses.py dsp baseline-small selfcomp-small
     python tests/bench/simulated_losses.py npu selfcomp-small --windows 20
@@ -28,13 +27,13 @@ Forms = dict[str, Callable[..., Any]]
 
 def forms_of_npu(chosen: Program) -> Forms:
     """float32, fake quantisation and TOSA's integers, on the default configuration."""
-    from harness.targets.npu.certification import _Reference
+    from harness.targets.npu.certification import Reference
     from harness.targets.npu.configuration import find
     from harness.targets.npu.lowering import lower
 
     lowered = lower(chosen, find(None))
     fake_quant = lowered.fake_quant.module(check_guards=False)
-    return {"float32": lowered.float32, "fake quantisation": fake_quant, "integers": _Reference(lowered).run}
+    return {"float32": lowered.float32, "fake quantisation": fake_quant, "integers": Reference(lowered).run}
 
 
 def forms_of_dsp(chosen: Program) -> Forms:

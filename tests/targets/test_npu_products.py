@@ -93,20 +93,28 @@ def test_a_product_is_that_of_the_integers_rounded_once(kind: type[nn.Module], t
     assert torch.equal(levels(torch.export.load(tmp_path / "fake_quant.pt2").module()(*given)), expected)
 
 
-class BiasedAndRaw(nn.Module):
-    """A layer with a bias, and a product with what is not int8."""
+class Biased(Linear):
+    """A layer with a bias, which the accelerator would round before it adds it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(INNER, 4)
+    def forward(self, x: Tensor, _: Tensor) -> Tensor:
+        weight = OPS.dequantize_per_channel.default(self.levels, self.scales, self.zeros, 0, -127, 127, torch.int8)
+        return rounded(F.linear(dequantised(x, FOR_X), weight, self.scales))
+
+
+class Raw(nn.Module):
+    """A product with what is not int8."""
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return rounded(self.layer(dequantised(x, FOR_X)) * y)
+        return rounded(dequantised(x, FOR_X) * y.float())
 
 
-def test_other_products_are_left_alone() -> None:
-    exported = torch.export.export(BiasedAndRaw(), (drawn(8, INNER, seed=2), torch.ones(8, 4)))
+@pytest.mark.parametrize("kind", [Biased, Raw])
+def test_other_products_are_left_alone(kind: type[nn.Module]) -> None:
+    given = (drawn(8, INNER, seed=2), drawn(8, INNER, seed=3))
+    exported = torch.export.export(kind(), given)
+    before = exported.module()(*given)
     assert accelerate_products(exported) == 0
+    assert torch.equal(exported.module()(*given), before)
 
 
 def test_half_way_between_two_levels_is_where_float32_is_another() -> None:

@@ -205,7 +205,7 @@ class Generator(nn.Module):
         masks = body.mask(0, length)[:, :length], body.mask(position, length)
         # Copies: torch.cond refuses a view that begins at a place read from data.
         masks_of_last = masks[0][-1:].clone(), masks[1][-1:].clone()
-        final = len(body.blocks) - 1
+        first, final = input_pos == 0, len(body.blocks) - 1
 
         def attend(number: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             all_keys, all_values = self.get_buffer(f"keys_{number}"), self.get_buffer(f"values_{number}")
@@ -214,7 +214,7 @@ class Generator(nn.Module):
             all_values.index_copy_(1, new, values)
             own_mask, mask = masks_of_last if number == final else masks
             operands = (queries, keys, values, own_mask, all_keys, all_values, mask)
-            return cast(Tensor, torch.cond(input_pos == 0, _to_new, _to_cached, operands))
+            return cast(Tensor, torch.cond(first, _to_new, _to_cached, operands))
 
         x = body.embedding(tokens, position)
         for number, block in enumerate(body.blocks):

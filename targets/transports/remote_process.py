@@ -53,7 +53,8 @@ def worker_script(command: Sequence[str], environment: Mapping[str, str]) -> str
         '{ while read -r _ <&3; do :; done; kill -9 "$worker"; } >/dev/null 2>&1 &\n'
         "watch=$!\n"
         'wait "$worker"; code=$?\n'
-        'kill "$watch" 2>/dev/null\n'
+        # Not to be caught: Android's shell (mksh) loses the other signals to a child that it has just forked.
+        'kill -9 "$watch" 2>/dev/null\n'
         "exit $code"
     )
 

@@ -23,6 +23,10 @@ _LATER = (
     "rate_queries_per_s",
     "latency_bound_ns",
     "streams",
+    "method",
+    "input_sizes",
+    "input_sets",
+    "input_limits",
 )
 MEASURES = ("latency", "memory", "energy", "quality", "profile", "describe", "reads")
 
@@ -41,6 +45,11 @@ class Job:
     read, how the neurons to be read are chosen (`predictor`), what reads and how much at once (`reader`, `depth`),
     whether fio is its `peer`, and the text that prompts come from. Of server: the rate of arrivals, None to search for
     the highest, and the bound of its p99. Of multi-stream: the samples of a query, its `streams`.
+
+    `method` is the one that runs, None for `forward` or the only one. `batch` is the samples of one execute, None where
+    that is not known. `input_sizes` are those of made inputs where they are other than the file declares. Of quality by
+    outputs: the number of different inputs, `input_sets`, and what the integers of each must stay below,
+    `input_limits`, the same for all models that are compared.
     """
 
     target: str
@@ -54,7 +63,7 @@ class Job:
     runtime: str | None = None
     precision: str | None = None
     compile: bool = False
-    batch: int = 1
+    batch: int | None = 1
     prompt_tokens: int | None = None
     new_tokens: int | None = None
     min_iterations: int = 30
@@ -78,6 +87,10 @@ class Job:
     rate_queries_per_s: float | None = None
     latency_bound_ns: int | None = None
     streams: int | None = None
+    method: str | None = None
+    input_sizes: tuple[tuple[int, ...], ...] | None = None
+    input_sets: int | None = None
+    input_limits: tuple[int | None, ...] | None = None
 
     def __post_init__(self) -> None:
         """1 and 1.0 are equal, so they must be written alike."""
@@ -104,12 +117,14 @@ class Job:
 class Files:
     """Where a worker finds and leaves things: paths on the machine it runs on; no part of a job's identity.
 
-    `inputs` is an `.npz` with arrays `arg_0`, `arg_1`, ... or names in order; `tokens` an int64 `.npy`; `output` a
-    folder. `neurons` and `reads` are for a worker without the engine: the file that lies in flash, and what the engine
+    `data` is the file of the weights where they are not in the program (`.ptd`). `inputs` are those that a user gives
+    (`harness.worker.given_inputs`), for the native worker a `.safetensors` of `set0_arg0`, `set0_arg1`, ...; `tokens` is
+    an int64 `.npy`; `output` a folder. `neurons` and `reads` are for a worker without the engine: the file that lies in flash, and what the engine
     reads of it (`harness.flash.recording`).
     """
 
     model: str
+    data: str | None = None
     inputs: str | None = None
     tokens: str | None = None
     output: str | None = None
@@ -140,8 +155,11 @@ def parse_request(line: str) -> tuple[Job, Files]:
                 f"The job has unknown fields: {', '.join(unknown)}.", "Use one version of harness on both sides."
             )
     try:
-        if job.get("cpus") is not None:
-            job["cpus"] = tuple(job["cpus"])
+        for name in ("cpus", "input_limits"):
+            if job.get(name) is not None:
+                job[name] = tuple(job[name])
+        if job.get("input_sizes") is not None:
+            job["input_sizes"] = tuple(tuple(sizes) for sizes in job["input_sizes"])
         return Job(**job), Files(**files)
     except TypeError as error:
         raise UsageError(f"The job lacks a field ({error}).", "Use one version of harness on both sides.") from error

@@ -8,27 +8,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harness.batch import Asked, Dimension, Sizes, find_batch, why_unknown
 from harness.errors import UsageError
 from harness.job import Files, Job
+from harness.made_inputs import count_sets, covers, find_limits
 from harness.manifest import Manifest
+from harness.model_description import find_method, is_language_model, lies_in_flash
 from harness.protocol import Describe
 from harness.scenarios import SCENARIOS
-from harness.worker.model import is_language_model, lies_in_flash, main_method
 
 # Peak memory differs by less than a hundredth between processes; three show it.
 MEMORY_PROCESSES = 3
 # A model in flash takes milliseconds a token, twice: once whole, once as its predictors have it.
 FLASH_EVALUATION_TOKENS = 1024
 _LONGEST_SWEEP = 10_000
-_LARGEST_BATCH = (1 << 31) - 1  # what its column holds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """A model to be measured: its file, what the worker said of it, and what its manifest knows.
 
-    `tokens` is an int64 `.npy` file to evaluate a language model on, `data` and `data_sha256` name where it came from.
-    `fields` of its jobs are other than those of the other subjects' jobs.
+    `data_file` holds its weights where they are not in the program; `given` are the sizes of the inputs that the user
+    gives. `tokens` is an int64 `.npy` file to evaluate a language model on, `data` and `data_sha256` name where it came
+    from. `fields` of its jobs are other than those of the other subjects' jobs.
     """
 
     name: str
@@ -36,11 +38,18 @@ class Subject:
     sha256: str
     description: Describe
     manifest: Manifest | None = None
+    data_file: Path | None = None
+    given: Sizes | None = None
     tokens: Path | None = None
     data: str | None = None
     data_sha256: str | None = None
     unmeasured_quality: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def method(self) -> dict[str, Any]:
+        """The method that is measured."""
+        return find_method(self.description, self.fields.get("method"))
 
 
 def parse_sweep(text: str) -> list[int]:
@@ -70,11 +79,17 @@ def combinations(options: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def configurations(
-    subject: Subject, target: str, scenario: str | None, options: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]
+    subject: Subject,
+    target: str,
+    scenario: str | None,
+    options: Mapping[str, Sequence[Any]],
+    fixed: Mapping[str, Any],
+    batch_dimension: Dimension = None,
 ) -> list[Job]:
     """The latency jobs of one model, block 0: one a combination, with the scenario's own defaults filled in.
 
-    Raises UsageError when the model cannot do what is asked (a prompt longer than its context, a batch of sequences).
+    `batch_dimension` is which dimension of the inputs is the batch, where the user says so. Raises UsageError when the
+    model cannot do what is asked (a prompt longer than its context, a batch of sequences).
     """
     flash = lies_in_flash(subject.description)
     language = flash or is_language_model(subject.description)
@@ -98,14 +113,19 @@ def configurations(
         )
         if job.threads < 1:
             raise UsageError("A model cannot run on 0 threads.", "Give --threads 1 or more.")
-        job = _fill_tokens(job, subject) if language else _fill_batch(job, subject)
+        job = _fill_tokens(job, subject) if language else _fill_batch(job, subject, batch_dimension)
         if flash:
             job = replace(
                 job,
                 prompts_sha256=subject.data_sha256,
                 max_tokens=FLASH_EVALUATION_TOKENS if job.max_tokens is None else job.max_tokens,
             )
-        if job.streams is not None and job.streams % job.batch:
+        if job.streams is not None and job.batch is None:
+            raise UsageError(
+                f"A query of {job.streams} samples cannot be made: {why_unknown(subject.name, input_sizes(job, subject))}.",
+                "Say what one sample is with --batch-dim N, --batch-dim none or --batch.",
+            )
+        if job.streams is not None and job.batch is not None and job.streams % job.batch:
             raise UsageError(
                 f"A query of {job.streams} samples cannot be made of batches of {job.batch}.",
                 "Give a --batch that divides --streams.",
@@ -126,10 +146,16 @@ def interleave(jobs: Sequence[Job], processes: int) -> list[Job]:
 
 
 def passes(
-    latency: Sequence[Job], processes: int, subjects: Mapping[str, Subject], *, memory: bool, quality: bool = True
+    latency: Sequence[Job],
+    processes: int,
+    subjects: Mapping[str, Subject],
+    *,
+    memory: bool,
+    quality: bool = True,
+    given: str | None = None,
 ) -> list[Job]:
     """All jobs in order: memory first (it fails early if a model cannot run), then latency, then quality once a
-    model and precision.
+    model and precision. `given` names the inputs that the user gives.
     """
     jobs: list[Job] = []
     if memory:
@@ -139,7 +165,7 @@ def passes(
     if quality:
         for precision in dict.fromkeys(job.precision for job in latency):
             alike = [job for job in reversed(latency) if job.precision == precision]
-            jobs += _quality(list({job.model: job for job in alike}.values())[::-1], subjects)
+            jobs += _quality(list({job.model: job for job in alike}.values())[::-1], subjects, given)
     return jobs
 
 
@@ -147,35 +173,62 @@ def files_for(job: Job, subject: Subject, inputs: Path | None, output: Path) -> 
     """Where the worker finds what a job needs."""
     return Files(
         model=str(subject.path),
+        data=None if subject.data_file is None else str(subject.data_file),
         inputs=None if inputs is None else str(inputs),
         tokens=str(subject.tokens) if (job.measure == "quality" and job.data_sha256) or job.prompts_sha256 else None,
         output=str(output),
     )
 
 
-def _quality(jobs: Sequence[Job], subjects: Mapping[str, Subject]) -> list[Job]:
+def _quality(jobs: Sequence[Job], subjects: Mapping[str, Subject], given: str | None) -> list[Job]:
     """One quality job for each model that has a text to be evaluated on, or whose outputs can be set against those of
     the first model; the first itself then runs for its outputs.
     """
     found = []
     alike = [job for job in jobs if _signature(subjects[job.model]) == _signature(subjects[jobs[0].model])]
+    compared = [job for job in alike if subjects[job.model].tokens is None]
+    shared = _same_inputs(compared, subjects, given) if len(alike) > 1 and compared else {}
     for job in jobs:
         subject = subjects[job.model]
         if subject.tokens is not None:
             found.append(replace(job, measure="quality", data=subject.data, data_sha256=subject.data_sha256))
         elif job in alike and len(alike) > 1 and not is_language_model(subject.description):
-            found.append(replace(job, measure="quality", max_tokens=None, reference_sha256=jobs[0].model_sha256))
+            found.append(
+                replace(job, measure="quality", max_tokens=None, reference_sha256=jobs[0].model_sha256, **shared)
+            )
     return found
 
 
+def _same_inputs(jobs: Sequence[Job], subjects: Mapping[str, Subject], given: str | None) -> dict[str, Any]:
+    """Fields of the jobs whose outputs are compared: all models get the same inputs, whose integers are in the range of
+    each of them.
+    """
+    if given is not None:
+        return {"data": f"the inputs in {given}"}
+    first = subjects[jobs[0].model]
+    each = [
+        find_limits(subjects[job.model].method["inputs"], subjects[job.model].description.metadata) for job in jobs
+    ]
+    limits = tuple(min((one for one in known if one is not None), default=None) for known in zip(*each, strict=True))
+    sizes = input_sizes(jobs[0], first)
+    sets = count_sets(first.method, sizes, limits, jobs[0].max_tokens)
+    seen = "" if covers(first.method["inputs"], sizes, limits, sets) else ", in which not every integer occurs"
+    data = f"{sets} made inputs, seed {jobs[0].seed}{seen}"
+    return {"data": data, "input_sets": sets, "input_limits": limits, "input_sizes": jobs[0].input_sizes}
+
+
+def input_sizes(job: Job, subject: Subject) -> Sizes:
+    """The sizes of the inputs that a job is run with, `()` for those that are no tensors."""
+    return job.input_sizes or subject.given or tuple(tuple(meta["sizes"]) for meta in subject.method["inputs"])
+
+
 def _signature(subject: Subject) -> list[Any]:
-    method = main_method(subject.description)
-    return [method["inputs"], method["outputs"]]
+    return [[(meta["dtype"], meta["sizes"]) for meta in subject.method[side]] for side in ("inputs", "outputs")]
 
 
 def _fill_tokens(job: Job, subject: Subject) -> Job:
     metadata = subject.description.metadata
-    longest = int(main_method(subject.description)["inputs"][0]["sizes"][1])
+    longest = int(find_method(subject.description)["inputs"][0]["sizes"][1])
     context = int(metadata.get("get_max_context_len") or metadata.get("get_max_seq_len") or longest)
     if SCENARIOS[job.scenario].in_flash:
         longest = context  # a prompt goes in token by token
@@ -189,22 +242,17 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
             f"{subject.name} takes at most {longest} tokens at once and {context} in all, not {prompt} and {new} more.",
             "Give a smaller --prompt-tokens or --new-tokens.",
         )
-    if job.batch > 1:
+    if (job.batch or 0) > 1:
         raise UsageError(f"{subject.name} follows ExecuTorch's LLM convention, whose batch is 1.", "Leave out --batch.")
     if not SCENARIOS[job.scenario].generates:
         return replace(job, batch=1, prompt_tokens=prompt, new_tokens=None)
     return replace(job, batch=1, prompt_tokens=prompt, new_tokens=new)
 
 
-def _fill_batch(job: Job, subject: Subject) -> Job:
-    """A batch of 0 means the file's own; the sizes of a `.pte` are upper bounds."""
-    inputs = main_method(subject.description)["inputs"]
-    own = int(inputs[0]["sizes"][0]) if inputs and inputs[0]["sizes"] else 1
-    if job.batch > _LARGEST_BATCH:
-        raise UsageError(f"A batch of {job.batch} is more than any memory holds.", "Give a smaller --batch.")
-    if job.batch > own and subject.description.format == "pte":
-        raise UsageError(
-            f"{subject.name} takes batches of at most {own}, not {job.batch}.",
-            "Give a smaller --batch, or export it anew.",
-        )
-    return replace(job, batch=job.batch or own, prompt_tokens=None, new_tokens=None)
+def _fill_batch(job: Job, subject: Subject, dimension: Dimension) -> Job:
+    """A batch of 0 means the file's own."""
+    asked = Asked(job.batch or 0, dimension, subject.given)
+    found = find_batch(subject.name, subject.description.format, subject.method, asked)
+    declared = tuple(tuple(meta["sizes"]) for meta in subject.method["inputs"])
+    sizes = found.sizes if subject.given is None and found.sizes != declared else None
+    return replace(job, batch=found.size, input_sizes=sizes, prompt_tokens=None, new_tokens=None)

@@ -31,13 +31,16 @@ class Hello:
 
 @dataclass(frozen=True, kw_only=True)
 class Describe:
-    """What a model file says of itself: methods with their inputs, values of its constant methods, delegates."""
+    """What a model file says of itself: methods with their inputs (`harness.model_description`), values of its constant
+    methods, delegates, and whether its weights lie in a file of their own.
+    """
 
     event: ClassVar[str] = "describe"
     format: str
     methods: list[dict[str, Any]]
     metadata: dict[str, Any]
     delegates: list[str]
+    external_data: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +173,7 @@ _EVENTS: dict[str, type[Event]] = {
 }
 _CHECKS: dict[Any, tuple[type, ...]] = {
     int: (int,),
+    bool: (bool,),
     str: (str,),
     float | None: (int, float, type(None)),
     int | None: (int, type(None)),
@@ -214,7 +218,7 @@ def decode(line: str) -> Event:
     known = {f.name for f in fields(kind)}
     values = {key: value for key, value in raw.items() if key in known}
     for key, value in values.items():
-        if not isinstance(value, _CHECKS[hints[key]]) or not _storable(value):
+        if not isinstance(value, _CHECKS[hints[key]]) or not (hints[key] is bool or _storable(value)):
             raise _rubbish(line, f"has a wrong `{key}`")
     try:
         event = kind(**values)

@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.energy.meter import Meter, unmeasured
 from harness.energy.source import Missing, Source
-from harness.errors import ModelError, WorkerError
+from harness.errors import ModelError, UsageError, WorkerError
+from harness.batch import why_unknown
+from harness.data_file import find_data_file, model_hash
 from harness.job import Files, Job
 from harness.manifest import Manifest, read_manifest, sha256_file
 from harness.measurement import Measurement, scalar_table
-from harness.plan import Subject, files_for
+from harness.model_description import find_method, lies_in_flash
+from harness.plan import Subject, files_for, input_sizes
 from harness.protocol import Describe, Scalar
 from harness.runner import Attempt, run_job
 from harness.store.writer import write_attempt
@@ -29,6 +33,18 @@ _CERTAIN = ("model", "usage")
 _BELIEVED = 2
 # What was too large for the memory says nothing of smaller ones: only the same job in other blocks is skipped.
 _TOO_LARGE = "memory"
+
+
+class Described(NamedTuple):
+    """What is known of a model: the sha256 of its file, or one of it, its weights and the method that was asked for
+    (`harness.data_file.model_hash`); what a worker says of it, its manifest, and the file of its weights where they are
+    not in the program.
+    """
+
+    sha256: str
+    description: Describe
+    manifest: Manifest | None
+    data_file: Path | None
 
 
 @dataclass
@@ -99,12 +115,15 @@ class Session:
             write_attempt(self.results, attempt.date, self.target.name, attempt.tables | rows)
             del self.held[0]
 
-    def describe(self, name: str, path: Path) -> tuple[str, Describe, Manifest | None] | None:
-        """The file's sha256, what a worker says of it, and its manifest; None when one of them is wrong, which is then
-        among `failed`.
+    def describe(
+        self, name: str, path: Path, *, data_file: Path | None = None, method: str | None = None
+    ) -> Described | None:
+        """What a worker says of a file, of which `method` is to be measured; None when something is wrong with it, which
+        is then among `failed`. `data_file` is the one that the user names for its weights.
         """
         try:
             sha256, size = sha256_file(path), path.stat().st_size
+            data_file = data_file or find_data_file(path)
         except OSError as error:
             raise ModelError(
                 f"{path} cannot be read ({error.strerror}).", "Check the path and its permissions."
@@ -112,12 +131,16 @@ class Session:
         manifest: Manifest | None = None
 
         def check(measurement: Measurement) -> list[Scalar]:
-            nonlocal manifest
+            nonlocal manifest, data_file
             if measurement.description is None:
                 raise WorkerError("protocol", "The worker was done without describing the model.", "Report it.")
             try:
+                if not lies_in_flash(measurement.description):
+                    find_method(measurement.description, method)
+                if measurement.description.external_data:
+                    data_file = data_file or find_data_file(path, needed=True)
                 manifest = read_manifest(path, sha256)
-            except ModelError as error:
+            except (ModelError, UsageError) as error:
                 raise WorkerError("model", error.what, error.todo) from error
             return []
 
@@ -126,7 +149,7 @@ class Session:
         self.fingerprints.add(attempt.tables["runs"]["fingerprint"][0].as_py())
         if attempt.error is not None or attempt.measurement.description is None:
             return None
-        return sha256, attempt.measurement.description, manifest
+        return Described(model_hash(sha256, data_file, method), attempt.measurement.description, manifest, data_file)
 
     def run_all(
         self,
@@ -153,7 +176,8 @@ class Session:
             folder = self.scratch / f"job{self.position}"
             folder.mkdir()
             try:
-                size = subject.path.stat().st_size
+                parts = [subject.path, *([subject.data_file] if subject.data_file else [])]
+                size = sum(part.stat().st_size for part in parts)
             except OSError:
                 size = 0  # it is gone: the worker will say so
 
@@ -162,6 +186,9 @@ class Session:
                     return _deviation(job, measurement, outputs)
                 why = subject.unmeasured_quality
                 quality = [] if why is None else [Scalar(name="loss_nats", value=None, reason=why)]
+                if job.batch is None:
+                    unknown = why_unknown(subject.name, input_sizes(job, subject))
+                    quality.append(Scalar(name="samples_per_s", value=None, reason=unknown))
                 return quality + (unmeasured(job, energy.reason) if isinstance(energy, Missing) else [])
 
             attempt = self.run(

@@ -21,7 +21,7 @@ from harness.plan import (
     passes,
 )
 from harness.protocol import Describe
-from harness.worker.model import is_language_model
+from harness.model_description import is_language_model
 
 
 def planned(

@@ -8,6 +8,8 @@ from harness.cli._flash_run import POLICIES
 from harness.cli._load_run import min_iterations
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.cli._progress import Reporter
     from harness.plan import Subject
     from harness.session import Session
@@ -82,6 +84,8 @@ def measure(
     from harness.scenarios import SCENARIOS
 
     target, inputs = session.target, options["inputs"]
+    if inputs is not None:
+        subjects = {name: replace(subject, given=_given(subject, inputs)) for name, subject in subjects.items()}
     fixed: dict[str, Any] = {
         "runtime": options["runtime"],
         "compile": options["compiled"],
@@ -102,10 +106,12 @@ def measure(
             options["scenario"],
             {name: values for name, values in sweeps.items() if name not in subject.fields},
             {**fixed, **subject.fields},
+            _dimension(options["batch_dim"]),
         )
     ]
     memory = target.capabilities.memory and not options["no_memory"]
-    jobs = passes(latency, processes, subjects, memory=memory, quality=not options["no_quality"])
+    name = inputs.name if inputs is not None else None
+    jobs = passes(latency, processes, subjects, memory=memory, quality=not options["no_quality"], given=name)
     if target.capabilities.reads_alone and any(SCENARIOS[job.scenario].in_flash for job in latency):
         jobs = [job for job in jobs if job.measure != "quality"]
         why = "only reads are made on this device, and nothing is computed"
@@ -129,3 +135,24 @@ def measure(
     with reporter.jobs(jobs) as advance, settled(session, file, reporter):
         for outcome in session.run_all(jobs, subjects, inputs, reporter.within, energy):
             advance(outcome)
+
+
+def _dimension(text: str | None) -> Any:
+    from harness.errors import UsageError
+
+    if text is None or text == "none":
+        return text
+    if not text.isdecimal() or len(text) > 3:
+        raise UsageError(f"{text!r} is no dimension.", "Give --batch-dim 0, 1 and so on, or --batch-dim none.")
+    return int(text)
+
+
+def _given(subject: Subject, inputs: Path) -> Any:
+    """The sizes of the inputs in a file; None where they do not fit the model: its worker will say so."""
+    from harness.errors import UsageError
+    from harness.worker.given_inputs import read_inputs
+
+    try:
+        return tuple(tuple(getattr(each, "shape", ())) for each in read_inputs(inputs, subject.method["inputs"]))
+    except UsageError:
+        return None

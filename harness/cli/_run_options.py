@@ -63,7 +63,37 @@ _OPTIONS = (
         metavar="LIST",
         help="Threads; a list or range (1,2,4 or 1-4) sweeps.",
     ),
-    click.option("--batch", default="0", metavar="LIST", help="Batch size; 0, the default, is the file's own. Sweeps."),
+    click.option(
+        "--method",
+        "methods",
+        multiple=True,
+        metavar="NAME",
+        help="Which method of a .pte to measure; repeat it to measure several, each as a model of its own. Default: "
+        "forward, or the only one.",
+    ),
+    click.option(
+        "--data-file",
+        "data_files",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        multiple=True,
+        metavar="FILE",
+        help="The weights of a .pte that has them in a .ptd; once a --model, in the same order. Default: the .ptd of the "
+        "same name beside it, or the one that ExecuTorch's exporter wrote there.",
+    ),
+    click.option(
+        "--batch",
+        default="0",
+        metavar="LIST",
+        help="Batch size, for a model that was exported with a dynamic batch. All dimensions that vary together with the "
+        "first input's batch change; all other sizes stay as declared. Of a model with fixed sizes it can only say "
+        "which of them is the batch. 0, the default: the file's own. Sweeps.",
+    ),
+    click.option(
+        "--batch-dim",
+        metavar="N|none",
+        help="Which dimension of the first input is the batch, counted from 0; none: an execute is one sample. Without "
+        "it, the first is taken where it may vary or is 1, and else samples per second are not known.",
+    ),
     click.option(
         "--prompt-tokens", metavar="LIST", help="Length of the prompt. Default: half the context, at most 128. Sweeps."
     ),
@@ -85,7 +115,9 @@ _OPTIONS = (
     click.option(
         "--inputs",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
-        help="Inputs as .npz, in the model's order.",
+        help="Inputs in the model's order, or by its names: .npz, .safetensors, or a .pt2, whose example inputs are "
+        "meant. A number is an array without dimensions; None has no array. Default: made inputs, which go through all "
+        "integers that the model takes.",
     ),
     click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="The evaluation text."),
     click.option(

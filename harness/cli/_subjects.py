@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -91,21 +92,35 @@ def describe_all(
     out, its failure recorded and shown.
     """
     subjects = {}
-    for name, path in artifacts.items():
-        reporter.note(f"describing {name}")
-        known = session.describe(name, path)
-        if known is None:
-            reporter.failure(session.failed[-1])
-            continue
-        sha256, description, manifest = known
-        subjects[name] = Subject(
-            name=name,
-            path=path,
-            sha256=sha256,
-            description=description,
-            manifest=manifest,
-            **evaluation(name, description, manifest, options, session.scratch),
-        )
-        if (why := subjects[name].unmeasured_quality) is not None:
-            reporter.note(f"{name}: quality is not measured: {why}")
+    for (artifact, path), data_file in zip(artifacts.items(), _data_files(artifacts, options), strict=True):
+        reporter.note(f"describing {artifact}")
+        for method in options.get("methods") or (None,):
+            name = artifact if method is None else f"{artifact}:{method}"
+            known = session.describe(name, path, data_file=data_file, method=method)
+            if known is None:
+                reporter.failure(session.failed[-1])
+                continue
+            subjects[name] = Subject(
+                name=name,
+                path=path,
+                sha256=known.sha256,
+                description=known.description,
+                manifest=known.manifest,
+                data_file=known.data_file,
+                fields={} if method is None else {"method": method},
+                **evaluation(name, known.description, known.manifest, options, session.scratch),
+            )
+            if (why := subjects[name].unmeasured_quality) is not None:
+                reporter.note(f"{name}: quality is not measured: {why}")
     return subjects
+
+
+def _data_files(artifacts: dict[str, Path], options: dict[str, Any]) -> Sequence[Path | None]:
+    """The file of weights that the user names for each model, None where he names none."""
+    given: tuple[Path, ...] = options.get("data_files", ())
+    if given and len(given) != len(artifacts):
+        raise UsageError(
+            f"There are {len(artifacts)} models and {len(given)} files of weights.",
+            "Give --data-file once for each --model, in the same order, or not at all.",
+        )
+    return given or [None] * len(artifacts)

@@ -17,6 +17,7 @@ from typing import Any
 from harness import __version__
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.job import Files, Job, parse_request
+from harness.model_description import is_language_model
 from harness.protocol import PROTOCOL, Done, Error, Hello, Samples, Scalar
 from harness.scenarios import SCENARIOS, GenerateQuery, MultiStreamQuery, Query, SingleQuery, repeat, warm_up
 from harness.statistics.steady import SteadyRule
@@ -25,7 +26,7 @@ from harness.worker import probes
 from harness.worker.channel import Channel
 from harness.worker.failures import failure
 from harness.worker.inputs import make_inputs
-from harness.worker.model import Model, is_language_model, main_method
+from harness.worker.model import Model
 
 RUNTIMES = {".pte": "harness.worker.executorch_runtime", ".pt2": "harness.worker.torch_runtime"}
 MEMORY_ITERATIONS = 10
@@ -81,12 +82,14 @@ def _work(job: Job, files: Files, channel: Channel, runtimes: Mapping[str, Any],
     if job.measure == "memory":
         _measure_memory(job, files, runtime, channel)
         return
+    parts = [path, *([Path(files.data)] if files.data is not None else [])]
     if job.scenario == "cold-start":
-        drop_page_cache(path)
+        for part in parts:
+            drop_page_cache(part)
     probe = probes.IoProbe()
-    model: Model = runtime.load(path, job)
+    model: Model = runtime.load(path, job, files)
     channel.emit(model.loaded)
-    channel.emit(probe.since("load", path.stat().st_size))
+    channel.emit(probe.since("load", sum(part.stat().st_size for part in parts)))
     if job.measure == "quality":
         _measure_quality(job, files, model, channel)
     else:
@@ -153,7 +156,7 @@ def _measure_memory(job: Job, files: Files, runtime: Any, channel: Channel) -> N
 
     probes.reset_peak()
     report("runtime")
-    model = runtime.load(Path(files.model), job)
+    model = runtime.load(Path(files.model), job, files)
     channel.emit(model.loaded)
     report("load")
     query = _query(job, files, model)
@@ -181,27 +184,25 @@ def _query(job: Job, files: Files, model: Model) -> Query:
                 f"{job.model} is no language model by ExecuTorch's convention, so it cannot {job.scenario}.",
                 "Use --scenario single-stream.",
             )
-        inputs = make_inputs(job, main_method(model.description)["inputs"], files.inputs, job.seed)
-        return _plain_query(job, model, inputs)
-    import torch
-
+        return _plain_query(job, model, make_inputs(job, model.description, files.inputs))
     from harness.worker.generation import GreedyTokens
 
     prompt, new = job.prompt_tokens or 1, job.new_tokens or 1
-    kinds = [getattr(torch, meta["dtype"]) for meta in main_method(model.description)["inputs"]]
-    tokens = GreedyTokens(
-        int(model.description.metadata["get_vocab_size"]), prompt, new, (kinds[0], kinds[1]), job.seed
-    )
+    tokens = GreedyTokens(model.description, prompt, new, job.seed, model.arrange)
     if SCENARIOS[job.scenario].generates:
         return GenerateQuery(model.execute, tokens, prompt, new, time.perf_counter_ns)
-    return _plain_query(job, model, tokens.prompt())
+    return SingleQuery(model.execute, tokens.prompt(), _phase(job), time.perf_counter_ns)
 
 
 def _plain_query(job: Job, model: Model, inputs: Sequence[Any]) -> Query:
-    if job.streams is not None:
-        return MultiStreamQuery(model.execute, inputs, job.streams // job.batch, time.perf_counter_ns)
-    phase = {"offline": "batch", "sustained": "sustained"}.get(job.scenario, "steady")
-    return SingleQuery(model.execute, inputs, phase, time.perf_counter_ns)
+    arranged = model.arrange(inputs)
+    if job.streams is not None and job.batch is not None:
+        return MultiStreamQuery(model.execute, arranged, job.streams // job.batch, time.perf_counter_ns)
+    return SingleQuery(model.execute, arranged, _phase(job), time.perf_counter_ns)
+
+
+def _phase(job: Job) -> str:
+    return {"offline": "batch", "sustained": "sustained"}.get(job.scenario, "steady")
 
 
 def _runtime(path: Path, runtimes: Mapping[str, Any] = RUNTIMES) -> Any:

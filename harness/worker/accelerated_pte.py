@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.errors import ModelError
-from harness.job import Job
+from harness.job import Files, Job
+from harness.model_description import find_method
 from harness.protocol import Describe
 from harness.worker import executorch_runtime
 from harness.worker.accelerator import Accelerator
-from harness.worker.model import Model, main_method
+from harness.worker.model import Model
 
 # ExecuTorch's name of the delegate for a kind of device.
 _DELEGATES = {"cuda": "CudaBackend"}
@@ -29,12 +30,12 @@ class AcceleratedPte:
         """What the program says of itself."""
         return executorch_runtime.describe(path)
 
-    def load(self, path: Path, job: Job) -> Model:
+    def load(self, path: Path, job: Job, files: Files) -> Model:
         """Load it. Raises ModelError where its method would run on the processor, which is another target's figure."""
         delegate = _DELEGATES.get(self._kind, self._kind)
-        if delegate not in main_method(self.describe(path))["delegates"]:
+        if delegate not in find_method(self.describe(path), job.method)["delegates"]:
             raise ModelError(
                 f"{path} has nothing for the delegate {delegate}: it would run on the processor.",
                 "Give a .pt2, or lower it with ExecuTorch's partitioner for this device.",
             )
-        return executorch_runtime.load(path, job)
+        return executorch_runtime.load(path, job, files)

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError, UsageError
-from harness.job import Job
+from harness.job import Files, Job
+from harness.model_description import find_method
 from harness.protocol import Describe, Loaded
 from harness.worker import torch_runtime
 from harness.worker.accelerator import Accelerator
 from harness.worker.device_probe import DeviceProbe
 from harness.worker.model import Model
 from harness.worker.precision import PRECISIONS, convert, dtype_of, set_products
+from harness.worker.torch_outputs import leaves
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +47,7 @@ class AcceleratedRuntime:
         """The inputs and outputs of the exported program, and what it says of generating."""
         return torch_runtime.describe(path)
 
-    def load(self, path: Path, job: Job) -> Model:
+    def load(self, path: Path, job: Job, files: Files) -> Model:
         """Read the archive, move it to the device, in `job.precision`; compiled or captured at the first call of each
         shape, so that it shows in the first inference.
 
@@ -69,23 +71,31 @@ class AcceleratedRuntime:
         device.synchronize()
         ready_ns = time.perf_counter_ns()
 
-        def call(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-            result = module(*inputs)
-            return result if isinstance(result, (tuple, list)) else (result,)
+        ask, arrange = torch_runtime.calling(program, module)
+
+        def call(inputs: Sequence[Any]) -> Sequence[Any]:
+            # Arranged here: inputs go to the device, and into a captured graph, one by one.
+            return leaves(ask(arrange(inputs)))
 
         run: Call = call if job.runtime != "graphs" else _Graphs(call, device, job.model)
         dtype, record = dtype_of(job.precision), self.probe.record
         to_host = job.measure == "quality"
 
-        def execute(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        def moved(given: Any) -> Any:
+            if not isinstance(given, torch.Tensor):
+                return given
+            return given.to(kind, dtype if given.is_floating_point() else None)
+
+        def execute(inputs: Sequence[Any]) -> Sequence[Any]:
             with torch.inference_mode():
-                moved = [tensor.to(kind, dtype if tensor.is_floating_point() else None) for tensor in inputs]
-                outputs, device_ns = device.timed(lambda: run(moved))
+                there = [moved(given) for given in inputs]
+                outputs, device_ns = device.timed(lambda: run(there))
                 record(device_ns)
                 # What is computed with outputs on the host is no part of any latency.
-                return [each.to("cpu", torch.float32, copy=True) for each in outputs] if to_host else outputs
+                return [_on_host(each) for each in outputs] if to_host else outputs
 
         description = torch_runtime.describe_program(program, metadata)
+        find_method(description, job.method)
         loaded = Loaded(
             program_ns=opened_ns - start_ns,
             method_ns=ready_ns - opened_ns,
@@ -96,6 +106,14 @@ class AcceleratedRuntime:
         return Model(description, loaded, execute, *windows, probe=self.probe)
 
 
+def _on_host(output: Any) -> Any:
+    import torch
+
+    if not isinstance(output, torch.Tensor):
+        return output
+    return output.to("cpu", torch.float32 if output.is_floating_point() else None, copy=True)
+
+
 class _Graphs:
     """Captures a graph for each combination of shapes that it meets, and replays it from then on."""
 
@@ -104,12 +122,14 @@ class _Graphs:
         self._captured: dict[tuple[Any, ...], tuple[list[Tensor], Callable[[], object], Sequence[Tensor]]] = {}
 
     def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        key = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
+        # A number that is no tensor is part of the graph.
+        key = tuple((given.shape, given.dtype) if hasattr(given, "shape") else given for given in inputs)
         if key not in self._captured:
-            self._captured[key] = self._capture([tensor.clone() for tensor in inputs])
+            self._captured[key] = self._capture([given.clone() if hasattr(given, "clone") else given for given in inputs])
         kept, replay, outputs = self._captured[key]
         for own, given in zip(kept, inputs, strict=True):
-            own.copy_(given)
+            if hasattr(own, "copy_"):
+                own.copy_(given)
         replay()
         return outputs
 

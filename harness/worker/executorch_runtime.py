@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ModelError, UsageError
-from harness.job import Job
+from harness.errors import ModelError
+from harness.job import Files, Job
+from harness.model_description import FORWARD, find_method
 from harness.protocol import Describe, Loaded
+from harness.worker.executorch_errors import explain
 from harness.worker.model import Model
 from harness.worker.pte import MethodHeader, read_methods
 
@@ -25,8 +29,19 @@ _DTYPES = {
     7: "float64",
     11: "bool",
     15: "bfloat16",
+    27: "uint16",
+    28: "uint32",
+    29: "uint64",
 }
 ALL_LOGITS = "forward_all_logits"
+# Operators outside of ExecuTorch's core library, by the beginning of their names, and the module of its wheel that
+# registers them: imported where a program calls one, so that nobody else waits for it.
+_OPERATOR_MODULES = {
+    "llama::": "executorch.extension.llm.custom_ops.custom_ops",
+    "quantized_decomposed::": "executorch.kernels.quantized",
+}
+# A constant that is a tensor is shown with its values up to so many.
+_SHOWN_ELEMENTS = 64
 
 
 def versions() -> dict[str, str]:
@@ -45,36 +60,45 @@ def describe(path: Path) -> Describe:
     return _describe(_open(path), headers)
 
 
-def load(path: Path, job: Job) -> Model:
-    """Open the program and prepare `forward` (or its only method), on `job.threads` threads.
+def load(path: Path, job: Job, files: Files) -> Model:
+    """Open the program, with its weights of `files.data` where they lie in a file of their own, and prepare the method
+    `job.method` (None: `forward`, or the only one) on `job.threads` threads.
 
-    Raises ModelError when the file is damaged or needs a delegate that this build of ExecuTorch lacks.
+    Raises ModelError when a file is damaged or missing, or when the program needs a delegate or an operator that this
+    build of ExecuTorch lacks.
     """
     headers = read_methods(path)
     _check_delegates(path, headers)
+    if files.data is None and any(header.external for header in headers):
+        raise ModelError(
+            f"The weights of {path.name} are in a .ptd file of their own.",
+            "Give it with --data-file, or put it beside the program under the same name (model.pte, model.ptd).",
+        )
+    _register_operators(path, headers)
     # Before load_method: resetting the pool of a loaded delegate corrupts the heap.
     _bindings()._unsafe_reset_threadpool(job.threads)
     start_ns = time.perf_counter_ns()
-    program = _open(path)
+    program = _open(path, files.data)
     opened_ns = time.perf_counter_ns()
-    header = _main_method(path, headers)
-    method = _load_method(path, program, header.name)
+    name = _main_method(headers, job.method)
+    method = _load_method(path, program, name)
     ready_ns = time.perf_counter_ns()
     description = _describe(program, headers)
+    sizes = [path.stat().st_size, *([Path(files.data).stat().st_size] if files.data else [])]
     model = Model(
         description,
         Loaded(
             program_ns=opened_ns - start_ns,
             method_ns=ready_ns - opened_ns,
-            program_bytes=path.stat().st_size,
-            planned_bytes=header.planned_bytes,
+            program_bytes=sum(sizes),
+            planned_bytes=next(header.planned_bytes for header in headers if header.name == name),
         ),
         method,
     )
-    if job.measure != "quality" or not any(h.name == ALL_LOGITS for h in headers):
+    if job.measure != "quality" or name != FORWARD or not any(h.name == ALL_LOGITS for h in headers):
         return model
     window = program.method_meta(ALL_LOGITS).input_tensor_meta(0).sizes()[1]
-    return Model(description, model.loaded, method, _load_method(path, program, ALL_LOGITS), window)
+    return replace(model, all_logits=_load_method(path, program, ALL_LOGITS), window=window)
 
 
 def load_stages(path: Path, threads: int) -> tuple[Describe, Loaded, list[Any]]:
@@ -85,6 +109,7 @@ def load_stages(path: Path, threads: int) -> tuple[Describe, Loaded, list[Any]]:
     """
     headers = read_methods(path)
     _check_delegates(path, headers)
+    _register_operators(path, headers)
     _bindings()._unsafe_reset_threadpool(threads)
     start_ns = time.perf_counter_ns()
     description = _describe(_open(path), headers)
@@ -112,9 +137,9 @@ def _bindings() -> Any:
     return _C
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, data: str | None = None) -> Any:
     try:
-        return _bindings()._load_program(str(path))
+        return _bindings()._load_program(str(path), data_path=data)
     except RuntimeError as error:
         raise ModelError(
             f"ExecuTorch refuses {path}: {_first_line(error)}.", "Export it again with this version of ExecuTorch."
@@ -125,23 +150,27 @@ def _load_method(path: Path, program: Any, name: str) -> Any:
     try:
         return program.load_method(name)
     except RuntimeError as error:
+        what, todo = explain(str(error)) or (_first_line(error), "`harness report` shows what ExecuTorch printed.")
+        raise ModelError(f"ExecuTorch cannot load method {name!r} of {path}: {what}.", todo) from error
+
+
+def _register_operators(path: Path, headers: Sequence[MethodHeader]) -> None:
+    """Import what the programs call. Raises ModelError naming the operators that there are nowhere."""
+    called = {operator for header in headers for operator in header.operators}
+    for beginning, module in _OPERATOR_MODULES.items():
+        if any(operator.startswith(beginning) for operator in called):
+            importlib.import_module(module)
+    if missing := sorted(called - set(_bindings()._get_operator_names())):
         raise ModelError(
-            f"ExecuTorch cannot load method {name!r} of {path}: {_first_line(error)}.",
-            "Its standard error names the operator or the delegate; export it again for this version.",
-        ) from error
+            f"{path} calls {', '.join(missing)}, which ExecuTorch's libraries do not have.",
+            "Export the model without it: as an operator of the core set, or lowered to a delegate.",
+        )
 
 
-def _main_method(path: Path, headers: Sequence[MethodHeader]) -> MethodHeader:
-    runnable = [header for header in headers if header.operators or header.delegates]
-    for header in runnable:
-        if header.name == "forward":
-            return header
-    if len(runnable) == 1:
-        return runnable[0]
-    raise UsageError(
-        f"{path} has no method `forward` (it has {', '.join(h.name for h in headers) or 'none'}).",
-        "Export the method to be measured as `forward`.",
-    )
+def _main_method(headers: Sequence[MethodHeader], wanted: str | None) -> str:
+    runnable: list[dict[str, Any]] = [{"name": header.name} for header in headers if not header.constant]
+    constants = {header.name: None for header in headers if header.constant}
+    return str(find_method(Describe(format="pte", methods=runnable, metadata=constants, delegates=[]), wanted)["name"])
 
 
 def _check_delegates(path: Path, headers: Sequence[MethodHeader]) -> None:
@@ -158,29 +187,40 @@ def _describe(program: Any, headers: Sequence[MethodHeader]) -> Describe:
     methods, metadata = [], {}
     for header in headers:
         meta = program.method_meta(header.name)
-        if header.operators == 0 and not header.delegates and meta.num_inputs() == 0:
-            values = program.load_method(header.name)([])
-            metadata[header.name] = values[0] if len(values) == 1 else list(values)
+        if header.constant:
+            values = [_constant(value) for value in program.load_method(header.name)([])]
+            metadata[header.name] = values[0] if len(values) == 1 else values
         else:
             methods.append(
                 {
                     "name": header.name,
                     "planned_bytes": header.planned_bytes,
                     "delegates": list(header.delegates),
-                    "inputs": [_tensor(meta, "input", i) for i in range(meta.num_inputs())],
-                    "outputs": [_tensor(meta, "output", i) for i in range(meta.num_outputs())],
+                    "inputs": [_value(meta, "input", i, known) for i, known in enumerate(header.inputs)],
+                    "outputs": [_value(meta, "output", i, known) for i, known in enumerate(header.outputs)],
                 }
             )
     names = sorted({name for header in headers for name in header.delegates})
-    return Describe(format="pte", methods=methods, metadata=metadata, delegates=names)
+    external = any(header.external for header in headers)
+    return Describe(format="pte", methods=methods, metadata=metadata, delegates=names, external_data=external)
 
 
-def _tensor(meta: Any, side: str, index: int) -> dict[str, Any]:
-    try:
-        tensor = getattr(meta, f"{side}_tensor_meta")(index)
-    except RuntimeError:
-        return {"dtype": "none", "sizes": []}  # an int or a bool, not a tensor
-    return {"dtype": _DTYPES.get(tensor.dtype(), f"dtype {tensor.dtype()}"), "sizes": list(tensor.sizes())}
+def _constant(value: Any) -> Any:
+    """What a constant method returns, as JSON: a tensor as its values, or where they are many as its dtype and sizes."""
+    if not hasattr(value, "dtype"):
+        return value
+    if value.numel() <= _SHOWN_ELEMENTS:
+        return value.tolist()
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+
+
+def _value(meta: Any, side: str, index: int, known: dict[str, Any]) -> dict[str, Any]:
+    """An input or output; `known` is what the file's tables say of it."""
+    if known["kind"] != "tensor":
+        return {**known, "dtype": "none", "sizes": []}
+    tensor = getattr(meta, f"{side}_tensor_meta")(index)
+    dtype = _DTYPES.get(tensor.dtype(), f"dtype {tensor.dtype()}")
+    return {**known, "dtype": dtype, "sizes": list(tensor.sizes())}
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from harness.flash.engine import Stages
 from harness.flash.files import BUILD
 from harness.protocol import Describe, Loaded
 from harness.worker import executorch_runtime
-from harness.worker.model import lies_in_flash
+from harness.model_description import lies_in_flash
 
 if TYPE_CHECKING:
     from harness.flash.encoding import Floats

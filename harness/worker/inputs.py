@@ -1,62 +1,104 @@
-"""Inputs for a model: given as `.npz`, or made from the dtype and sizes that the method declares."""
+"""The inputs of one execute: given in a file, or made from the dtypes, sizes and limits that the method declares."""
 
 from __future__ import annotations
 
-import zipfile
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.job import Job
+from harness.made_inputs import find_limits, integer_ranges
+from harness.model_description import Input, find_method, is_tensor
+from harness.protocol import Describe
+from harness.worker.given_inputs import read_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+# A permutation of more integers is not worth its memory: some of them are drawn instead.
+_LARGEST_PERMUTATION = 1 << 20
 
-def make_inputs(job: Job, metadata: list[dict[str, Any]], given: str | None, seed: int) -> tuple[Tensor, ...]:
-    """One tensor a declared input, from the `.npz` at `given` or random: normal for floats, 0 or 1 for integers and
-    booleans.
 
-    The first dimension becomes `job.batch`. Raises UsageError when a given array does not fit what the method
-    declares.
+def make_inputs(job: Job, description: Describe, given: str | None, number: int = 0) -> tuple[Any, ...]:
+    """The inputs of the job's method, in its order: those in the file `given`, or the made set `number` of the job.
+
+    Made floats are normal, of mean 0 and deviation 1. Made integers go through all that the input may take
+    (`harness.made_inputs`), in an order that depends on the seed alone: over the sets of a job each occurs as often as
+    any other, so that two models that differ in one row of an embedding are told apart. Numbers that are no tensors are
+    those that the program was exported with. Raises UsageError when given inputs do not fit, or for an input that cannot
+    be made.
     """
+    method = find_method(description, job.method)
+    inputs: list[Input] = method["inputs"]
     if given is not None:
-        return _from_file(Path(given), metadata)
+        return read_inputs(Path(given), inputs)
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
-    tensors = []
-    for index, meta in enumerate(metadata):
-        if meta["dtype"] == "none":
-            raise UsageError(f"Input {index} of the model is no tensor.", "Give the inputs as an .npz with --inputs.")
-        dtype: torch.dtype = getattr(torch, meta["dtype"])
-        sizes = [job.batch, *meta["sizes"][1:]] if meta["sizes"] else []
-        if dtype.is_floating_point:
-            tensors.append(torch.randn(sizes, generator=generator).to(dtype))
+    limits = find_limits(inputs, description.metadata) if job.input_limits is None else job.input_limits
+    ranges = integer_ranges(inputs, limits)
+    normal = torch.Generator().manual_seed(job.seed + number)
+    made: list[Any] = []
+    for index, (meta, interval) in enumerate(zip(inputs, ranges, strict=True)):
+        if not is_tensor(meta):
+            made.append(_value(index, meta))
+            continue
+        dtype = _dtype(index, meta["dtype"])
+        sizes = meta["sizes"] if job.input_sizes is None else list(job.input_sizes[index])
+        if interval is None:
+            wide = torch.complex64 if dtype.is_complex else torch.float32
+            made.append(torch.randn(sizes, generator=normal, dtype=wide).to(dtype))
         else:
-            tensors.append(torch.randint(0, 2, sizes, generator=generator).to(dtype))
-    return tuple(tensors)
+            seed = job.seed * 1_000_003 + index * 10_007
+            values = _integers(math.prod(sizes), number, interval[1] - interval[0], seed) + interval[0]
+            made.append(values.to(dtype).reshape(sizes))
+    return tuple(made)
 
 
-def _from_file(path: Path, metadata: list[dict[str, Any]]) -> tuple[Tensor, ...]:
-    import numpy as np
+def _integers(count: int, number: int, size: int, seed: int) -> Tensor:
+    """Entries number * count and on, `count` of them, of a sequence of the integers [0, size) that is one permutation
+    after the other.
+    """
     import torch
 
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            tensors = [torch.from_numpy(arrays[name]) for name in arrays.files]
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} cannot be read as .npz arrays ({error}).", "Write it with numpy.savez.") from error
-    if len(tensors) != len(metadata):
+    def permutation(cycle: int) -> Tensor:
+        return torch.randperm(size, generator=torch.Generator().manual_seed(seed + cycle))
+
+    if size > _LARGEST_PERMUTATION:
+        return torch.randint(0, size, (count,), generator=torch.Generator().manual_seed(seed + number))
+    if count > size:  # all of them in each set, and the rest at random: a large image would have thousands of cycles
+        source = torch.Generator().manual_seed(seed + number)
+        values = torch.cat((torch.arange(size), torch.randint(0, size, (count - size,), generator=source)))
+        return values[torch.randperm(count, generator=source)]
+    first, last = number * count // size, ((number + 1) * count - 1) // size if count else 0
+    begin = number * count - first * size
+    return torch.cat([permutation(cycle) for cycle in range(first, last + 1)])[begin : begin + count]
+
+
+def _value(index: int, meta: Input) -> Any:
+    """What a number or nothing was when the program was exported."""
+    if meta.get("kind") == "none":
+        return None
+    if "value" not in meta:
         raise UsageError(
-            f"{path} holds {len(tensors)} arrays, the model takes {len(metadata)}.", "Give them in the model's order."
+            f"Input {index} of the model is no tensor but {_article(meta.get('kind', 'a value'))}, and the program does "
+            "not say which value it takes.",
+            "Give the inputs with --inputs: an .npz with an array for each input, this one without dimensions.",
         )
-    for index, (tensor, meta) in enumerate(zip(tensors, metadata, strict=True)):
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        if dtype != meta["dtype"] or tensor.dim() != len(meta["sizes"]):
-            raise UsageError(
-                f"Array {index} of {path} is {dtype} {list(tensor.shape)}, "
-                f"the model takes {meta['dtype']} {meta['sizes']}.",
-                "Convert it, or see `harness models inspect`.",
-            )
-    return tuple(tensors)
+    return meta["value"]
+
+
+def _article(kind: str) -> str:
+    return {"int": "an int", "float": "a float", "bool": "a bool", "str": "a text", "list": "a list"}.get(kind, kind)
+
+
+def _dtype(index: int, name: str) -> Any:
+    import torch
+
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise UsageError(
+            f"Input {index} of the model is {name}, which cannot be made here.",
+            "Give inputs with --inputs, as .safetensors or the .pt2 that the program was exported to.",
+        )
+    return dtype

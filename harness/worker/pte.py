@@ -9,29 +9,45 @@ files are expected here.
 
 from __future__ import annotations
 
+import json
 import mmap
 import struct
-from dataclasses import dataclass
+import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flatbuffers import encode, number_types, table
+from flatbuffers import number_types, table
 
 from harness.errors import ModelError
+from harness.worker.flatbuffer import checked, string, tables
+from harness.worker.pte_inputs import Values
 
 _PROGRAM_PLANS = 1
 _PLAN_NAME, _PLAN_OPERATORS, _PLAN_DELEGATES, _PLAN_BUFFER_SIZES = 0, 6, 7, 8
 _DELEGATE_ID = 0
+_OPERATOR_NAME, _OPERATOR_OVERLOAD = 0, 1
 
 
 @dataclass(frozen=True)
 class MethodHeader:
-    """A method of a program. `planned_bytes` is its arena as the ahead-of-time memory planner sized it."""
+    """A method of a program. `planned_bytes` is its arena as the ahead-of-time memory planner sized it; `operators`
+    are those that it calls, such as `aten::add.out`; `inputs` what the file says of each input beyond its dtype and
+    sizes (`harness.worker.pte_inputs`); `external`: it has weights that lie in another file (`.ptd`).
+    """
 
     name: str
     planned_bytes: int
-    operators: int
+    operators: tuple[str, ...]
     delegates: tuple[str, ...]
+    inputs: tuple[dict[str, Any], ...] = ()
+    outputs: tuple[dict[str, Any], ...] = ()
+    external: bool = False
+
+    @property
+    def constant(self) -> bool:
+        """A method that returns a value and computes nothing: metadata."""
+        return not self.operators and not self.delegates and not self.inputs
 
 
 def read_methods(path: Path) -> list[MethodHeader]:
@@ -76,7 +92,7 @@ def _check_length(path: Path, data: mmap.mmap, size: int) -> None:
 def _methods(data: Any) -> list[MethodHeader]:
     (root,) = struct.unpack_from("<I", data, 0)
     program = table.Table(data, root)
-    return [_method(plan) for plan in _tables(program, _PROGRAM_PLANS)]
+    return [_method(plan) for plan in tables(program, _PROGRAM_PLANS)]
 
 
 def _method(plan: table.Table) -> MethodHeader:
@@ -84,35 +100,32 @@ def _method(plan: table.Table) -> MethodHeader:
     sizes: list[int] = []
     if sizes_at:
         start = plan.Vector(sizes_at)
-        count = _checked(plan.VectorLen(sizes_at))
+        count = checked(plan.VectorLen(sizes_at))
         # Entry 0 belongs to the constants and is not an arena.
         sizes = [plan.Get(number_types.Int64Flags, start + 8 * i) for i in range(1, count)]
-    names = tuple(dict.fromkeys(_string(delegate, _DELEGATE_ID) for delegate in _tables(plan, _PLAN_DELEGATES)))
-    return MethodHeader(_string(plan, _PLAN_NAME), sum(sizes), len(_tables(plan, _PLAN_OPERATORS)), names)
+    delegates = tuple(dict.fromkeys(string(delegate, _DELEGATE_ID) for delegate in tables(plan, _PLAN_DELEGATES)))
+    operators = tuple(_operator(operator) for operator in tables(plan, _PLAN_OPERATORS))
+    values = Values(plan, operators)
+    return MethodHeader(
+        string(plan, _PLAN_NAME),
+        sum(sizes),
+        operators,
+        delegates,
+        tuple(values.inputs()),
+        tuple(values.outputs()),
+        values.external(),
+    )
 
 
-def _tables(parent: table.Table, field: int) -> list[table.Table]:
-    offset = parent.Offset(4 + 2 * field)
-    if not offset:
-        return []
-    start = parent.Vector(offset)
-    return [
-        table.Table(parent.Bytes, parent.Indirect(start + 4 * i)) for i in range(_checked(parent.VectorLen(offset)))
-    ]
+def _operator(operator: table.Table) -> str:
+    name, overload = string(operator, _OPERATOR_NAME), string(operator, _OPERATOR_OVERLOAD)
+    return f"{name}.{overload}" if overload else name
 
 
-def _string(parent: table.Table, field: int) -> str:
-    offset = parent.Offset(4 + 2 * field)
-    if not offset:
-        return ""
-    at = offset + parent.Pos
-    at += encode.Get(number_types.UOffsetTFlags.packer_type, parent.Bytes, at)
-    length = _checked(encode.Get(number_types.UOffsetTFlags.packer_type, parent.Bytes, at))
-    return bytes(parent.Bytes[at + 4 : at + 4 + length]).decode("utf-8")
+def main(path: str) -> None:
+    """Print the methods of a file as JSON."""
+    print(json.dumps([asdict(method) for method in read_methods(Path(path))]))
 
 
-def _checked(length: int) -> int:
-    """A count read from an untrusted file must not make us loop for minutes."""
-    if length > 1_000_000:
-        raise ValueError("implausible length")
-    return length
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -16,12 +16,14 @@ from torch import Tensor
 
 from harness.errors import UsageError
 from harness.job import Job
+from harness.made_inputs import LEAST_SETS
 from harness.protocol import Event, Output, Progress, Scalar
+from harness.worker.generation import LanguageInputs
 from harness.worker.inputs import make_inputs
-from harness.worker.model import Execute, Model, main_method
+from harness.worker.model import Model
+from harness.worker.torch_outputs import leaves
 
 _REPORT_EVERY = 50
-OUTPUT_SETS = 8
 
 
 def loss(model: Model, tokens_file: Path, max_tokens: int | None, emit: Callable[[Event], None]) -> None:
@@ -52,9 +54,9 @@ def loss(model: Model, tokens_file: Path, max_tokens: int | None, emit: Callable
         if model.all_logits is not None:
             logits = model.all_logits((window[:-1].unsqueeze(0),))[0][0]
             if index == 0 and model.all_logits is not model.execute:
-                largest = float((logits - _step_by_step(model.execute, window[:-1])).abs().max())
+                largest = float((logits - _step_by_step(model, window[:-1])).abs().max())
         else:
-            logits = _step_by_step(model.execute, window[:-1])
+            logits = _step_by_step(model, window[:-1])
         total += float(torch.nn.functional.cross_entropy(logits.double(), window[1:], reduction="sum"))
         predicted += context
         if index % _REPORT_EVERY == 0:
@@ -84,23 +86,39 @@ def read_tokens(file: Path) -> npt.NDArray[np.integer]:
     return tokens
 
 
-def _step_by_step(forward: Execute, tokens: Tensor) -> Tensor:
+def _step_by_step(model: Model, tokens: Tensor) -> Tensor:
     """Logits [T, vocabulary] of `tokens` [T], one call of the timed method a token."""
-    steps = ((tokens[i].reshape(1, 1), torch.tensor([i])) for i in range(len(tokens)))
-    return torch.cat([forward(step)[0].reshape(1, -1) for step in steps])
+    inputs = LanguageInputs(model.description, model.arrange)
+    steps = (inputs.at(tokens[i].reshape(1, 1), i) for i in range(len(tokens)))
+    return torch.cat([_last_row(leaves(model.execute(step))[0]) for step in steps])
+
+
+def _last_row(logits: Tensor) -> Tensor:
+    return logits.reshape(-1, logits.shape[-1])[-1:]
 
 
 def outputs(model: Model, job: Job, given: str | None, folder: Path) -> Iterator[Event]:
-    """Run a few fixed inputs and leave all outputs in an `.npz`, for the harness to compare with those of the parent
-    model.
+    """Run the job's inputs and leave all outputs in an `.npz`, for the harness to compare with those of the parent model:
+    the given inputs, or made ones, `input_sets` of them.
     """
-    metadata = main_method(model.description)["inputs"]
-    sets = 1 if given is not None else OUTPUT_SETS
+    sets = 1 if given is not None else job.input_sets or LEAST_SETS
     arrays: dict[str, np.ndarray] = {}
-    for seed in range(sets):
-        for index, output in enumerate(model.execute(make_inputs(job, metadata, given, job.seed + seed))):
+    for number in range(sets):
+        for index, output in enumerate(leaves(model.execute(model.arrange(make_inputs(job, model.description, given, number))))):
             if isinstance(output, Tensor):
-                arrays[f"set{seed}_output{index}"] = output.float().numpy()
+                arrays[f"set{number}_output{index}"] = as_numpy(output)
+            elif isinstance(output, (bool, int, float)):
+                arrays[f"set{number}_output{index}"] = np.array([output], np.float64)
+        if number % _REPORT_EVERY == 0:
+            yield Progress(done=number, total=sets)
     path = folder / "outputs.npz"
     np.savez(path, **arrays)  # type: ignore[arg-type]
     yield Output(file=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def as_numpy(output: Tensor) -> np.ndarray:
+    """The values in a type that numpy has and that loses none of them: integers beyond 2^24 are no float32."""
+    if output.dtype.is_complex:
+        return torch.view_as_real(output).numpy()
+    wide = output.dtype.is_floating_point and output.dtype != torch.float64
+    return (output.float() if wide else output.double()).numpy()

@@ -7,22 +7,32 @@ input_pos int64 [1]) -> logits [1, n, vocabulary]`.
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import time
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.errors import ModelError
-from harness.job import Job
+from harness.job import Files, Job
+from harness.model_description import FORWARD, find_method, is_language_model
 from harness.protocol import Describe, Loaded
-from harness.worker.model import Execute, Model, is_language_model
+from harness.worker.model import Arrange, Execute, Model, as_given
 from harness.worker.pt2_guard import check_archive, no_code
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from harness.worker.pt2_inputs import inputs_of, outputs_of, ranges_of
+from harness.worker.torch_outputs import leaves
 
 METADATA = "metadata.json"
+# Operators outside of torch, as a graph names them, and the module that registers them.
+_OPERATOR_MODULES = {
+    b"torch.ops.quantized_decomposed.": "torch.ao.quantization.fx._decomposed",
+    b"torch.ops.torchao.": "torchao",
+    b"torch.ops.llama.": "executorch.extension.llm.custom_ops.custom_ops",
+}
+_UNKNOWN_OPERATOR = re.compile(r"torch\.ops\.([\w.]+)")
 
 
 def versions() -> dict[str, str]:
@@ -40,7 +50,7 @@ def describe(path: Path) -> Describe:
     return describe_program(*open_program(path))
 
 
-def load(path: Path, job: Job) -> Model:
+def load(path: Path, job: Job, files: Files) -> Model:
     """Read the archive and make a callable of it on `job.threads` threads, compiled if the job says so.
 
     Compilation happens at the first call, so it shows in the first inference, as it does for a user. Raises
@@ -57,19 +67,40 @@ def load(path: Path, job: Job) -> Model:
         module = torch.compile(module)
     ready_ns = time.perf_counter_ns()
 
-    def execute(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    call, arrange = calling(program, module)
+
+    def execute(inputs: Sequence[Any]) -> Sequence[Any]:
         with torch.inference_mode():
-            result = module(*inputs)
+            result = call(inputs)
         return result if isinstance(result, (tuple, list)) else (result,)
 
     description = describe_program(program, metadata)
+    find_method(description, job.method)
     loaded = Loaded(
         program_ns=opened_ns - start_ns,
         method_ns=ready_ns - opened_ns,
         program_bytes=path.stat().st_size,
         planned_bytes=None,
     )
-    return Model(description, loaded, execute, *whole_windows(description, execute))
+    return Model(description, loaded, execute, *whole_windows(description, execute, arrange), arrange=arrange)
+
+
+def calling(program: Any, module: Any) -> tuple[Callable[[Sequence[Any]], Any], Arrange]:
+    """How `module` of a program is called with inputs, and how these are made of a flat list: most programs take them
+    one by one, others by keyword, or in dictionaries and tuples, as `call_spec` says.
+    """
+    from torch.utils import _pytree as tree
+
+    spec = program.call_spec.in_spec
+    plain = tree.tree_structure(((0,) * spec.num_leaves, {}))
+    if spec == plain:
+        return lambda inputs: module(*inputs), as_given
+
+    def arrange(inputs: Sequence[Any]) -> Sequence[Any]:
+        positional, by_keyword = tree.tree_unflatten(list(inputs), spec)
+        return positional, by_keyword
+
+    return lambda inputs: module(*inputs[0], **inputs[1]), arrange
 
 
 def open_program(path: Path) -> tuple[Any, dict[str, int]]:
@@ -77,6 +108,7 @@ def open_program(path: Path) -> tuple[Any, dict[str, int]]:
     check_archive(path)
     import torch
 
+    register_operators(path)
     extra = {METADATA: ""}
     try:
         with no_code():
@@ -87,47 +119,54 @@ def open_program(path: Path) -> tuple[Any, dict[str, int]]:
         return program, metadata
     except Exception as error:
         message = str(error).strip().splitlines()
+        unknown = _UNKNOWN_OPERATOR.search(str(error.__cause__ or error)) or _UNKNOWN_OPERATOR.search(str(error))
+        if unknown is not None:
+            raise ModelError(
+                f"{path} calls the operator {unknown[1]}, which is not installed here.",
+                "Install the package that defines it, or export the model without it.",
+            ) from error
         raise ModelError(
             f"torch refuses {path}: {message[0].rstrip('.') if message else type(error).__name__}.",
             f"Export it again with torch {torch.__version__} (torch.export.save).",
         ) from error
 
 
-def whole_windows(description: Describe, execute: Execute) -> tuple[Execute | None, int | None]:
+def whole_windows(
+    description: Describe, execute: Execute, arrange: Arrange = as_given
+) -> tuple[Execute | None, int | None]:
     """`all_logits` and `window` of a Model: tokens to the logits of every position, and how many it takes at once."""
     if is_language_model(description) and len(description.methods[0]["outputs"][0]["sizes"]) == 3:
-        import torch
+        from harness.worker.generation import LanguageInputs
 
-        begin = torch.zeros(1, dtype=getattr(torch, description.methods[0]["inputs"][1]["dtype"]))
-        return lambda inputs: execute((inputs[0], begin)), int(description.methods[0]["inputs"][0]["sizes"][1])
-    window = _all_logits_window(description)
-    return (execute, window) if window else (None, None)
+        inputs = LanguageInputs(description, arrange)
+        window = int(description.methods[0]["inputs"][0]["sizes"][1])
+        return lambda given: leaves(execute(inputs.at(given[0], 0))), window
+    found = _all_logits_window(description)
+    if found is None:
+        return None, None
+    return (execute if arrange is as_given else lambda given: leaves(execute(arrange(given)))), found
 
 
 def describe_program(program: Any, metadata: dict[str, int]) -> Describe:
     """The inputs and outputs of an exported program; a dynamic size is that of its example."""
-    inputs = [_tensor(node) for node in _nodes(program, "placeholder", program.graph_signature.user_inputs)]
-    outputs = [_tensor(node) for node in _nodes(program, None, program.graph_signature.user_outputs)]
-    return Describe(
-        format="pt2",
-        metadata=metadata,
-        delegates=[],
-        methods=[{"name": "forward", "planned_bytes": None, "delegates": [], "inputs": inputs, "outputs": outputs}],
-    )
+    forward = {
+        "name": FORWARD,
+        "planned_bytes": None,
+        "delegates": [],
+        "inputs": inputs_of(program),
+        "outputs": outputs_of(program),
+        "ranges": ranges_of(program),
+    }
+    return Describe(format="pt2", metadata=metadata, delegates=[], methods=[forward])
 
 
-def _nodes(program: Any, kind: str | None, names: Sequence[Any]) -> list[Any]:
-    by_name = {node.name: node for node in program.graph.nodes if kind is None or node.op == kind}
-    return [by_name.get(name) for name in names]
-
-
-def _tensor(node: Any) -> dict[str, Any]:
-    value = node.meta.get("val") if node is not None else None
-    if value is None or not hasattr(value, "dtype"):
-        return {"dtype": "none", "sizes": []}
-    # A dynamic dimension shows its size in the example it was exported with.
-    sizes = [int(size) if isinstance(size, int) else int(size.node.hint) for size in value.shape]
-    return {"dtype": str(value.dtype).removeprefix("torch."), "sizes": sizes}
+def register_operators(path: Path) -> None:
+    """Import the packages whose operators the graph of an archive calls, so that nobody else waits for them."""
+    with zipfile.ZipFile(path) as archive:
+        graphs = [archive.read(name) for name in archive.namelist() if name.endswith(".json") and "/models/" in name]
+    for operators, module in _OPERATOR_MODULES.items():
+        if any(operators in graph for graph in graphs):
+            importlib.import_module(module)
 
 
 def _all_logits_window(description: Describe) -> int | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.job import Files, Job
+from harness.made_inputs import LEAST_SETS
 from harness.protocol import Describe
 from harness.scenarios import SCENARIOS
-from harness.worker.model import is_language_model, main_method
+from harness.model_description import is_language_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,22 +34,27 @@ def _tensors(job: Job, files: Files, description: Describe) -> tuple[str, dict[s
         from harness.worker.quality import read_tokens
 
         return "tokens", {"tokens": torch.from_numpy(read_tokens(Path(files.tokens)).astype("int64"))}
-    metadata = main_method(description)["inputs"]
     if is_language_model(description):
         from harness.worker.generation import GreedyTokens
 
-        kinds = [getattr(torch, meta["dtype"]) for meta in metadata]
-        prompt, new = job.prompt_tokens or 1, job.new_tokens or 1
-        vocabulary = int(description.metadata["get_vocab_size"])
-        tokens, position = GreedyTokens(vocabulary, prompt, new, (kinds[0], kinds[1]), job.seed).prompt()
+        tokens, position = GreedyTokens(description, job.prompt_tokens or 1, job.new_tokens or 1, job.seed).prompt()
         if job.scenario in SCENARIOS and SCENARIOS[job.scenario].language_models:
             return "inputs", {"prompt": tokens}
         return "inputs", {"set0_arg0": tokens, "set0_arg1": position}
     from harness.worker.inputs import make_inputs
-    from harness.worker.quality import OUTPUT_SETS
 
-    sets = OUTPUT_SETS if job.measure == "quality" and files.inputs is None else 1
-    made = [make_inputs(job, metadata, files.inputs, job.seed + number) for number in range(sets)]
+    sets = (job.input_sets or LEAST_SETS) if job.measure == "quality" and files.inputs is None else 1
+    made = [make_inputs(job, description, files.inputs, number) for number in range(sets)]
     return "inputs", {
-        f"set{number}_arg{index}": tensor for number, tensors in enumerate(made) for index, tensor in enumerate(tensors)
+        f"set{number}_arg{index}": _as_tensor(value)
+        for number, values in enumerate(made)
+        for index, value in enumerate(values)
+        if value is not None
     }
+
+
+def _as_tensor(value: Any) -> Tensor:
+    """A number goes as a tensor without dimensions, int64, float64 or bool."""
+    import torch
+
+    return value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)

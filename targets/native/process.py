@@ -16,15 +16,16 @@ from harness.manifest import sha256_file
 from harness.protocol import Describe, Event, Output
 from harness.target import WorkerProcess
 from harness.targets.native.bundle import Bundle
+from harness.targets.native.description import complete
 from harness.targets.native.flash import in_flash, reads_of
 from harness.targets.native.inputs import write_inputs
 from harness.targets.native.outputs import as_npz
 from harness.targets.transports.qemu import COUNTS
 from harness.targets.transports.transport import Transport
-from harness.worker.model import lies_in_flash
+from harness.model_description import lies_in_flash
 
 _DESCRIBE_LIMIT_S = 120.0
-_OUTPUT = '{"event":"output"'
+_OUTPUT, _DESCRIBE = '{"event":"output"', '{"event":"describe"'
 # What to say about the outputs of a job beyond them; given the job's outputs as `.npz`.
 OnOutputs = Callable[[Path], list[Event]]
 PROFILE = "profile.etdp"
@@ -51,8 +52,7 @@ class NativeWorker:
         try:
             given = self._given(job, files, description, Path(here.name))
             sent = {name: self._transport.put(path, _sha256(path)) for name, path in given.items()}
-            model = self._transport.put(Path(files.model), job.model_sha256)
-            request = request_json(job, Files(model=model, output=there, **sent))
+            request = request_json(job, self._put(files, output=there, **sent))
             environment = {COUNTS: f"{there}/counts"} if counting and job.measure == "latency" else {}
             process = self._start(request, environment)
         except BaseException as error:
@@ -62,7 +62,7 @@ class NativeWorker:
                 raise WorkerError("usage", error.what, error.todo) from error
             raise
         kept = Path(files.output) if files.output is not None else Path(here.name)
-        return NativeProcess(process, self._transport, there, here, kept, description, on_outputs)
+        return NativeProcess(process, self._transport, there, here, kept, Path(files.model), description, on_outputs)
 
     def _given(self, job: Job, files: Files, description: Describe | None, here: Path) -> dict[str, Path]:
         """Files for the worker, by the field of its request."""
@@ -71,6 +71,15 @@ class NativeWorker:
                 self._recordings = tempfile.TemporaryDirectory(prefix="harness-reads-")
             return reads_of(job, files, Path(self._recordings.name))
         return write_inputs(job, files, description, here) if description and not lies_in_flash(description) else {}
+
+    def _put(self, files: Files, **others: str) -> Files:
+        """The model's files where the worker finds them, under the names that it gets them by."""
+        model, data = Path(files.model), None if files.data is None else Path(files.data)
+        return Files(
+            model=self._transport.put(model, _sha256(model)),
+            data=None if data is None else self._transport.put(data, _sha256(data)),
+            **others,
+        )
 
     def _start(self, request: str, environment: dict[str, str]) -> WorkerProcess:
         try:
@@ -88,13 +97,13 @@ class NativeWorker:
         key = job.model_sha256 + files.model
         if key not in self._descriptions:
             asked = replace(job, measure="describe", scenario="describe", cpus=None)
-            model = self._transport.put(Path(files.model), job.model_sha256)
-            process = self._start(request_json(asked, Files(model=model)), {})
+            process = self._start(request_json(asked, self._put(files)), {})
             try:
                 events = [protocol.decode(line) for line in process.lines(_DESCRIBE_LIMIT_S)]
             finally:
                 process.close()
-            self._descriptions[key] = next((event for event in events if isinstance(event, Describe)), None)
+            found = next((event for event in events if isinstance(event, Describe)), None)
+            self._descriptions[key] = None if found is None else complete(found, Path(files.model))
         return self._descriptions[key]
 
 
@@ -108,17 +117,20 @@ class NativeProcess:
         there: str,
         here: tempfile.TemporaryDirectory[str],
         kept: Path,
+        model: Path,
         description: Describe | None,
         on_outputs: OnOutputs | None,
     ) -> None:
         self._process, self._transport, self._there, self._here = process, transport, there, here
-        self._kept, self._description, self._on_outputs = kept, description, on_outputs
+        self._kept, self._model, self._description, self._on_outputs = kept, model, description, on_outputs
 
     def lines(self, timeout_s: float) -> Iterator[str]:
         """As `WorkerProcess.lines`."""
         for line in self._process.lines(timeout_s):
             if line.startswith(_OUTPUT) and isinstance(event := protocol.decode(line), Output):
                 yield from (protocol.encode(found) for found in self._fetched(event))
+            elif line.startswith(_DESCRIBE) and isinstance(event := protocol.decode(line), Describe):
+                yield protocol.encode(complete(event, self._model))
             else:
                 yield line
 

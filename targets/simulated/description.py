@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.protocol import Describe
 from harness.targets.simulated.programs import Archive
+from harness.worker.pt2_inputs import inputs_of, outputs_of
 
 
 def describe_archive(archive: Archive) -> Describe:
@@ -15,10 +16,7 @@ def describe_archive(archive: Archive) -> Describe:
     said = archive.generation
     if said is None:
         exported = archive.programs["model"]
-        nodes = {node.name: node for node in exported.graph.nodes}
-        given = exported.graph_signature
-        inputs = [_tensor(nodes.get(str(name))) for name in given.user_inputs]
-        outputs = [_tensor(nodes.get(str(name))) for name in given.user_outputs]
+        inputs, outputs = inputs_of(exported), outputs_of(exported)
         metadata: dict[str, Any] = {}
     else:
         inputs = [{"dtype": "int64", "sizes": [1, said["context"]]}, {"dtype": "int64", "sizes": [1]}]
@@ -33,11 +31,3 @@ def describe_archive(archive: Archive) -> Describe:
     forward = {"name": "forward", "planned_bytes": None, "delegates": [], "inputs": inputs, "outputs": outputs}
     return Describe(format="pt2", methods=[forward], metadata=metadata, delegates=[])
 
-
-def _tensor(node: Any) -> dict[str, Any]:
-    value = None if node is None else node.meta.get("val")
-    if value is None or not hasattr(value, "dtype"):
-        return {"dtype": "none", "sizes": []}
-    # A dynamic dimension gets the size of the example that the program was exported with.
-    sizes = [size if isinstance(size, int) else int(size.node.hint) for size in value.shape]
-    return {"dtype": str(value.dtype).removeprefix("torch."), "sizes": sizes}

@@ -22,7 +22,7 @@ from harness.manifest import sha256_file
 from harness.protocol import Describe, Done, Error, Event, Progress, Scalar, decode
 from harness.targets.simulated.kept import Kept, describe
 from harness.worker.channel import Channel
-from harness.worker.model import is_language_model, main_method
+from harness.model_description import find_method, is_language_model
 
 Emit = Callable[[Event], None]
 Make = Callable[[Path, str, str], Kept]
@@ -128,7 +128,7 @@ def _quality(job: Job, files: Files, made: Kept, emit: Emit) -> None:
 
     from harness.worker import quality, torch_runtime
 
-    model = torch_runtime.load(made.fake_quant, job)
+    model = torch_runtime.load(made.fake_quant, job, files)
     if files.tokens is None:
         assert files.output is not None
         for event in quality.outputs(model, job, files.inputs, Path(files.output)):
@@ -151,9 +151,9 @@ def _check(job: Job, described: Describe, where: str) -> None:
             f"{job.scenario} is not estimated on {where}.",
             "Leave out --scenario: one run of the program is what can be estimated.",
         )
-    sizes: list[Any] = main_method(described)["inputs"][0]["sizes"] or [1]
-    if job.batch != sizes[0]:
+    if job.input_sizes is not None:
+        sizes = [meta["sizes"] for meta in find_method(described, job.method)["inputs"]]
         raise UsageError(
-            f"{job.model} is compiled for batches of {sizes[0]}, not {job.batch}.",
-            "Leave out --batch, or export it anew.",
+            f"{job.model} is compiled for inputs of the sizes {sizes}, not for a batch of {job.batch}.",
+            "Leave out --batch, or export it with the batch that you want.",
         )

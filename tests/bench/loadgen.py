@@ -167,10 +167,9 @@ def main(model: Path | None, rounds: int, queries: int, utilisation: float) -> N
     """Print what LoadGen measures over what harness measures: of a device that takes 5 ms and no processor, so that a
     busy machine nearly leaves it alone, and of a model.
     """
-    from harness.job import Job
+    from harness.job import Files, Job
     from harness.worker.executorch_runtime import load
     from harness.worker.inputs import make_inputs
-    from harness.worker.model import main_method
 
     compare("a wait of 5 ms", lambda: time.sleep(0.005), rounds, queries, utilisation)
     with tempfile.TemporaryDirectory() as scratch:
@@ -178,8 +177,8 @@ def main(model: Path | None, rounds: int, queries: int, utilisation: float) -> N
         if model is None:
             subprocess.run([sys.executable, "-c", MAKE_MODEL, str(path)], check=True, capture_output=True)
         job = Job(target="bench", model="bench", model_sha256="", scenario="single-stream", batch=8)
-        loaded = load(path, job)
-        inputs = make_inputs(job, main_method(loaded.description)["inputs"], None, 0)
+        loaded = load(path, job, Files(model=str(path)))
+        inputs = make_inputs(job, loaded.description, None)
         compare("a model", lambda: loaded.execute(inputs), rounds, queries, utilisation)
 
 

@@ -15,7 +15,7 @@ from harness.models.gpt import GPT
 from harness.models.static_shapes import export_static
 from harness.targets.simulated.description import describe_archive
 from harness.targets.simulated.programs import Archive, phases, program, read_archive
-from harness.worker.model import is_language_model
+from harness.model_description import is_language_model
 
 LETTERS, CONTEXT = "abcdefghijk", 12
 

@@ -1,0 +1,93 @@
+"""What a worker says of a model file (`harness.protocol.Describe`), read: which method is meant, what its inputs are, and
+whether it is a language model.
+
+An input or output of a method is a dictionary: `kind` is `tensor`, `int`, `float`, `bool`, `str`, `none` or `list`;
+of a tensor `dtype` (torch's name) and `sizes`, where a dynamic dimension has its upper bound (`.pte`) or the size of its
+example (`.pt2`); `dynamic` names what each dimension varies with (`.pt2`) or says whether sizes may vary at all
+(`.pte`), and is absent where that is not known; `limit` is the least number that is too large for an integer input that
+is used as an index; `value` is what a number was when the program was exported.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from harness.errors import ModelError, UsageError
+from harness.protocol import Describe
+
+Input = dict[str, Any]
+Positions = Literal["first", "scalar", "each"]
+FORWARD = "forward"
+_INTEGERS = ("int64", "int32")
+
+
+def is_tensor(described: Input) -> bool:
+    """Whether an input or output is a tensor, and not a number or nothing."""
+    return bool(described["dtype"] != "none")
+
+
+def find_method(description: Describe, wanted: str | None = None) -> dict[str, Any]:
+    """The method that is measured: `wanted`, else `forward`, else the only one.
+
+    Raises ModelError where the file has none that can be run, UsageError naming those that it has where there is no
+    method of that name or it is not clear which is meant.
+    """
+    names = [str(method["name"]) for method in description.methods]
+    if not names:
+        raise ModelError(
+            "The program has no method that can be run: it only has constants "
+            f"({', '.join(sorted(description.metadata)) or 'none'}).",
+            "Give the program whose constants these are, or export the model's `forward` into this one.",
+        )
+    name = wanted or (FORWARD if FORWARD in names else names[0] if len(names) == 1 else None)
+    if name not in names:
+        raise UsageError(
+            f"The program has no method {wanted!r}: it has {', '.join(names)}."
+            if wanted
+            else f"The program has several methods and none is named forward: {', '.join(names)}.",
+            f"Choose with --method {names[0]}; repeat the option to measure several.",
+        )
+    return next(method for method in description.methods if method["name"] == name)
+
+
+def is_language_model(description: Describe) -> bool:
+    """Whether a program follows ExecuTorch's LLM convention, `forward(tokens, positions)` with a KV cache and
+    `get_vocab_size`, or Hugging Face's form of it (`cache_position`).
+    """
+    return (
+        bool(description.metadata.get("use_kv_cache"))
+        and "get_vocab_size" in description.metadata
+        and _positions(description) is not None
+    )
+
+
+def positions_of(description: Describe) -> Positions:
+    """How a language model is told where its tokens stand: by the position of the first, as a tensor [1] (`first`:
+    ExecuTorch's `input_pos`) or without dimensions (`scalar`), or by a position for each token (`each`: Hugging Face's
+    `cache_position`).
+    """
+    found = _positions(description)
+    assert found is not None, "asked of a program that is no language model"
+    return found
+
+
+def _positions(description: Describe) -> Positions | None:
+    forward = next((method for method in description.methods if method["name"] == FORWARD), None)
+    if forward is None or len(forward["inputs"]) != 2:
+        return None
+    tokens, positions = forward["inputs"]
+    if tokens["dtype"] not in _INTEGERS or positions["dtype"] not in _INTEGERS or len(tokens["sizes"]) != 2:
+        return None
+    if positions["sizes"] == []:
+        return "scalar"
+    if positions["sizes"] == [1]:
+        # One token at a time: the position of the first is that of each.
+        return "first"
+    return "each" if positions["sizes"] == tokens["sizes"][1:] else None
+
+
+def lies_in_flash(description: Describe) -> bool:
+    """Whether a program is all of a language model but its feed-forward layers, whose weights lie in files of neurons
+    (`harness.flash.files`).
+    """
+    return bool(description.metadata.get("get_flash_layers")) and "get_vocab_size" in description.metadata

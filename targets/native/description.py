@@ -1,0 +1,36 @@
+"""What the native worker says of a program, completed by what ExecuTorch's C++ interface does not tell: which sizes may
+vary, the values of numbers, below what indices must stay, and whether weights lie in a file of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from harness.protocol import Describe
+
+_LIMIT_S = 60.0
+
+
+def complete(description: Describe, model: Path) -> Describe:
+    """`description` with what the tables of the file `model` say (`harness.worker.pte`), or as it is where they cannot be
+    read. A process of its own reads them: model files are not opened in this one.
+    """
+    command = [sys.executable, "-P", "-m", "harness.worker.pte", str(model)]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=True).stdout
+        headers = {header["name"]: header for header in json.loads(said)}
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
+        return description
+    methods = []
+    for method in description.methods:
+        known = headers.get(method["name"], {}).get("inputs", [])
+        inputs = method["inputs"]
+        if len(known) == len(inputs):
+            inputs = [{**told, **own} for told, own in zip(known, inputs, strict=True)]
+        methods.append({**method, "inputs": inputs})
+    external = any(header["external"] for header in headers.values())
+    return replace(description, methods=methods, external_data=external)

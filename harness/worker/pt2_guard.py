@@ -43,7 +43,12 @@ def check_archive(path: Path) -> None:
         raise ModelError(f"{path} contains compiled code, which could do anything on this machine.", again)
     legacy = any(name.endswith(".pt") and ("/weights/" in name or "/constants/" in name) for name in names)
     if legacy or not all(_is_plain(payload) for payload in payloads):
-        raise ModelError(f"{path} contains pickled objects, which could run any code on this machine.", again)
+        raise ModelError(
+            f"{path} contains pickled objects, which could run any code on this machine, so it is not opened.",
+            "If its weights are tensor subclasses (torchao's quantize_ makes such), call "
+            "torchao.utils.unwrap_tensor_subclass(model) before torch.export.export; else save it with this version of "
+            "torch.export.save.",
+        )
 
 
 @contextlib.contextmanager

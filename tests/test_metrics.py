@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from harness.metrics import CATALOGUE
+from harness.metrics import CATALOGUE, SECTIONS
 from harness.metrics.load import LOAD
 from harness.store.dataset import Tables
 from harness.store.schemas import RUNS, SAMPLES, SCALARS
@@ -75,6 +75,12 @@ ESTIMATES = (
     "fake_quant_max_lsb",
     "certified_elements",
     "out_of_range",
+)
+WEIGHTS = ("weight_bytes", "encoded_weight_bytes")
+SIMULATION = tuple(
+    name
+    for name in ESTIMATES
+    if name not in WEIGHTS and not name.endswith(("cycles", "traffic_bytes", "used_bytes", "roofline_ns"))
 )
 SCALAR_ROWS: list[tuple[str, str, str | None, float | None]] = [
     ("a", "load_program_ns", None, 100.0),
@@ -286,6 +292,24 @@ def test_units_stand_in_the_names() -> None:
     for metric in CATALOGUE:
         if metric.unit != "1":
             assert marks[metric.unit] in metric.name.replace("joules", "_j"), metric.name
+
+
+def test_size_holds_sizes_and_what_is_said_of_a_simulation_stands_apart() -> None:
+    def names(section: str) -> set[str]:
+        return {metric.name for metric in CATALOGUE if metric.section == section}
+
+    phases = {f"{phase}_" for phase in ESTIMATED}
+    files = {"model_bytes", "parameters", "bits_per_weight", "bits_per_weight_stored"}
+    assert names("Size") == files | {f"{phase}{name}" for phase in phases for name in WEIGHTS}
+    assert names("Simulation") == {f"{phase}{name}" for phase in phases for name in SIMULATION}
+    moved = {f"{phase}{memory}_traffic_bytes" for phase in phases for memory in ("sram", "dram", "flash")}
+    assert names("Traffic") == moved | {
+        "flash_bytes_per_token",
+        "flash_reads_per_token",
+        "flash_hit_rate",
+        "peer_ratio",
+    }
+    assert {metric.section for metric in CATALOGUE} == set(SECTIONS)
 
 
 def test_what_is_compared_has_a_direction() -> None:

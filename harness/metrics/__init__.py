@@ -14,11 +14,11 @@ from harness.metrics.estimates import ESTIMATES
 from harness.metrics.flash import FLASH
 from harness.metrics.latency import GENERATE, LOADING, QUERIES
 from harness.metrics.load import LOAD, WARM
-from harness.metrics.metric import Metric, PerProcess
+from harness.metrics.metric import SECTIONS, Metric, PerProcess, Section
 from harness.metrics.quality import QUALITY
 from harness.metrics.size import SIZE
 
-__all__ = ["CATALOGUE", "Metric", "PerProcess"]
+__all__ = ["CATALOGUE", "SECTIONS", "Metric", "PerProcess", "Section"]
 
 CATALOGUE: tuple[Metric, ...] = (
     *GENERATE,

@@ -22,7 +22,7 @@ _CLASSES = {
 def _counts() -> list[Metric]:
     def metric(name: str, label: str, per_process: PerProcess, *, main: bool) -> Metric:
         compare: Literal["ratio"] | None = "ratio" if main else None
-        return Metric(name, label, "instructions", "lower", compare, "latency", per_process, main)
+        return Metric(name, label, "instructions", "lower", compare, "latency", "Instructions", per_process, main)
 
     found = []
     for phase, label in _COUNTED.items():

@@ -32,7 +32,7 @@ DEVICE_TIME = tuple(
     time(f"{phase}_device_ns_p50", f"{label} p50", quantile(f"{phase}_device", 0.5)) for phase, label in _TIMED.items()
 )
 DEVICE_MEMORY = tuple(
-    Metric(name, label, "bytes", "lower", "ratio", "memory", _largest(name))
+    Metric(name, label, "bytes", "lower", "ratio", "memory", "Memory", _largest(name))
     for name, label in (
         ("peak_allocated_bytes", "peak memory, allocated on the device"),
         ("peak_reserved_bytes", "peak memory, reserved on the device"),

@@ -58,12 +58,12 @@ def _per_query(name: str) -> PerProcess:
 
 def _cost(name: str, label: str, per_process: PerProcess) -> Metric:
     """Joules of a piece of work: less is better."""
-    return Metric(name, label, "J", "lower", "ratio", "energy", per_process)
+    return Metric(name, label, "J", "lower", "ratio", "energy", "Energy", per_process)
 
 
 def _beside(name: str, label: str, unit: Unit, *, main: bool = True) -> Metric:
     """What a reader needs to judge them. More power is not worse, if the work is done sooner."""
-    return Metric(name, label, unit, None, None, "energy", _value(name), main)
+    return Metric(name, label, unit, None, None, "energy", "Energy", _value(name), main)
 
 
 ENERGY = (

@@ -8,22 +8,16 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.metrics.derivations import scalar
-from harness.metrics.metric import Metric, Unit
+from harness.metrics.metric import Metric, Section, Unit
 
 # The phases whose scalars they are.
 _ESTIMATED = {"prefill": "prefill", "decode": "decode, a token", "steady": "inference"}
 
-
-_TRAFFIC: tuple[tuple[str, Unit], ...] = (
-    ("cycles", "cycles"),
-    ("traffic_bytes", "bytes"),
-    ("used_bytes", "bytes"),
+_OF_MEMORIES: tuple[tuple[str, str, Unit, Section], ...] = (
+    ("cycles", "of {}, estimate", "cycles", "Latency"),
+    ("traffic_bytes", "moved to and from {}, estimate", "bytes", "Traffic"),
+    ("used_bytes", "held in {}, estimate", "bytes", "Memory"),
 )
-_WORDS = {
-    "cycles": "of {}, estimate",
-    "traffic_bytes": "moved to and from {}, estimate",
-    "used_bytes": "held in {}, estimate",
-}
 
 
 def _estimates(phase: str, label: str) -> list[Metric]:
@@ -33,32 +27,33 @@ def _estimates(phase: str, label: str) -> list[Metric]:
         unit: Unit,
         better: Literal["lower", "higher"] | None = "lower",
         *,
+        section: Section = "Simulation",
         main: bool = False,
     ) -> Metric:
         compare: Literal["ratio"] | None = "ratio" if unit in ("bytes", "cycles") else None
         return Metric(
-            f"{phase}_{name}", f"{label}: {words}", unit, better, compare, "latency", scalar(name, phase), main
+            f"{phase}_{name}", f"{label}: {words}", unit, better, compare, "latency", section, scalar(name, phase), main
         )
 
-    parts = [(memory, f"{memory}_{figure}", unit) for memory in ("sram", "dram", "flash") for figure, unit in _TRAFFIC]
     return [
-        metric("cycles", "cycles, estimate", "cycles", main=True),
-        metric("npu_cycles", "of the array, estimate", "cycles", main=True),
-        metric("float32_cycles", "of operators left in float32, estimate", "cycles", main=True),
+        metric("cycles", "cycles, estimate", "cycles", section="Latency", main=True),
+        metric("npu_cycles", "of the array, estimate", "cycles", section="Latency", main=True),
+        metric("float32_cycles", "of operators left in float32, estimate", "cycles", section="Latency", main=True),
         metric("float32_operators", "operators left in float32", "1", main=True),
         metric("fitted_share", "of the cycles, by rates fitted to a board", "1", "higher", main=True),
         metric("counted_share", "of the cycles, by rates from counted instructions", "1", None, main=True),
         metric("assumed_share", "of the cycles, by assumed rates", "1", main=True),
         metric("held_out_error", "greatest error of fitted rates, held out", "1", main=True),
         *(
-            metric(name, _WORDS[name[len(memory) + 1 :]].format(memory), unit, main=True)
-            for memory, name, unit in parts
+            metric(f"{memory}_{figure}", words.format(memory), unit, section=section, main=True)
+            for memory in ("sram", "dram", "flash")
+            for figure, words, unit, section in _OF_MEMORIES
         ),
-        metric("weight_bytes", "weights as int8", "bytes", main=True),
-        metric("encoded_weight_bytes", "weights as Vela encodes them", "bytes", main=True),
+        metric("weight_bytes", "weights as int8", "bytes", section="Size", main=True),
+        metric("encoded_weight_bytes", "weights as Vela encodes them", "bytes", section="Size", main=True),
         metric("mac_utilisation", "multipliers in use, estimate", "1", "higher", main=True),
         metric("macs", "multiplications", "1"),
-        metric("roofline_ns", "bound by our roofline", "ns"),
+        metric("roofline_ns", "bound by our roofline", "ns", section="Latency"),
         *(
             metric(f"vela_over_roofline_{kind}", f"Vela over roofline, {kind} operators", "1", None)
             for kind in ("linear", "matmul", "other")

@@ -118,7 +118,16 @@ def _warm_load(tables: Tables) -> pd.Series[float]:
 
 
 LOAD = (
-    Metric("server_queries_per_s", "rate that holds p99", "queries/s", "higher", "ratio", "latency", highest_rate),
+    Metric(
+        "server_queries_per_s",
+        "rate that holds p99",
+        "queries/s",
+        "higher",
+        "ratio",
+        "latency",
+        "Latency",
+        highest_rate,
+    ),
     *(
         time(f"server_latency_ns_p{name}", f"latency from arrival p{label}", server_latency(q))
         for name, label, q in (("50", "50", 0.5), ("90", "90", 0.9), ("99", "99", 0.99), ("999", "99.9", 0.999))
@@ -128,9 +137,9 @@ LOAD = (
     time("sustained_first_minute_latency_ns_p50", "latency, minute 1 p50", first_minute),
     time("sustained_last_minute_latency_ns_p50", "latency, last minute p50", last_minute),
     time("sustained_plateau_latency_ns_p50", "latency, plateau p50", plateau),
-    Metric("time_to_plateau_ns", "time to the plateau", "ns", None, None, "latency", time_to_plateau),
+    Metric("time_to_plateau_ns", "time to the plateau", "ns", None, None, "latency", "Latency", time_to_plateau),
 )
 WARM = (
-    time("warm_load_ns", "load time, warm", _warm_load),
-    time("warm_first_inference_ns", "first inference, warm", scalar("first_inference_ns", "warm")),
+    time("warm_load_ns", "load time, warm", _warm_load, section="Load"),
+    time("warm_first_inference_ns", "first inference, warm", scalar("first_inference_ns", "warm"), section="Load"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from harness.store.dataset import Tables
 
@@ -16,6 +16,9 @@ Unit = Literal[
     "ns", "bytes", "tokens/s", "samples/s", "queries/s", "instructions", "cycles", "bits", "nats", "1", "dB", "J", "W"
 ]
 Measure = Literal["latency", "memory", "energy", "quality"]
+Section = Literal["Latency", "Instructions", "Load", "Traffic", "Memory", "Energy", "Size", "Quality", "Simulation"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
+"""The parts of a table, from top to bottom."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Metric:
 
     `better` says which direction is good (None: neither). `compare` says how two models are set against each other:
     `ratio` (above 1 is better for the second), `difference` (second minus first, for losses), or not at all.
-    `measure` is the pass that yields it. `main` metrics are in the comparison, the others only in the full report.
+    `measure` is the pass that yields it, `section` the part of a table it stands in. `main` metrics are in the
+    comparison, the others only in the full report.
     """
 
     name: str
@@ -33,5 +37,6 @@ class Metric:
     better: Literal["lower", "higher"] | None
     compare: Literal["ratio", "difference"] | None
     measure: Measure
+    section: Section
     per_process: PerProcess
     main: bool = True

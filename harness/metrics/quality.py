@@ -6,8 +6,8 @@ from harness.metrics.derivations import perplexity, run, scalar
 from harness.metrics.metric import Metric
 
 QUALITY = (
-    Metric("loss_nats", "loss, a token", "nats", "lower", "difference", "quality", scalar("loss_nats")),
-    Metric("perplexity", "perplexity", "1", "lower", "difference", "quality", perplexity),
+    Metric("loss_nats", "loss, a token", "nats", "lower", "difference", "quality", "Quality", scalar("loss_nats")),
+    Metric("perplexity", "perplexity", "1", "lower", "difference", "quality", "Quality", perplexity),
     Metric(
         "recorded_loss_nats",
         "loss recorded when made",
@@ -15,15 +15,30 @@ QUALITY = (
         "lower",
         None,
         "latency",
+        "Quality",
         run("recorded_loss_nats"),
         main=False,
     ),
     Metric(
-        "max_abs_difference", "max difference of outputs", "1", "lower", None, "quality", scalar("max_abs_difference")
+        "max_abs_difference",
+        "max difference of outputs",
+        "1",
+        "lower",
+        None,
+        "quality",
+        "Quality",
+        scalar("max_abs_difference"),
     ),
-    Metric("sqnr_db", "signal to noise of outputs", "dB", "higher", None, "quality", scalar("sqnr_db")),
+    Metric("sqnr_db", "signal to noise of outputs", "dB", "higher", None, "quality", "Quality", scalar("sqnr_db")),
     Metric(
-        "argmax_agreement", "argmax agreement of outputs", "1", "higher", None, "quality", scalar("argmax_agreement")
+        "argmax_agreement",
+        "argmax agreement of outputs",
+        "1",
+        "higher",
+        None,
+        "quality",
+        "Quality",
+        scalar("argmax_agreement"),
     ),
     Metric(
         "max_abs_difference_x86",
@@ -32,6 +47,7 @@ QUALITY = (
         "lower",
         None,
         "quality",
+        "Quality",
         scalar("max_abs_difference_x86"),
     ),
     Metric(
@@ -41,6 +57,7 @@ QUALITY = (
         "higher",
         None,
         "quality",
+        "Quality",
         scalar("argmax_agreement_x86"),
     ),
 )

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from harness.metrics.derivations import peak, peak_over_idle, run, scalar
-from harness.metrics.metric import Measure, Metric, PerProcess, Unit
+from harness.metrics.metric import Metric, PerProcess, Unit
 
 
-def _less(name: str, label: str, unit: Unit, measure: Measure, per_process: PerProcess, *, main: bool = True) -> Metric:
-    return Metric(name, label, unit, "lower", "ratio", measure, per_process, main)
+def _memory(name: str, label: str, per_process: PerProcess) -> Metric:
+    return Metric(name, label, "bytes", "lower", "ratio", "memory", "Memory", per_process)
+
+
+def _file(name: str, label: str, unit: Unit, *, main: bool = True) -> Metric:
+    """A column of every run, whatever its pass."""
+    return Metric(name, label, unit, "lower", "ratio", "latency", "Size", run(name), main)
 
 
 SIZE = (
-    _less("peak_rss_bytes", "peak memory, worker process", "bytes", "memory", peak),
-    _less("peak_over_idle_bytes", "peak memory over idle", "bytes", "memory", peak_over_idle),
-    _less("planned_bytes", "planned arena", "bytes", "memory", scalar("planned_bytes")),
-    _less("model_bytes", "file size", "bytes", "latency", run("model_bytes")),
-    _less("parameters", "parameters", "1", "latency", run("parameters"), main=False),
-    _less("bits_per_weight", "bits a weight, learned", "bits", "latency", run("bits_per_weight")),
-    _less(
-        "bits_per_weight_stored", "bits a weight, stored", "bits", "latency", run("bits_per_weight_stored"), main=False
-    ),
+    _memory("peak_rss_bytes", "peak memory, worker process", peak),
+    _memory("peak_over_idle_bytes", "peak memory over idle", peak_over_idle),
+    _memory("planned_bytes", "planned arena", scalar("planned_bytes")),
+    _file("model_bytes", "file size", "bytes"),
+    _file("parameters", "parameters", "1", main=False),
+    _file("bits_per_weight", "bits a weight, learned", "bits"),
+    _file("bits_per_weight_stored", "bits a weight, stored", "bits", main=False),
 )

@@ -118,6 +118,11 @@ def comparison_kind(metric: Metric) -> Literal["speedup", "ratio", "difference"]
     return "speedup" if is_time(metric) else "ratio"
 
 
+def comparison_word(metric: Metric) -> str:
+    """The heading of what sets two models against each other by this metric."""
+    return {"speedup": "speed-up", "ratio": "reduction", "difference": "difference"}[comparison_kind(metric)]
+
+
 def is_time(metric: Metric) -> bool:
     """Whether the metric is made of durations, so that it is only as real as the target's latency."""
     return metric.unit in ("ns", "tokens/s", "samples/s", "queries/s")

@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.metrics import Metric
-from harness.report.cells import Figure, Versus, is_time
+from harness.metrics import SECTIONS
+from harness.report.cells import Figure, Versus, comparison_word
 from harness.report.comparison import Comparison
 from harness.report.grouping import RUNTIME, Condition
 from harness.report.numbers import decimals, quantity, scale, signed, times
@@ -43,19 +43,11 @@ def comparison_table(comparison: Comparison) -> Table:
         columns += [model.label, "vs baseline"]
     footnotes = _Footnotes()
     sections = []
-    for name, word in (
-        ("Latency", "speed-up"),
-        ("Instructions", "reduction"),
-        ("Load", "speed-up"),
-        ("Memory", "reduction"),
-        ("Energy", "reduction"),
-        ("Size", "reduction"),
-        ("Quality", "difference"),
-    ):
-        rows = [row for row in comparison.rows if section_of(row.metric) == name]
-        compared = any(found for row in rows for found in row.versus)
+    for name in SECTIONS:
+        rows = [row for row in comparison.rows if row.metric.section == name]
+        word = next((comparison_word(row.metric) for row in rows if any(row.versus)), "")
         if rows:
-            heading = (name, "", *(("", word if compared else "") * len(others)))
+            heading = (name, "", *(("", word) * len(others)))
             sections.append(Section(heading, tuple(_cells(row, footnotes) for row in rows)))
     return Table(
         _title(comparison),
@@ -66,19 +58,6 @@ def comparison_table(comparison: Comparison) -> Table:
         pinned=2,
         together=2,
     )
-
-
-def section_of(metric: Metric) -> str:
-    """The part of the table a metric stands in."""
-    if metric.measure == "quality" or metric.name == "recorded_loss_nats":
-        return "Quality"
-    if metric.measure == "energy":
-        return "Energy"
-    if metric.unit == "instructions":
-        return "Instructions"
-    if is_time(metric) or metric.unit == "cycles":
-        return "Load" if metric.name.startswith(("load_", "first_", "warm_")) else "Latency"
-    return "Memory" if metric.measure == "memory" else "Size"
 
 
 def _untimed(comparison: Comparison) -> str:

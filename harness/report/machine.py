@@ -102,6 +102,7 @@ def _metric(comparison: Comparison, row: Row) -> dict[str, Any]:
     return {
         "metric": row.metric.name,
         "label": row.metric.label,
+        "section": row.metric.section,
         "unit": row.metric.unit,
         "better": row.metric.better,
         "models": [

@@ -8,7 +8,7 @@ from typing import Literal
 
 from harness.metrics import Metric
 from harness.report.best import best, row_of
-from harness.report.cells import Figure, Versus, comparison_kind
+from harness.report.cells import Figure, Versus, comparison_kind, comparison_word
 from harness.report.numbers import decimals, scale
 from harness.report.paper_cells import (
     PaperCell,
@@ -28,7 +28,6 @@ _ABSENT = Figure(None, reason="not measured under this condition")
 _MEAN = "geometric mean"
 # What of other people's figures is no result.
 _PUBLISHED = {"estimate": "an estimate of its authors", "specification": "a specification, not a measurement"}
-_WORDS = {"speedup": "speed-up", "ratio": "reduction", "difference": "difference"}
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def published_cell(figures: Mapping[str, PublishedFigure], column: PaperColumn) 
 def _compared(
     asked: ColumnSpec, group: str, step: tuple[float, str], cells: Mapping[str, PaperCell], views: tuple[View, ...]
 ) -> PaperColumn:
-    word = _WORDS[comparison_kind(asked.metric)]
+    word = comparison_word(asked.metric)
     if asked.metric.compare == "difference":
         return PaperColumn(asked.metric, asked.header, group, "difference", word, step[1], step[0], cells, views)
     kind: Literal["ratio", "mean"] = "mean" if group == _MEAN else "ratio"

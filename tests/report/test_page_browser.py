@@ -6,11 +6,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from report.conftest import Session
 
+from harness.metrics import SECTIONS
 from harness.report.page import render_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
@@ -102,6 +104,44 @@ def test_it_renders_every_part(open_page: Any) -> None:
     assert page.locator("#shown").inner_text() == "6 of 6 models, 82 of 82 runs"
 
 
+def test_every_section_of_the_catalogue_has_its_rows(browser: Any, tmp_path: Path) -> None:
+    """Of a session with a scalar for every metric that has one, and of one under an emulator, which counts."""
+    session = Session("all")
+    for measure, scalars in EVERY_PASS.items():
+        session.add("m", measure=measure, scalars=scalars, samples={"steady": [1_000_000] * 9}, model_bytes=7)
+    attempt = session.add("m", target="arm64", latency_kind=None, scalars={"instructions_branch@steady": 5.0})
+    row = {"attempt_id": attempt, "phase": "steady", "iteration": 0, "start_ns": 0, "instructions": 41_000}
+    session.samples.append(row)
+    session.write(tmp_path / "results")
+    (tmp_path / "page.html").write_text(render_page(tmp_path / "results"), encoding="utf-8")
+    page, said = browser.new_page(), []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_function("performance.getEntriesByName('drawn').length")
+    for target, sections in (("arm64", ["Instructions"]), ("x86", [s for s in SECTIONS if s != "Instructions"])):
+        page.get_by_label("Target").select_option(target)
+        details = page.locator("#comparisons > .content > details:visible")
+        if details.get_attribute("open") is None:
+            details.locator("summary").click()
+        details.locator("tr.section").first.wait_for()
+        assert [text.strip() for text in details.locator("tr.section th").all_inner_texts()] == sections
+    page.close()
+    assert said == []
+
+
+EVERY_PASS = {
+    "latency": {
+        "load_program_ns": 5.0,
+        "load_method_ns": 6.0,
+        "tosa_sqnr_db@steady": 40.0,
+        "dram_traffic_bytes@steady": 9.0,
+    },
+    "memory": {"planned_bytes": 4096.0},
+    "energy": {"power_w": 3.0},
+    "quality": {"loss_nats": 1.5},
+}
+
+
 def test_a_name_that_is_markup_is_shown_as_it_is(open_page: Any) -> None:
     page = open_page()
     assert SCRIPT in shown(page, "comparisons")
@@ -135,7 +175,7 @@ def test_the_target_filter_is_felt_everywhere_and_estimates_are_hollow(open_page
     assert page.locator("#shown").inner_text() == "2 of 6 models, 20 of 82 runs"
     page.locator("#comparisons summary:visible").first.click()
     details = page.locator("#comparisons details[open]:visible")
-    assert "latency p50, estimated" in details.inner_text()
+    details.get_by_text("latency p50, estimated").wait_for()
     details.get_by_text("Hollow: estimated, not measured.").wait_for()
     points = details.locator("path[aria-roledescription=point]")
     assert {points.nth(n).get_attribute("fill") for n in range(2)} == {"var(--page)"}

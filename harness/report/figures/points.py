@@ -12,10 +12,9 @@ from harness.report.cells import Figure, Versus
 from harness.report.comparison import compare_tables
 from harness.report.figures.front import Pair, beats, is_no_worse
 from harness.report.figures.panels import Panel
-from harness.report.layout import section_of
 
-QUALITIES = tuple(metric for metric in CATALOGUE if section_of(metric) == "Quality" and metric.better)
-COSTS = tuple(metric for metric in CATALOGUE if section_of(metric) != "Quality" and metric.better)
+QUALITIES = tuple(metric for metric in CATALOGUE if metric.section == "Quality" and metric.better)
+COSTS = tuple(metric for metric in CATALOGUE if metric.section != "Quality" and metric.better)
 # What is drawn where nothing is asked for: the first of these that was measured, else the first metric that was.
 _USUAL = ("decode_latency_ns_p50", "steady_latency_ns_p50", "samples_per_s", "model_bytes", "loss_nats")
 

@@ -14,19 +14,18 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import HarnessError
-from harness.metrics import CATALOGUE
-from harness.report.cells import Figure, comparison_kind, plural
+from harness.metrics import CATALOGUE, SECTIONS
+from harness.report.cells import Figure, comparison_kind, comparison_word, plural
 from harness.report.comparison import Comparison, compare_tables
 from harness.report.flags import sentence
 from harness.report.grouping import KEY, Run, choose, flatten, models_of, run_records
-from harness.report.layout import comparison_table, section_of
+from harness.report.layout import comparison_table
 from harness.report.numbers import scale
 from harness.report.page.profile import index_of, profiles
 from harness.report.table import Cell, lines_of, plain
 from harness.store.dataset import Tables, read_tables
 
 STDERR_LINES = 20
-_WORDS = {"speedup": "speed-up", "ratio": "reduction", "difference": "difference"}
 # What a run was made under, beside its fingerprint.
 _CONDITIONS = (
     *(name for name in KEY if name not in ("target", "scenario")),
@@ -161,16 +160,16 @@ def _metrics(comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {
             "name": metric.name,
             "label": metric.label,
-            "section": section_of(metric),
+            "section": metric.section,
             "better": metric.better,
-            "word": _WORDS[comparison_kind(metric)],
+            "word": comparison_word(metric),
             # Differences are read from the values themselves, ratios from lengths, which begin at zero.
             "zero": comparison_kind(metric) != "difference" and metric.unit != "dB",
             "main": metric.main,
         }
-        for section in ("Latency", "Load", "Memory", "Energy", "Size", "Quality")
+        for section in SECTIONS
         for metric in CATALOGUE
-        if metric.name in present and section_of(metric) == section
+        if metric.name in present and metric.section == section
     ]
 
 

@@ -107,6 +107,8 @@ def configurations(
             "Use --scenario single-stream or offline.",
         )
     jobs = []
+    if fixed.get("min_iterations") is None:
+        fixed = {**fixed, "min_iterations": SCENARIOS[scenario].queries}
     for values in combinations(options):
         job = Job(
             target=target, model=subject.name, model_sha256=subject.sha256, scenario=scenario, **{**fixed, **values}

@@ -37,6 +37,8 @@ DURATIONS: dict[str, dict[str, list[int]]] = {
     },
     "b": {"first": [500], "decode": [20, 20], "steady": [7], "decode_io": [0, 0], "steady_device": [5, 6]},
 }
+# Attempt f has samples enough for every percentile of a table: 1, 2, ... 1001.
+DURATIONS["f"] = {phase: list(range(1, 1002)) for phase in ("prefill", "decode", "steady", "multi_stream")}
 # Attempt d was emulated: instructions a phase, and no duration.
 INSTRUCTIONS = {
     "load": [50],
@@ -140,19 +142,18 @@ SCALAR_ROWS: list[tuple[str, str, str | None, float | None]] = [
     *(("e", name, phase, 100.0 * i + j) for i, phase in enumerate(ESTIMATED) for j, name in enumerate(ESTIMATES)),
 ]
 EXPECTED: dict[str, dict[str, float]] = {
-    "prefill_latency_ns_p50": {"a": 150.0},
-    "prefill_latency_ns_p90": {"a": 190.0},
-    "prefill_latency_ns_p99": {"a": 199.0},
-    "decode_latency_ns_p50": {"a": 25.0, "b": 20.0},
-    "decode_latency_ns_p90": {"a": 37.0, "b": 20.0},
-    "decode_latency_ns_p99": {"a": 39.7, "b": 20.0},
+    "prefill_latency_ns_p50": {"a": 150.0, "f": 501.0},
+    "decode_latency_ns_p50": {"a": 25.0, "b": 20.0, "f": 501.0},
+    # Beyond the median a percentile takes samples enough, which a and b have not.
+    **{
+        f"{phase}_latency_ns_{name}": {"f": value}
+        for phase in ("prefill", "decode", "steady", "multi_stream")
+        for name, value in (("p90", 901.0), ("p99", 991.0))
+    },
     "ttft_ns_p50": {"a": 170.0},
-    "decode_tokens_per_s": {"a": 4 / 100e-9, "b": 2 / 40e-9},
+    "decode_tokens_per_s": {"a": 4 / 100e-9, "b": 2 / 40e-9, "f": 1001 / 501_501e-9},
     "prefill_tokens_per_s": {"a": 2 * 8 / 300e-9},
-    "steady_latency_ns_p50": {"a": 6.0, "b": 7.0},
-    # One sample has no percentile but its own.
-    "steady_latency_ns_p90": {"a": 10.0},
-    "steady_latency_ns_p99": {"a": 10.9},
+    "steady_latency_ns_p50": {"a": 6.0, "b": 7.0, "f": 501.0},
     "prefill_device_ns_p50": {"a": 85.0},
     "decode_device_ns_p50": {"a": 8.0},
     "steady_device_ns_p50": {"b": 5.5},
@@ -161,9 +162,7 @@ EXPECTED: dict[str, dict[str, float]] = {
     "peak_allocated_bytes": {"a": 70.0},
     "peak_reserved_bytes": {"a": 96.0},
     "device_bytes": {"a": 600.0},
-    "multi_stream_latency_ns_p50": {"a": 80.0},
-    "multi_stream_latency_ns_p90": {"a": 88.0},
-    "multi_stream_latency_ns_p99": {"a": 89.8},
+    "multi_stream_latency_ns_p50": {"a": 80.0, "f": 501.0},
     "warm_load_ns": {"a": 40.0},
     "warm_first_inference_ns": {"a": 400.0},
     # Servers and sustained load have tables of their own, in test_metrics_load.py.

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _OPTIONS = ("rate", "latency_bound", "streams", "duration")
-# Queries a process. p99 with 99 % confidence takes 459 of which none is late (server: two of a thousand may be), or
-# 662 for MLPerf's estimate of it; a sustained process is over when its time is.
-_MIN_ITERATIONS = {"server": 1000, "multi-stream": 662, "sustained": 1}
+_SCENARIOS = ("server", "multi-stream", "sustained")
 
 
 def load_options(command: Command) -> Command:
@@ -45,7 +43,7 @@ def load_job(options: dict[str, Any], target: Target) -> tuple[dict[str, list[An
 
     scenario = options["scenario"]
     sweeps, fixed = load_of(scenario, {name: options[name] for name in _OPTIONS})
-    if scenario in _MIN_ITERATIONS and scenario not in target.capabilities.scenarios:
+    if scenario in _SCENARIOS and scenario not in target.capabilities.scenarios:
         raise UsageError(
             f"Target {target.name} has no scenario {scenario} here.", "`harness targets` shows what each has."
         )
@@ -54,8 +52,3 @@ def load_job(options: dict[str, Any], target: Target) -> tuple[dict[str, list[An
             f"{options['min_iterations']} queries cannot tell p99.", f"Give --min-iterations {FEWEST_QUERIES} or more."
         )
     return sweeps, fixed
-
-
-def min_iterations(scenario: str | None) -> dict[str, int]:
-    """The default of --min-iterations, where a scenario has one of its own."""
-    return {"min_iterations": _MIN_ITERATIONS[scenario]} if scenario in _MIN_ITERATIONS else {}

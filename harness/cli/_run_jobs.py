@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.cli._flash_run import POLICIES
-from harness.cli._load_run import min_iterations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,14 +19,13 @@ def processes_of(target: Target, scenario: str | None) -> int:
     return 1 if scenario == "sustained" or target.capabilities.latency in (None, "estimated") else 5
 
 
-def defaults(target: Target, scenario: str | None) -> dict[str, Any]:
+def defaults(target: Target) -> dict[str, Any]:
     """Of the options that have no one default: a count needs neither many queries nor a second, and an emulator takes a
-    hundred times as long for each.
+    hundred times as long for each. Otherwise the queries are the scenario's (`harness.plan`).
     """
     if target.capabilities.latency is None:
         return {"min_iterations": 3, "min_duration": 0.0, "max_eval_tokens": 512}
-    # From flash a token takes milliseconds, and the query is a whole text: a few have hundreds of tokens.
-    return {"min_iterations": 5 if scenario == "flash" else 30, "min_duration": 1.0} | min_iterations(scenario)
+    return {"min_duration": 1.0}
 
 
 def sweeps_of(options: dict[str, Any], target: Target) -> dict[str, list[Any]]:

@@ -76,7 +76,7 @@ def run(
     if target.capabilities.latency is None:
         reporter.note(f"{target.name}: {target.summary}")
     load_sweeps, load = load_job(options, target)
-    unset = {name: value for name, value in defaults(target, options["scenario"]).items() if options[name] is None}
+    unset = {name: value for name, value in defaults(target).items() if options[name] is None}
     options = options | unset
     sweeps = sweeps_of(options, target) | load_sweeps | flash
     if ablate and any(len(values) > 1 for values in sweeps.values()):

@@ -1,4 +1,4 @@
-"""From stored rows to one value a process: quantiles and rates of samples, scalars, columns of runs."""
+"""From stored rows to one value a process: percentiles and rates of samples, scalars, columns of runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from harness.metrics.metric import PerProcess
+from harness.metrics.percentiles import Percentile
 from harness.store.dataset import Tables
 
 
@@ -14,15 +15,9 @@ def timed(tables: Tables, phase: str) -> pd.DataFrame:
     return tables.samples[(tables.samples["phase"] == phase) & tables.samples["duration_ns"].notna()]
 
 
-def quantile(phase: str, q: float) -> PerProcess:
-    """A percentile above the median needs more than one sample; an estimate has one."""
-
-    def per_process(tables: Tables) -> pd.Series[float]:
-        rows = timed(tables, phase)
-        groups = rows.groupby("attempt_id", observed=True)["duration_ns"]
-        return groups.quantile(q) if q <= 0.5 else groups.quantile(q)[groups.size() > 1]
-
-    return per_process
+def percentile(phase: str, share: float) -> Percentile:
+    """Of the durations of a phase: 0.5 for p50."""
+    return Percentile(lambda tables: timed(tables, phase), share)
 
 
 def rate(phase: str) -> PerProcess:
@@ -129,5 +124,5 @@ def share(name: str, of: str) -> PerProcess:
 
 def waits(tables: Tables) -> pd.Series[float]:
     """Absent where most tokens found all of their neurons in DRAM."""
-    found = quantile("decode_io", 0.5)(tables)
+    found = percentile("decode_io", 0.5)(tables)
     return found[found > 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.metrics.derivations import quantile
+from harness.metrics.derivations import percentile
 from harness.metrics.latency import time
 from harness.metrics.metric import Metric, PerProcess
 from harness.store.dataset import Tables
@@ -29,7 +29,8 @@ def _largest(name: str) -> PerProcess:
 
 
 DEVICE_TIME = tuple(
-    time(f"{phase}_device_ns_p50", f"{label} p50", quantile(f"{phase}_device", 0.5)) for phase, label in _TIMED.items()
+    time(f"{phase}_device_ns_p50", f"{label} p50", percentile(f"{phase}_device", 0.5))
+    for phase, label in _TIMED.items()
 )
 DEVICE_MEMORY = tuple(
     Metric(name, label, "bytes", "lower", "ratio", "memory", "Memory", _largest(name))

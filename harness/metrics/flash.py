@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from harness.metrics.derivations import added_loss, hit_rate, per_token, quantile, scalar, share, waits
+from harness.metrics.derivations import added_loss, hit_rate, per_token, percentile, scalar, share, waits
 from harness.metrics.latency import time
 from harness.metrics.metric import Metric
 
 FLASH = (
     time("decode_io_ns_p50", "waiting for flash, a token p50", waits),
-    time("decode_mem_ns_p50", "moving in memory, a token p50", quantile("decode_mem", 0.5)),
-    time("decode_compute_ns_p50", "computing, a token p50", quantile("decode_compute", 0.5)),
+    time("decode_mem_ns_p50", "moving in memory, a token p50", percentile("decode_mem", 0.5)),
+    time("decode_compute_ns_p50", "computing, a token p50", percentile("decode_compute", 0.5)),
     Metric(
         "flash_bytes_per_token",
         "flash to DRAM, a token",

@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 
-from harness.metrics.derivations import quantile, scalar
-from harness.metrics.latency import percentiles, time
-from harness.metrics.metric import Metric, PerProcess
+from harness.metrics.derivations import percentile, scalar
+from harness.metrics.latency import percentiles, tail, time
+from harness.metrics.metric import Metric
+from harness.metrics.percentiles import Percentile
 from harness.statistics.change_points import SEGMENT, change_points
 from harness.statistics.early_stopping import holds
 from harness.store.dataset import Tables
@@ -57,17 +58,12 @@ def highest_rate(tables: Tables) -> pd.Series[float]:
     return found[found["held"]].groupby("attempt_id")["rate"].max()
 
 
-def server_latency(q: float) -> PerProcess:
-    """A percentile of latency from the scheduled arrival: of the one rate, or of the highest that held."""
-
-    def per_process(tables: Tables) -> pd.Series[float]:
-        found = trials(tables)
-        found = found[(found["phase"] == "server") | found["held"]]
-        shown = found.sort_values("rate").groupby("attempt_id").tail(1)[["attempt_id", "phase"]]
-        groups = _of(tables, shown).merge(shown, on=["attempt_id", "phase"]).groupby("attempt_id")["duration_ns"]
-        return groups.quantile(q)[groups.size() * (1 - q) >= 1]
-
-    return per_process
+def arrivals(tables: Tables) -> pd.DataFrame:
+    """The samples of each server, from the scheduled arrival: of the one rate, or of the highest that held."""
+    found = trials(tables)
+    found = found[(found["phase"] == "server") | found["held"]]
+    shown = found.sort_values("rate").groupby("attempt_id").tail(1)[["attempt_id", "phase"]]
+    return _of(tables, shown).merge(shown, on=["attempt_id", "phase"])
 
 
 def minutes(tables: Tables) -> pd.Series[float]:
@@ -129,10 +125,15 @@ LOAD = (
         highest_rate,
     ),
     *(
-        time(f"server_latency_ns_p{name}", f"latency from arrival p{label}", server_latency(q))
-        for name, label, q in (("50", "50", 0.5), ("90", "90", 0.9), ("99", "99", 0.99), ("999", "99.9", 0.999))
+        tail(
+            f"server_latency_ns_p{name}",
+            f"latency from arrival p{100 * share:g}",
+            Percentile(arrivals, share),
+            where_known=share > 0.99,
+        )
+        for name, share in (("50", 0.5), ("90", 0.9), ("99", 0.99), ("999", 0.999))
     ),
-    time("server_service_latency_ns_p50", "service alone p50", quantile("server_service", 0.5), main=False),
+    time("server_service_latency_ns_p50", "service alone p50", percentile("server_service", 0.5), main=False),
     *percentiles("multi_stream", "latency of a query"),
     time("sustained_first_minute_latency_ns_p50", "latency, minute 1 p50", first_minute),
     time("sustained_last_minute_latency_ns_p50", "latency, last minute p50", last_minute),

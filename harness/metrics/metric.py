@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PerProcess = Callable[[Tables], "pd.Series[float]"]
+TooFew = Callable[[Tables], Mapping[str, str]]
 Unit = Literal[
     "ns", "bytes", "tokens/s", "samples/s", "queries/s", "instructions", "cycles", "bits", "nats", "1", "dB", "J", "W"
 ]
@@ -28,7 +29,8 @@ class Metric:
     `better` says which direction is good (None: neither). `compare` says how two models are set against each other:
     `ratio` (above 1 is better for the second), `difference` (second minus first, for losses), or not at all.
     `measure` is the pass that yields it, `section` the part of a table it stands in. `main` metrics are in the
-    comparison, the others only in the full report.
+    comparison, the others only in the full report; those of them that are shown `where_known` are left out of it where
+    no model has a value. `too_few` says of which processes there are too few samples, and what gives enough.
     """
 
     name: str
@@ -40,3 +42,5 @@ class Metric:
     section: Section
     per_process: PerProcess
     main: bool = True
+    where_known: bool = False
+    too_few: TooFew | None = None

@@ -105,11 +105,12 @@ def _compare(
     scalars = tables.scalars[tables.scalars["attempt_id"].isin([run["attempt_id"] for run in runs])]
     frame = tables.runs[tables.runs["attempt_id"].isin([run["attempt_id"] for run in runs])]
     rows = rows_of(Tables(frame, samples, scalars), runs, models, every_metric)
+    unknown = [] if every_metric else [row for row in rows if row.metric.where_known and not row.known]
     timed = [run for run in good if run["measure"] == "latency"]
     return Comparison(
         condition,
         tuple(models),
-        tuple(rows),
+        tuple(row for row in rows if row not in unknown),
         processes=tuple(sum(is_of(run, model) for run in timed) for model in models),
         interleaved=len(models) > 1 and are_interleaved(timed),
         latency_kinds=distinct(timed, "latency_kind"),
@@ -126,8 +127,15 @@ def _compare(
         ),
         fingerprint=_merged(run["fingerprint_json"] for run in [*timed, *good]),
         flags=tuple(count_flags(good, models)),
-        notes=tuple(notes_on(runs, models, samples)),
+        notes=(*notes_on(runs, models, samples), *_not_shown(unknown)),
     )
+
+
+def _not_shown(rows: Sequence[Row]) -> list[str]:
+    """What a comparison leaves out since no model has a figure, and what gives one."""
+    reasons = [(row.metric.label, next((one.reason for one in row.figures if one.reason), None)) for row in rows]
+    each = [f"{label} ({reason})" for label, reason in reasons if reason is not None]
+    return [f"Not shown: {'; '.join(each)}."] if each else []
 
 
 def _named(runs: list[Run], names: Sequence[str]) -> list[Run]:

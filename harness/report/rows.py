@@ -41,6 +41,11 @@ class Row:
     figures: tuple[Figure, ...]
     versus: tuple[Versus | None, ...]
 
+    @property
+    def known(self) -> bool:
+        """Whether some model has a figure."""
+        return any(figure.estimate is not None for figure in self.figures)
+
 
 def rows_of(tables: Tables, runs: list[Run], models: list[Model], every_metric: bool) -> list[Row]:
     """One row a metric of the catalogue that has a figure or an explained null; `models[0]` is the baseline.
@@ -59,6 +64,9 @@ def rows_of(tables: Tables, runs: list[Run], models: list[Model], every_metric: 
         values = {str(attempt): float(value) for attempt, value in series.items() if math.isfinite(value)}
         used = [[run for run in mine if run["attempt_id"] in values and _counts(metric, run)] for mine in of_model]
         explained = [_explain(metric, mine, reasons) for mine in of_model]
+        for number, few in enumerate(_too_few(metric, tables, of_model)):
+            if few is not None:
+                used[number], explained[number] = [], few
         if not any(used) and not any(explained) and not _any_recorded(metric, runs):
             continue
         figures = [
@@ -73,6 +81,15 @@ def rows_of(tables: Tables, runs: list[Run], models: list[Model], every_metric: 
         ]
         rows.append(Row(metric, tuple(figures), (None, *against)))
     return rows
+
+
+def _too_few(metric: Metric, tables: Tables, of_model: list[list[Run]]) -> list[str | None]:
+    """Why a model has no figure for want of samples, though some of its processes may have one: those that have enough
+    are the fast ones.
+    """
+    found = metric.too_few(tables) if metric.too_few else {}
+    counted = [{run["attempt_id"] for run in mine if _counts(metric, run)} for mine in of_model]
+    return [next((reason for attempt, reason in found.items() if attempt in mine), None) for mine in counted]
 
 
 def _counts(metric: Metric, run: Run) -> bool:

@@ -13,6 +13,7 @@ from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE
 from harness.report.figures.panels import Panel
 from harness.report.grouping import Run, distinct, is_of, run_records
+from harness.statistics.early_stopping import fewest_samples
 from harness.statistics.summary import Estimate, log_mean, mean
 
 MARKED = (50, 90, 99)
@@ -44,10 +45,16 @@ class Latencies:
         return np.array([_mean(values).value for values in self.curves.T])
 
     def marks(self) -> dict[int, Estimate]:
-        """The means at MARKED with their intervals, as in the tables; without those beyond which there may be no
-        sample of a process.
+        """The means at MARKED with their intervals, as in the tables; without those that a process has too few samples
+        to tell.
         """
-        return {mark: _mean(self.at(mark)) for mark in MARKED if min(self.samples) * (100 - mark) >= 100}
+        few = self.too_few()
+        return {mark: _mean(self.at(mark)) for mark in MARKED if mark not in few}
+
+    def too_few(self) -> dict[int, int]:
+        """Those of MARKED that cannot be told, and how many samples a process takes for each."""
+        taken = {mark: fewest_samples(mark / 100) for mark in MARKED if mark > 50}
+        return {mark: samples for mark, samples in taken.items() if min(self.samples) < samples}
 
 
 def choose_phase(name: str | None, panels: Sequence[Panel]) -> str:

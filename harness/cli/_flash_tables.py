@@ -20,11 +20,9 @@ from harness.report.load import prompts_words
 from harness.report.numbers import quantity, scale, times
 from harness.report.rendering import render_tables
 from harness.report.table import Cell, Section, Table
-from harness.statistics.ratio import Ratio
 from harness.statistics.summary import Estimate
 
 _NONE = "none reads as many bytes as attention and all else have, though the runtime holds these in memory of its own."
-_WIDEST = 1000.0  # times; an interval that is wider is left out
 
 _MEASURED = ("", "DRAM", "flash → DRAM", "throughput", "I/O latency", "speed-up", "memory", "compute", "hits")
 _PROJECTED = ("", "flash → DRAM", "reads", "throughput", "I/O latency")
@@ -160,7 +158,7 @@ def _row(summary: Summary, first: Summary, *more: Cell) -> tuple[Cell, ...]:
     if summary is first:
         ratio = Cell("baseline", tone="muted")
     elif summary.speed_up is not None:
-        low, high = _bounds(summary.speed_up)
+        low, high = summary.speed_up.low, summary.speed_up.high
         text, detail = times(summary.speed_up.value, low, high)
         ratio = Cell(text + ("" if summary.speed_up.resolved else " n.s."), detail or "no interval")
     return (
@@ -214,15 +212,8 @@ def _estimate(estimate: Estimate | None, unit: str, suffix: str = "") -> Cell | 
     if estimate is None:
         return None
     divisor, name = scale(unit, [estimate.value])
-    text, detail = quantity(estimate.value, *_bounds(estimate), (divisor, name + suffix))
+    text, detail = quantity(estimate.value, estimate.low, estimate.high, (divisor, name + suffix))
     return Cell(text, detail or "no interval", estimate.value)
-
-
-def _bounds(figure: Estimate | Ratio) -> tuple[float | None, float | None]:
-    """The interval, if it says anything: that of two unlike rounds may have twenty digits."""
-    if figure.low is None or figure.high is None or figure.high > _WIDEST * figure.low:
-        return None, None
-    return figure.low, figure.high
 
 
 def _invalid(summaries: Sequence[Summary], of: str = "rounds") -> list[str]:

@@ -58,8 +58,8 @@ def read_verdict(results: Path, session: str, metric: Metric, good: str, bad: st
             if versus.kind == "difference":
                 return Verdict(None, None, None, versus.processes, "differences have no interval")
             if versus.low is None or versus.high is None:
-                if versus.reason is not None:  # one process, which has no interval
-                    return Verdict(None, None, None, versus.processes, f"there was {versus.reason}")
+                if versus.reason is not None:  # too few processes, or they disagree
+                    return Verdict(None, None, None, versus.processes, f"it has no interval ({versus.reason})")
                 edges = (versus.value, versus.value)  # exact on both sides
             else:
                 edges = (versus.low, versus.high)

@@ -11,7 +11,7 @@ from typing import Literal
 from harness.metrics import Metric
 from harness.report.grouping import Run, distinct
 from harness.statistics.ratio import Ratio, paired_ratio, unpaired_ratio
-from harness.statistics.summary import Estimate, log_mean, mean
+from harness.statistics.summary import FEWEST_PROCESSES, WIDEST, Estimate, log_mean, mean
 
 # One process of a model: session and block, which other models of an interleaved session share.
 Place = tuple[str, int]
@@ -27,7 +27,7 @@ class Figure:
 
     `kind` is how it was obtained: measured, emulated, estimated, or recorded (in the manifest, when the model
     was made). `values` has one value a process, in the metric's unit; `exact` says that they are one and the
-    same.
+    same, `no_interval` why there is none, of values that may vary.
     """
 
     estimate: Estimate | None
@@ -35,6 +35,7 @@ class Figure:
     reason: str | None = None
     values: tuple[float, ...] = ()
     exact: bool = False
+    no_interval: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,28 @@ def figure(metric: Metric, values: Sequence[float], kind: str) -> Figure:
     if _repeats_exactly(metric, values):
         return Figure(Estimate(values[0], None, None, len(values)), kind, None, values, exact=True)
     positive = metric.compare == "ratio" and min(values) > 0
-    return Figure(log_mean(values) if positive else mean(values), kind, None, values)
+    found = log_mean(values) if positive else mean(values)
+    why = None if kind == "estimated" else why_no_interval(found.low, len(values))
+    return Figure(found, kind, None, values, no_interval=why)
+
+
+def missing_interval(figure: Figure) -> str | None:
+    """What a table says of a figure where readers would look for an interval. Of one process nobody does, and the notes
+    speak of it.
+    """
+    return f"no interval ({figure.no_interval})" if figure.no_interval and len(figure.values) > 1 else None
+
+
+def why_no_interval(low: float | None, processes: int) -> str | None:
+    """Why a figure or a ratio of so many processes has no interval; None where it has one, from `low` on."""
+    if low is not None:
+        return None
+    if processes < FEWEST_PROCESSES:
+        return f"{plural(processes, 'process')}, and it takes {FEWEST_PROCESSES}: `--processes 5`"
+    return (
+        f"the processes disagree, and its ends would differ by a factor of more than {WIDEST:.0f}: close other "
+        "programs, pin with `--cpus 0`, or ask for more `--processes`"
+    )
 
 
 def versus(
@@ -106,7 +128,7 @@ def versus(
             ratio.value,
             processes=ratio.pairs,
             paired=ratio.paired,
-            reason=plural(ratio.pairs, "process"),
+            reason=why_no_interval(ratio.low, ratio.pairs),
         )
     return Versus(kind, ratio.value, ratio.low, ratio.high, ratio.pairs, ratio.paired, ratio.resolved)
 

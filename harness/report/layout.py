@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.metrics import SECTIONS
-from harness.report.cells import Figure, Versus, comparison_word
+from harness.report.cells import Figure, Versus, comparison_word, missing_interval
 from harness.report.comparison import Comparison
 from harness.report.grouping import RUNTIME, Condition
 from harness.report.numbers import decimals, quantity, scale, signed, times
@@ -155,6 +155,8 @@ def _figure_cell(figure: Figure, step: tuple[float, str], places: int, said: str
         text += f" {figure.kind}"
     if figure.reason:
         text += footnotes.mark(figure.reason)
+    if reason := missing_interval(figure):
+        text += footnotes.mark(reason)
     return Cell(text, detail, figure.estimate.value)
 
 

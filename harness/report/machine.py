@@ -41,6 +41,7 @@ COLUMNS = (
     "ratio_high",
     "resolved",
     "ratio_reason",
+    "interval_reason",
 )
 
 
@@ -123,6 +124,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "kind": figure.kind if estimate else None,
         "processes": len(figure.values),
         "reason": figure.reason,
+        "interval_reason": figure.no_interval,
     }
 
 

@@ -6,21 +6,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from harness.report.cells import plural
-from harness.report.flags import sentence
+from harness.report.flags import meaning, sentence
 from harness.report.grouping import Model, Run, different_fields, is_of, runtimes_of
+from harness.statistics.early_stopping import fewest_samples
 from harness.statistics.steady import mser5
 
 ENOUGH = 5
 # Phases whose samples follow the warm-up, one an iteration of the scenario; a session of generation has one a
 # query.
 _MEASURED = ("steady", "batch", "generate")
+# Phases of whole queries, whose median is shown, and how a latency was obtained that varies.
+_QUERIES = ("steady", "multi_stream", "generate")
+_TIMED = ("measured", "emulated")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_inputs(good),
         *_sample(good),
         *_few(good, models),
+        *_few_queries(good, samples),
         *_threads(good),
         *_sustained(good, models),
         *_searched(good, models),
@@ -110,7 +115,7 @@ def _sample(good: Sequence[Run]) -> list[str]:
 
 def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """Peak memory hardly differs between processes, and an estimate not at all, so that only latency needs many."""
-    timed = [run for run in good if run["measure"] == "latency" and run["latency_kind"] in ("measured", "emulated")]
+    timed = [run for run in good if run["measure"] == "latency" and run["latency_kind"] in _TIMED]
     counts = {model.label: sum(is_of(run, model) for run in timed) for model in models}
     few = {label: count for label, count in counts.items() if 0 < count < ENOUGH}
     if not few:
@@ -119,7 +124,21 @@ def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     each = f"{plural(first[1], 'process')} of {first[0]}" + "".join(f", {count} of {label}" for label, count in more)
     if len(set(few.values())) == 1 and few.keys() == counts.keys():
         each = f"{plural(first[1], 'process')}{' a model' if more else ''}"
-    return [f"Latency rests on {each}; an interval needs at least {ENOUGH} to be trusted."]
+    return [f"Latency rests on {each}; an interval needs at least {ENOUGH} to be trusted: `--processes {ENOUGH}`."]
+
+
+def _few_queries(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
+    """A median of few queries is as likely too high as too low; the reader should know that they were few."""
+    timed = [r["attempt_id"] for r in good if r["measure"] == "latency" and r["latency_kind"] in _TIMED]
+    asked = samples[samples["attempt_id"].isin(timed) & samples["phase"].isin(_QUERIES)]
+    counts = asked.groupby(["attempt_id", "phase"], observed=True).size()
+    fewest, enough = int(counts.min()) if len(counts) else 0, fewest_samples(0.5)
+    if not 0 < fewest < enough:
+        return []
+    return [
+        f"Medians rest on {'one query' if fewest == 1 else f'{fewest} queries'} a process, and {enough} are enough to "
+        f"tell one: `--min-iterations {enough}`."
+    ]
 
 
 def _threads(good: Sequence[Run]) -> list[str]:
@@ -177,7 +196,13 @@ def _warm_up(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
     ]
 
 
-def _flag_note(count: FlagCount) -> str:
+def without_advice(notes: Sequence[str], flags: Sequence[FlagCount]) -> list[str]:
+    """The notes of a comparison for a paper, whose readers do not measure again: flags without what to do."""
+    shorter = {_flag_note(flag): _flag_note(flag, meaning) for flag in flags}
+    return [shorter.get(note, note) for note in notes]
+
+
+def _flag_note(count: FlagCount, words: Callable[[str], str] = sentence) -> str:
     spread = {number for _, number in count.by_model}
     models = (
         ""
@@ -185,7 +210,7 @@ def _flag_note(count: FlagCount) -> str:
         else " (" + ", ".join(f"{label} {number}" for label, number in count.by_model if number) + ")"
     )
     passes = f"{count.passes[0]} " if len(count.passes) == 1 else ""
-    return f"{_of(count.processes, count.of, passes)}{models}: {sentence(count.flag)}."
+    return f"{_of(count.processes, count.of, passes)}{models}: {words(count.flag)}."
 
 
 def _of(count: int, total: int, which: str = "") -> str:

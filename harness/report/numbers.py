@@ -78,8 +78,8 @@ def decimals(value: float, low: float | None, high: float | None, step: tuple[fl
 
 
 def _bound(value: float, places: int) -> str:
-    """A bound with `places` decimals. Two processes that disagree give bounds of any size: those of more than six
-    digits are rounded to two, since nobody reads more in them and a table must fit its page.
+    """A bound with `places` decimals. Those of more than six digits are rounded to two, since nobody reads more in them
+    and a table must fit its page.
     """
     return f"{value:.{places}f}" if abs(value) < 1e6 else f"{value:.1e}"
 

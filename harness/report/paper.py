@@ -70,8 +70,10 @@ def paper_table(
     if not spec.columns:
         columns = tuple(column for column in columns if any(cell.value is not None for cell in column.cells.values()))
     if not any(cell.value is not None for column in columns for cell in column.cells.values()):
+        reasons = dict.fromkeys(text for column in columns for cell in column.cells.values() for text in cell.reasons)
+        why = f" ({'; '.join(reasons)})" if reasons else ""
         raise NothingComparable(
-            f"Nobody measured {', '.join(dict.fromkeys(column.metric.name for column in asked))} in this selection.",
+            f"No model of this selection has {', '.join(dict.fromkeys(one.metric.name for one in asked))}{why}.",
             "`harness report` shows what was measured.",
         )
     unplaced = _unplaced(published, columns)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from harness.report.cells import Figure, Versus
+from harness.report.cells import Figure, Versus, missing_interval
 from harness.report.numbers import quantity, signed, times
 from harness.report.published import PublishedFigure
 
@@ -64,6 +64,7 @@ def value_cell(figure: Figure, step: tuple[float, str], places: int, bold: bool)
         kind=figure.kind,
         processes=estimate.processes,
         kinds=kinds_of(figure),
+        reasons=(reason,) if (reason := missing_interval(figure)) else (),
     )
 
 

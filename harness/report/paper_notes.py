@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.layout import caption
+from harness.report.notes import without_advice
 from harness.report.paper_columns import PaperColumn
 from harness.report.selection import View
 from harness.statistics.ratio import RATIO_CONFIDENCE
@@ -21,7 +22,7 @@ def notes_on(columns: Sequence[PaperColumn], baseline: str) -> list[str]:
         facts.setdefault(owners, []).append(line)
     common_first = sorted(facts.items(), key=lambda item: -len(item[0]))
     each = "Under each condition: " if len(views) > 1 else ""
-    warnings = _owned([view.comparison.notes for view in views])
+    warnings = _owned([without_advice(view.comparison.notes, view.comparison.flags) for view in views])
     return [
         _legend(columns, baseline),
         *(_of(views, owners) + " · ".join(lines) for owners, lines in common_first),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from harness.statistics.summary import half_width
+from harness.statistics.summary import FEWEST_PROCESSES, ends, half_width
 
 RATIO_CONFIDENCE = 0.99
 
@@ -26,7 +26,7 @@ RATIO_CONFIDENCE = 0.99
 @dataclass(frozen=True)
 class Ratio:
     """`base / other`: above 1 the other has the smaller value. The interval is None where there are too few
-    processes.
+    processes, or they disagree (`harness.statistics.summary`).
     """
 
     value: float
@@ -62,7 +62,7 @@ def unpaired_ratio(base: Sequence[float], other: Sequence[float], confidence: fl
         raise ValueError("no values")
     difference = float(a.mean() - b.mean())
     pairs = min(len(a), len(b))
-    if pairs < 2:
+    if pairs < FEWEST_PROCESSES:
         return _ratio(difference, None, pairs, paired=False)
     va, vb = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
     if va + vb == 0.0:
@@ -73,9 +73,8 @@ def unpaired_ratio(base: Sequence[float], other: Sequence[float], confidence: fl
 
 
 def _ratio(centre: float, half: float | None, pairs: int, *, paired: bool) -> Ratio:
-    if half is None:
-        return Ratio(math.exp(centre), None, None, pairs, paired)
-    return Ratio(math.exp(centre), math.exp(centre - half), math.exp(centre + half), pairs, paired)
+    low, high = ends(centre, half)
+    return Ratio(math.exp(centre), low, high, pairs, paired)
 
 
 def _log(values: Sequence[float]) -> np.ndarray:

@@ -4,6 +4,12 @@ The unit of replication is the process, never the iteration: iterations of one p
 placement and its warm-up, so pooling them understates the error (T. Kalibera and R. Jones, "Quantifying Performance
 Changes with Effect Size Confidence Intervals", arXiv 2007.10899). Times are positive and skewed, so the interval is
 Student's t on their logarithms.
+
+An interval is given from three processes on. Of two, Student's t has one degree of freedom and multiplies their
+standard error by 12.7 at 95 % confidence, by 64 at 99 %: of processes that differ by 5 % the ends of the interval
+differ by a factor of 1.9, of those that differ by 30 % by 28, and nobody learns more than from the two values.
+Intervals of three and of five real processes were seen to err as rarely as they say. And an interval whose upper end is
+more than a hundred times the lower says only that the processes disagree: that is said in its place.
 """
 
 from __future__ import annotations
@@ -16,11 +22,16 @@ import numpy as np
 from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
+FEWEST_PROCESSES = 3
+WIDEST = 100.0
+"""The most by which the ends of an interval on logarithms may differ, as a factor."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value in its own unit and its confidence interval; `low` and `high` are None where one process gives none."""
+    """A value in its own unit and its confidence interval; `low` and `high` are None where there is none, for want of
+    processes or since they disagree.
+    """
 
     value: float
     low: float | None
@@ -35,10 +46,8 @@ def log_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimat
     """
     logs = _logs(values)
     centre = float(logs.mean())
-    half = half_width(logs, confidence)
-    if half is None:
-        return Estimate(math.exp(centre), None, None, len(logs))
-    return Estimate(math.exp(centre), math.exp(centre - half), math.exp(centre + half), len(logs))
+    low, high = ends(centre, half_width(logs, confidence))
+    return Estimate(math.exp(centre), low, high, len(logs))
 
 
 def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
@@ -58,13 +67,20 @@ def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
 
 
 def half_width(values: np.ndarray, confidence: float) -> float | None:
-    """Half the t interval of the mean of `values` (one-dimensional); None for fewer than two."""
-    if len(values) < 2:
+    """Half the t interval of the mean of `values` (one-dimensional); None for too few."""
+    if len(values) < FEWEST_PROCESSES:
         return None
     t = stdtrit(
         len(values) - 1, 0.5 + confidence / 2
     )  # Student's t; scipy.stats has it too, but takes longer to import
     return float(t * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def ends(centre: float, half: float | None) -> tuple[float, float] | tuple[None, None]:
+    """The interval of what has the logarithm `centre`, from half its width there; none if it would be too wide."""
+    if half is None or 2 * half > math.log(WIDEST):
+        return None, None
+    return math.exp(centre - half), math.exp(centre + half)
 
 
 def _logs(values: Sequence[float]) -> np.ndarray:

@@ -76,8 +76,9 @@ def test_one_process_has_a_ratio_and_no_interval(session: Any) -> None:
     (comparison,) = compare_tables(session.tables())
     versus = against(comparison, "steady_latency_ns_p50")
     assert versus.value == pytest.approx(2)
-    assert (versus.low, versus.resolved, versus.reason) == (None, None, "1 process")
-    assert "Latency rests on 1 process a model; an interval needs at least 5 to be trusted." in comparison.notes
+    assert (versus.low, versus.resolved, versus.reason) == (None, None, "1 process, and it takes 3: `--processes 5`")
+    few = "Latency rests on 1 process a model; an interval needs at least 5 to be trusted: `--processes 5`."
+    assert few in comparison.notes
 
 
 def test_facts_of_a_file_have_an_exact_ratio(session: Any) -> None:
@@ -285,22 +286,23 @@ def test_sessions_are_taken_together_and_paired_by_session_and_block(
 
 def test_flags_are_counted_by_pass_and_model(session: Any) -> None:
     for block in range(5):
-        session.add("a", block, samples={"steady": [100]}, flags=["not_pinned"])
+        session.add("a", block, samples={"steady": [100] * 700}, flags=["not_pinned"])
         stolen = ["steal"] if block < 2 else []
-        session.add("b", block, samples={"steady": [100]}, flags=["not_pinned", *stolen])
+        session.add("b", block, samples={"steady": [100] * 700}, flags=["not_pinned", *stolen])
     session.add("a", measure="quality", data="x", data_sha256="d" * 64, scalars={"loss_nats": 1}, flags=["new_flag"])
     (comparison,) = compare_tables(session.tables())
     assert comparison.notes == (
-        "All 10 latency processes: the process was not pinned to CPUs and could migrate.",
-        "2 of 10 latency processes (b 2): the hypervisor took CPU time away.",
+        "All 10 latency processes: the process was not pinned to CPUs and could migrate (`--cpus 0` pins it).",
+        "2 of 10 latency processes (b 2): the hypervisor took CPU time away (take a machine of your own, a quieter "
+        "hour, or more `--processes`).",
         "1 of 1 quality process: new_flag.",
     )
 
 
 def test_a_warm_up_that_was_too_short_is_found_afterwards(session: Any) -> None:
     for block in range(5):
-        slow = 40 if block < 2 else 0
-        session.add("a", block, samples={"warmup": [300] * 10, "steady": [300] * slow + [100] * (100 - slow)})
+        slow = 280 if block < 2 else 0
+        session.add("a", block, samples={"warmup": [300] * 10, "steady": [300] * slow + [100] * (700 - slow)})
     (comparison,) = compare_tables(session.tables())
     assert comparison.notes == (
         "2 of 5 latency processes: by MSER-5 still warming up when measuring began; give them a longer --max-warmup.",

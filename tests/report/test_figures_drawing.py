@@ -109,22 +109,24 @@ def test_warm_ups_and_processes_that_failed_are_not_drawn(generated: Any) -> Non
             sample["duration_ns"] = 1
     _, after = decode_of(generated)
     assert [latencies.warm_ups for latencies in after] == [(4,) * 5] * 2
-    assert [latencies.samples for latencies in after] == [(186,) * 5] * 2
+    assert [latencies.samples for latencies in after] == [(22 * 31,) * 5] * 2
     for first, second in zip(before, after, strict=True):
         assert (first.curves == second.curves).all()
 
 
 def test_processes_are_not_pooled(session: Any) -> None:
     session.add("m", 0, samples={"steady": [100] * 1000})
-    session.add("m", 1, samples={"steady": [400] * 10})
+    session.add("m", 1, samples={"steady": [400] * 80})
     (panel,), _ = panels_of(session.tables())
     ((found,), _) = latencies_of(panel, "steady")
     assert found.curves.shape == (2, len(SHARES))
     assert found.means() == pytest.approx(np.full(len(SHARES), 200.0))
-    assert list(found.marks()) == [50, 90]  # ten samples have no 99th percentile
+    assert list(found.marks()) == [50, 90]  # eighty samples are enough for p90, but not for p99
+    assert (found.marks()[50].low, found.marks()[50].high) == (None, None)
     told = " ".join(tell_latencies([(panel, [found], {})], "latency"))
-    assert "m: 2 processes, 10 to 1,000 samples each, after 0 warm-up queries" in told
-    assert "p99 of m cannot be told" in told
+    assert "m: 2 processes, 80 to 1,000 samples each, after 0 warm-up queries" in told
+    assert "p99 of m is not marked: it takes 662 samples a process, and one had 80" in told
+    assert "m has no intervals (2 processes, and it takes 3: `--processes 5`)." in told
 
 
 def test_phases_are_chosen_by_name_or_as_usual(generated: Any, session: Any) -> None:

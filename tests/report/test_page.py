@@ -130,10 +130,11 @@ def test_a_flag_stands_at_its_model_and_at_its_run(tmp_path: Path, generated: An
     generated.write(tmp_path)
     data = page_data(tmp_path)
     flags = {model["label"]: model["flags"] for model in data["comparisons"][0]["models"]}
-    assert "2 processes: other processes used the CPU while it was measured" in flags["gpt-4bit"]
+    busy = "other processes used the CPU while it was measured (close other programs, or wait until they are done)"
+    assert f"2 processes: {busy}" in flags["gpt-4bit"]
     assert not any("other processes" in line for line in flags["gpt-fp32"])
     assert sum("load_high" in run["flags"] for run in data["runs"]) == 2
-    assert data["flags"]["load_high"] == "other processes used the CPU while it was measured"
+    assert data["flags"]["load_high"] == busy
 
 
 def test_a_run_says_its_conditions_and_what_is_unknown(tmp_path: Path, generated: Any) -> None:
@@ -154,10 +155,37 @@ def test_sessions_are_side_by_side_and_a_smaller_one_belongs_to_the_same_trend(
         later(session, number).write(tmp_path)
     found = page_data(tmp_path)["comparisons"]
     assert [one["session"] for one in found] == ["s2", "s1", "s0"]
-    assert len({one["condition"] for one in found}) == 1
+    # One trend is of one machine.
+    assert [one["condition"] == found[1]["condition"] for one in found] == [False, True, True]
     assert [one["fingerprint"] == found[0]["fingerprint"] for one in found] == [True, False, False]
     assert [one["models"][0]["cells"][0]["value"] for one in found] == pytest.approx([102, 101, 100])
     assert [one["session"] for one in page_data(tmp_path, "s1")["comparisons"]] == ["s1"]
+
+
+def test_a_trend_is_of_one_load_and_goes_on_after_an_upgrade(tmp_path: Path, make_session: Any) -> None:
+    given = [("1.5", 50.0), ("1.6", 50.0), ("1.6", 80.0)]
+    for number, (version, rate) in enumerate(given):
+        session = make_session(f"s{number}")
+        options = {"scenario": "server", "rate_queries_per_s": rate}
+        versions = {"cpu_model": "A", "version.executorch": version}
+        session.add("m", samples={"steady": [100]}, scenario="server", options=options, fingerprint=versions)
+        later(session, number).write(tmp_path)
+    newest, upgraded, first = page_data(tmp_path)["comparisons"]
+    assert newest["condition"] != upgraded["condition"] == first["condition"]
+    assert upgraded["fingerprint"] != first["fingerprint"], "another version: no line joins them"
+    assert newest["machine"] == ["A"]
+
+
+def test_two_processes_draw_no_interval_and_say_why(tmp_path: Path, session: Any) -> None:
+    for block, duration in enumerate((1_000_000, 150_000_000)):
+        session.add("m", block, samples={"steady": [duration]})
+    session.write(tmp_path)
+    data = page_data(tmp_path)
+    cell = cells_of(data, "m")["steady_latency_ns_p50"]
+    assert cell["value"] == pytest.approx(12_247_449, rel=1e-6)
+    assert cell.keys().isdisjoint({"low", "high", "detail"})
+    assert cell["text"].endswith("ms¹")
+    assert "¹ no interval (2 processes, and it takes 3: `--processes 5`)" in data["comparisons"][0]["notes"]
 
 
 def test_operators_are_summed_and_shared_over_all_processes(tmp_path: Path, session: Any) -> None:

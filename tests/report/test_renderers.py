@@ -47,10 +47,10 @@ def test_a_terminal_table_fits_and_no_number_is_cut(generated: Any, width: int) 
     assert max(cell_len(line) for line in text.splitlines()) <= width
     assert "…" not in text
     assert "\x1b" not in text
-    for whole in ("33.28 ms", "[32.11, 34.49]", "1.86x", "[1.80, 1.91]", "887 tokens/s", "156.41 MB"):
+    for whole in ("33.30 ms", "[32.12, 34.51]", "1.86x", "[1.80, 1.91]", "887 tokens/s", "156.41 MB"):
         assert whole in text
     assert "recorded²" in text
-    assert "no interval (1 process)" in text
+    assert "no interval (1 process, and it takes 3: `--processes 5`)" in " ".join(text.split())
 
 
 def test_many_models_are_printed_in_parts_with_the_baseline_in_each(session: Any) -> None:
@@ -67,7 +67,7 @@ def test_many_models_are_printed_in_parts_with_the_baseline_in_each(session: Any
 
 def test_a_terminal_narrower_than_a_part_still_has_whole_numbers(generated: Any) -> None:
     text = render(compare_tables(generated.tables()), "terminal", width=40)
-    assert "[32.11, 34.49]" in text
+    assert "[32.12, 34.51]" in text
     assert "[1.80, 1.91]" in text
 
 
@@ -88,8 +88,8 @@ def test_unresolved_ratios_say_so(session: Any) -> None:
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_a_figure_that_was_not_measured_on_a_device_says_so(session: Any, width: int) -> None:
-    session.add("a", samples={"steady": [1000, 1000]}, latency_kind="emulated")
-    session.add("b", samples={"steady": [1000, 1000]}, latency_kind="estimated")
+    session.add("a", samples={"steady": [1000] * 700}, latency_kind="emulated")
+    session.add("b", samples={"steady": [1000] * 700}, latency_kind="estimated")
     text = render(compare_tables(session.tables()), "terminal", width=width)
     assert text.count("1.000 µs emulated") == text.count("1.000 µs estimated") == 3
     alone = render(compare_tables(session.tables(), models=["a"]), "markdown")
@@ -146,6 +146,7 @@ def test_csv_reads_back(hostile: Any, generated: Any) -> None:
     assert throughput["ratio_low"] < throughput["ratio"] < throughput["ratio_high"]
     assert bool(throughput["resolved"]) is True
     memory = found["gpt-4bit", "peak_rss_bytes"]
-    assert (memory["ratio_reason"], memory["processes"]) == ("1 process", 1)
+    assert (memory["ratio_reason"], memory["processes"]) == ("1 process, and it takes 3: `--processes 5`", 1)
+    assert memory["interval_reason"] == memory["ratio_reason"]
     assert pd.isna(memory["ratio_low"])
     assert found["gpt-4bit", "loss_nats"]["kind"] == "recorded"

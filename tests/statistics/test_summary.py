@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from harness.statistics.summary import half_width, log_mean, mean
 
 positive = st.floats(1e-3, 1e9)
-several = st.lists(positive, min_size=2, max_size=8)
+several = st.lists(st.floats(1e3, 2e3), min_size=3, max_size=8)
 
 
-def test_log_mean_of_two_values_worked_out_by_hand() -> None:
-    # Logs 0 and 2: mean 1, standard deviation sqrt(2), t(0.975, 1) = 12.7062, half width 12.7062.
-    found = log_mean([1.0, math.exp(2.0)])
-    assert found.value == pytest.approx(math.e)
-    assert found.low == pytest.approx(math.exp(1 - 12.7062), rel=1e-4)
-    assert found.high == pytest.approx(math.exp(1 + 12.7062), rel=1e-4)
-    assert found.processes == 2
+def test_log_mean_of_three_values_worked_out_by_hand() -> None:
+    # Logs 0, 1 and 2, a tenth each: mean 0.1, standard deviation 0.1, t(0.975, 2) = 4.30265.
+    found = log_mean([1.0, math.exp(0.1), math.exp(0.2)])
+    half = 4.30265 * 0.1 / math.sqrt(3)
+    assert found.value == pytest.approx(math.exp(0.1))
+    assert (found.low, found.high) == pytest.approx((math.exp(0.1 - half), math.exp(0.1 + half)), rel=1e-5)
+    assert found.processes == 3
 
 
 def test_mean_of_three_values_worked_out_by_hand() -> None:
@@ -32,11 +32,22 @@ def test_mean_of_three_values_worked_out_by_hand() -> None:
     assert found.low == pytest.approx(-2.48414, rel=1e-5)
 
 
-def test_one_process_has_a_value_and_no_interval() -> None:
-    for found in (log_mean([5.0]), mean([5.0])):
-        assert found.value == pytest.approx(5.0)
-        assert (found.low, found.high, found.processes) == (None, None, 1)
-    assert half_width(np.array([5.0]), 0.95) is None
+@pytest.mark.parametrize("values", [[5.0], [4.0, 6.25]])
+def test_one_or_two_processes_have_a_value_and_no_interval(values: list[float]) -> None:
+    assert log_mean(values).value == pytest.approx(5.0)
+    assert mean(values).value == pytest.approx(sum(values) / len(values))
+    for found in (log_mean(values), mean(values)):
+        assert (found.low, found.high, found.processes) == (None, None, len(values))
+    assert half_width(np.array(values), 0.95) is None
+
+
+def test_three_processes_that_disagree_have_no_interval_and_a_little_less_have_a_wide_one() -> None:
+    # Logs -s, 0 and s: standard deviation s, half width 4.30265 / sqrt(3) * s, and a factor of 100 is 2 log 10.
+    edge = math.log(10) / (4.30265 / math.sqrt(3))
+    for s, there in ((1.01 * edge, False), (0.99 * edge, True)):
+        found = log_mean([math.exp(-s), 1.0, math.exp(s)])
+        assert (found.low is not None, found.high is not None) == (there, there)
+    assert found.high == pytest.approx(10, rel=0.05)
 
 
 @pytest.mark.parametrize("bad", [[], [0.0], [-1.0, 2.0], [math.nan], [math.inf]])
@@ -66,7 +77,6 @@ def test_scaling_the_data_scales_the_estimate(values: list[float], factor: float
     assert scaled.value == pytest.approx(plain.value * factor, rel=1e-9)
     assert plain.high is not None
     assert scaled.high is not None
-    # In logarithms, because an interval of two processes may reach to infinity.
     assert scaled.high == pytest.approx(plain.high * factor, rel=1e-6)
 
 

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.metrics import Metric
-from harness.report.cells import Figure, plural
+from harness.report.cells import Figure, missing_interval, plural, why_no_interval
 from harness.report.figures.intensity import PHASES, Dot, Roof
 from harness.report.figures.latencies import MARKED, Latencies
 from harness.report.figures.panels import Panel, facts
 from harness.report.figures.points import Point
+from harness.report.notes import without_advice
 from harness.report.numbers import quantity, scale
 from harness.report.table import lines_of
 
@@ -43,6 +44,12 @@ def tell_points(panels: Sequence[tuple[Panel, Sequence[Point], Absent]], cost: M
     for panel, points, absent in panels:
         behind = [point for point in points if point.beaten_by]
         said = [f"{point.model}: {point.standing}, behind {', '.join(point.beaten_by)}." for point in behind]
+        said += [
+            f"{point.model}, {metric.label}: {reason}."
+            for point in points
+            for metric, figure in ((cost, point.cost), (quality, point.quality))
+            if (reason := missing_interval(figure))
+        ]
         lines += _panel(panel, said, absent)
     return lines_of(lines)
 
@@ -125,7 +132,7 @@ def panel_json(panel: Panel, drawn: list[dict[str, Any]], absent: Absent) -> dic
 def _panel(panel: Panel, said: Sequence[str], absent: Absent) -> list[str]:
     left_out = [f"Not shown: {model}: {reason}." for model, reason in absent.items()]
     title = [f"{panel.title}:"] if panel.title else []
-    return [*title, *facts(panel), *said, *left_out, *panel.comparison.notes]
+    return [*title, *facts(panel), *said, *left_out, *without_advice(panel.comparison.notes, panel.comparison.flags)]
 
 
 def _counts(one: Latencies) -> list[str]:
@@ -136,8 +143,14 @@ def _counts(one: Latencies) -> list[str]:
         f"{one.model}: {plural(len(one.samples), 'process')}, {samples}, after {_span(one.warm_ups)} warm-up queries; "
         f"the slowest sample took {quantity(slowest, None, None, scale('ns', [slowest]))[0]}."
     ]
-    if rare := [f"p{mark}" for mark in MARKED if mark not in one.marks()]:
-        said.append(f"{', '.join(rare)} of {one.model} cannot be told from so few samples and is not marked.")
+    several = len(one.samples) > 1
+    if several and (why := why_no_interval(one.marks()[MARKED[0]].low, len(one.samples))):
+        said.append(f"{one.model} has no intervals ({why}).")
+    said += [
+        f"p{mark} of {one.model} is not marked: it takes {taken} samples a process, and one had "
+        f"{min(one.samples):,} (a larger `--min-iterations` gives more)."
+        for mark, taken in one.too_few().items()
+    ]
     return said
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from harness.metrics import CATALOGUE, SECTIONS
 from harness.report.cells import Figure, comparison_kind, comparison_word, plural
 from harness.report.comparison import Comparison, compare_tables
 from harness.report.flags import sentence
-from harness.report.grouping import KEY, Run, choose, flatten, models_of, run_records
+from harness.report.grouping import KEY, RUNTIME, Run, choose, flatten, models_of, run_records
 from harness.report.layout import comparison_table
 from harness.report.numbers import scale
 from harness.report.page.profile import index_of, profiles
@@ -98,6 +99,7 @@ def _comparison(comparison: Comparison, models: Sequence[Mapping[str, Any]], sta
     cells = {row[0].value: row for section in table.sections for row in section.rows}
     rows = sorted(comparison.rows, key=lambda row: list(cells).index(row.metric.name))
     target = comparison.condition.target
+    machine = {name: value for name, value in comparison.fingerprint.items() if not name.startswith(RUNTIME)}
     flags = [
         [
             f"{plural(count, 'process')}: {sentence(flag.flag)}"
@@ -116,9 +118,11 @@ def _comparison(comparison: Comparison, models: Sequence[Mapping[str, Any]], sta
         "facts": table.caption[0],
         "caption": lines_of(table.caption),
         "notes": lines_of(table.notes),
-        # What sessions must share to be one trend, and what their figures must share to be joined by a line.
-        "condition": json.dumps([getattr(comparison.condition, name) for name in (*KEY, "precision")]),
+        # What sessions must share to be one trend: all that was asked for, and the machine; and what their figures must
+        # share to be joined by a line: the versions too. The data are asked of quality alone.
+        "condition": json.dumps([{**asdict(comparison.condition), "data": None, "data_sha256": None}, machine]),
         "fingerprint": json.dumps(comparison.fingerprint, sort_keys=True),
+        "machine": lines_of(table.caption[1:2]),
         "data": comparison.condition.data_sha256 or "",
         "metrics": [row.metric.name for row in rows],
         "labels": [cells[row.metric.name][0].text for row in rows],

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.energy.external import read_csv
 from harness.energy.series import window
@@ -25,6 +29,49 @@ def test_watts_and_joules_of_one_device_tell_the_same(tmp_path: Path) -> None:
     joules = read_csv(write(tmp_path, "\ufefftime,joules,V\n" + "".join(f"{at:.3f},{e:.2f},5\n" for at, _, e in rows)))
     for series in (watts, joules):
         assert window(series, START + 2.0, START + 12.0).joules == pytest.approx(40.0, rel=1e-3)
+
+
+WATTS = st.lists(st.integers(1, 2_000_000), min_size=2, max_size=8)
+
+
+def recorded(watts: list[str], between: str, mark: str) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds since the start, and joules, of these watts at every half second, as a meter writes them: columns are
+    separated by `between`, and decimals, those of the time too, have `mark`.
+    """
+    rows = [f"{START + step / 2:.3f}{between}{text}{between}V" for step, text in enumerate(watts)]
+    with TemporaryDirectory() as folder:
+        text = "\n".join([f"time{between}watts{between}note", *(row.replace(".", mark) for row in rows)]) + "\n"
+        series = read_csv(write(Path(folder), text))
+    return series.at_s - START, series.joules
+
+
+@given(milliwatts=WATTS, decimals=st.integers(0, 6), layout=st.sampled_from([",.", ";,", ";.", "\t,", "\t."]))
+def test_whatever_marks_a_meter_writes_its_watts_are_the_same(
+    milliwatts: list[int], decimals: int, layout: str
+) -> None:
+    texts = [f"{value / 1000:.{decimals}f}" for value in milliwatts]
+    at_s, joules = recorded(texts, *layout)
+    watts = np.array([float(text) for text in texts])
+    assert at_s.tolist() == [step / 2 for step in range(len(texts))]
+    assert joules.tolist() == pytest.approx([0.0, *np.cumsum((watts[1:] + watts[:-1]) / 2 * 0.5)])
+
+
+@given(milliwatts=WATTS, decimals=st.integers(0, 6))
+def test_commas_that_separate_columns_and_decimals_are_refused(milliwatts: list[int], decimals: int) -> None:
+    with pytest.raises(NoEnergy, match=r"line 2: [45] columns, of 3 in the header; .* semicolons"):
+        recorded([f"{value / 1000:.{decimals}f}" for value in milliwatts], ",", ",")
+
+
+def test_a_time_of_commas_that_is_quoted_or_written_out_is_one(tmp_path: Path) -> None:
+    text = f'time,watts\n"{START},0",5\n"{START},5",5\n"2026-11-18T11:06:41,5Z",5\n'
+    assert (read_csv(write(tmp_path, text)).at_s - START).tolist() == [0.0, 0.5, 1.5]
+
+
+def test_a_line_that_is_still_being_written_is_passed_over(tmp_path: Path) -> None:
+    """Of 12.75 watts a meter has written the first digit when its file is read."""
+    text = f"time,watts\n{START},12.75\n{START + 1},12.75\n{START + 2},1"
+    assert read_csv(write(tmp_path, text)).joules.tolist() == [0.0, 12.75]
+    assert read_csv(write(tmp_path, text + "\n")).joules.tolist() == [0.0, 12.75, 12.75 + 6.875]
 
 
 def test_a_time_may_be_written_out(tmp_path: Path) -> None:
@@ -51,9 +98,28 @@ def test_a_recording_that_has_just_begun_is_none_yet(tmp_path: Path) -> None:
         ("time,watts\n2026-11-22T10:00:00,5\n", "has no zone"),
         ("time,watts\nyesterday,5\n", "'yesterday' is no time"),
         ("time,watts\n1795000000,much\n", "line 2: 'much' are no watts"),
-        ("time,watts\n1795000000\n", "line 2: '' are no watts"),
+        ("time,watts\n1795000000\n", "line 2: 1 column, of 2 in the header$"),
+        ("time,watts\n1795000000,\n", "line 2: '' are no watts"),
+        ("time,watts\n\n1795000000,much\n", "line 3: 'much' are no watts"),
+        ("time,watts\n1795000000,5,25\n", "line 2: 3 columns, of 2 in the header; .* semicolons"),
+        ("time,watts\n1795000000,5\n1795000001,5,\n", "line 3: 3 columns, of 2"),
+        ("time,watts,\n1795000000,5,25\n", "line 2: a value in a column without a name"),
+        ("time,watts,volts\n1795000000,500,5,25,230\n", "line 2: 5 columns, of 3"),
+        ('time,watts\n1795000000,"5,25"\n', "line 2: '5,25' has a comma; save it with decimal points"),
+        ("time,watts,Watts\n1795000000,5,6\n", "line 1: the header names the column 'watts' twice"),
+        ("time;watts;note;note\n1795000000;5;a;b\n", "line 1: the header names the column 'note' twice"),
+        ("time;watts\n1795000000;5;25\n", "line 2: 3 columns, of 2 in the header$"),
+        ("time;watts\n1795000000;5,25\n1795000001;5.25\n", "line 3: '5.25', where the watts above have another"),
+        ("time;watts\n1795000000;1.234,5\n", "line 2: '1.234,5' are no watts"),
+        ("time;watts\n1795000000;999\n1795000001;1.001\n", "line 3: '1.001' may be a thousand and more"),
+        ("time;watts\n1795000000;999\n1795000001;1,001\n", "line 3: '1,001' may be a thousand and more"),
+        ("time,watts\n1795000000,1_0\n", "line 2: '1_0' are no watts"),
+        ("time,watts\n1795000000,1e400\n", "line 2: '1e400' are no watts"),
+        ('time,watts\n1795000000,"5\n', "cannot be read .unexpected end of data"),
         ("time,joules\n1795000000,nan\n", "are no joules"),
         ("time,watts\n1795000000,5\n1795000002,5\n1795000001,5\n", "line 4: the time does not rise"),
+        ("time,watts\n1795000000,5\n1795000000,5\n", "line 3: the time does not rise"),
+        ("time,watts\n1795000000,-5\n1795000001,-6\n", "line 2: -5 watts, .* connected the other way round"),
         ("time,watts\n1795000000,5\n1795000001,50000\n", "not in watts"),
         ("time,joules\n1795000000,5\n1795000001,4\n", "joules of meter.csv was reset"),
     ],

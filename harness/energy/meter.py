@@ -11,6 +11,7 @@ the end is a pipe or a cable, a millisecond or so of ten seconds.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,10 +83,13 @@ class Meter:
         end_ns = max(map(_end_ns, timed))
         # The worker's clock may have any origin. What it says arrives late, never early: the earliest is the best.
         lag_s = min(at - (end_ns if said is None else said) / 1e9 for at, said in self._arrivals) + offset
-        start_ns = min(event.start_ns[0] for event in timed)
-        whole = max(timed, key=lambda event: sum(event.duration_ns or ()))
+        start_ns = min(min(event.start_ns) for event in timed)
+        lasted_ns: Counter[str] = Counter()  # a phase may be told in several events
+        for event in timed:
+            lasted_ns[event.phase] += sum(event.duration_ns or ())
+        ((whole, _),) = lasted_ns.most_common(1)
         idle = (self._idle[0] + offset, self._idle[1] + offset)
-        return Windows(idle, (start_ns / 1e9 + lag_s, end_ns / 1e9 + lag_s), whole.phase)
+        return Windows(idle, (start_ns / 1e9 + lag_s, end_ns / 1e9 + lag_s), whole)
 
     def scalars(self, measurement: Measurement, job: Job) -> list[Scalar]:
         """What a source that is read at once says of the process; a meter with a file has nothing to say yet."""

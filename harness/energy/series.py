@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 _MOST_W = 20_000.0
 # No stretch without a reading may be longer than this part of the window: whatever happened there is not known.
 _GAP = 0.25
+# Of what was drawn within a window, this part may have flowed back: noise around zero, not a meter that is reversed.
+_BACK = 0.01
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,11 @@ def from_counter(at_s: Sequence[float], raw_j: Sequence[float], wraps_j: float |
     """The series of a counter of joules that begins anew after `wraps_j` (None: never).
 
     A fall is a wrap where the joules that it implies could have been drawn since the last reading; two wraps between
-    two readings cannot be seen. Raises NoEnergy where the counter was reset.
+    two readings cannot be seen. Raises NoEnergy where the counter was reset, or says something that is no number.
     """
     times, raw = np.asarray(at_s, float), np.asarray(raw_j, float)
+    if not np.isfinite(raw).all():
+        raise NoEnergy(f"the {name} says something that is no number")
     gained = np.diff(raw)
     if wraps_j is not None:
         gained = np.where(gained < 0, gained + wraps_j, gained)
@@ -68,7 +72,7 @@ def total(parts: Sequence[Series]) -> Series:
 
 def window(series: Series, start_s: float, end_s: float, least_ticks: int = TICKS) -> Energy:
     """The energy between two moments, linear between readings. Raises NoEnergy where the series does not reach over
-    the window, has fewer than `least_ticks` readings in it that tell anything new, or a long gap.
+    the window, has fewer than `least_ticks` readings in it that tell anything new, or a long gap, or falls.
     """
     if len(series.at_s) == 0 or start_s < series.at_s[0] or end_s > series.at_s[-1]:
         raise NoEnergy("the readings do not cover the window that was timed")
@@ -84,8 +88,14 @@ def window(series: Series, start_s: float, end_s: float, least_ticks: int = TICK
     gap = float(np.diff(inside, prepend=start_s, append=end_s).max())
     if gap > _GAP * (end_s - start_s):
         raise NoEnergy(f"nothing was read for {gap:.3g} s of the {end_s - start_s:.3g} s that were timed")
-    used = float(np.interp(end_s, at_s, joules) - np.interp(start_s, at_s, joules))
+    drawn = np.diff(np.interp([start_s, *inside, end_s], at_s, joules))
+    used, back = float(drawn.sum()), float(-drawn[drawn < 0].sum())
     if used <= 0:
         raise NoEnergy(f"the source says {used:.3g} J, which no device can draw")
+    if back > _BACK * used:
+        raise NoEnergy(
+            f"power was below zero for a part of it, {back:.3g} J beside {used:.3g} J; is the meter connected the "
+            "other way round, or the device charged?"
+        )
     edges = np.clip(np.searchsorted(at_s, [start_s, end_s]), 1, len(at_s) - 1)
     return Energy(used, used / (end_s - start_s), float(np.abs(joules[edges] - joules[edges - 1]).max()), len(inside))

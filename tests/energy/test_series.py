@@ -68,6 +68,43 @@ def test_the_error_of_a_coarse_counter_is_within_its_resolution(
     assert found.resolution_j >= tick_j * 0.99
 
 
+@given(
+    start_s=st.floats(0.5, 10),
+    lasts_s=st.floats(4, 9),
+    gap=st.floats(0.1, 0.9),
+    begins=st.floats(0, 1),
+    end=st.booleans(),
+)
+def test_a_stretch_without_readings_is_known_wherever_it_lies(
+    start_s: float, lasts_s: float, gap: float, begins: float, end: bool
+) -> None:
+    """No more than a quarter of a window may be unread, at its edges as within."""
+    end_s = start_s + lasts_s
+    first = end_s - gap * lasts_s if end else start_s + begins * (1 - gap) * lasts_s
+    until = first + gap * lasts_s
+    at_s = [at for at in STEADY if not first < at < until]
+    kept = np.array([start_s, *(at for at in at_s if start_s < at < end_s), end_s])
+    unread_s = float(np.diff(kept).max())
+    try:
+        joules = window(series(at_s), start_s, end_s, least_ticks=1).joules
+    except NoEnergy:
+        assert unread_s > 0.249 * lasts_s
+    else:
+        assert unread_s < 0.251 * lasts_s
+        assert joules == pytest.approx(10.0 * lasts_s)
+
+
+def test_noise_around_zero_is_no_reversed_meter() -> None:
+    found = window(from_power(STEADY, [10.0, 10.0, 10.0, -0.1] * 50), 2.0, 12.0)
+    assert found.joules == pytest.approx(10.0 * 7.475, rel=0.02)
+
+
+@pytest.mark.parametrize("raw", [float("nan"), float("inf")])
+def test_a_counter_that_says_no_number_has_no_energy(raw: float) -> None:
+    with pytest.raises(NoEnergy, match="counter says something that is no number"):
+        from_counter([0.0, 1.0, 2.0], [1.0, raw, 2.0], None)
+
+
 def test_power_of_a_constant_is_itself() -> None:
     at_s = [0.1 * step for step in range(101)]
     found = window(from_power(at_s, [5.0] * 101), 1.0, 9.0)
@@ -113,9 +150,16 @@ STEADY = [0.1 * step for step in range(200)]
         (series(STEADY), 5.0, 25.0, "do not cover"),
         (Series(np.array([]), np.array([0.0])), 1.0, 2.0, "do not cover"),
         (series(STEADY), 1.0, 2.0, "moved 9 times within 1 s, and 20 are needed"),
-        (series([*STEADY[:60], *STEADY[150:]]), 1.0, 19.0, "nothing was read for 9"),
+        (series([*STEADY[:60], *STEADY[150:]]), 1.0, 19.0, "nothing was read for 9.1 s of the 18 s"),
+        # Nothing for the last 3 of 9.9 s, and for the first 3 of them.
+        (series([*STEADY[:80], 20.0]), 1.0, 10.9, "nothing was read for 3 s of the 9.9 s"),
+        (series([0.0, *STEADY[40:]]), 1.0, 10.9, "nothing was read for 3 s of the 9.9 s"),
         (series(STEADY, -10.0), 1.0, 19.0, "which no device can draw"),
         (from_counter(STEADY, [7.0] * 200, None), 1.0, 19.0, "moved 0 times"),
+        # A counter that stands still at the end: it is read, and what it would have said is not known.
+        (from_counter(STEADY, [min(step, 80) / 2 for step in range(200)], None), 1.0, 12.0, "nothing was read for 4 s"),
+        (from_power(STEADY, [20.0] * 100 + [-5.0] * 100), 5.0, 15.0, "below zero .* 25 J beside 73.8 J"),
+        (from_power(STEADY, [-5.0] * 100 + [20.0] * 100), 5.0, 15.0, "other way round"),
     ],
 )
 def test_a_window_without_energy_says_why(found: Series, start_s: float, end_s: float, why: str) -> None:

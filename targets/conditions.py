@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from harness.conditions import quota
+from harness.conditions.extensions import vector_extensions
 from harness.conditions.readings import Reading
 from harness.targets.conditions_android import android, temperatures
 
@@ -33,7 +35,7 @@ echo '#files'
 for file in {" ".join(_FILES)}; do
   IFS= read -r value 2>/dev/null < "$file" && printf '%s\\t%s\\n' "$file" "$value"
 done 2>/dev/null
-if command -v getprop >/dev/null; then
+echo '#quota'{quota.SCRIPT}if command -v getprop >/dev/null; then
   echo '#getprop'
   for name in {" ".join(_PROPERTIES)}; do printf '%s\\t%s\\n' "$name" "$(getprop "$name")"; done
 fi
@@ -83,6 +85,7 @@ def read_device(text: str) -> list[Reading]:
     sections = _sections(text)
     files = _pairs(sections.get("files", []))
     stat = _stat(sections.get("stat", []))
+    cpuinfo = "\n".join(sections.get("cpuinfo", []))
     uname = [*sections.get("uname", []), "", ""]
     found = android(sections) if "getprop" in sections else {"model": _board(sections)}
     zones, status = temperatures(files, sections.get("battery"), sections.get("thermal"))
@@ -95,11 +98,13 @@ def read_device(text: str) -> list[Reading]:
         _reading("abi", found.get("abi"), "it has no getprop", identity=True),
         _reading("android_build", found.get("build"), "it has no getprop", identity=True),
         _reading("cpu_model", _cpu_model(sections.get("cpuinfo", [])), "/proc/cpuinfo names no part", identity=True),
+        _reading("vector_extensions", vector_extensions(cpuinfo), "/proc/cpuinfo names none", identity=True),
         _reading("logical_cpus", stat.get("cpus"), "/proc/stat cannot be read", identity=True),
         _reading("cpu_max_mhz", _maxima(files), "no cpufreq in /sys", identity=True),
         _reading("frequency_governor", _distinct(files, "scaling_governor"), "no cpufreq in /sys", identity=True),
         _reading("memory_total_bytes", _memory(sections, "MemTotal"), "/proc/meminfo cannot be read"),
         _reading("memory_available_bytes", _memory(sections, "MemAvailable"), "/proc/meminfo cannot be read"),
+        _reading("cpu_quota_processors", _quota(sections.get("quota", [])), quota.NONE),
         _reading("load_average_1min", _first(files, "/proc/loadavg"), "/proc/loadavg cannot be read"),
         _reading("cpu_frequency_mhz", _mhz(files, "scaling_cur_freq"), "no cpufreq in /sys"),
         _reading("cpu_frequency_limit_mhz", _mhz(files, "scaling_max_freq"), "no cpufreq in /sys"),
@@ -184,6 +189,11 @@ def _cpu_model(lines: Sequence[str]) -> str | None:
         elif key == "model name":
             return value
     return " + ".join(f"{count}x {name}" for name, count in counts.items()) or None
+
+
+def _quota(lines: Sequence[str]) -> str | None:
+    processors = quota.granted(_pairs(lines))
+    return None if processors is None else f"{processors:.2f}"
 
 
 def _by_cpu(files: Mapping[str, str], name: str) -> dict[int, float]:

@@ -38,6 +38,7 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
         "temperature_unknown": "temperature_celsius" not in now,
         "frequency_unknown": "cpu_frequency_mhz" not in now,
         "not_pinned": job.cpus is None,
+        "threads_beyond_cpus": job.threads > _processors(now, job, measurement),
         "not_steady": measurement.scalar("warmup_steady") == 0.0,
         "fewer_samples": (queries := measurement.scalar("queries")) is not None and queries < job.min_iterations,
         "not_cold": job.scenario == "cold-start" and job.measure == "latency" and not _cold(measurement),
@@ -69,6 +70,15 @@ def range_flags(measurement: Measurement) -> list[str]:
         "calibrated_on_noise": 0.0 in guessed,
     }
     return sorted(name for name, raised in found.items() if raised)
+
+
+def _processors(now: dict[str, float], job: Job, measurement: Measurement) -> float:
+    """How many processors' worth of time the worker may use: those that it says it may run on (those it was to be
+    pinned to where it does not say), and what a quota grants of them. A job is not judged by what nobody knows.
+    """
+    allowed = measurement.hello.device.get("cpus") if measurement.hello else None
+    cpus = allowed if isinstance(allowed, list) and allowed else job.cpus
+    return min(len(cpus) if cpus else math.inf, now.get("cpu_quota_processors", math.inf))
 
 
 def _cold(measurement: Measurement) -> bool:

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import psutil
 
+from harness.conditions.extensions import vector_extensions
+from harness.conditions.quota import NONE, granted, quota_files
 from harness.conditions.readings import Reading
 
+_CPUINFO = Path("/proc/cpuinfo")
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _CPUS = Path("/sys/devices/system/cpu")
 _THERMAL = Path("/sys/class/thermal")
@@ -25,12 +28,14 @@ def read_host() -> list[Reading]:
         _reading("machine", platform.machine, identity=True),
         _reading("system", lambda: f"{platform.system()} {platform.release()}", identity=True),
         _reading("cpu_model", _cpu_model, identity=True),
+        _reading("vector_extensions", _vector_extensions, identity=True),
         _reading("logical_cpus", lambda: str(psutil.cpu_count()), identity=True),
         _reading("hypervisor", _hypervisor, identity=True),
         _reading("frequency_governor", lambda: _CPUFREQ.read_text().strip(), identity=True),
         _reading("memory_total_bytes", lambda: str(psutil.virtual_memory().total)),
         _reading("memory_available_bytes", lambda: str(psutil.virtual_memory().available)),
         _reading("affinity", lambda: ",".join(map(str, sorted(os.sched_getaffinity(0))))),
+        _reading("cpu_quota_processors", _quota),
         _reading("load_average_1min", lambda: f"{os.getloadavg()[0]:.2f}"),
         _reading("cpu_frequency_mhz", lambda: f"{psutil.cpu_freq().current:.0f}"),
         _reading("temperature_celsius", _temperature),
@@ -57,15 +62,30 @@ def _why(error: Exception) -> str:
 
 
 def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    for line in _CPUINFO.read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
+def _vector_extensions() -> str:
+    found = vector_extensions(_CPUINFO.read_text())
+    if found is None:
+        raise LookupError(f"{_CPUINFO} names no extensions")
+    return found
+
+
 def _hypervisor() -> str:
     """Whether the kernel sees a hypervisor below it, as a flag of the processor."""
-    return "yes" if " hypervisor " in Path("/proc/cpuinfo").read_text() else "no"
+    return "yes" if " hypervisor " in _CPUINFO.read_text() else "no"
+
+
+def _quota() -> str:
+    """Processors' worth of time that the cgroups of this process, and so of its workers, grant."""
+    processors = granted(quota_files())
+    if processors is None:
+        raise LookupError(NONE)
+    return f"{processors:.2f}"
 
 
 def _temperature() -> str:

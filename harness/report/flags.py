@@ -64,6 +64,10 @@ _MEANINGS: dict[str, tuple[str, str]] = {
         "the process was not pinned to CPUs and could migrate",
         "`--cpus 0` pins it",
     ),
+    "threads_beyond_cpus": (
+        "it had more threads than the processors, or the share of them, that it may use, so they had to wait",
+        "lower `--threads`, or let it use more (`--cpus`, the container's limit)",
+    ),
     "not_steady": (
         "durations were not steady when the cap on warm-up was reached",
         "give a longer `--max-warmup`, or close other programs",

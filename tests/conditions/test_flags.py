@@ -10,7 +10,7 @@ from fakes.jobs import make_job
 from harness.conditions.flags import flags
 from harness.conditions.readings import Reading
 from harness.measurement import Measurement
-from harness.protocol import Io, Scalar
+from harness.protocol import Hello, Io, Scalar
 from harness.report.flags import sentence
 
 # A machine on which nothing else happened: ten seconds, of which harness used all that was used.
@@ -127,6 +127,45 @@ def test_a_clock_that_stood_still_divides_nothing() -> None:
 
 def test_a_worker_that_was_not_pinned_is_flagged() -> None:
     assert flagged(None, None, make_job()) == ["not_pinned"]
+
+
+@pytest.mark.parametrize(
+    ("threads", "cpus", "device", "quota", "beyond"),
+    [
+        (1, None, {"cpus": [0]}, None, False),
+        (2, None, {"cpus": [0]}, None, True),
+        (2, None, {"cpus": [0, 5]}, None, False),
+        (3, None, {"cpus": [0, 5]}, None, True),
+        # What the worker may use counts, not what was asked for.
+        (2, (0, 1), {"cpus": [0]}, None, True),
+        (2, (0,), {"cpus": [0, 1]}, None, False),
+        (2, (0,), {}, None, True),
+        (2, (0,), None, None, True),
+        (2, (0, 1), None, None, False),
+        # Somebody else's worker says nothing, or rubbish: nobody knows.
+        (64, None, {}, None, False),
+        (64, None, {"cpus": []}, None, False),
+        (64, None, {"cpus": "all"}, None, False),
+        (2, None, {"cpus": [0, 1, 2]}, "1.50", True),
+        (2, None, {"cpus": [0, 1, 2]}, "2.00", False),
+        (1, None, {"cpus": [0, 1, 2]}, "0.50", True),
+        (3, None, {"cpus": [0, 1]}, "8.00", True),
+        (2, None, None, "1.00", True),
+    ],
+)
+def test_threads_beyond_the_processors_that_may_be_used_are_flagged(
+    threads: int, cpus: tuple[int, ...] | None, device: dict[str, Any] | None, quota: str | None, beyond: bool
+) -> None:
+    measurement = Measurement()
+    if device is not None:
+        measurement.add(Hello(protocol=1, worker="w", versions={}, device=device))
+    read = readings(AFTER | {"cpu_quota_processors": quota, "logical_cpus": "1"})
+    found = flags(readings(BEFORE), read, make_job(cpus=cpus, threads=threads), measurement)
+    assert ("threads_beyond_cpus" in found) == beyond
+
+
+def test_what_to_do_about_too_many_threads_is_said() -> None:
+    assert "`--threads`" in sentence("threads_beyond_cpus")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from pathlib import Path
 from harness.metrics import Metric
 from harness.nightly.nights import RECENT, Night
 from harness.report.cells import figure, is_time, kind_of
-from harness.report.grouping import Condition, Run, different_fields, distinct, group, run_records
+from harness.report.grouping import Condition, Run, different_fields, distinct, group, joined_fingerprints, run_records
 from harness.store.dataset import Tables, read_sessions
 
 
@@ -101,7 +101,7 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
     """Every series in the rows of these nights. An attempt counts if it ended well and is of the metric's pass."""
     numbers = {night.session_id: night.number for night in nights}
     runs = [run for run in run_records(tables.runs) if run["session_id"] in numbers and run["status"] == "ok"]
-    conditions = group(runs)
+    conditions, joined = group(runs), joined_fingerprints(runs)
     found: dict[tuple[str, Condition, str, str, str], dict[int, Point]] = {}
     for metric in metrics:
         # A figure that is not above zero has no ratio to another.
@@ -122,7 +122,7 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
                 if model == used[0]["model_sha256"]:
                     continue
                 point, kind = _point(metric, numbers[session], used, values, references.get(session))
-                fingerprint = "+".join(sorted(distinct(used, "fingerprint")))
+                fingerprint = "+".join(sorted({joined[each] for each in distinct(used, "fingerprint")}))
                 found.setdefault((model, where, metric.name, kind, fingerprint), {})[point.night] = point
     by_name = {metric.name: metric for metric in metrics}
     return [

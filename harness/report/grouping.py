@@ -166,7 +166,8 @@ def different_fields(runs: Iterable[Run]) -> list[str]:
     compared.
 
     Runs of different passes (latency, memory, quality) are not set against each other. A runtime that only
-    some of the runs have belongs to the format of their model; two versions of one runtime are a difference.
+    some of the runs have belongs to the format of their model; two versions of one runtime are a difference. A
+    reading that some lack was not taken by the harness that made them: nobody knows of a difference.
     """
     found: dict[str, None] = {}
     by_measure: dict[str, dict[str, dict[str, str]]] = {}
@@ -178,14 +179,36 @@ def different_fields(runs: Iterable[Run]) -> list[str]:
         if len(prints) < 2:
             continue
         for name in sorted({name for fields in prints.values() for name in fields}):
-            values = list(dict.fromkeys(fields.get(name, "absent") for fields in prints.values()))
-            if name.startswith(RUNTIME) and "absent" in values:
-                values.remove("absent")
+            values = list(dict.fromkeys(fields[name] for fields in prints.values() if name in fields))
             if len(values) > 1:
                 found[f"{name} ({' / '.join(values)})"] = None
         if all(fields == next(iter(prints.values())) for fields in prints.values()):
             found["fingerprint (" + " / ".join(key[:12] for key in prints) + ")"] = None
     return list(found)
+
+
+def joined_fingerprints(runs: Iterable[Run]) -> dict[str, str]:
+    """The fingerprints of these runs, in the order they were made, each with the first of those that differ from it in
+    nothing but readings that one of them lacks, since an older harness did not take them. Runtimes must be the same.
+    """
+    first: list[tuple[str, dict[str, str]]] = []
+    found: dict[str, str] = {}
+    for run in runs:
+        if (key := run["fingerprint"]) is None or key in found:
+            continue
+        fields = flatten(json.loads(run["fingerprint_json"] or "{}"))
+        fields |= {"target": str(run["target"]), "device": str(run["device"])}
+        for name, known in first:
+            apart = fields.keys() ^ known.keys()
+            alike = all(fields[each] == known[each] for each in fields.keys() & known.keys())
+            if alike and apart and not any(each.startswith(RUNTIME) for each in apart):
+                known |= fields
+                found[key] = name
+                break
+        else:
+            first.append((key, fields))
+            found[key] = key
+    return found
 
 
 def runtimes_of(runs: Iterable[Run]) -> tuple[str, ...]:

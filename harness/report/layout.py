@@ -122,10 +122,14 @@ def versions(fingerprint: dict[str, Any]) -> dict[str, str]:
 
 def _machine(fingerprint: dict[str, Any]) -> list[str]:
     """What of the device's identity a reader wants to see, as far as it is known."""
-    governor, driver = fingerprint.get("frequency_governor"), fingerprint.get("gpu_driver")
-    return [str(fingerprint[name]) for name in ("cpu_model", "system") if fingerprint.get(name)] + (
-        ([f"governor {governor}"] if governor else []) + ([f"NVIDIA driver {driver}"] if driver else [])
-    )
+    words = {
+        "cpu_model": "{}",
+        "vector_extensions": "vector extensions {}",
+        "system": "{}",
+        "frequency_governor": "governor {}",
+        "gpu_driver": "NVIDIA driver {}",
+    }
+    return [word.format(fingerprint[name]) for name, word in words.items() if fingerprint.get(name)]
 
 
 def _cells(row: Row, footnotes: _Footnotes) -> tuple[Cell, ...]:

@@ -76,6 +76,7 @@ def test_this_machine_can_be_read() -> None:
         "machine",
         "system",
         "cpu_model",
+        "vector_extensions",
         "logical_cpus",
         "hypervisor",
         "frequency_governor",

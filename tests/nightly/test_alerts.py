@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from nightly.farm import Farm, metrics
+from nightly.farm import METRICS, Farm, metrics
 
 from harness.errors import UsageError
 from harness.nightly.ledger import read_ledger
@@ -85,6 +85,19 @@ def test_a_changed_fingerprint_breaks_the_series_and_says_so(farm: Farm) -> None
     (note,) = watched.notes
     assert "night 9" in note
     assert "version.executorch (1.5.0 / 1.6.0)" in note
+
+
+def test_a_reading_that_a_newer_harness_takes_breaks_no_series_and_its_change_does(farm: Farm) -> None:
+    farm.quick(4)
+    farm.fingerprint = {**farm.fingerprint, "vector_extensions": "AVX2, AVX-512"}
+    watched = farm.nights(4)
+    assert watched.notes == ()
+    assert [len(series.points) for series, _ in watched.series] == [8] * len(METRICS)
+    farm.fingerprint = {**farm.fingerprint, "vector_extensions": "AVX2"}
+    watched = farm.nights(2)
+    assert {len(series.points) for series, _ in watched.series} == {2}
+    (note,) = watched.notes
+    assert "vector_extensions (AVX2, AVX-512 / AVX2)" in note
 
 
 def test_an_exact_figure_is_compared_as_a_fact_the_next_night(farm: Farm) -> None:

@@ -263,6 +263,18 @@ def test_two_runtimes_may_be_compared_and_are_named(session: Any) -> None:
     assert "The models ran in different runtimes: a in executorch 1.5; b in torch 2.13." in comparison.notes
 
 
+def test_a_reading_that_an_older_harness_did_not_take_is_no_difference(session: Any) -> None:
+    old = {"cpu_model": "x", "version.torch": "2.13"}
+    session.add("a", samples={"steady": [100]}, fingerprint=old)
+    session.add("b", samples={"steady": [100]}, fingerprint=old | {"vector_extensions": "AVX2"})
+    (comparison,) = compare_tables(session.tables())
+    assert comparison.fingerprint["vector_extensions"] == "AVX2"
+    assert caption(comparison)[1] == "x · vector extensions AVX2"
+    session.add("c", samples={"steady": [100]}, fingerprint=old | {"vector_extensions": "AVX2, VNNI"})
+    with pytest.raises(NothingComparable, match=r"vector_extensions \(AVX2 / AVX2, VNNI\)\."):
+        compare_tables(session.tables())
+
+
 def test_nothing_is_comparable_when_every_process_failed(session: Any) -> None:
     session.add("a", status="failed", error_kind="crashed", error_message="It died.")
     with pytest.raises(NothingComparable, match=r"a: It died\."):

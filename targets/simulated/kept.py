@@ -71,7 +71,7 @@ def describe(path: Path, sha256: str) -> Describe:
 
 @contextmanager
 def _making(folder: Path) -> Iterator[Path]:
-    """A scratch folder whose files get into `folder` when the body ends well, in the order of their names."""
+    """A scratch folder whose files get into `folder` when the body ends well, the facts last."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as scratch:
         yield Path(scratch)

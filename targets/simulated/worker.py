@@ -142,7 +142,9 @@ def _quality(job: Job, files: Files, made: Kept, emit: Emit) -> None:
 
     quality.loss(model, Path(files.tokens), job.max_tokens, say)
     lines = [json.dumps({"event": event.event, **asdict(event)}) for event in said if not isinstance(event, Progress)]
-    kept.write_text("\n".join(lines) + "\n")
+    part = kept.with_name(f".{kept.name}.{os.getpid()}")  # half a file would be believed for good
+    part.write_text("\n".join(lines) + "\n")
+    part.replace(kept)
 
 
 def _check(job: Job, described: Describe, where: str) -> None:

@@ -41,6 +41,22 @@ def test_a_pass_computes_what_is_alike_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(computed) == 3 + 1, "additions of three kinds, and one of two conversions"
 
 
+class Types(nn.Module):
+    """Alike but for the type that is asked for, or a scalar."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return x.int(), x.double(), x.sum(0), x.sum(1), x.sum(0, keepdim=True)
+
+
+def test_what_differs_in_its_arguments_alone_is_not_taken_for_alike() -> None:
+    graph = to_edge(torch.export.export(Types(), (torch.ones(3, 3),))).exported_program().graph_module
+    with quick():
+        retraced = ExportPass()(graph)
+    assert retraced is not None
+    assert operators(retraced.graph_module) == operators(graph)
+    assert len({each[1:] for each in operators(graph)}) == 4
+
+
 def operators(graph: torch.fx.GraphModule) -> list[tuple[object, ...]]:
     """Operators in order with the shape, the order in memory and the type of what they give."""
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fakes.jobs import make_job
 
-from harness.conditions.flags import flags
+from harness.conditions.flags import flags, range_flags
 from harness.conditions.readings import Reading
 from harness.measurement import Measurement
 from harness.protocol import Hello, Io, Scalar
@@ -162,6 +162,57 @@ def test_threads_beyond_the_processors_that_may_be_used_are_flagged(
     read = readings(AFTER | {"cpu_quota_processors": quota, "logical_cpus": "1"})
     found = flags(readings(BEFORE), read, make_job(cpus=cpus, threads=threads), measurement)
     assert ("threads_beyond_cpus" in found) == beyond
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "seen_mhz", "found"),
+    [
+        ({"throttled_by_power_s": "3.0"}, {"throttled_by_power_s": "3.0"}, None, []),
+        ({"throttled_by_power_s": "3.0"}, {"throttled_by_power_s": "3.1"}, None, ["power_capped"]),
+        ({"throttled_by_heat_s": "3.0"}, {"throttled_by_heat_s": "3.0"}, None, []),
+        ({"throttled_by_heat_s": "3.0"}, {"throttled_by_heat_s": "3.1"}, None, ["throttled"]),
+        ({"gpu_processes": "1"}, {"gpu_processes": "0"}, None, ["device_shared"]),
+        ({"gpu_processes": "0"}, {"gpu_processes": "1"}, None, ["device_shared"]),
+        ({"gpu_processes": "0"}, {"gpu_processes": "0"}, None, []),
+        ({}, {"device_clock_wanted_mhz": None}, None, ["clock_not_locked"]),
+        ({}, {"device_clock_wanted_mhz": "1410"}, None, []),
+        ({}, {"device_clock_wanted_mhz": "1410"}, 1410.0, []),
+        ({}, {"device_clock_wanted_mhz": "1410"}, 1395.0, []),
+        ({}, {"device_clock_wanted_mhz": "1410"}, 1380.0, ["clock_not_held"]),
+        ({}, {"device_clock_wanted_mhz": "1410"}, 1440.0, ["clock_not_held"]),
+    ],
+)
+def test_what_a_gpu_says_counts(
+    before: dict[str, str | None], after: dict[str, str | None], seen_mhz: float | None, found: list[str]
+) -> None:
+    scalars = [("device_clock_mhz", seen_mhz)] if seen_mhz is not None else []
+    assert flagged(before, after, PINNED, *scalars) == found
+
+
+@pytest.mark.parametrize(
+    ("tier", "found"),
+    [("counter", []), *((tier, [f"energy_{tier}"]) for tier in ("sampled", "external", "estimated"))],
+)
+def test_the_tier_of_energy_is_known_when_it_was_metered(tier: str, found: list[str]) -> None:
+    assert flagged(after={"energy_tier": tier}) == found
+
+
+@pytest.mark.parametrize(
+    ("scalars", "found"),
+    [
+        ([("out_of_range", 0.0005), ("calibrated_on_text", 1.0)], []),
+        ([("out_of_range", 0.002), ("calibrated_on_text", 1.0)], ["out_of_range"]),
+        ([("out_of_range", 0.0), ("out_of_range", 0.002)], ["out_of_range"]),
+        ([("out_of_range", 0.0005), ("calibrated_on_text", 0.0)], ["calibrated_on_noise"]),
+        ([("out_of_range", None)], []),
+        ([], []),
+    ],
+)
+def test_what_was_simulated_is_judged_by_its_ranges(scalars: list[tuple[str, float | None]], found: list[str]) -> None:
+    measurement = Measurement()
+    for name, value in scalars:
+        measurement.add(Scalar(name=name, value=value, reason=None if value is not None else "nothing was rounded"))
+    assert range_flags(measurement) == found
 
 
 def test_what_to_do_about_too_many_threads_is_said() -> None:

@@ -79,7 +79,7 @@ def run_job(
     process: WorkerProcess | None = None
     try:
         if meter is not None:
-            meter.begin()
+            meter.begin(job.min_duration_s)
         process = target.launch(job, files)
         _collect(process, measurement, timeout_s, on_progress, meter)
         measurement.scalars += [(None, scalar) for scalar in (derive(measurement) if derive else ())]

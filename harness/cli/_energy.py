@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from harness.cli._progress import Reporter
 from harness.energy.external import read_csv
 from harness.energy.meter import Meter, energies, unmeasured
@@ -27,6 +29,9 @@ PROCESSES = 3
 # How long a recording is waited for: somebody stops a meter by hand, and exports its file.
 _WAIT_S = 600.0
 _POLL_S = 1.0
+# A window of a meter's file has this many of its readings, half as many again as are needed, and lasts no longer.
+_READINGS = 30
+_LONGEST_S = 300.0
 
 
 def energy_pass(
@@ -97,17 +102,23 @@ def _source(target: Target) -> Source | Missing:
 
 
 def _recorded(target: Target, file: Path) -> Source:
-    """The recording of a meter. What there is of it already is looked at now, not when minutes were measured."""
+    """The recording of a meter. What there is of it already is looked at now, not when minutes were measured, and says
+    how long a window must be.
+    """
+    known = Source(name=f"external meter, {file.name}", tier="external")
     if target.capabilities.latency != "measured":
         raise UsageError(f"Target {target.name} does not run here, so no meter can see it.", "Leave out --energy-csv.")
     if file.exists() and file.stat().st_size:
         try:
-            read_csv(file)
+            at_s = read_csv(file).at_s
         except NoEnergy as error:
             raise UsageError(f"{str(error)[:1].upper()}{str(error)[1:]}.", "Mend --energy-csv.") from error
+        if len(at_s) > 1:
+            lasts_s = _READINGS * float(np.median(np.diff(at_s)))
+            known = replace(known, window_s=max(known.window_s, min(lasts_s, _LONGEST_S)))
     elif not file.absolute().parent.is_dir():
         raise UsageError(f"There is no folder {file.absolute().parent}.", "Say where the recording will be.")
-    return Source(name=f"external meter, {file.name}", tier="external")
+    return known
 
 
 def _searches(job: Job) -> bool:

@@ -50,13 +50,13 @@ class Meter:
         self._arrivals: list[tuple[float, int | None]] = []
         self._wall: list[float] = []
 
-    def begin(self) -> None:
-        """Start reading, and let the device be idle for half a window."""
+    def begin(self, window_s: float = 0.0) -> None:
+        """Start reading, and let the device be idle for half the window: that of the source, or a longer `window_s`."""
         self._wall.append(time.time() - time.perf_counter())
         if self._recorder is not None:
             self._recorder.start()
         start = time.perf_counter()
-        self._sleep(self.source.window_s / 2)
+        self._sleep(max(self.source.window_s, window_s) / 2)
         self._idle = (start, time.perf_counter())
 
     def heard(self, event: Event) -> None:

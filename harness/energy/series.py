@@ -83,7 +83,8 @@ def window(series: Series, start_s: float, end_s: float, least_ticks: int = TICK
     inside = at_s[(at_s > start_s) & (at_s < end_s)]
     if len(inside) < least_ticks:
         raise NoEnergy(
-            f"the source moved {len(inside)} times within {end_s - start_s:.3g} s, and {least_ticks} are needed"
+            f"the source moved {len(inside)} times within {end_s - start_s:.3g} s, and {least_ticks} are needed "
+            "(--min-duration makes it longer)"
         )
     gap = float(np.diff(inside, prepend=start_s, append=end_s).max())
     if gap > _GAP * (end_s - start_s):

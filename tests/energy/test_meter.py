@@ -89,7 +89,7 @@ class Metered(FakeTarget):
 def run(device: Device, steps: list[dict[str, Any]] | None = None, source: Source | None = None) -> Attempt:
     return run_job(
         Metered(device, steps or script()),
-        make_job(measure="energy"),
+        make_job(measure="energy", min_duration_s=0.0),
         Files(model="m.fake"),
         session_id="s",
         position=0,
@@ -185,7 +185,7 @@ def test_a_tier_that_is_no_counter_is_flagged(tier: Any, flag: str) -> None:
     target.capabilities = type(CAPABILITIES)(**{**vars(CAPABILITIES), "latency": "measured"})
     made = run_job(
         target,
-        make_job(measure="energy"),
+        make_job(measure="energy", min_duration_s=0.0),
         Files(model="m.fake"),
         session_id="s",
         position=0,

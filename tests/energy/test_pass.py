@@ -91,6 +91,26 @@ def test_a_recording_that_cannot_be_one_is_refused_before_anything_runs(tmp_path
         energy_pass(FakeTarget(), tmp_path / "meter.csv", [make_job()], 1, QUIET)
 
 
+@pytest.mark.parametrize(
+    ("times", "window_s"),
+    [
+        ([], 10.0),
+        ([0.0], 10.0),
+        ([0.0, 0.1, 0.2], 10.0),
+        ([0.0, 1.0, 2.0, 3.0, 60.0], 30.0),
+        ([0.0, 60.0, 120.0], 300.0),
+    ],
+)
+def test_a_window_has_enough_readings_of_the_meter_that_records_already(
+    tmp_path: Path, times: list[float], window_s: float
+) -> None:
+    rows = "".join(f"{1_795_000_000 + at},5\n" for at in times)
+    (tmp_path / "meter.csv").write_text(f"time,watts\n{rows}")
+    source, jobs = energy_pass(PoweredTarget(Missing("")), tmp_path / "meter.csv", [make_job()], 1, QUIET)
+    assert isinstance(source, Source)
+    assert [job.min_duration_s for job in jobs] == [pytest.approx(window_s)]
+
+
 def scalars(results: Path, name: str) -> list[dict[str, Any]]:
     rows = read_table(results, "scalars")
     return rows[rows["name"] == name].to_dict("records")
@@ -98,9 +118,8 @@ def scalars(results: Path, name: str) -> list[dict[str, Any]]:
 
 def run(session: Session, folder: Path, jobs: list[Job], energy: Source | Missing | None) -> None:
     subject = make_subject(folder, "m")
-    for _ in session.run_all(
-        [replace(job, model_sha256=subject.sha256) for job in jobs], {"m": subject}, None, None, energy
-    ):
+    jobs = [replace(job, model_sha256=subject.sha256, min_duration_s=0.0) for job in jobs]
+    for _ in session.run_all(jobs, {"m": subject}, None, None, energy):
         pass
 
 

@@ -85,6 +85,13 @@ def test_the_window_is_that_of_the_timed_queries_by_either_clock(clocks: Clocks)
         assert found.phase == "steady"
 
 
+@pytest.mark.parametrize(("window_s", "idle_s"), [(0.0, 6.0), (12.0, 6.0), (60.0, 30.0)])
+def test_idleness_lasts_half_of_what_is_timed(clocks: Clocks, window_s: float, idle_s: float) -> None:
+    meter = Meter(Source(name="file", tier="external", window_s=12.0), clocks.sleep)
+    meter.begin(window_s)
+    assert clocks.at == idle_s
+
+
 def test_without_a_count_the_samples_say_when_it_ended(clocks: Clocks) -> None:
     meter, measurement = metered(clocks, [each for each in TIMED if each[1] is not QUERIES])
     assert meter.windows(measurement).timed == pytest.approx((MONOTONIC_S + 16.5, MONOTONIC_S + 28.5), abs=1e-6)
@@ -164,8 +171,8 @@ def test_joules_watts_and_what_was_drawn_over_idle() -> None:
 
 @pytest.mark.parametrize(("over_w", "known"), [(0.66, False), (0.69, True)])
 def test_what_was_drawn_over_idle_must_exceed_what_the_edges_leave_open(over_w: float, known: bool) -> None:
-    """The steps at the edges are of 2.07 J (20.7 W for 0.1 s) for 12 s at work, and of 2 J for 4 s of idleness, which are
-    6 J for 12 s: 8.07 J, or 0.67 W.
+    """The steps at the edges are of 2.07 J (20.7 W for 0.1 s) for 12 s at work, and of 2 J for 4 s of idleness, which
+    are 6 J for 12 s: 8.07 J, or 0.67 W.
     """
     found = found_in({"": device(20.0, 20.0 + over_w)}, make_job(), idle=(1.0, 5.0))
     net = found["net_energy_j"]

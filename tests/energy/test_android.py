@@ -41,6 +41,13 @@ def test_rails_come_first_and_count_whatever_charges() -> None:
         read(found)
 
 
+def test_rails_of_one_name_on_two_meters_are_two() -> None:
+    meters = ["CH0(T=1)[VDD], 1000000\nCH1(T=1)[MIF], 2000000", "CH0(T=1)[VDD], 5000000"]
+    found = source(Phone("".join(f"#/sys/{number}\n{text}\n" for number, text in enumerate(meters))))
+    assert found.parts == ("VDD", "MIF", "VDD#2")
+    assert read(found) == [1.0, 2.0, 5.0]
+
+
 @pytest.mark.parametrize("current", ["-350000", "350000"])
 def test_a_battery_tells_its_power_whatever_sign_its_driver_likes(current: str) -> None:
     found = source(Phone(battery=DISCHARGING | {"current_now": current}))

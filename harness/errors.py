@@ -26,6 +26,12 @@ class UsageError(HarnessError):
     exit_code = 2
 
 
+class Interrupted(HarnessError):
+    """The user stopped it; `todo` says where to find what had ended, where there is something."""
+
+    exit_code = 130
+
+
 class ModelError(HarnessError):
     """A model file is missing, damaged, or not what its manifest says."""
 

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from harness.errors import ModelError
+from harness.outside_files import read_json
 
 MANIFEST_VERSION = 1
+_COUNT = range(1 << 63)  # what a column of the store holds
+_MOST_BITS = 64.0
+_GREATEST_LOSS = 700.0  # nats a token; a perplexity is the exponential of it
 
 
 def sha256_file(path: Path) -> str:
@@ -70,31 +75,12 @@ def read_manifest(artifact: Path, sha256: str) -> Manifest | None:
     `sha256` is given: a damaged `.pte` often runs in silence with wrong weights.
     """
     path = manifest_path(artifact)
-    if not path.exists():
+    if not os.path.exists(path):  # nor has it one where the name of the file leaves no room for the ending
         return None
     rebuild = (
         f"Build it again (`harness models build NAME --force`), or delete {path.name} to measure the file as unknown."
     )
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if raw["manifest_version"] > MANIFEST_VERSION:
-            raise ModelError(
-                f"{path} was written by a newer harness (manifest version {raw['manifest_version']}).",
-                "Upgrade harness.",
-            )
-        known = {f.name for f in fields(Manifest)}
-        manifest = Manifest(**{key: value for key, value in raw.items() if key in known})
-        for name, kind in get_type_hints(Manifest).items():
-            allowed = (
-                tuple(get_origin(part) or part for part in get_args(kind))
-                if isinstance(kind, UnionType)
-                else (get_origin(kind) or kind,)
-            )
-            allowed += (int,) if float in allowed else ()
-            if not isinstance(getattr(manifest, name), allowed):
-                raise TypeError(f"its `{name}` is a {type(getattr(manifest, name)).__name__}")
-    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
-        raise ModelError(f"{path} is not a readable manifest ({error}).", rebuild) from error
+    manifest = read_json(path, lambda raw: _parse(raw, path), "manifest", rebuild, ModelError)
     if manifest.artifact_sha256 != sha256:
         raise ModelError(
             f"{artifact} is not the file its manifest describes: its sha256 begins {sha256[:12]}, "
@@ -102,3 +88,43 @@ def read_manifest(artifact: Path, sha256: str) -> Manifest | None:
             rebuild,
         )
     return manifest
+
+
+def _parse(raw: Any, path: Path) -> Manifest:
+    """The manifest in the JSON of a file. Raises ModelError for one of a newer harness, and what wrong values raise."""
+    if raw["manifest_version"] > MANIFEST_VERSION:
+        raise ModelError(
+            f"{path} was written by a newer harness (manifest version {raw['manifest_version']}).", "Upgrade harness."
+        )
+    known = {f.name for f in fields(Manifest)}
+    manifest = Manifest(**{key: value for key, value in raw.items() if key in known})
+    for name, kind in get_type_hints(Manifest).items():
+        allowed = (
+            tuple(get_origin(part) or part for part in get_args(kind))
+            if isinstance(kind, UnionType)
+            else (get_origin(kind) or kind,)
+        )
+        allowed += (int,) if float in allowed else ()
+        value = getattr(manifest, name)
+        if not isinstance(value, allowed) or isinstance(value, bool):
+            raise TypeError(f"its `{name}` is a {type(value).__name__}")
+    _check_values(manifest)
+    return manifest
+
+
+def _check_values(manifest: Manifest) -> None:
+    """Raises ValueError or TypeError for a number that is none of its kind, or that the store has no room for."""
+    for name in ("artifact_bytes", "parameters"):
+        if getattr(manifest, name) not in _COUNT:
+            raise ValueError(f"its `{name}` is {getattr(manifest, name)}, which is no count")
+    for name in ("bits_per_weight", "bits_per_weight_stored", "bits_per_weight_entropy"):
+        bits = getattr(manifest, name)
+        if bits is not None and not 0 <= bits <= _MOST_BITS:
+            raise ValueError(f"its `{name}` is {bits}, which is no number of bits a weight")
+    loss = manifest.quality.get("loss")
+    if loss is not None and (isinstance(loss, bool) or not isinstance(loss, int | float)):
+        raise TypeError(f"its `quality.loss` is {loss!r}, not a number")
+    if loss is not None and not 0 <= loss <= _GREATEST_LOSS:
+        raise ValueError(f"its `quality.loss` is {loss}, which is no loss in nats a token")
+    if not isinstance(manifest.tokenizer.get("vocabulary"), str | None):
+        raise TypeError("its `tokenizer.vocabulary` is not a text")

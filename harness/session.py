@@ -50,8 +50,9 @@ class Described(NamedTuple):
 @dataclass
 class Session:
     """Where the rows go and what has happened so far. `scratch` is a folder for the files that jobs leave for one
-    another; `fingerprints` are those of the descriptions, and so of the jobs that follow them; `held`
-    are attempts whose energy is still in a meter, stored by `release`.
+    another; `interrupted` says that the last row is of a job that the user stopped; `fingerprints` are those of the
+    descriptions, and so of the jobs that follow them; `held` are attempts whose energy is still in a meter, stored by
+    `release`.
     """
 
     target: Target
@@ -62,6 +63,7 @@ class Session:
     position: int = 0
     succeeded: int = 0
     failed: list[Attempt] = field(default_factory=list)
+    interrupted: bool = False
     skipped: list[Job] = field(default_factory=list)
     fingerprints: set[str] = field(default_factory=set)
     held: list[tuple[Attempt, Meter]] = field(default_factory=list)
@@ -99,6 +101,7 @@ class Session:
         elif job.measure != "describe" or attempt.error is not None:
             write_attempt(self.results, attempt.date, self.target.name, attempt.tables)
         if attempt.interrupted:
+            self.interrupted = True
             raise KeyboardInterrupt
         if attempt.error is not None:
             self.failed.append(attempt)

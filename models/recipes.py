@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.errors import UsageError
 from harness.models.architecture import GPTConfig
+from harness.outside_files import read_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,12 +159,14 @@ class Zoo:
 
 def packaged() -> Zoo:
     """The zoo that is installed with harness."""
-    return parse((files("harness.models") / "zoo.toml").read_text(encoding="utf-8"))
+    path = Path(str(files("harness.models") / "zoo.toml"))
+    return read_toml(path, lambda document, _: parse(document), "list of recipes", "Install harness again.")
 
 
-def parse(text: str) -> Zoo:
-    """A zoo from TOML. Raises UsageError naming the first key that is unknown, missing, or has an impossible value."""
-    document = tomllib.loads(text)
+def parse(document: dict[str, Any]) -> Zoo:
+    """A zoo from the keys of its TOML file. Raises UsageError naming the first key that is unknown, missing, or has an
+    impossible value.
+    """
     _check_keys(document, ("aliases", "models"), (), "zoo.toml")
     return Zoo({name: _recipe(name, table) for name, table in document["models"].items()}, document.get("aliases", {}))
 

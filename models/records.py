@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ModelError
+from harness.outside_files import read_json
 
 PACKAGED = Path(str(files("harness.models") / "weights"))
 
@@ -49,9 +50,6 @@ class Record:
 def read_record(folder: Path, name: str) -> Record | None:
     """The record of `name` in `folder`, or None where it has no weights there. Raises ModelError if it is damaged."""
     path = folder / f"{name}.json"
-    if not path.exists():
+    if not os.path.exists(path):
         return None
-    try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{path} is not a readable record ({error}).", "Restore the file, or train again.") from error
+    return read_json(path, lambda raw: Record(**raw), "record", "Restore the file, or train again.", ModelError)

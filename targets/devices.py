@@ -20,13 +20,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, WorkerError
+from harness.outside_files import read_toml
 from harness.targets.transports.adb import Adb, attached, may_be_attached
 from harness.targets.transports.remote import Remote
 from harness.targets.transports.ssh import Ssh
@@ -99,14 +99,13 @@ def read_devices(path: Path | None = None) -> Devices:
     """The devices of a file, by default of `devices_file()`, which need not exist. Raises UsageError."""
     asked = path is not None or VARIABLE in os.environ
     path = path or devices_file()
-    if not asked and not path.exists():
+    if not asked and not os.path.exists(path):
         return Devices({})
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}).", "Check --devices or HARNESS_DEVICES.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML ({error}).", "Mend it there.") from error
+    todo = "Mend it, or name another with --devices or HARNESS_DEVICES."
+    return read_toml(path, lambda content, _: _devices(content, path), "file of devices", todo)
+
+
+def _devices(content: dict[str, Any], path: Path) -> Devices:
     default = content.pop("default", None)
     devices = {name: _device(name, table, path) for name, table in content.items()}
     if default is not None and default not in list(devices):  # it may be anything that TOML has

@@ -11,7 +11,8 @@ import sys
 import click
 
 from harness import __version__
-from harness.errors import HarnessError
+from harness.cli import _hints, _streams
+from harness.errors import HarnessError, Interrupted
 
 COMMANDS = (
     "run",
@@ -60,22 +61,44 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; print a user's error as its sentences and exit with its code."""
+    _streams.prepare()
     # A scheduler's TERM ends a run as Ctrl-C does: the job in hand is recorded, its worker killed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell in the background has it ignored
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         code = cli.main(standalone_mode=False)
+        _streams.flush()
     except HarnessError as error:
-        click.echo(f"harness: {error.what}", err=True)
-        if error.todo:
-            click.echo(error.todo, err=True)
-        sys.exit(error.exit_code)
+        code = _explain(error)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("harness: interrupted. What had ended is in the results folder.", err=True)
-        sys.exit(130)
+        code = error.exit_code
     except BrokenPipeError:
-        sys.stderr.close()  # nobody reads any more; say nothing
-        sys.exit(1)
+        _streams.discard()  # nobody reads any more; say nothing
+        code = 1
+    except (KeyboardInterrupt, click.Abort):
+        code = _explain(Interrupted("interrupted."))
+    except Exception:
+        if not _interrupted:  # in the middle of an import, which makes something else of it
+            raise
+        code = _explain(Interrupted("interrupted."))
+    for number in (signal.SIGTERM, signal.SIGINT):  # the end itself is quick, and has nothing to say
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, signal.SIG_DFL)
     sys.exit(code)
+
+
+_interrupted: list[int] = []
+
+
+def _interrupt(number: int, frame: object) -> None:
+    _interrupted.append(number)
+    raise KeyboardInterrupt
+
+
+def _explain(error: HarnessError) -> int:
+    click.echo(f"harness: {_hints.complete(error.what)}", err=True)
+    if error.todo:
+        click.echo(_hints.complete(error.todo), err=True)
+    return error.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -108,7 +109,7 @@ def _recorded(target: Target, file: Path) -> Source:
     known = Source(name=f"external meter, {file.name}", tier="external")
     if target.capabilities.latency != "measured":
         raise UsageError(f"Target {target.name} does not run here, so no meter can see it.", "Leave out --energy-csv.")
-    if file.exists() and file.stat().st_size:
+    if os.path.exists(file) and file.stat().st_size:
         try:
             at_s = read_csv(file).at_s
         except NoEnergy as error:
@@ -116,7 +117,7 @@ def _recorded(target: Target, file: Path) -> Source:
         if len(at_s) > 1:
             lasts_s = _READINGS * float(np.median(np.diff(at_s)))
             known = replace(known, window_s=max(known.window_s, min(lasts_s, _LONGEST_S)))
-    elif not file.absolute().parent.is_dir():
+    elif not os.path.isdir(file.absolute().parent):
         raise UsageError(f"There is no folder {file.absolute().parent}.", "Say where the recording will be.")
     return known
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.errors import DataError, UsageError
 from harness.manifest import Manifest
+from harness.outside_files import printable
 from harness.protocol import Describe
 
 
@@ -26,7 +27,7 @@ def evaluation(
     if options["tokens"] is not None:
         return {
             "tokens": options["tokens"],
-            "data": options["tokens"].name,
+            "data": printable(options["tokens"].name),
             "data_sha256": hashlib.sha256(options["tokens"].read_bytes()).hexdigest(),
         }
     vocabulary = (manifest.tokenizer if manifest else {}).get("vocabulary")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
     from harness.flash.peer import peer_sentence
     from harness.flash.proof import host_note
 
-    if not output.absolute().parent.is_dir():  # said before anything is measured
+    if not os.path.isdir(output.absolute().parent):  # said before anything is measured
         raise UsageError(f"There is no folder {output.parent}.", "Name another file with --output.")
     console = Console(stderr=True)
     with sweep.readable(path) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -122,7 +123,7 @@ def find_in_flash(
         raise UsageError(f"Target {target.name} has no scenario flash here.", "`harness targets` shows what each has.")
     if any((reading.name, reading.value) == ("hypervisor", "yes") for reading in target.environment()):
         reporter.note(HIDDEN_CACHE)
-    return tuple(text if Path(text).is_file() else str(_find(text, options, reporter)) for text in models)
+    return tuple(text if os.path.isfile(text) else str(_find(text, options, reporter)) for text in models)
 
 
 def _find(name: str, options: dict[str, Any], reporter: Reporter) -> Path:

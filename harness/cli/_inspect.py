@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ def inspect(file: Path, as_json: bool) -> None:
     from harness.errors import ModelError
     from harness.manifest import read_manifest, sha256_file
 
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise ModelError(
             f"{file} does not exist.", "Check the path; `harness models list` shows the models that can be built."
         )
-    sha256 = sha256_file(file)
+    try:
+        sha256 = sha256_file(file)
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror}).", "Check its permissions.") from error
     facts: dict[str, Any] = {"file": str(file), "bytes": file.stat().st_size, "sha256": sha256}
     facts |= _tensors(file) if file.suffix == ".safetensors" else _program(file, sha256)
     manifest = read_manifest(file, sha256)

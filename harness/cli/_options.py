@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from harness.cli import _hints
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -17,16 +19,28 @@ class _Results(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         from harness.store.place import is_bucket, results_folder
 
-        return results_folder(value) if is_bucket(value) else super().convert(value, param, ctx)
+        if is_bucket(value):
+            return results_folder(value)
+        try:
+            str(value).encode("utf-8")
+        except UnicodeEncodeError:
+            self.fail("the name of the folder is not UTF-8, so that Parquet files in it cannot be opened", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _remembered(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+    _hints.remember(value)
+    return value
 
 
 results_option = click.option(
     "--results",
     type=_Results(path_type=Path, file_okay=False),
-    default=Path("results"),
+    default=Path(_hints.DEFAULT),
     show_default=True,
-    envvar="HARNESS_RESULTS",
+    envvar=_hints.VARIABLE,
     show_envvar=True,
+    callback=_remembered,
     help="The folder of the Parquet tables, or a bucket: s3://BUCKET/PREFIX.",
 )
 format_option = click.option(

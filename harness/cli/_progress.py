@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from harness.cli._hints import complete
+from harness.errors import Interrupted
 from harness.job import Job
 from harness.runner import Attempt
 from harness.session import Session
@@ -28,7 +30,7 @@ class Reporter:
     def note(self, text: str) -> None:
         """A line for a person who waits."""
         if not self._quiet:
-            self._console.print(escape(text), style="dim", soft_wrap=True)
+            self._console.print(escape(complete(text)), style="dim", soft_wrap=True)
 
     def waiting(self, device: str, holder: str) -> None:
         """Another run holds the device."""
@@ -36,9 +38,8 @@ class Reporter:
 
     def failure(self, attempt: Attempt) -> None:
         """One sentence what happened, one what to do."""
-        self._console.print(
-            f"[red]failed[/red] {escape(_label(attempt.job))}: {escape(str(attempt.error))}", soft_wrap=True
-        )
+        why = escape(complete(str(attempt.error)))
+        self._console.print(f"[red]failed[/red] {escape(_label(attempt.job))}: {why}", soft_wrap=True)
 
     def within(self, done: int, total: int) -> None:
         """How far a long job has come."""
@@ -86,6 +87,16 @@ class Reporter:
         if not session.succeeded:
             again = f"`harness report --session {session.session_id}` says more"
         self.note(f"session {session.session_id} is in {results}{failed}; {again}")
+
+    @contextmanager
+    def interruptible(self, session: Session, results: Path) -> Iterator[None]:
+        """Says within the block where the rows are, if there are some, when the user stops it."""
+        try:
+            yield
+        except KeyboardInterrupt as stopped:
+            stored = session.succeeded or session.failed or session.interrupted
+            where = f"What had ended is in {results}: `harness report --session {session.session_id}`."
+            raise Interrupted("interrupted.", where if stored else "") from stopped
 
 
 def _label(job: Job) -> str:

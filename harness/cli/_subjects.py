@@ -14,6 +14,7 @@ from typing import Any
 from harness.cli._evaluation import evaluation
 from harness.cli._progress import Reporter
 from harness.errors import HarnessError, UsageError
+from harness.outside_files import printable
 from harness.plan import Subject
 from harness.session import Session
 from harness.target import Target
@@ -25,7 +26,7 @@ def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) 
     Raises UsageError for what is neither a file nor a name, or no format that the target loads.
     """
     paths = [Path(text) for text in models]
-    named = [path for path in paths if not path.is_file()]
+    named = [path for path in paths if not os.path.isfile(path)]
     built = dict(zip(named, _build([zoo_format(path, target) for path in named], reporter), strict=True))
     found: dict[str, Path] = {}
     for path in (built.get(path, path) for path in paths):
@@ -34,7 +35,8 @@ def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) 
                 f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}.",
                 "Export the model to one of these formats.",
             )
-        names = itertools.chain([path.stem], (f"{path.stem}#{number}" for number in itertools.count(2)))
+        stem = printable(path.stem)
+        names = itertools.chain([stem], (f"{stem}#{number}" for number in itertools.count(2)))
         found[next(name for name in names if name not in found)] = path
     return found
 

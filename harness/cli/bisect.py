@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,7 +127,7 @@ def _candidates(
     from harness.nightly.history import Revision, commit_of, content, revisions
 
     if file is None:
-        if missing := next((name for name in (good, bad) if not Path(name).is_file()), None):
+        if missing := next((name for name in (good, bad) if not os.path.isfile(name)), None):
             raise UsageError(f"There is no file {missing}.", "Give two files, or two commits and --file.")
         one, other = (Candidate(name, "", keep(results, Path(name))) for name in (good, bad))
         return one, [other]

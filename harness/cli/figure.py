@@ -244,16 +244,11 @@ def _write(
     drawn: Figure, output: Path, fmt: str, caption: Sequence[str], panels: list[dict[str, Any]], as_json: bool
 ) -> None:
     """Write the file and print where it is, with its caption or everything that is drawn."""
-    from harness.errors import UsageError
+    from harness.outside_files import write_whole
     from harness.report.figures.style import file_bytes
     from harness.report.machine import dump_json
 
-    try:
-        output.write_bytes(file_bytes(drawn, fmt, caption))
-    except OSError as error:
-        raise UsageError(
-            f"The figure cannot be written to {output} ({error.strerror}).", "Name another file with --output."
-        ) from error
+    write_whole(output, file_bytes(drawn, fmt, caption), "Name another file with --output.")
     if as_json:
         click.echo(dump_json({"version": 1, "file": str(output), "caption": caption, "panels": panels}), nl=False)
     else:

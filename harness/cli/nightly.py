@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli import _hints
 from harness.cli._nightly_examples import EXAMPLES, example
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ def _read(file: Path) -> NightlyConfig:
     from harness.nightly.config import read_config
 
     config = read_config(file, run_options())
+    _hints.remember(config.results)
     return replace(config, run=absolute(config.run, file.parent))
 
 

@@ -63,12 +63,9 @@ def report(
 
 
 def _write_page(page: Path, results: Path, session: str, baseline: str | None, allow_different: bool) -> None:
-    from harness.errors import UsageError
+    from harness.outside_files import write_whole
     from harness.report.page import render_page
 
     text = render_page(results, session, baseline=baseline, allow_different=allow_different)
-    try:
-        page.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{page} cannot be written ({error.strerror}).", "Name another file with --html.") from error
+    write_whole(page, text, "Name another file with --html.")
     click.echo(page)

@@ -103,15 +103,12 @@ def export(output: Path, fmt: str, session: str, results: Path) -> None:
     harness results export --format pyperf mine.json && python -m pyperf compare_to theirs.json mine.json
     """
     from harness.cli import _results_pyperf, _results_pytorch
-    from harness.errors import UsageError
+    from harness.outside_files import write_whole
     from harness.store.dataset import read_tables
 
     tables = read_tables(results, session)
     text = _results_pyperf.suite_json(tables) if fmt == "pyperf" else _results_pytorch.records_json(tables)
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{output} cannot be written ({error.strerror}).", "Name another file.") from error
+    write_whole(output, text, "Name another file.")
     for problem in tables.problems:
         click.echo(f"WARNING: {problem}", err=True)
     click.echo(output)

@@ -14,6 +14,7 @@ from harness.cli._run_options import run_options
 
 if TYPE_CHECKING:
     from harness.report import Format
+    from harness.session import Session
 
 
 @click.command()
@@ -82,7 +83,7 @@ def run(
     if ablate and any(len(values) > 1 for values in sweeps.values()):
         raise UsageError("An ablation has one condition, and its policies differ.", "Give each option one value.")
     if flash:
-        from harness.cli._flash_run import ablation_of, by_policy, find_in_flash
+        from harness.cli._flash_run import by_policy, find_in_flash
 
         models = find_in_flash(models, target, options, reporter)
     artifacts = find_artifacts(models, target, reporter)
@@ -93,6 +94,7 @@ def run(
         lease(f"{target.name}-{target.device()}", lease_timeout, functools.partial(reporter.waiting, target.device())),
         target.adjusted() if isinstance(target, Adjustable) else contextlib.nullcontext(),
         open_session(target, results, timeout + load.get("min_duration_s", 0.0)) as session,
+        reporter.interruptible(session, results),
     ):
         # The text is asked for even without a quality pass: prompts come from it.
         no_quality = options["no_quality"] and not flash
@@ -103,18 +105,27 @@ def run(
         if subjects:
             processes = processes or processes_of(target, options["scenario"])
             measure(session, subjects, sweeps, processes, options | {"fields": load}, reporter)
+    try:
+        _print(session, results, ablate, "json" if as_json else fmt, profile=options["profile"] and not as_json)
+    finally:  # where the table cannot be printed, it can be again
+        reporter.summary(session, results)
+    if session.failed:
+        raise click.exceptions.Exit(1)
+
+
+def _print(session: Session, results: Path, ablate: bool, fmt: Format, *, profile: bool) -> None:
+    """The table of what was measured, of all that was."""
     if session.succeeded and ablate:
-        click.echo(ablation_of(results, session.session_id, as_json or fmt == "json"), nl=False)
+        from harness.cli._flash_run import ablation_of
+
+        click.echo(ablation_of(results, session.session_id, fmt == "json"), nl=False)
     elif session.succeeded:
         from harness.report import compare_tables, render
         from harness.store.dataset import read_tables
 
         comparisons = compare_tables(read_tables(results, session.session_id))
-        click.echo(render(comparisons, "json" if as_json else fmt), nl=False)
-        if options["profile"] and not as_json:
+        click.echo(render(comparisons, fmt), nl=False)
+        if profile:
             from harness.report import read_record, render_operators
 
             click.echo("\n" + render_operators(read_record(results, session.session_id), fmt), nl=False)
-    reporter.summary(session, results)
-    if session.failed:
-        raise click.exceptions.Exit(1)

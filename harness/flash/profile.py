@@ -6,7 +6,7 @@ Some are shipped, of published devices; `harness flash profile` writes one of th
 from __future__ import annotations
 
 import math
-import tomllib
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -17,6 +17,7 @@ import numpy as np
 
 from harness.errors import UsageError
 from harness.flash.device import NAMES, Cell, Limits, fit, held_out_errors, unreached
+from harness.outside_files import read_toml, write_whole
 
 Origin = Literal["measured", "published", "derived", "illustrative"]
 """`derived` was computed from published figures; `illustrative` is an assumption that no source supports."""
@@ -120,7 +121,7 @@ def find(name: str) -> Profile:
     """
     if name in shipped():
         return read(SHIPPED / f"{name}.toml")
-    if not Path(name).is_file():
+    if not os.path.isfile(name):
         raise UsageError(
             f"{name} is neither a shipped device profile nor a file.",
             f"Choose from {', '.join(shipped())}, or measure one with `harness flash profile`.",
@@ -130,13 +131,8 @@ def find(name: str) -> Profile:
 
 def read(path: Path) -> Profile:
     """The profile in a file. Raises UsageError where it cannot be read, or lacks or misstates a key."""
-    try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise UsageError(
-            f"{path} is not a readable device profile ({what}).", "Measure it again with `harness flash profile`."
-        ) from error
+    todo = "Measure it again with `harness flash profile`."
+    return read_toml(path, lambda facts, _: parse(facts), "device profile", todo)
 
 
 def write(path: Path, profile: Profile) -> None:
@@ -145,10 +141,7 @@ def write(path: Path, profile: Profile) -> None:
 
     facts = {key: value for key, value in asdict(profile).items() if value is not None and value != ()}
     facts = {key: list(value) if isinstance(value, tuple) else value for key, value in facts.items()}
-    try:
-        path.write_text(tomli_w.dumps(facts), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}).", "Name another file.") from error
+    write_whole(path, tomli_w.dumps(facts), "Name another file.")
 
 
 def parse(facts: dict[str, Any]) -> Profile:

@@ -54,7 +54,7 @@ def check_storage(path: Path, direct: bool = True) -> None:
     Raises UsageError where it lies in memory, or where `direct` and its file system has no O_DIRECT; ModelError where
     neither it nor its folder can be opened.
     """
-    exists = path.exists()
+    exists = os.path.exists(path)
     if kind := _IN_MEMORY.get(_statfs_type(path if exists else path.parent)):
         raise UsageError(f"{path} lies in memory ({kind}), not in flash.", "Name a file on a disk.")
     if not (exists and direct):

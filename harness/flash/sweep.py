@@ -128,7 +128,7 @@ def readable(path: Path, size: int = SCRATCH_BYTES) -> Iterator[Path]:
 
     Raises UsageError where the path is neither or lies in memory, HarnessError where the disk has no room.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise UsageError(f"{path} does not exist.", "Name a file on the device, or a folder to write one into.")
     if not path.is_dir():
         yield path

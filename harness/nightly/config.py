@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import tomllib
+import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.metrics import CATALOGUE, Metric
+from harness.outside_files import expanded, read_toml
 from harness.store.place import is_bucket
 
 # Those of a scenario or target that has none of the others are simply absent.
@@ -58,16 +58,12 @@ def read_config(path: Path, run_options: Collection[str]) -> NightlyConfig:
     """The configuration in a file; relative paths in it start from its folder. `run_options` are the keys that `[run]`
     may have. Raises UsageError.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read ({error.strerror}).", "`harness nightly example config` prints one to begin with."
-        ) from error
-    except ValueError as error:  # neither TOML nor UTF-8
-        raise UsageError(f"{path} is not TOML ({error}).", "Correct it.") from error
-    return parse_config(data, path, hashlib.sha256(text.encode()).hexdigest(), run_options)
+    return read_toml(
+        path,
+        lambda data, sha256: parse_config(data, path, sha256, run_options),
+        "configuration",
+        "`harness nightly example config` prints one to begin with.",
+    )
 
 
 def parse_config(data: Mapping[str, Any], path: Path, sha256: str, run_options: Collection[str]) -> NightlyConfig:
@@ -110,8 +106,8 @@ def arguments(run: Mapping[str, Any]) -> list[str]:
 
 def _model(text: str, folder: Path) -> str:
     """A file beside the configuration, or whatever else `harness run` makes of it."""
-    path = folder / Path(text).expanduser()
-    return str(path.resolve()) if path.is_file() else text
+    path = folder / expanded(text, "A model")
+    return str(path.resolve()) if os.path.isfile(path) else text
 
 
 def _results(text: str, path: Path) -> Path:
@@ -121,7 +117,7 @@ def _results(text: str, path: Path) -> Path:
             f"{path.name} keeps its nights in {text}, but they need a folder of this machine.",
             "Name a local folder; `harness run` and the commands that read results take a bucket.",
         )
-    return path.parent / Path(text).expanduser()
+    return path.parent / expanded(text, f"{path.name} results")
 
 
 def _metric(name: str, where: str) -> Metric:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from harness.errors import UsageError
 from harness.metrics import CATALOGUE, Metric
+from harness.outside_files import read_toml
 
 Show = Literal["value", "ratio", "both"]
 # Fields of a condition that a column or a whole table may ask for, and what each may be.
@@ -107,13 +107,7 @@ def default_columns() -> tuple[ColumnSpec, ...]:
 
 def read_spec(path: Path) -> TableSpec:
     """The spec in a TOML file, its published files found beside it. Raises UsageError."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror or error}).", "Name a TOML file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML ({error}).", "Correct it there.") from error
-    return parse_spec(data, path.parent)
+    return read_toml(path, lambda data, _: parse_spec(data, path.parent), "spec of a table", "Correct it there.")
 
 
 def parse_spec(data: Mapping[str, Any], folder: Path) -> TableSpec:

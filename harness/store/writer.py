@@ -165,7 +165,7 @@ def _explain(results: Path, error: OSError, spool: Path | None = None) -> StoreE
     if spool is not None:
         return StoreError(
             f"Results cannot be written to {results} ({why(error)}); the last rows are kept in {spool}.",
-            f"The next `harness run` with these --results delivers them. {kept}",
+            f"The next `harness run` into it delivers them. {kept}",
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StoreError(

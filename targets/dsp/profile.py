@@ -6,13 +6,11 @@ kernel times the cycles an instruction that the fitted classes show; or `assumed
 
 from __future__ import annotations
 
-import hashlib
-import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UsageError
+from harness.outside_files import read_toml
 from harness.targets.simulated import named
 
 DEFAULT = "cortex-m55"
@@ -79,31 +77,27 @@ def find(name: str | None) -> Profile:
     Raises UsageError, listing the known ones, for what is neither, and for a file that does not say what it must.
     """
     path = named.locate(_FOLDER, DEFAULT, name)
-    try:
-        content = path.read_bytes()
-        said = tomllib.loads(content.decode("utf-8"))
+    keys = ", ".join(f.name for f in fields(Profile) if f.name not in ("name", "digest", "anchors"))
+
+    def parse(said: dict[str, Any], sha256: str) -> Profile:
         anchors = said.pop("anchors", None)
         classes = {kind: _rate(kind, each) for kind, each in said.pop("classes").items()}
         if missing := [kind for kind in KINDS if kind not in classes]:
             raise ValueError(f"it lacks classes.{missing[0]}, {KINDS[missing[0]]}")
         if unknown := [kind for kind in classes if kind not in KINDS]:
             raise ValueError(f"there is no class {unknown[0]!r}")
-        digest = hashlib.sha256(content).hexdigest()[:12]
         profile = Profile(
             name=path.stem,
             classes=classes,
-            digest=digest,
+            digest=sha256[:12],
             anchors=None if anchors is None else path.parent / anchors,
             **said,
         )
         for key in ("clock_hz", "sram_bytes", "flash_bytes", "macs_per_cycle"):
             _positive(key, getattr(profile, key))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        keys = ", ".join(f.name for f in fields(Profile) if f.name not in ("name", "digest", "anchors"))
-        raise UsageError(
-            f"{path} is no profile ({error}).", f"It must say {keys}; cortex-m55.toml shows how."
-        ) from error
-    return profile
+        return profile
+
+    return read_toml(path, parse, "profile", f"It must say {keys}; cortex-m55.toml shows how.")
 
 
 def _rate(kind: str, said: dict[str, Any]) -> Rate:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.manifest import sha256_file
+from harness.outside_files import read_json
 
 MANIFEST = "bundle.json"
 RUNNER = "runner"
@@ -44,11 +45,13 @@ def read_bundle(folder: Path, machine: str, rebuild: str) -> Bundle:
     """The bundle in `folder`, every file of it checked. Raises HarnessError with `rebuild` as what to do, when a file
     is missing or not what the manifest says, or when the worker is for another machine.
     """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files, key, loader = dict(manifest["files"]), str(manifest["key"]), manifest["loader"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HarnessError(f"{folder} holds no bundle of the native worker ({error}).", rebuild) from error
+    files, key, loader = read_json(
+        folder / MANIFEST,
+        lambda manifest: (dict(manifest["files"]), str(manifest["key"]), manifest["loader"]),
+        "list of the native worker's files",
+        rebuild,
+        HarnessError,
+    )
     for name, sha256 in ({RUNNER: None} | files).items():
         try:
             found = sha256_file(folder / Path(name).name)

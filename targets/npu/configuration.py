@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from harness.errors import UsageError
+from harness.outside_files import read_toml
 from harness.targets.simulated import named
 
 DEFAULT = "u85-256-flash"
@@ -61,8 +61,9 @@ def find(name: str | None) -> Configuration:
     Raises UsageError, listing the known ones, for what is neither, and for a file that does not say what it must.
     """
     path = named.locate(_FOLDER, DEFAULT, name)
-    try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+    keys = ", ".join(f.name for f in fields(Configuration) if f.name not in ("name", "summary"))
+
+    def parse(said: dict[str, Any], _: str) -> Configuration:
         said.setdefault("summary", path.stem)
         if "vela_ini" in said and said["vela_ini"] != Configuration.vela_ini:
             said["vela_ini"] = str((path.parent / said["vela_ini"]).resolve())
@@ -71,10 +72,9 @@ def find(name: str | None) -> Configuration:
             raise TypeError(f"`{wrong[0]}` is no text")
         if not configuration.macs_per_cycle:
             raise ValueError("`accelerator` names no array")
-    except (OSError, ValueError, TypeError) as error:
-        keys = ", ".join(f.name for f in fields(Configuration) if f.name not in ("name", "summary"))
-        raise UsageError(f"{path} is no configuration ({error}).", f"It must say {keys}.") from error
-    return configuration
+        return configuration
+
+    return read_toml(path, parse, "configuration", f"It must say {keys}.")
 
 
 def ini_path(configuration: Configuration) -> Path:

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from importlib.resources import files
 
 import pytest
 
 from harness.errors import UsageError
+from harness.models import recipes
 from harness.models.data import TEXT_SHA256
-from harness.models.recipes import CompressionRecipe, DistillationRecipe, FixedRecipe, Recipe, packaged, parse
+from harness.models.recipes import CompressionRecipe, DistillationRecipe, FixedRecipe, Recipe, Zoo, packaged
+
+
+def parse(text: str) -> Zoo:
+    return recipes.parse(tomllib.loads(text))
+
 
 TOML = """
 [aliases]

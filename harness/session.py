@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 import zipfile
 from collections import Counter
@@ -24,6 +23,7 @@ from harness.model_description import find_method, lies_in_flash
 from harness.plan import Subject, files_for, input_sizes
 from harness.protocol import Describe, Scalar
 from harness.runner import Attempt, run_job
+from harness.scratch import ScratchFolder, delete_abandoned
 from harness.store.writer import write_attempt
 from harness.target import Target
 
@@ -235,6 +235,7 @@ def _deviation(job: Job, measurement: Measurement, outputs: dict[tuple[str, str 
 
 @contextmanager
 def open_session(target: Target, results: Path, timeout_s: float) -> Iterator[Session]:
-    """A session with a scratch folder that goes with it."""
-    with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
+    """A session with a scratch folder that goes with it; those that killed ones left are deleted."""
+    delete_abandoned()
+    with ScratchFolder() as scratch:
         yield Session(target, results, timeout_s, Path(scratch))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.errors import UsageError
 from harness.manifest import manifest_path
 
 
@@ -29,9 +30,12 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def copy_artifact(artifact: Path, to: Path) -> Path:
-    """Copy a file and its manifest to `to`, a file name or a folder; returns the copy's path."""
-    target = to / artifact.name if to.is_dir() else to
-    with replacing(target.parent) as scratch:
-        shutil.copyfile(artifact, scratch / target.name)
-        shutil.copyfile(manifest_path(artifact), manifest_path(scratch / target.name))
+    """Copy a file and its manifest to `to`, a file name or a folder; returns the copy's path. Raises UsageError."""
+    target = to / artifact.name if os.path.isdir(to) else to
+    try:
+        with replacing(target.parent) as scratch:
+            shutil.copyfile(artifact, scratch / target.name)
+            shutil.copyfile(manifest_path(artifact), manifest_path(scratch / target.name))
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written ({error.strerror}).", "Give another place.") from error
     return target

@@ -127,6 +127,7 @@ def find_in_flash(
 
 
 def _find(name: str, options: dict[str, Any], reporter: Reporter) -> Path:
+    from harness.children import ending_with_us
     from harness.cli._flash_build import built_with, kind
     from harness.errors import HarnessError, UsageError
     from harness.flash.files import neurons_path, predictors_path
@@ -144,7 +145,7 @@ def _find(name: str, options: dict[str, Any], reporter: Reporter) -> Path:
     reporter.note(f"building {name} with its feed-forward weights in files of their own, once: half a minute")
     command = [sys.executable, "-P", "-m", "harness", "flash", "build", name, *(["--force"] if current else [])]
     command += ["--data", str(options["data"])] if options["data"] else []
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=ending_with_us())
     if ended.returncode != 0:
         what, _, todo = ended.stderr.strip().rpartition("harness: ")[2].partition("\n")
         raise HarnessError(what, todo)

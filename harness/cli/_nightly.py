@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from harness.children import ending_with_us
 
 if TYPE_CHECKING:
     from harness.metrics import Metric
@@ -63,7 +63,7 @@ def run_session(given: Sequence[str], say: Callable[[str], None]) -> Measured:
             text=True,
             errors="replace",
             start_new_session=True,  # a Ctrl-C reaches it once, from here
-            preexec_fn=_end_with_parent,
+            preexec_fn=ending_with_us(signal.SIGTERM),  # a night that is killed leaves no run that holds the device
         )
         assert process.stderr is not None
         last: list[str] = []
@@ -152,12 +152,3 @@ def _explained(lines: Sequence[str], code: int) -> str:
     if code < 0:
         return f"`harness run` was ended by {signal.Signals(-code).name}."
     return f"`harness run` ended with exit code {code}: {lines[-1] if lines else 'it said nothing'}"
-
-
-def _end_with_parent() -> None:
-    """A night that is killed must not leave a run that holds the device."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)

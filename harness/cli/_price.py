@@ -60,7 +60,6 @@ def price(
     harness models price selfcomp --target x86 --blocks 10
     """
     import json
-    import tempfile
 
     from harness.cli import _prices
     from harness.cli._progress import Reporter
@@ -68,6 +67,7 @@ def price(
     from harness.models.recipes import packaged
     from harness.report import compare_tables
     from harness.report.rendering import render_tables
+    from harness.scratch import ScratchFolder
     from harness.store.dataset import read_tables
     from harness.store.writer import prepare
 
@@ -76,7 +76,7 @@ def price(
     target = _checked(target_name)
     prepare(results)
     reporter = Reporter(quiet=False)
-    with tempfile.TemporaryDirectory(prefix="harness-") as folder:
+    with ScratchFolder() as folder:
         reporter.note("making the programs: about a minute each")
         programs = []
         for program in write_programs(recipe, precision, Path(folder)):

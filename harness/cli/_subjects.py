@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from harness.children import ending_with_us
 from harness.cli._evaluation import evaluation
 from harness.cli._progress import Reporter
 from harness.errors import HarnessError, UsageError
@@ -84,7 +85,7 @@ def _build(wanted: list[tuple[str, str]], reporter: Reporter) -> list[Path]:
 
 def _build_one(model: tuple[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "harness", "models", "build", model[0], "--format", model[1]]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=ending_with_us())
 
 
 def describe_all(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,6 +124,7 @@ def _candidates(
     from harness.nightly.artifacts import keep
     from harness.nightly.bisection import Candidate
     from harness.nightly.history import Revision, commit_of, content, revisions
+    from harness.scratch import ScratchFolder
 
     if file is None:
         if missing := next((name for name in (good, bad) if not os.path.isfile(name)), None):
@@ -136,7 +136,7 @@ def _candidates(
         data = content(repository, revision, file)
         if data is None:
             return None
-        with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
+        with ScratchFolder() as scratch:
             path = Path(scratch) / Path(file).name
             path.write_bytes(data)
             return Candidate(revision.commit[:12], revision.subject, keep(results, path))

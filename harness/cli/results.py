@@ -12,6 +12,7 @@ from harness.cli._options import results_option
 if TYPE_CHECKING:
     from harness.store.check import Checked
     from harness.store.compact import Compacted
+    from harness.store.unfinished import Unfinished
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _quiet = click.option("--quiet", "-q", is_flag=True, help="No progress on standard error.")
@@ -59,7 +60,8 @@ def compact(results: Path, dry_run: bool, as_json: bool, quiet: bool) -> None:
 def check(ctx: click.Context, results: Path, move: bool, as_json: bool, quiet: bool) -> None:
     """Read every file, and say what is damaged, doubled or of another version, and where clocks went backwards.
 
-    Exit code 1 where a row that counts cannot be read, or is read twice; what is harmless is only said.
+    Exit code 1 where a row that counts cannot be read, or is read twice; what is harmless is only said. Files that
+    killed processes had not finished are deleted: no row was in them that counts.
 
     \b
     harness results check --quarantine
@@ -67,7 +69,9 @@ def check(ctx: click.Context, results: Path, move: bool, as_json: bool, quiet: b
     from harness.cli._results_progress import progress
     from harness.errors import NothingComparable
     from harness.store import check as store
+    from harness.store.unfinished import delete_unfinished
 
+    unfinished = delete_unfinished(results)
     with progress("checking", quiet=quiet) as on_step:
         checked = store.check(results, on_step)
     if not checked.files:
@@ -77,7 +81,7 @@ def check(ctx: click.Context, results: Path, move: bool, as_json: bool, quiet: b
         for finding in checked.findings
         if move and finding.kind == "damaged"
     }
-    click.echo(_checked_text(checked, results, moved, as_json))
+    click.echo(_checked_text(checked, unfinished, results, moved, as_json))
     bad = [finding for finding in checked.findings if not finding.harmless and finding.file.path not in moved]
     ctx.exit(1 if bad else 0)
 
@@ -139,7 +143,7 @@ def _compacted_text(done: Compacted, results: Path, dry_run: bool, as_json: bool
     return "\n".join([f"{done.files_before} files {verb} {done.files_after}, {size}, in {results}.", *lines])
 
 
-def _checked_text(checked: Checked, results: Path, moved: dict[str, str], as_json: bool) -> str:
+def _checked_text(checked: Checked, unfinished: Unfinished, results: Path, moved: dict[str, str], as_json: bool) -> str:
     import json
 
     if as_json:
@@ -159,9 +163,14 @@ def _checked_text(checked: Checked, results: Path, moved: dict[str, str], as_jso
                 }
                 for one in checked.findings
             ],
+            "unfinished": {key: list(map(str, value)) for key, value in vars(unfinished).items()},
         }
         return json.dumps(found, indent=1)
-    lines = []
+    lines = [f"deleted: {file}, which a process that was killed had not finished." for file in unfinished.deleted]
+    lines += [
+        f"harmless, unfinished: {file} is being written, or was left on another machine; it goes when it is a day old."
+        for file in unfinished.left
+    ]
     for one in checked.findings:
         mark = "harmless, " if one.harmless else ""
         lines.append(f"{mark}{one.kind}: {one.what}")

@@ -63,6 +63,7 @@ def run(
     from harness.errors import UsageError
     from harness.lease import lease
     from harness.session import open_session
+    from harness.store.unfinished import delete_unfinished
     from harness.store.writer import prepare
     from harness.target import Adjustable, find_target
 
@@ -74,6 +75,8 @@ def run(
         raise UsageError(f"Target {target_name} is not available here: {state.reason}.", state.todo)
     prepare(results)
     reporter = Reporter(quiet=quiet)
+    if deleted := delete_unfinished(results).deleted:
+        reporter.note(f"deleted {len(deleted)} files that killed processes had not finished in {results}")
     if target.capabilities.latency is None:
         reporter.note(f"{target.name}: {target.summary}")
     load_sweeps, load = load_job(options, target)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.errors import ModelError, StoreError
 from harness.manifest import sha256_file
+from harness.store.mark import temporary
 
 
 def keep(results: Path, file: Path) -> str:
@@ -27,15 +28,15 @@ def keep(results: Path, file: Path) -> str:
         with suppress(OSError):  # it is in use: pruning looks at its age
             os.utime(kept)
         return sha256
-    temporary = kept.with_name(f".{kept.name}.{os.getpid()}")
+    unfinished = temporary(kept)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, temporary)
-        with temporary.open("rb") as copied:
+        shutil.copyfile(file, unfinished)
+        with unfinished.open("rb") as copied:
             os.fsync(copied.fileno())
-        os.replace(temporary, kept)
+        os.replace(unfinished, kept)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise StoreError(
             f"The disk of {results} is full." if full else f"{kept} cannot be written ({error.strerror}).",

@@ -8,23 +8,19 @@ least, and reads it from one (`harness.store.files`). The next compaction finish
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import StoreError
 from harness.store.files import ATTEMPTS_KEY, Damage, File, Part, compact_name, files_of, open_files, read_files
-from harness.store.place import delete, file_system, is_local, sizes, why
+from harness.store.place import delete, file_system, sizes, why
 from harness.store.schemas import TABLES
+from harness.store.unfinished import delete_unfinished
 from harness.store.writer import write_file
 
 # Rows of a row group: of samples some forty processes.
 _GROUP = 65_536
-# A temporary file so old belongs to nobody who still writes.
-_STALE_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -121,8 +117,7 @@ def compact(results: Path, on_step: Callable[[int, int], None] = lambda done, to
         raise StoreError(
             f"{results} cannot be compacted ({why(error)}).", "No row is lost; correct that, and compact again."
         ) from error
-    if is_local(results):
-        _tidy(results)
+    delete_unfinished(results)
     return Compacted(len(replaced), len(written), before, after, tuple(damages))
 
 
@@ -147,12 +142,3 @@ def _merged(results: Path, merge: Merge) -> tuple[Merge | None, list[Damage]]:
         write_file(results, merge.path, schema, groups, attempts)
         return merge, list(rows.damages)
     return None, list(rows.damages)
-
-
-def _tidy(results: Path) -> None:
-    """Delete what writers left that were killed long ago."""
-    for table in TABLES:
-        for file in (results / table).glob("date=*/target=*/.*.parquet.*"):
-            with suppress(OSError):
-                if time.time() - file.stat().st_mtime > _STALE_S:
-                    os.unlink(file)

@@ -104,7 +104,9 @@ def _tables(results: Path, session: str | None, others: Sequence[str]) -> Tables
         runs = _chosen(results, files, keys, newest)
     else:
         keys = _runs(results, files, columns=_KEYS)
-        runs = _chosen(results, files, keys, keys.rows["session_id"].str.startswith(session))
+        runs = _chosen(
+            results, files, keys, keys.rows["session_id"].map(lambda mine: mine.startswith(session)).astype(bool)
+        )
     tables = _complete(results, runs, others)
     if tables.runs.empty and runs.damages:
         raise runs.damages[0].error

@@ -7,6 +7,7 @@ variables and files of AWS.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -72,10 +73,15 @@ def list_files(results: Path, table: str, partitions: Collection[tuple[str, str]
     others write and delete: a listing is believed when the next is the same. Raises StoreError.
     """
     folders = None if partitions is None else [f"date={date}/target={target}" for date, target in sorted(partitions)]
-    with reaching(results):
-        before, found = None, _listed(results, table, folders)
-        while found != before:
-            before, found = found, _listed(results, table, folders)
+    try:
+        with reaching(results):
+            before, found = None, _listed(results, table, folders)
+            while found != before:
+                before, found = found, _listed(results, table, folders)
+    except OSError as error:
+        raise StoreError(
+            f"{results} cannot be read ({why(error)}).", "Give a folder you may read with --results."
+        ) from error
     return found
 
 
@@ -147,6 +153,10 @@ def _names(folder: str) -> list[str]:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # no folder has such a name
+            return []
+        raise
 
 
 def _is_data(name: str) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import StoreError
+from harness.store.mark import temporary
 from harness.store.place import file_system, is_local, why
 
 # pyarrow is imported by who writes: `prepare` is asked before the first worker starts, and need not wait for it.
@@ -32,7 +33,7 @@ def prepare(results: Path) -> None:
     try:
         if is_local(results):
             results.mkdir(parents=True, exist_ok=True)
-            probe = results / f".probe-{os.getpid()}"
+            probe = temporary(results / "probe")
             probe.write_bytes(b"x")
             probe.unlink()
         else:
@@ -116,15 +117,15 @@ def put_file(results: Path, path: str, data: bytes | memoryview) -> None:
         return
     final = results / path
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
+    unfinished = temporary(final)
     try:
-        with temporary.open("wb") as file:
+        with unfinished.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, final)
+        os.replace(unfinished, final)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
     folder = os.open(final.parent, os.O_RDONLY)
     try:

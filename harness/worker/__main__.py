@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import importlib
 import os
-import signal
 import statistics
 import sys
 import time
@@ -39,7 +37,6 @@ def main(runtimes: Mapping[str, Any] = RUNTIMES, module: Sequence[str] = ("harne
     was started with.
     """
     faulthandler.enable()
-    _die_with_parent()
     channel = Channel()
     job: Job | None = None
     try:
@@ -220,15 +217,6 @@ def _python() -> dict[str, str]:
     import torch
 
     return {"python": sys.version.split()[0], "torch": torch.__version__}
-
-
-def _die_with_parent() -> None:
-    """A killed harness must not leave a worker behind that heats the machine (Linux only)."""
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        sys.exit(1)  # it was killed a moment ago
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from harness.children import ending_with_us
 from harness.errors import WorkerError
 from harness.job import Files, Job, request_json
 from harness.protocol import Error, Event, Io, Loaded, Samples, Scalar, decode
@@ -26,7 +27,12 @@ def warm_start(job: Job, files: Files, module: Sequence[str] = ("harness.worker"
     )
     command = (sys.executable, "-P", "-m", *module)
     ended = subprocess.run(
-        command, input=request_json(once, files) + "\n", stdout=subprocess.PIPE, text=True, check=False
+        command,
+        input=request_json(once, files) + "\n",
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        preexec_fn=ending_with_us(),
     )
     said = [decode(line) for line in ended.stdout.splitlines()]
     if not any(isinstance(event, Samples) and event.phase == "first" for event in said):

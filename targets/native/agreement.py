@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from harness.deviation import deviation
 from harness.errors import HarnessError
 from harness.job import Files, Job
 from harness.protocol import Error, Output, Scalar
+from harness.scratch import ScratchFolder
 from harness.targets.native import build
 from harness.targets.native.process import NativeWorker
 from harness.targets.transports.local import Local
@@ -32,7 +32,7 @@ def agreement(job: Job, files: Files, outputs: Path) -> list[Scalar]:
 
 def _compared(job: Job, files: Files, outputs: Path) -> list[Scalar]:
     worker = NativeWorker(Local(), lambda: build.bundle(build.X86_64))
-    with tempfile.TemporaryDirectory(prefix="harness-x86-") as folder:
+    with ScratchFolder() as folder:
         process = worker.launch(replace(job, cpus=None), replace(files, output=folder))
         try:
             events = [protocol.decode(line) for line in process.lines(_LIMIT_S)]

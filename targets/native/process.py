@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -14,6 +13,7 @@ from harness.errors import HarnessError, UsageError, WorkerError
 from harness.job import Files, Job, request_json
 from harness.manifest import sha256_file
 from harness.protocol import Describe, Event, Output
+from harness.scratch import ScratchFolder
 from harness.target import WorkerProcess
 from harness.targets.native.bundle import Bundle
 from harness.targets.native.description import complete
@@ -38,7 +38,7 @@ class NativeWorker:
         self._transport, self._find = transport, bundle
         self._bundle: Bundle | None = None
         self._descriptions: dict[str, Describe | None] = {}
-        self._recordings: tempfile.TemporaryDirectory[str] | None = None
+        self._recordings: ScratchFolder | None = None
 
     def launch(
         self, job: Job, files: Files, *, counting: bool = False, on_outputs: OnOutputs | None = None
@@ -47,7 +47,7 @@ class NativeWorker:
         none can be built (`build`), or when the inputs do not fit the model (`usage`).
         """
         description = None if job.measure == "describe" else self._described(job, files)
-        here = tempfile.TemporaryDirectory(prefix="harness-native-")
+        here = ScratchFolder()
         there = self._transport.make_folder()
         try:
             given = self._given(job, files, description, Path(here.name))
@@ -68,7 +68,7 @@ class NativeWorker:
         """Files for the worker, by the field of its request."""
         if in_flash(job):
             if self._recordings is None:
-                self._recordings = tempfile.TemporaryDirectory(prefix="harness-reads-")
+                self._recordings = ScratchFolder()
             return reads_of(job, files, Path(self._recordings.name))
         return write_inputs(job, files, description, here) if description and not lies_in_flash(description) else {}
 
@@ -115,7 +115,7 @@ class NativeProcess:
         process: WorkerProcess,
         transport: Transport,
         there: str,
-        here: tempfile.TemporaryDirectory[str],
+        here: ScratchFolder,
         kept: Path,
         model: Path,
         description: Describe | None,

@@ -6,7 +6,6 @@ import contextlib
 import os
 import select
 import selectors
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -14,9 +13,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from harness.children import ending_with_us
 from harness.conditions.host import read_host
 from harness.conditions.readings import Reading
 from harness.errors import WorkerError
+from harness.scratch import ScratchFolder
 
 _CHUNK = 1 << 16
 _LONGEST_LINE = 1 << 28
@@ -25,8 +26,9 @@ _GRACE_S = 10.0
 
 
 class LocalProcess:
-    """A child in a process group of its own, so that whatever it started ends with it. Its standard error goes to a
-    file: a pipe that nobody reads would block it. `hold`: its standard input stays open as long as this process lives.
+    """A child in a process group of its own, so that whatever it started ends with it; it ends with this process, too.
+    Its standard error goes to a file: a pipe that nobody reads would block it. `hold`: its standard input stays open as
+    long as this process lives.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class LocalProcess:
                 stderr=self._stderr,
                 env={**os.environ, **environment},
                 start_new_session=True,
+                preexec_fn=ending_with_us(),
             )
         except OSError as error:
             self._stderr.close()
@@ -121,6 +124,9 @@ class LocalProcess:
 class Local:
     """This machine: files stay where they are. A `Transport`."""
 
+    def __init__(self) -> None:
+        self._folders: dict[str, ScratchFolder] = {}
+
     def device(self) -> str:
         """One processor."""
         return "cpu"
@@ -139,11 +145,14 @@ class Local:
 
     def make_folder(self) -> str:
         """A temporary folder."""
-        return tempfile.mkdtemp(prefix="harness-job-")
+        folder = ScratchFolder()
+        self._folders[folder.name] = folder
+        return folder.name
 
     def remove_folder(self, folder: str) -> None:
         """Remove it."""
-        shutil.rmtree(folder, ignore_errors=True)
+        if (made := self._folders.pop(folder, None)) is not None:
+            made.cleanup()
 
     def start(self, command: Sequence[str], request: str, environment: Mapping[str, str]) -> LocalProcess:
         """A child process."""

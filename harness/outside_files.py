@@ -130,11 +130,11 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    final = Path(os.path.realpath(path))
-    before = final.stat() if os.path.lexists(final) else None
+    before = path.stat() if os.path.exists(path) else None
     if before is not None and not stat.S_ISREG(before.st_mode):  # a pipe, or /dev/stdout
-        final.write_bytes(data)
+        path.write_bytes(data)
         return
+    final = Path(os.path.realpath(path))
     descriptor, name = tempfile.mkstemp(prefix=".harness-", dir=final.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

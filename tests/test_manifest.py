@@ -136,3 +136,54 @@ def test_any_text_for_a_manifest_is_refused(tmp_path_factory: pytest.TempPathFac
 def test_a_field_of_another_type_is_refused_in_a_sentence(artifact: Path, changes: dict[str, Any]) -> None:
     write_manifest(artifact, manifest_of(artifact, **changes))
     assert "not a readable manifest" in refused(artifact).what
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("quality", '{"loss": "low"}'),
+        ("quality", '{"loss": 1e400}'),
+        ("quality", '{"loss": NaN}'),
+        ("quality", '{"loss": true}'),
+        ("quality", '{"loss": -0.5}'),
+        ("quality", '{"loss": 5000}'),
+        ("bits_per_weight", "1e30"),
+        ("bits_per_weight", "-1"),
+        ("bits_per_weight_stored", "65"),
+        ("bits_per_weight_entropy", "1e400"),
+        ("bits_per_weight", "true"),
+        ("parameters", "-1"),
+        ("parameters", str(1 << 63)),
+        ("parameters", "1" * 5000),
+        ("parameters", "false"),
+        ("artifact_bytes", "-7"),
+        ("manifest_version", "1e400"),
+        ("tokenizer", '{"vocabulary": 7}'),
+        ("tokenizer", '{"vocabulary": "\\ud800"}'),
+        ("method", '"\\udcff"'),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_in_a_sentence(artifact: Path, key: str, value: str) -> None:
+    write_manifest(artifact, manifest_of(artifact))
+    path = manifest_path(artifact)
+    known = json.loads(path.read_text())
+    del known[key]
+    path.write_text(json.dumps(known)[:-1] + f', "{key}": {value}}}')
+    assert "not a readable manifest" in refused(artifact).what
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bits_per_weight": 0, "bits_per_weight_stored": 64},
+        {"parameters": (1 << 63) - 1, "artifact_bytes": 0},
+        {"quality": {}},
+        {"quality": {"loss": 0}},
+        {"quality": {"loss": None}},
+        {"tokenizer": {"vocabulary": "ab\0c"}},
+    ],
+    ids=str,
+)
+def test_the_most_extreme_values_that_can_be_are_taken(artifact: Path, changes: dict[str, Any]) -> None:
+    write_manifest(artifact, manifest_of(artifact, **changes))
+    assert read_manifest(artifact, sha256_file(artifact)) == manifest_of(artifact, **changes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import traceback
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from harness import __version__, protocol
 from harness.conditions.flags import flags, range_flags
 from harness.conditions.readings import Reading, fingerprint
 from harness.energy.meter import Meter
-from harness.errors import WorkerError
+from harness.errors import HarnessError, ModelError, UsageError, WorkerError
 from harness.job import Files, Job
 from harness.manifest import Manifest
 from harness.measurement import Measurement, run_table, tables
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OnProgress = Callable[[int, int], None]
+_KINDS: dict[type[HarnessError], str] = {ModelError: "model", UsageError: "usage"}
+_TAIL = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +71,19 @@ def run_job(
     on_progress: OnProgress | None = None,
     derive: Callable[[Measurement], Iterable[protocol.Scalar]] | None = None,
     meter: Meter | None = None,
+    refused: WorkerError | None = None,
 ) -> Attempt:
     """Run `job` and make its rows. `derive` adds scalars that only the harness can know, from what the worker left
-    behind; `meter` reads the device's energy meanwhile.
+    behind; `meter` reads the device's energy meanwhile. With `refused`, what is wrong is known and no worker starts.
     """
     if isinstance(target, Conditioned):
         target.prepare(on_progress)
     started, before = datetime.now(UTC), target.environment()
-    measurement, error, interrupted, tail = Measurement(), None, False, ""
+    measurement, error, interrupted, tail, own = Measurement(), None, False, "", ""
     process: WorkerProcess | None = None
     try:
+        if refused is not None:
+            raise refused
         if meter is not None:
             meter.begin(job.min_duration_s)
         process = target.launch(job, files)
@@ -88,6 +94,12 @@ def run_job(
             measurement.scalars += [(scalar.phase, scalar) for scalar in meter.scalars(measurement, job)]
     except WorkerError as caught:
         error = caught
+    except HarnessError as caught:
+        error = WorkerError(_KINDS.get(type(caught), "harness"), caught.what, caught.todo)
+    except Exception as caught:  # noqa: BLE001 - whatever it is, no other model's rows must be lost for it
+        what = f"harness could not go on with this job ({type(caught).__name__}: {caught})."
+        error = WorkerError("harness", what, "`harness report` shows where; report it.")
+        own = traceback.format_exc()[-_TAIL:]
     except KeyboardInterrupt:
         interrupted = True
         error = WorkerError("interrupted", "Interrupted by the user.")
@@ -96,7 +108,7 @@ def run_job(
             try:
                 code = (
                     process.kill()
-                    if error is not None and error.kind in ("timeout", "protocol", "interrupted")
+                    if error is not None and error.kind in ("timeout", "protocol", "interrupted", "harness")
                     else process.close()
                 )
                 tail = process.stderr_tail()
@@ -109,7 +121,7 @@ def run_job(
     after = [*target.environment(), *(meter.readings(measurement) if meter is not None else ())]
     row = (
         _identity(job, manifest)
-        | _outcome(error, interrupted, tail)
+        | _outcome(error, interrupted, own or tail)
         | {
             "attempt_id": (attempt_id := uuid.uuid4().hex),
             "session_id": session_id,
@@ -221,6 +233,7 @@ def _identity(job: Job, manifest: Manifest | None) -> dict[str, Any]:
     return (
         known
         | {name: getattr(job, name) for name in columns}
+        | {"model_sha256": job.model_sha256 or None}  # none of a file that cannot be read
         | {
             "job_id": job.job_id,
             "series_id": job.series_id,

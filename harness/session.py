@@ -26,6 +26,7 @@ from harness.runner import Attempt, run_job
 from harness.scratch import ScratchFolder, delete_abandoned
 from harness.store.writer import write_attempt
 from harness.target import Target
+from harness.worker.model import is_language_model, lies_in_flash, main_method
 
 # A model that fails in one of these ways will fail in every further process: the rest of its jobs are skipped. Other
 # failures may be somebody's `kill`, so they are believed the second time.
@@ -77,9 +78,10 @@ class Session:
         on_progress: Callable[[int, int], None] | None = None,
         derive: Callable[[Measurement], Sequence[Scalar]] | None = None,
         meter: Meter | None = None,
+        refused: WorkerError | None = None,
     ) -> Attempt:
-        """Run one job and store its rows. Raises StoreError if they cannot be stored, KeyboardInterrupt after storing
-        an interrupted one.
+        """Run one job and store its rows; one that is `refused` starts no worker. Raises StoreError if they cannot be
+        stored, KeyboardInterrupt after storing an interrupted one.
         """
         attempt = run_job(
             self.target,
@@ -93,6 +95,7 @@ class Session:
             on_progress=on_progress,
             derive=derive,
             meter=meter,
+            refused=refused,
         )
         self.position += 1
         if meter is not None and meter.source.read is None and attempt.error is None:
@@ -124,19 +127,21 @@ class Session:
         """What a worker says of a file, of which `method` is to be measured; None when something is wrong with it, which
         is then among `failed`. `data_file` is the one that the user names for its weights.
         """
+        unread: WorkerError | None = None
+        sha256, size = "", 0
         try:
             sha256, size = sha256_file(path), path.stat().st_size
             data_file = data_file or find_data_file(path)
         except OSError as error:
-            raise ModelError(
-                f"{path} cannot be read ({error.strerror}).", "Check the path and its permissions."
-            ) from error
+            what = f"{path} cannot be read ({error.strerror})."
+            unread = WorkerError("model", what, "Check the path and its permissions.")
         manifest: Manifest | None = None
 
         def check(measurement: Measurement) -> list[Scalar]:
             nonlocal manifest, data_file
             if measurement.description is None:
                 raise WorkerError("protocol", "The worker was done without describing the model.", "Report it.")
+            _check_description(name, measurement.description)
             try:
                 if not lies_in_flash(measurement.description):
                     find_method(measurement.description, method)
@@ -148,7 +153,7 @@ class Session:
             return []
 
         job = Job(target=self.target.name, model=name, model_sha256=sha256, scenario="describe", measure="describe")
-        attempt = self.run(job, Files(model=str(path)), size, derive=check)
+        attempt = self.run(job, Files(model=str(path)), size, derive=check, refused=unread)
         self.fingerprints.add(attempt.tables["runs"]["fingerprint"][0].as_py())
         if attempt.error is not None or attempt.measurement.description is None:
             return None
@@ -209,6 +214,21 @@ class Session:
                 failures[key] += 1
                 hopeless |= {job.model} if attempt.error.kind in _CERTAIN else set()
             yield attempt
+
+
+def _check_description(name: str, description: Describe) -> None:
+    """Raises WorkerError where nothing can be planned from it."""
+    try:
+        for entry in (main_method(description)["inputs"], main_method(description)["outputs"]):
+            list(entry)
+        is_language_model(description)
+        lies_in_flash(description)
+    except IndexError as error:
+        todo = "Export it with a method, such as forward."
+        raise WorkerError("model", f"{name} has no method that can be run.", todo) from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        what = f"What the worker says of {name} cannot be understood ({type(error).__name__}: {error})."
+        raise WorkerError("model", what, "Export it again; report it if it stays so.") from error
 
 
 def _deviation(job: Job, measurement: Measurement, outputs: dict[tuple[str, str | None], Path]) -> list[Scalar]:

@@ -9,23 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from fakes.jobs import make_subject
 from fakes.target import DONE, GOOD, HANG, HELLO, FakeTarget, Script, fails, samples, say
 
-from harness.errors import ModelError, NothingComparable, StoreError
+from harness.errors import DataError, ModelError, NothingComparable, StoreError, UsageError
 from harness.job import Files, Job
 from harness.plan import Subject, configurations, interleave, passes
 from harness.protocol import Describe, Output, Progress
 from harness.runner import Attempt
 from harness.session import Session, open_session
 from harness.store.dataset import read_table, read_tables
+from harness.targets.transports.local import LocalProcess
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 
 CRASH: Script = (HELLO, samples(1), {"raise": "SIGSEGV"})
 BROKEN: Script = (HELLO, fails("model", "It is damaged.", "Copy it again."))
-DESCRIBED = say(Describe(format="pte", methods=[], metadata={"answer": 42}, delegates=["xnnpack"]))
+FORWARD = {"name": "forward", "inputs": [], "outputs": []}
+DESCRIBED = say(Describe(format="pte", methods=[FORWARD], metadata={"answer": 42}, delegates=["xnnpack"]))
 
 
 @pytest.fixture
@@ -224,13 +227,82 @@ def test_a_manifest_of_another_file_is_recorded_as_a_failure_of_that_model(
     assert "not the file its manifest describes" in row["error_message"]
 
 
-@pytest.mark.parametrize("name", ["absent.fake", "."])
-def test_a_file_that_cannot_be_read_is_an_error_of_the_user(tmp_path: Path, name: str) -> None:
-    with (
-        open_session(FakeTarget(), tmp_path / "results", 20.0) as session,
-        pytest.raises(ModelError, match="cannot be read"),
-    ):
-        session.describe("m", tmp_path / name)
+@pytest.mark.parametrize("name", ["absent.fake", ".", "n" * 300])
+def test_a_file_that_cannot_be_read_is_a_failed_row_of_that_model(
+    tmp_path: Path, subjects: dict[str, Subject], name: str
+) -> None:
+    target = FakeTarget((HELLO, DESCRIBED, DONE))
+    with open_session(target, tmp_path / "results", 20.0) as session:
+        assert session.describe("m", tmp_path / name) is None
+        assert len(target.launched) == 0, "no worker is started for it"
+        assert session.describe("base", subjects["base"].path) is not None
+    (row,) = read_table(tmp_path / "results", "runs").to_dict("records")
+    assert (row["model"], row["status"], row["error_kind"]) == ("m", "failed", "model")
+    assert pd.isna(row["model_sha256"])
+    assert "cannot be read" in row["error_message"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [
+        ([], "base has no method that can be run"),
+        ([{"inputs": [], "outputs": []}], "cannot be understood"),
+        ([{"name": "forward", "inputs": []}], "cannot be understood"),
+        ([{"name": "forward", "inputs": 7, "outputs": []}], "cannot be understood"),
+        ([{"name": "forward", "inputs": [{}, {}], "outputs": []}], "cannot be understood"),
+        ([7], "cannot be understood"),
+    ],
+    ids=str,
+)
+def test_a_description_that_nothing_can_be_planned_from_is_a_failed_row_of_that_model(
+    tmp_path: Path, subjects: dict[str, Subject], methods: list[Any], words: str
+) -> None:
+    said = say(Describe(format="pte", methods=methods, metadata={"get_vocab_size": 9}, delegates=[]))
+
+    def script(job: Job, files: Files) -> Script:
+        return (HELLO, said if job.model == "base" else DESCRIBED, DONE)
+
+    with open_session(FakeTarget(script), tmp_path / "results", 20.0) as session:
+        assert session.describe("base", subjects["base"].path) is None
+        assert session.describe("small", subjects["small"].path) is not None
+    (row,) = read_table(tmp_path / "results", "runs").to_dict("records")
+    assert (row["model"], row["error_kind"]) == ("base", "model")
+    assert words in row["error_message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (IndexError("list index out of range"), "harness"),
+        (TypeError("Object of type Tensor is not JSON serializable"), "harness"),
+        (OSError(28, "No space left on device"), "harness"),
+        (ModelError("It is wrong.", "Mend it."), "model"),
+        (UsageError("Not so.", "Otherwise."), "usage"),
+        (DataError("No text.", "Give it."), "harness"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+)
+@pytest.mark.parametrize("measure", ["describe", "latency"])
+def test_whatever_fails_in_harness_for_a_model_costs_no_other_its_rows(
+    tmp_path: Path, subjects: dict[str, Subject], measure: str, error: Exception, kind: str
+) -> None:
+    class Failing(FakeTarget):
+        def launch(self, job: Job, files: Files) -> LocalProcess:
+            if (job.model, job.measure) == ("base", measure):
+                raise error
+            return super().launch(job, files)
+
+    target = Failing(lambda job, _: (HELLO, DESCRIBED, DONE) if job.measure == "describe" else GOOD)
+    with open_session(target, tmp_path / "results", 20.0) as session:
+        described = [name for name in subjects if session.describe(name, subjects[name].path)]
+        assert described == (["small"] if measure == "describe" else ["base", "small"])
+        outcomes = list(session.run_all(plan(subjects, 1), subjects, None)) if measure == "latency" else []
+    rows = read_table(tmp_path / "results", "runs").to_dict("records")
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert [(row["model"], row["measure"], row["error_kind"]) for row in failed] == [("base", measure, kind)]
+    assert str(error) in failed[0]["error_message"]
+    assert ("Traceback" in str(failed[0]["stderr_tail"])) == (kind == "harness" and type(error) is not DataError)
+    assert measure == "describe" or outcome(outcomes, "small") == ["ok"]
 
 
 # Deviation from the first model.

@@ -18,6 +18,7 @@ from harness.plan import (
     Subject,
     configurations,
     files_for,
+    interleave,
     passes,
 )
 from harness.protocol import Describe
@@ -100,6 +101,22 @@ def test_prompt_and_new_tokens_have_defaults_that_fit(
 ) -> None:
     job = planned(make_subject(tmp_path, "lm", language_model(longest, context)))[0]
     assert (job.prompt_tokens, job.new_tokens, job.batch) == (prompt, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "prompt", "new"),
+    [
+        ({"new_tokens": [60]}, 37, 60),  # what is left of the context, to the last place
+        ({"new_tokens": [96]}, 1, 96),
+        ({"prompt_tokens": [64]}, 64, 33),
+        ({"prompt_tokens": [1]}, 1, 96),
+    ],
+)
+def test_a_default_leaves_all_the_room_that_the_other_needs(
+    tmp_path: Path, given: dict[str, list[int]], prompt: int, new: int
+) -> None:
+    job = planned(make_subject(tmp_path, "lm", language_model(64, 96)), **given)[0]
+    assert (job.prompt_tokens, job.new_tokens) == (prompt, new)
 
 
 @given(
@@ -249,6 +266,25 @@ def test_quality_is_measured_once_a_model_with_the_first_as_reference(tmp_path: 
         ("base", subjects["base"].sha256, 0),
         ("small", subjects["base"].sha256, 0),
     ]
+
+
+def test_blocks_are_interleaved_and_every_second_is_reversed(tmp_path: Path) -> None:
+    jobs = interleave(all_jobs(two_models(tmp_path)), 3)
+    assert [(job.model, job.block) for job in jobs] == [
+        ("base", 0),
+        ("small", 0),
+        ("small", 1),
+        ("base", 1),
+        ("base", 2),
+        ("small", 2),
+    ]
+
+
+def test_quality_is_measured_once_a_precision(tmp_path: Path) -> None:
+    subjects = two_models(tmp_path)
+    jobs = passes(all_jobs(subjects, precision=["fp32", "bf16"], threads=[2, 1]), 1, subjects, memory=False)
+    quality = [(job.model, job.precision, job.threads) for job in jobs if job.measure == "quality"]
+    assert quality == [("base", "fp32", 2), ("small", "fp32", 2), ("base", "bf16", 2), ("small", "bf16", 2)]
 
 
 def test_quality_of_a_language_model_is_its_loss_on_named_data(tmp_path: Path) -> None:

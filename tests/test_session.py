@@ -368,3 +368,29 @@ def test_outputs_that_cannot_be_read_fail_that_job_only(
     _, outcomes = run(tmp_path / "results", outputs({"base": [1.0, 2.0], "small": left}), plan(subjects, 1), subjects)
     assert outcome(outcomes, "small", "quality") == ["failed"]
     assert read_tables(tmp_path / "results").runs["status"].tolist().count("ok") == 3
+
+
+def test_outputs_are_compared_with_those_of_the_same_precision(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+    """Two precisions in one session: each has a reference of its own."""
+    options = {"precision": ["fp32", "bf16"]}
+    latency = [job for subject in subjects.values() for job in configurations(subject, "fake", None, options, {})]
+    values = {("base", "fp32"): 1.0, ("base", "bf16"): 3.0, ("small", "fp32"): 1.5, ("small", "bf16"): 3.125}
+
+    def script(job: Job, files: Files) -> Script:
+        return outputs({job.model: [values[job.model, str(job.precision)]]})(job, files)
+
+    run(tmp_path / "results", script, passes(latency, 1, subjects, memory=False), subjects)
+    runs, scalars = read_table(tmp_path / "results", "runs"), read_table(tmp_path / "results", "scalars")
+    found = {}
+    for row in scalars[scalars["name"] == "max_abs_difference"].to_dict("records"):
+        (job,) = runs.loc[runs["attempt_id"] == row["attempt_id"], "job_json"]
+        found[json.loads(job)["precision"]] = row["value"]
+    assert found == {"fp32": 0.5, "bf16": 0.125}
+
+
+def test_a_job_that_is_skipped_or_failed_counts_for_no_success(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+    session, _ = run(
+        tmp_path / "results", lambda job, _: CRASH if job.model == "small" else GOOD, plan(subjects, 3), subjects
+    )
+    assert (session.succeeded, len(session.failed), len(session.skipped)) == (4, 3, 1)
+    assert session.position == 7, "a job that is skipped takes no place"

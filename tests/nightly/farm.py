@@ -73,7 +73,14 @@ class Farm:
                 data = file.read_bytes()
                 value = self.latency_ns[data] * tonight * np.exp(self.random.normal(0, self.noise))
                 common = {"model_sha256": hashlib.sha256(data).hexdigest(), "model_bytes": len(data), **started}
-                made.add(name, block, samples={"steady": [int(value)]}, fingerprint=self.fingerprint, **common)
+                made.add(
+                    name,
+                    block,
+                    samples={"steady": [int(value)]},
+                    scalars={"load_program_ns": value / 10},
+                    fingerprint=self.fingerprint,
+                    **common,
+                )
         for name, file in files.items() if quality else ():
             data = file.read_bytes()
             made.add(

@@ -49,6 +49,18 @@ def test_a_slower_file_is_published_after_a_rerun_against_the_last_good_one(farm
     assert headline(again) == "1 regression stands."
 
 
+def test_a_watched_metric_that_no_table_shows_is_decided_by_its_rerun_too(farm: Farm) -> None:
+    only(farm, "load_program_ns")
+    assert not farm.config.metrics[0].main
+    farm.quick(8)
+    farm.file.write_bytes(b"new")
+    watched = farm.nights(3)
+    (alert,) = watched.standing
+    assert (alert.metric, alert.state) == ("load_program_ns", "published")
+    assert alert.rerun_ratio == pytest.approx(1.2, rel=0.02)
+    assert states(farm) == ["provisional", "published"]
+
+
 def test_a_slow_spell_of_the_device_is_withdrawn(farm: Farm) -> None:
     """New bytes every night, as a nightly build makes them, none of them slower."""
     only(farm, *TIMED)

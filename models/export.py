@@ -11,8 +11,10 @@ Precisions, of every linear layer and the two embedding tables; attention's prod
 
 * `fp32`.
 * `int8`: weights int8 an output channel, activations int8 a token, dynamically. Tables int8 a row.
-* `int4`: weights int4, a step a group of 32 inputs (int8 where the inputs are no multiple of 32, and in the readout);
-  activations and tables as under int8.
+* `int4-channel`: weights int4 an output channel (int8 where the inputs are odd, and in the readout); activations and
+  tables as under int8. XNNPACK's kernels (`qc4w`) are fast wherever those of int8 are.
+* `int4-group32`: weights int4, a step a group of 32 inputs (int8 where the inputs are no multiple of 32, and in the
+  readout). They lose less, but XNNPACK's kernels (`qb4w`) are fast only where the processor has AVX-512-VNNI.
 
 Weights are rounded after training by torchao, as ExecuTorch's own `8da8w` and `8da4w` are.
 
@@ -20,7 +22,7 @@ Weights that are small integers already, those of a self-compressed model, are n
 exactly these integers, in int8 or, where a layer's levels fit and its inputs are even, in int4, with a step a channel;
 its tables and its readout those of the trained embeddings. Both precisions give the same logits, and what such a
 program loses is the rounding of its activations alone. Integers with a step a block of 32 inputs are kept likewise, in
-int4 and where no column was cut.
+int4-group32 and where no column was cut.
 """
 
 from __future__ import annotations
@@ -36,10 +38,10 @@ from harness.models.gpt import GPT
 from harness.models.quiet import quiet
 
 ALL_LOGITS = "forward_all_logits"
-TOLERANCE = {"fp32": 1e-4, "int8": 0.2, "int4": 0.5}
+TOLERANCE = {"fp32": 1e-4, "int8": 0.2, "int4-channel": 0.5, "int4-group32": 0.5}
 """Root mean square of the difference between a logit of the file and the model's, as a share of the logits' standard
 deviation. Int4 loses that much on random tokens; whether a model bears it is for its quality on text to say."""
-FAITHFUL = {"fp32": 1e-4, "int8": 0.05, "int4": 0.05}
+FAITHFUL = {"fp32": 1e-4, "int8": 0.05, "int4-channel": 0.05, "int4-group32": 0.05}
 """The same between the file and the deployed form in eager PyTorch, which rounds activations as XNNPACK does. A value
 half way between two levels may still fall either way, and does so in some layer, which ones depends on the processor's
 kernels: at 6 blocks that costs 0.025, and a single logit up to 0.3. One wrong position of 256 would cost 0.09."""

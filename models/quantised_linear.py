@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 GROUP = 32
-"""Inputs that share a step under int4; XNNPACK takes multiples of 32 and no less."""
+"""Inputs that share a step under int4-group32; XNNPACK takes multiples of 32 and no less."""
 RANGES = {4: (-8, 7), 8: (-128, 127)}
 """The least and the greatest level that so many bits hold."""
 EXACT = 1e-6
@@ -76,39 +76,40 @@ def grouped_levels(weight: Tensor) -> Levels | None:
     return Levels(found.levels.view_as(weight), found.step.view(weight.size(0), -1).to(torch.bfloat16).float(), 4)
 
 
-def rounded_levels(weight: Tensor, bits: int) -> Levels:
-    """`weight` [out, in] rounded by torchao, with the steps of its `Int8DynamicActivationIntxWeightConfig` (the `8da8w`
-    and `8da4w` of ExecuTorch's own export of language models): int8 an output channel, int4 a group of 32 inputs.
+def rounded_levels(weight: Tensor, bits: int, group: int | None = None) -> Levels:
+    """`weight` [out, in] rounded by torchao to `bits` bits, with the steps of its `Int8DynamicActivationIntxWeightConfig`
+    (the `8da8w` and `8da4w` of ExecuTorch's own export of language models): one for each output channel, or one for
+    each `group` of its inputs, which must be a multiple of it.
     """
     # Imported late: where weights are integers already nothing is rounded, and torchao takes seconds.
     from torchao.quantization import MappingType, choose_qparams_affine, quantize_affine
 
     weight, (low, high) = weight.detach().float().contiguous(), RANGES[bits]
-    block = (1, GROUP if bits == 4 else weight.size(1))
+    block = (1, group or weight.size(1))
     step, zero = choose_qparams_affine(weight, MappingType.SYMMETRIC, block, torch.int8, low, high, keepdim=True)
-    if bits == 4:
+    if group is not None:
         # XNNPACK keeps the steps of groups in bfloat16: rounding is done to the step that it will use.
         step = step.to(torch.bfloat16).float()
     levels = quantize_affine(weight, block, step, zero, torch.int8, low, high)
-    return Levels(levels, step if bits == 4 else step[:, 0], bits)
+    return Levels(levels, step[:, 0] if group is None else step, bits)
 
 
 def integers(weight: Tensor, precision: str) -> Levels:
-    """`weight` [out, in] as `precision` stores it.
+    """`weight` [out, in] as `precision` stores it: `int8`, `int4-channel` or `int4-group32`.
 
     Weights that are integers already stay exactly these, in int4 only where `precision` says so and they fit; those
-    that are so by groups, in int4 only. Others are rounded, to int8 also under int4 where the inputs are no multiple of
-    a group. An odd number of inputs is never int4: on more than one thread XNNPACK (of ExecuTorch 1.5.1) then gets
-    every token but the first wrong.
+    that are so by groups, under int4-group32 only. Others are rounded, to int8 also under int4-group32 where the inputs
+    are no multiple of a group. An odd number of inputs is never int4: on more than one thread XNNPACK (of ExecuTorch
+    1.5.1) then gets every token but the first wrong.
     """
-    exact = exact_levels(weight)
-    if exact is None and precision == "int4" and (grouped := grouped_levels(weight)) is not None:
-        return grouped
-    if exact is None:
-        return rounded_levels(weight, 4 if precision == "int4" and weight.size(1) % GROUP == 0 else 8)
-    if precision == "int4" and weight.size(1) % 2 == 0:
-        return exact
-    return Levels(exact.levels, exact.step, 8)
+    exact, four = exact_levels(weight), precision != "int8" and weight.size(1) % 2 == 0
+    if exact is not None:
+        return exact if four else Levels(exact.levels, exact.step, 8)
+    if precision == "int4-group32":
+        if weight.size(1) % GROUP:
+            return rounded_levels(weight, 8)
+        return grouped_levels(weight) or rounded_levels(weight, 4, GROUP)
+    return rounded_levels(weight, 4 if four else 8)
 
 
 def rounded(x: Tensor) -> Tensor:

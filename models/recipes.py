@@ -103,7 +103,11 @@ class DistillationRecipe:
                 raise ValueError(f"{name} is {value}, not a positive number")
 
 
-PRECISIONS = ("fp32", "int8", "int4")
+PRECISIONS = ("fp32", "int8", "int4-channel", "int4-group32")
+"""What a `.pte` may hold its weights in (see `export`)."""
+INT4 = "int4"
+"""Not one of them: it stands for the kind of int4 that a model has already, and for `PLAIN_INT4` where it has none."""
+PLAIN_INT4 = "int4-channel"
 METHODS = {"baseline": None, "self-compression": "compression", "ternary": None, "fixed-bits": "fixed"}
 """Every method, and the table of options that belongs to it alone and that it needs."""
 Section = TypeVar("Section", GPTConfig, TrainingRecipe, CompressionRecipe, FixedRecipe, DistillationRecipe)
@@ -130,6 +134,29 @@ class Recipe:
     compression: CompressionRecipe | None = None
     fixed: FixedRecipe | None = None
     distillation: DistillationRecipe | None = None
+
+    def stored(self, asked: str | None = None) -> str:
+        """Which of `PRECISIONS` a file is made in where the user asks for `asked`, or for nothing.
+
+        Raises UsageError for another precision, and for the kind of int4 that the model's weights are not: a step for
+        other weights would round these a second time.
+        """
+        own = None
+        if self.precision == INT4:
+            by_block = self.compression is not None and self.compression.block is not None
+            own = "int4-group32" if by_block else "int4-channel"
+        precision = asked or self.precision
+        if precision == INT4:
+            return own or PLAIN_INT4
+        if precision not in PRECISIONS:
+            known = ", ".join((*PRECISIONS, INT4))
+            raise UsageError(f"There is no precision {precision!r}.", f"Choose one of: {known}.")
+        if own is not None and precision.startswith(INT4) and precision != own:
+            raise UsageError(
+                f"The weights of {self.name} were trained as {own}; {precision} would round them again.",
+                "Leave out the precision, or ask for int4.",
+            )
+        return precision
 
     def as_json(self) -> dict[str, Any]:
         """Every number of the recipe, as the manifest records it."""

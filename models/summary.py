@@ -27,7 +27,7 @@ def rows() -> list[dict[str, Any]]:
                 "aliases": [alias for alias, name in zoo.aliases.items() if name == recipe.name],
                 "method": recipe.method,
                 "parent": recipe.parent,
-                "precision": recipe.precision,
+                "precision": recipe.stored(),
                 "bits_per_weight": record.bits_learned if record else None,
                 "bits_per_weight_stored": record.bits_stored if record else None,
                 "loss": record.validation_loss if record else None,

@@ -17,7 +17,7 @@ from harness.errors import ModelError, UsageError
 from harness.folders import cache_folder
 from harness.manifest import Manifest, read_manifest, sha256_file, write_manifest
 from harness.models.cache import replacing
-from harness.models.recipes import PRECISIONS, Recipe, packaged
+from harness.models.recipes import INT4, Recipe, packaged
 from harness.models.records import PACKAGED, Record, read_record
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 Export = Callable[["GPT", Path], None]
 FORMATS = ("pte", "pt2")
-PLAIN_BITS = {"fp32": 32.0, "int8": 8.0, "int4": 4.5}
-"""Bits a weight that was not compressed has in a file. Int4 has a step of 16 bits for every 32 weights."""
+PLAIN_BITS = {"fp32": 32.0, "int8": 8.0, "int4-channel": 4.0, "int4-group32": 4.5}
+"""Bits a weight that was not compressed has in a file, with the step of 16 bits that every 32 weights of a group share; a
+channel's own step is not counted.
+"""
 EXPORTING_CODE = (
     "architecture.py",
     "codes.py",
@@ -207,13 +209,12 @@ def _wanted(name: str, precision: str | None, fmt: str, folder: Path | None) -> 
 def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     if fmt not in FORMATS:
         raise UsageError(f"There is no format {fmt!r}.", f"Choose one of: {', '.join(FORMATS)}.")
-    if precision is not None and precision not in PRECISIONS:
-        raise UsageError(f"There is no precision {precision!r}.", f"Choose one of: {', '.join(PRECISIONS)}.")
+    stored = recipe.stored(precision)
     if fmt == "pt2":
         if precision not in (None, "fp32"):
             raise UsageError("A .pt2 file is float32 only.", "Leave out the precision, or ask for a .pte.")
         return "fp32"
-    return precision or recipe.precision
+    return stored
 
 
 def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> str:
@@ -221,7 +222,7 @@ def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> 
     parts = [recipe.name]
     if own is not None:
         parts.append(own.weights_sha256[:8])
-    if fmt == "pte" and precision != recipe.precision:
+    if fmt == "pte" and precision != recipe.stored():
         parts.append(precision)
     return ".".join([*parts, fmt])
 
@@ -256,7 +257,11 @@ def _manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wanted: di
     """What is known of the artifact at `path`. An uncompressed model has the bits that its precision gives it, and
     where that rounds its weights, the loss that was recorded is not the file's.
     """
-    rounded = record.bits_stored is None and wanted["precision"] != recipe.precision
+    own = recipe.stored()
+    if record.bits_stored is None:
+        rounded = wanted["precision"] != own
+    else:  # integers with a step a channel stay what they are in int8; int8 has no step for a group
+        rounded = wanted["precision"] == "int8" and own == "int4-group32"
     losses = {"loss": record.validation_loss, "perplexity": math.exp(record.validation_loss)}
     plain_bits = PLAIN_BITS.get(wanted["precision"]) if record.bits_stored is None else None
     return Manifest(

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from harness.session import Session
     from harness.target import Target
 
-INTEGERS = ("int8", "int4")
+INTEGERS = ("int8", "int4-channel")
+"""The programs' weights are integers with a step a channel, whichever model they are sized after."""
 
 
 @click.command()
 @click.argument("name")
 @click.option("--target", "-t", "target_name", required=True, help="Where to measure; `harness targets` lists them.")
-@click.option("--precision", type=click.Choice(INTEGERS), help="Default: the model's own; int4 for a model in fp32.")
+@click.option("--precision", type=click.Choice(INTEGERS), help="Default: int8 for a model in int8, else int4-channel.")
 @click.option(
     "--phase",
     type=click.Choice(("decode", "prefill")),
@@ -72,7 +73,7 @@ def price(
     from harness.store.writer import prepare
 
     recipe = packaged().find(name)
-    precision = precision or (recipe.precision if recipe.precision in INTEGERS else "int4")
+    precision = precision or (recipe.precision if recipe.precision in INTEGERS else "int4-channel")
     target = _checked(target_name)
     prepare(results)
     reporter = Reporter(quiet=False)

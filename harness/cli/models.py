@@ -11,8 +11,8 @@ from harness.cli._inspect import inspect
 from harness.cli._pack import pack
 from harness.cli._price import price
 from harness.cli._verify import verify
+from harness.models.recipes import INT4, PLAIN_INT4, PRECISIONS
 
-PRECISIONS = ("fp32", "int8", "int4")
 FORMATS = ("pte", "pt2", "cached", "static")
 CHANNELS = ("padded", "exact", "masked")
 
@@ -51,7 +51,13 @@ def list_models(as_json: bool) -> None:
 
 @models.command()
 @click.argument("name")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="Default: the model's own (see `list`).")
+@click.option(
+    "--precision",
+    type=click.Choice((*PRECISIONS, INT4)),
+    help="Of the weights; default: the model's own (see `list`). int4-channel has a step for each output channel, "
+    "int4-group32 for each 32 weights of one; int4 is the kind that the model was trained in, and "
+    f"{PLAIN_INT4} for any other model.",
+)
 @click.option(
     "--format",
     "fmt",
@@ -82,7 +88,7 @@ def build(
     """Build the file of model NAME from its trained weights, or find it in the cache, and print its path.
 
     \b
-    harness models build selfcomp --precision int4 --output selfcomp.pte
+    harness models build baseline --precision int4-channel --output int4.pte
     harness models build selfcomp --target npu --channels masked --output masked.pt2
     """
     import json

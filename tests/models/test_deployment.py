@@ -60,7 +60,7 @@ def test_of_the_caches_only_the_new_places_are_written(model: GPT) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("precision", "allowed"), [("int8", 0.5), ("int4", 3.0)])
+@pytest.mark.parametrize(("precision", "allowed"), [("int8", 0.5), ("int4-channel", 3.0), ("int4-group32", 3.0)])
 def test_quantised_forms_stay_near(model: GPT, precision: str, allowed: float) -> None:
     tokens = tokens_of(model, 0)
     expected = model(tokens)

@@ -55,7 +55,7 @@ def compressed(seeded: Callable[..., GPT]) -> GPT:
 
 @pytest.fixture(scope="module")
 def int4(compressed: GPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(compressed, "int4", tmp_path_factory)
+    return exported(compressed, "int4-channel", tmp_path_factory)
 
 
 def loaded(path: Path) -> Any:
@@ -112,7 +112,7 @@ def test_integers_lose_nothing_but_the_rounding_of_activations(compressed: GPT, 
 @torch.no_grad()
 def test_int8_and_int4_are_the_same_program_of_a_compressed_model(compressed: GPT) -> None:
     tokens = torch.randint(29, (1, 24), generator=torch.Generator().manual_seed(3))
-    int8, int4 = (AllLogits(Body(compressed, precision))(tokens) for precision in ("int8", "int4"))
+    int8, int4 = (AllLogits(Body(compressed, precision))(tokens) for precision in ("int8", "int4-channel"))
     assert torch.equal(int8, int4)
 
 

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from torchao.quantization import Int8DynamicActivationIntxWeightConfig, PerAxis, PerGroup, quantize_
 
 from harness.models.export import lowered_to_pte
-from harness.models.quantised_linear import GROUP, RANGES, QuantisedLinear, exact_levels, integers, rounded_levels
+from harness.models.quantised_linear import (
+    GROUP,
+    RANGES,
+    QuantisedLinear,
+    exact_levels,
+    integers,
+    rounded,
+    rounded_levels,
+)
 from harness.models.quiet import quiet
 
 
@@ -66,35 +74,45 @@ def test_integers_by_groups_are_kept(scale: float) -> None:
     steps = torch.exp2(torch.randint(-9, -3, (8, 3, 1), generator=torch.Generator().manual_seed(1)).float())
     weight = (integer_weights(0, 8, 96, 7).sign().view(8, 3, 32) * 5 * steps + steps).view(8, 96) * scale
     assert exact_levels(weight) is None
-    found = integers(weight, "int4")
+    found = integers(weight, "int4-group32")
     assert (found.bits, tuple(found.step.shape)) == (4, (8, 3))
-    torch.testing.assert_close(value(weight, "int4"), weight, atol=0, rtol=0 if scale == 1 else 2**-8)
+    torch.testing.assert_close(value(weight, "int4-group32"), weight, atol=0, rtol=0 if scale == 1 else 2**-8)
     assert integers(weight, "int8").bits == 8
-    assert integers(weight[:, :80], "int4").bits == 8
+    assert integers(weight[:, :80], "int4-group32").bits == 8
 
 
 def test_rounding_errs_by_half_a_step() -> None:
     weight = torch.randn(10, 64)
-    for precision, largest in (("int8", 127), ("int4", 7)):
+    for precision, largest in (("int8", 127), ("int4-channel", 7), ("int4-group32", 7)):
         error = (value(weight, precision) - weight).abs().max()
         assert 0 < error <= 0.51 * weight.abs().max() / largest
-    assert rounded_levels(weight, 4).step.shape == (10, 2)
-    assert integers(torch.randn(10, GROUP + 1), "int4").bits == 8
+    assert integers(weight, "int4-channel").step.shape == (10,)
+    assert integers(weight, "int4-group32").step.shape == (10, 2)
 
 
-@pytest.mark.parametrize(("bits", "granularity"), [(8, PerAxis(0)), (4, PerGroup(GROUP))])
-def test_plain_weights_are_rounded_as_torchao_rounds_them(bits: int, granularity: Any) -> None:
+def test_int4_needs_even_inputs_and_groups_need_whole_ones() -> None:
+    bits = {
+        columns: [integers(torch.randn(10, columns), precision).bits for precision in ("int4-channel", "int4-group32")]
+        for columns in (GROUP, GROUP + 1, GROUP + 2)
+    }
+    assert bits == {GROUP: [4, 4], GROUP + 1: [8, 8], GROUP + 2: [4, 8]}
+
+
+@pytest.mark.parametrize(
+    ("bits", "group", "granularity"), [(8, None, PerAxis(0)), (4, None, PerAxis(0)), (4, GROUP, PerGroup(GROUP))]
+)
+def test_plain_weights_are_rounded_as_torchao_rounds_them(bits: int, group: int | None, granularity: Any) -> None:
     """Its 8da8w and 8da4w: the same levels, but for the steps of groups, which XNNPACK holds in bfloat16."""
     torch.manual_seed(0)
     layer = nn.Linear(4 * GROUP, 50, bias=False)
     layer.weight.data[7] = 0
-    found = rounded_levels(layer.weight, bits)
+    found = rounded_levels(layer.weight, bits, group)
     assert found.levels.min() == RANGES[bits][0]
     assert found.levels.max() == RANGES[bits][1]
     width = getattr(torch, f"int{bits}")
     quantize_(layer, Int8DynamicActivationIntxWeightConfig(weight_dtype=width, weight_granularity=granularity))
     theirs: Any = layer.weight
-    if bits == 8:
+    if group is None:
         assert torch.equal(found.levels, theirs.qdata)
         assert torch.equal(found.step, theirs.scale[:, 0])
     else:
@@ -105,13 +123,14 @@ def test_plain_weights_are_rounded_as_torchao_rounds_them(bits: int, granularity
 
 
 def test_an_odd_number_of_inputs_is_not_int4() -> None:
-    assert [integers(integer_weights(0, 8, columns, 7), "int4").bits for columns in (39, 40)] == [8, 4]
+    assert [integers(integer_weights(0, 8, columns, 7), "int4-channel").bits for columns in (39, 40)] == [8, 4]
 
 
 def test_integers_are_kept_whatever_the_precision() -> None:
     weight = integer_weights(0, 8, 40, 7)
-    assert [integers(weight, precision).bits for precision in ("int8", "int4")] == [8, 4]
-    for precision in ("int8", "int4"):
+    precisions = ("int8", "int4-channel", "int4-group32")
+    assert [integers(weight, precision).bits for precision in precisions] == [8, 4, 4]
+    for precision in precisions:
         torch.testing.assert_close(value(weight, precision), weight, atol=0, rtol=1e-6)
 
 
@@ -120,7 +139,7 @@ def test_xnnpack_takes_every_kind_as_it_is(tmp_path: Path) -> None:
     """One delegate, nothing beside it, and the numbers of eager PyTorch, on all cores and for every token."""
     torch.manual_seed(0)
     weights = [integer_weights(0, 64, 12, 7), torch.randn(57, 64), torch.randn(7, 57), integer_weights(2, 5, 7, 100)]
-    kinds = [integers(weight, "int4") for weight in weights]
+    kinds = [integers(weight, "int4-group32") for weight in weights]
     assert [(kind.bits, kind.step.dim()) for kind in kinds] == [(4, 1), (4, 2), (8, 1), (8, 1)]
     layers = nn.Sequential(*map(QuantisedLinear, kinds)).eval()
     path = tmp_path / "layers.pte"
@@ -139,7 +158,37 @@ def test_xnnpack_takes_every_kind_as_it_is(tmp_path: Path) -> None:
     assert (found - layers(x)).abs().max() < 0.02 * found.std()  # a tie of rounding costs one level of 255
 
 
-@pytest.mark.parametrize("precision", ["int8", "int4"])
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("precision", "kernel"), [("int8", "QC8W"), ("int4-channel", "QC4W"), ("int4-group32", "QB4W")]
+)
+def test_each_precision_has_its_own_kernel_and_computes_with_its_own_weights(
+    precision: str, kernel: str, tmp_path: Path
+) -> None:
+    """The names that XNNPACK gives its operators at run time say which kernel a layer got. What it computes is set
+    against float64 products of the stored weights: a step lost on the way would show.
+    """
+    torch.manual_seed(0)
+    weight, x = torch.randn(48, 64) * torch.exp2(torch.randn(48, 1)), torch.randn(1, 3, 64)
+    layer = QuantisedLinear(integers(weight, precision)).eval()
+    path = tmp_path / "layer.pte"
+    with quiet():
+        from executorch.devtools import Inspector
+        from executorch.extension.pybindings.portable_lib import _load_for_executorch
+
+        path.write_bytes(lowered_to_pte({"forward": torch.export.export(layer, (x,))}, {}))
+        program = _load_for_executorch(str(path), enable_etdump=True)
+        found = program.forward([x])[0].clone()
+        program.write_etdump_result_to_file(f"{path}.etdp")
+        events = [event for block in Inspector(etdump_path=f"{path}.etdp").event_blocks for event in block.events]
+    products = [event.name for event in events if event.name.startswith("Fully Connected")]
+    assert len(products) == 1
+    assert kernel in products[0]
+    expected = rounded(x).double() @ value(weight, precision).double().T
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4-channel"])
 def test_activations_cost_less_than_a_percent_each(precision: str) -> None:
     torch.manual_seed(0)
     weight, x = integer_weights(0, 32, 64, 7), torch.randn(2, 5, 64)

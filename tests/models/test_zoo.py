@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ModelError, UsageError
-from harness.manifest import manifest_path, read_manifest, sha256_file
+from harness.manifest import Manifest, manifest_path, read_manifest, sha256_file
 from harness.models import export as export_module
 from harness.models import zoo
 from harness.models.gpt import GPT
@@ -51,7 +51,7 @@ def test_names_say_what_is_not_the_default(exports: list[str], cache: Path) -> N
         "selfcomp-small.fp32.pte",
         "selfcomp-small.pt2",
     ]
-    assert exports == ["pte fp32", "pte int4", "pte fp32", "pt2"]
+    assert exports == ["pte fp32", "pte int4-channel", "pte fp32", "pt2"]
     assert {path.parent for path in made} == {cache / "artifacts"}
 
 
@@ -62,7 +62,7 @@ def test_the_manifest_knows_the_model() -> None:
     record = read_record(PACKAGED, "selfcomp-small")
     assert manifest is not None
     assert record is not None
-    assert (manifest.method, manifest.parent, manifest.precision) == ("self-compression", "baseline-small", "int4")
+    assert (manifest.method, manifest.parent, manifest.precision) == ("self-compression", "baseline-small", "int4-channel")
     assert manifest.quality["loss"] == record.validation_loss
     assert manifest.bits_per_weight == record.bits_learned
     assert manifest.bits_per_weight_stored == record.bits_stored
@@ -85,6 +85,43 @@ def test_the_loss_before_rounding_is_not_that_of_a_rounded_file() -> None:
     kept = read_manifest(exact, sha256_file(exact))
     assert kept is not None
     assert "loss" in kept.quality, "its integers are the same in int8"
+
+
+def manifest_of(path: Path) -> Manifest:
+    manifest = read_manifest(path, sha256_file(path))
+    assert manifest is not None
+    return manifest
+
+
+def test_both_kinds_of_int4_have_files_of_their_own(exports: list[str]) -> None:
+    """And neither is taken for the other, nor for a file named int4 by a harness that knew one kind."""
+    older = zoo.artifact("baseline", "int4-group32")
+    former = older.with_name("baseline-small.int4.pte")
+    older.rename(former)
+    manifest_path(older).rename(manifest_path(former))
+    exports.clear()
+    channel, group, either = (zoo.artifact("baseline", kind) for kind in ("int4-channel", "int4-group32", "int4"))
+    assert (channel.name, group.name) == ("baseline-small.int4-channel.pte", "baseline-small.int4-group32.pte")
+    assert either == channel
+    assert exports == ["pte int4-channel", "pte int4-group32"]
+    assert [(manifest_of(path).precision, manifest_of(path).bits_per_weight) for path in (channel, group)] == [
+        ("int4-channel", 4.0),
+        ("int4-group32", 4.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "other"),
+    [("selfcomp", "int4-channel", "int4-group32"), ("blocks-small", "int4-group32", "int4-channel")],
+)
+def test_a_model_trained_in_int4_keeps_its_kind(exports: list[str], name: str, own: str, other: str) -> None:
+    path = zoo.artifact(name)
+    assert path == zoo.artifact(name, "int4") == zoo.artifact(name, own)
+    assert exports == [f"pte {own}"]
+    assert (manifest_of(path).precision, "loss" in manifest_of(path).quality) == (own, True)
+    with pytest.raises(UsageError, match=f"trained as {own}; {other} would round"):
+        zoo.artifact(name, other)
+    assert ("loss" in manifest_of(zoo.artifact(name, "int8")).quality) == (own == "int4-channel")
 
 
 def test_a_current_file_is_not_built_again(exports: list[str]) -> None:
@@ -169,7 +206,7 @@ def test_weights_of_ones_own_get_a_name_of_their_own(exports: list[str], tmp_pat
     ("name", "precision", "fmt", "named"),
     [
         ("baselin", None, "pte", "baseline-small, relu-small, selfcomp-small, .*, baseline, selfcomp, relu"),
-        ("baseline", "fp16", "pte", "fp32, int8"),
+        ("baseline", "fp16", "pte", "fp32, int8, int4-channel, int4-group32, int4"),
         ("baseline", None, "onnx", "pte, pt2"),
         ("baseline", "int8", "pt2", "float32 only"),
         ("baseline", "int4", "pt2", "float32 only"),

@@ -45,23 +45,31 @@ def exact_levels(weight: Tensor) -> Levels | None:
     The smallest weight of a row is some level of at most 128, so that many steps are tried, the coarsest first. A step
     that is a multiple of the trained one serves as well: what is computed is the same.
     """
-    weight, (low, high) = weight.detach().float(), RANGES[8]
+    weight = weight.detach().float()
     magnitude = weight.abs()
     smallest = magnitude.masked_fill(magnitude == 0, torch.inf).amin(dim=1)
+    few = weight[:, :8].contiguous()  # enough of a row to turn down nearly every wrong step
     levels, step = torch.zeros_like(weight, dtype=torch.int8), torch.ones(weight.size(0))
     left = smallest.isfinite().nonzero().flatten()  # a row of zeros is level 0 at any step
-    for divisor in range(1, 1 - low):
+    for divisor in range(1, 1 - RANGES[8][0]):
         if not len(left):
             break
-        rows, candidate = weight[left], smallest[left] / divisor
-        rounded = (rows / candidate[:, None]).round()
-        wrong = (rows - rounded * candidate[:, None]).abs() > EXACT * rows.abs()
-        found = (rounded.amin(dim=1) >= low) & (rounded.amax(dim=1) <= high) & ~wrong.any(dim=1)
-        levels[left[found]], step[left[found]] = rounded[found].to(torch.int8), candidate[found]
-        left = left[~found]
+        hopeful = left[_multiples(few[left], smallest[left] / divisor)]
+        found = hopeful[_multiples(weight[hopeful], smallest[hopeful] / divisor)]
+        if len(found):
+            step[found] = smallest[found] / divisor
+            levels[found] = (weight[found] / step[found, None]).round().to(torch.int8)
+            left = left[~torch.isin(left, found)]
     if len(left):
         return None
     return Levels(levels, step, 4 if levels.min() >= RANGES[4][0] and levels.max() <= RANGES[4][1] else 8)
+
+
+def _multiples(weight: Tensor, step: Tensor) -> Tensor:
+    """Which rows of `weight` [rows, in] are levels of 8 bits times their `step` [rows], within `EXACT`: bool [rows]."""
+    levels, (low, high) = (weight / step[:, None]).round(), RANGES[8]
+    wrong = (weight - levels * step[:, None]).abs() > EXACT * weight.abs()
+    return ~((levels < low) | (levels > high) | wrong).any(dim=1)
 
 
 def grouped_levels(weight: Tensor) -> Levels | None:
@@ -77,9 +85,9 @@ def grouped_levels(weight: Tensor) -> Levels | None:
 
 
 def rounded_levels(weight: Tensor, bits: int, group: int | None = None) -> Levels:
-    """`weight` [out, in] rounded by torchao to `bits` bits, with the steps of its `Int8DynamicActivationIntxWeightConfig`
-    (the `8da8w` and `8da4w` of ExecuTorch's own export of language models): one for each output channel, or one for
-    each `group` of its inputs, which must be a multiple of it.
+    """`weight` [out, in] rounded to `bits` bits by torchao, with the steps of its
+    `Int8DynamicActivationIntxWeightConfig` (the `8da8w` and `8da4w` of ExecuTorch's own export of language models): one
+    for each output channel, or one for each `group` of its inputs, whose number must be a multiple of it.
     """
     # Imported late: where weights are integers already nothing is rounded, and torchao takes seconds.
     from torchao.quantization import MappingType, choose_qparams_affine, quantize_affine

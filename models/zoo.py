@@ -17,7 +17,7 @@ from harness.errors import ModelError, UsageError
 from harness.folders import cache_folder
 from harness.manifest import Manifest, read_manifest, sha256_file, write_manifest
 from harness.models.cache import replacing
-from harness.models.recipes import INT4, Recipe, packaged
+from harness.models.recipes import Recipe, packaged
 from harness.models.records import PACKAGED, Record, read_record
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Export = Callable[["GPT", Path], None]
 FORMATS = ("pte", "pt2")
 PLAIN_BITS = {"fp32": 32.0, "int8": 8.0, "int4-channel": 4.0, "int4-group32": 4.5}
-"""Bits a weight that was not compressed has in a file, with the step of 16 bits that every 32 weights of a group share; a
-channel's own step is not counted.
+"""Bits a weight that was not compressed has in a file. A step of 16 bits for every 32 weights is counted, a step for a
+whole channel is not.
 """
 EXPORTING_CODE = (
     "architecture.py",

@@ -161,7 +161,8 @@ def test_the_fragment_fits_a_recipe(price: Callable[..., Result]) -> None:
 def test_table_and_fragment_say_how_they_were_obtained(price: Callable[..., Result]) -> None:
     text = price().stdout
     table, _, toml = text.partition("# toy in")
-    for words in ("toy in int4-channel, decode · fake · fake device · generate", "3 interleaved processes", "Fake 3000"):
+    what = "toy in int4-channel, decode · fake · fake device · generate"
+    for words in (what, "3 interleaved processes", "Fake 3000"):
         assert words in table
         assert words in f"# toy in{toml}"
     assert "latency estimated" in table

@@ -80,7 +80,7 @@ def _chosen(spec: PublishedSpec) -> list[dict[str, str]]:
         frame = pd.read_csv(spec.file, dtype=str, keep_default_na=False, encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            f"{spec.file} cannot be read ({error.strerror or error}).", "A file is looked for beside the spec."
+            f"{spec.file} cannot be read ({error.strerror or error}).", "Name a file that you may read."
         ) from error
     except ValueError as error:
         raise UsageError(f"{spec.file} is not a CSV file of figures ({error}).", "Correct it there.") from error

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,7 +107,7 @@ def default_columns() -> tuple[ColumnSpec, ...]:
 
 
 def read_spec(path: Path) -> TableSpec:
-    """The spec in a TOML file, its published files found beside it. Raises UsageError."""
+    """The spec in a TOML file; its published files lie beside it, or come with harness. Raises UsageError."""
     return read_toml(path, lambda data, _: parse_spec(data, path.parent), "spec of a table", "Correct it there.")
 
 
@@ -185,7 +186,24 @@ def _published(data: Any, folder: Path) -> PublishedSpec:
     for name in columns:
         if name not in _METRICS:
             raise UsageError(f"There is no metric {name!r} for published figures.", _instead(name, _METRICS))
-    return PublishedSpec(folder / data["file"], where, columns, data.get("name"))
+    return PublishedSpec(_published_file(data["file"], folder), where, columns, data.get("name"))
+
+
+def _published_file(name: str, folder: Path) -> Path:
+    """A file of published figures: in `folder`, else the one of that name that comes with harness.
+
+    Raises UsageError where there is neither, naming those that come with harness.
+    """
+    # Packaged files are no zip's: harness is never run from one.
+    packaged = Path(str(files("harness.published")))
+    for path in (folder / name, packaged / name):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.name for path in packaged.glob("*.csv")))
+    raise UsageError(
+        f"There is no file {folder / name}, and none named {name!r} comes with harness.",
+        f"Give its path from the folder of the spec, or one of: {known}.",
+    )
 
 
 def _check(data: Any, allowed: Mapping[str, type], where: str) -> None:

@@ -41,6 +41,7 @@ columns = { bits_per_weight = "bits_per_weight" }
 def test_a_file_says_it_all(tmp_path: Path) -> None:
     path = tmp_path / "spec.toml"
     path.write_text(TOML, encoding="utf-8")
+    (tmp_path / "paper.csv").touch()
     spec = read_spec(path)
     assert (spec.title, spec.models, spec.baseline) == ("Models", ("a", "b"), "b")
     assert (spec.since, spec.until, spec.sessions) == ("2026-11-01", "2026-11-30", ("all",))
@@ -50,6 +51,15 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
     assert first.where == {"threads": 2}
     assert (second.show, second.header) == ("value", "loss, a token")
     assert spec.published[0].file == tmp_path / "paper.csv"
+
+
+def test_published_figures_that_come_with_harness_are_found_by_name_from_any_folder(tmp_path: Path) -> None:
+    entry = {"file": "self_compression.csv", "columns": {"bits_per_weight": "bits_per_weight"}}
+    (found,) = parse_spec({"published": [entry]}, tmp_path).published
+    assert found.file.read_text(encoding="utf-8").startswith("paper,")
+    (tmp_path / "self_compression.csv").touch()
+    (own,) = parse_spec({"published": [entry]}, tmp_path).published
+    assert own.file == tmp_path / "self_compression.csv"
 
 
 def test_nothing_said_is_the_newest_session_and_the_default_columns() -> None:
@@ -89,6 +99,10 @@ def test_an_option_says_the_same_as_a_table() -> None:
         ({"select": {"branch": "main"}}, ["'branch'"]),
         ({"label": "tab:a}\\input{x}"}, ["cannot be a label"]),
         ({"published": [{"file": "x.csv"}]}, ["no columns to fill"]),
+        (
+            {"published": [{"file": "x.csv", "columns": {"loss_nats": "x"}}]},
+            ["no file x.csv", "none named 'x.csv' comes with harness", "clusterformer.csv, early_exit.csv"],
+        ),
         ({"published": [{"file": "x.csv", "columns": {"speed": "x"}}]}, ["'speed'"]),
         ({"published": [{"file": "x.csv", "columns": {"loss_nats": 3}}]}, ["3 in [[published]] is not text"]),
     ],

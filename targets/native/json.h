@@ -43,6 +43,8 @@ class Json {
   }
 
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
+  bool is_integer() const { return std::holds_alternative<int64_t>(value_); }
+  bool is_real() const { return std::holds_alternative<double>(value_); }
   bool is_object() const { return std::holds_alternative<Object>(value_); }
   const Object& object() const { return get<Object>("an object"); }
   const Array& array() const { return get<Array>("an array"); }

@@ -4,11 +4,13 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "channel.h"
 #include "describe.h"
+#include "language.h"
 #include "program.h"
 #include "scenarios.h"
 #include "sha256.h"
@@ -35,17 +37,18 @@ inline std::vector<float> floats(const Tensor& tensor) {
   return values;
 }
 
-// Run every set of inputs once and leave all outputs, named setN_outputM.
+// Run every set of inputs once and leave all outputs, named setN_outputM; a number is an array of one.
 inline void outputs(Channel& channel, Method& method, const std::vector<std::vector<er::EValue>>& sets, const std::string& folder) {
-  std::vector<FloatArray> arrays;
+  std::vector<NumberArray> arrays;
   for (size_t set = 0; set < sets.size(); set++) {
     method.execute(sets[set]);
     for (size_t i = 0; i < method.outputs(); i++) {
-      if (!method.output(i).isTensor()) continue;
-      const Tensor tensor = method.output(i).toTensor();
-      Json::Array shape;
-      for (auto size : tensor.sizes()) shape.push_back(static_cast<int64_t>(size));
-      arrays.push_back({"set" + std::to_string(set) + "_output" + std::to_string(i), shape, floats(tensor)});
+      const er::EValue& value = method.output(i);
+      std::string name = "set" + std::to_string(set) + "_output" + std::to_string(i);
+      if (value.isTensor()) arrays.push_back(number_array(name, value.toTensor()));
+      else if (value.isInt()) arrays.push_back({name, {Json(1)}, {static_cast<double>(value.toInt())}, true});
+      else if (value.isDouble()) arrays.push_back({name, {Json(1)}, {value.toDouble()}, true});
+      else if (value.isBool()) arrays.push_back({name, {Json(1)}, {value.toBool() ? 1.0 : 0.0}, true});
     }
   }
   write_output(channel, folder, "outputs.safetensors", encode_tensors(arrays));
@@ -60,9 +63,8 @@ inline std::vector<int64_t> integers(const Tensor& tensor) {
 }
 
 // Logits [T, vocabulary] of a window, one call of the timed method a token.
-inline std::vector<float> step_by_step(Method& forward, const er::MethodMeta& meta, const int64_t* tokens, int64_t count) {
-  Held token = integer_tensor(meta.input_tensor_meta(0)->scalar_type(), {1, 1});
-  Held position = integer_tensor(meta.input_tensor_meta(1)->scalar_type(), {1});
+inline std::vector<float> step_by_step(Method& forward, const Language& language, const int64_t* tokens, int64_t count) {
+  Held token = integer_tensor(language.token_type, {1, 1}), position = one_position(language);
   std::vector<float> logits;
   for (int64_t i = 0; i < count; i++) {
     set_integer(token, tokens[i]);
@@ -76,13 +78,7 @@ inline std::vector<float> step_by_step(Method& forward, const er::MethodMeta& me
 
 // Logits [T, vocabulary] of a window, all at once.
 inline std::vector<float> at_once(Method& all, ScalarType type, const int64_t* tokens, int64_t count) {
-  Held window = integer_tensor(type, {1, 1});
-  window.bytes.resize(static_cast<size_t>(count) * window.bytes.size());
-  for (int64_t i = 0; i < count; i++) {
-    size_t width = window.bytes.size() / static_cast<size_t>(count);
-    memcpy(window.bytes.data() + static_cast<size_t>(i) * width, &tokens[i], width);
-  }
-  Held given = make_tensor(type, {1, static_cast<executorch::aten::SizesType>(count)}, std::move(window.bytes));
+  Held given = integers_tensor(type, {1, static_cast<executorch::aten::SizesType>(count)}, {tokens, tokens + count});
   all.execute({er::EValue(*given.tensor)});
   return floats(all.output(0).toTensor());
 }
@@ -98,9 +94,16 @@ inline double surprise(const float* logits, size_t vocabulary, int64_t target) {
 // The mean loss in nats a token, teacher-forced over windows that do not overlap, as harness/worker/quality.py
 // computes it. `most` bounds the predictions (0: all); where it does, the logits are left in `folder`.
 inline void loss(Channel& channel, const Program& program, Method& forward, const Description& said,
-                 const std::vector<int64_t>& tokens, int64_t most, const std::string& folder) {
-  std::string main = program.main_method();
+                 const std::optional<Language>& language, const std::vector<int64_t>& tokens, int64_t most,
+                 const std::string& folder) {
   std::unique_ptr<Method> all = program.has(kAllLogits) ? program.load(kAllLogits) : nullptr;
+  if (!all && !language)
+    throw Failure("usage", program.path() + " is no language model by a convention that harness knows, so that it has no loss on a text.",
+                  "Give --inputs in place of a text, or leave quality out (--no-quality).");
+  if (!all && !language->dynamic && language->most_tokens != 1)
+    throw Failure("usage", program.path() + " takes exactly " + std::to_string(language->most_tokens) +
+                               " tokens at once, so that its loss cannot be had one token after the other.",
+                  "Export it with a dynamic number of tokens, or leave quality out (--no-quality).");
   int64_t context = all ? program.meta(kAllLogits).input_tensor_meta(0)->sizes()[1] : said.integer("get_max_seq_len");
   auto vocabulary = said.integer("get_vocab_size");
   for (int64_t token : tokens)
@@ -117,14 +120,19 @@ inline void loss(Channel& channel, const Program& program, Method& forward, cons
                       std::to_string(context) + ".",
                   "Give a longer text.");
   double total = 0, apart = 0;
+  size_t columns = 0;
   std::vector<float> kept;
   for (int64_t window = 0; window < windows; window++) {
     const int64_t* first = tokens.data() + window * context;
     auto logits = all ? at_once(*all, program.meta(kAllLogits).input_tensor_meta(0)->scalar_type(), first, context)
-                      : step_by_step(forward, program.meta(main), first, context);
-    auto width = logits.size() / static_cast<size_t>(context);
-    if (all && window == 0) {
-      auto steps = step_by_step(forward, program.meta(main), first, context);
+                      : step_by_step(forward, *language, first, context);
+    size_t width = columns = logits.size() / static_cast<size_t>(context);
+    if (width < static_cast<size_t>(vocabulary))
+      throw Failure("model", "The model returns " + std::to_string(width) + " logits for a token, but says that it knows " +
+                                 std::to_string(vocabulary) + " tokens.",
+                    "Export it with a `get_vocab_size` that fits its logits.");
+    if (all && language && window == 0) {
+      auto steps = step_by_step(forward, *language, first, context);
       for (size_t i = 0; i < steps.size(); i++) apart = std::max(apart, std::abs(double{logits[i]} - double{steps[i]}));
     }
     for (int64_t i = 0; i < context; i++)
@@ -133,9 +141,8 @@ inline void loss(Channel& channel, const Program& program, Method& forward, cons
     if (window % 50 == 0) channel.emit("progress", {{"done", window}, {"total", windows}});
   }
   if (!kept.empty() && !folder.empty()) {
-    size_t rows = kept.size() / static_cast<size_t>(vocabulary);
     write_output(channel, folder, "outputs.safetensors",
-                 encode_tensors({{"logits", {Json(rows), Json(vocabulary)}, std::move(kept)}}));
+                 encode_tensors({{"logits", {Json(kept.size() / columns), Json(columns)}, {kept.begin(), kept.end()}, false}}));
   }
   if (!std::isfinite(total)) {
     channel.scalar("loss_nats", nullptr, "the model's loss is not a number");
@@ -143,7 +150,7 @@ inline void loss(Channel& channel, const Program& program, Method& forward, cons
   }
   channel.scalar("loss_nats", total / static_cast<double>(windows * context));
   channel.scalar("predicted_tokens", windows * context);
-  if (all) channel.scalar("max_abs_difference_between_methods", apart);
+  if (all && language) channel.scalar("max_abs_difference_between_methods", apart);
 }
 
 }  // namespace harness

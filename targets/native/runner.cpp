@@ -12,6 +12,7 @@
 #include "channel.h"
 #include "failure.h"
 #include "json.h"
+#include "log.h"
 #include "steady.h"
 #include "worker.h"
 
@@ -48,6 +49,7 @@ int main(int argc, char** argv) {
   harness::Channel channel;
   std::string line;
   std::getline(std::cin, line);
+  harness::listen(channel);
   executorch::runtime::runtime_init();
   try {
     harness::Json request = harness::Json::parse(line);

@@ -12,6 +12,7 @@
 
 #include "channel.h"
 #include "counter.h"
+#include "language.h"
 #include "program.h"
 #include "steady.h"
 
@@ -85,27 +86,22 @@ inline int64_t most_likely(const Tensor& logits) {
   return static_cast<int64_t>(best);
 }
 
-// One integer as the tensor [1, 1] or [1] that the language model takes.
-inline Held integer_tensor(ScalarType type, std::vector<executorch::aten::SizesType> sizes) {
-  return make_tensor(type, std::move(sizes), std::vector<uint8_t>(type == ScalarType::Int ? 4 : 8));
-}
-inline void set_integer(Held& held, int64_t value) { memcpy(held.bytes.data(), &value, held.bytes.size()); }
-
 // Prefill, then greedy decoding with the KV cache: the first new token comes out of the prefill.
 class GenerateQuery : public ModelQuery {
  public:
-  GenerateQuery(Method& method, const Counter& counter, const Tensor& prompt, ScalarType position_type, int64_t new_tokens)
-      : ModelQuery(method, counter), prompt_(prompt), prompt_tokens_(prompt.size(1)), new_tokens_(new_tokens),
-        token_(integer_tensor(prompt.scalar_type(), {1, 1})), position_(integer_tensor(position_type, {1})) {
+  GenerateQuery(Method& method, const Counter& counter, const Tensor& prompt, const Language& language, int64_t new_tokens)
+      : ModelQuery(method, counter), prompt_tokens_(prompt.size(1)), new_tokens_(new_tokens),
+        start_(first_positions(language, prompt_tokens_)), token_(integer_tensor(language.token_type, {1, 1})),
+        position_(one_position(language)) {
     phases = {{"ttft", {}}, {"prefill", {}}, {"decode", {}}, {"generate", {}}};
+    prompt_ = {er::EValue(prompt), er::EValue(*start_.tensor)};
     step_ = {er::EValue(*token_.tensor), er::EValue(*position_.tensor)};
   }
 
   int64_t ask() override {
     Series &ttft = phases[0].second, &generate = phases[3].second;
     int64_t asked = now_ns();
-    set_integer(position_, 0);
-    timed({er::EValue(prompt_), er::EValue(*position_.tensor)}, phases[1].second);
+    timed(prompt_, phases[1].second);
     choose(prompt_tokens_);
     int64_t first_token = now_ns();
     for (int64_t at = prompt_tokens_; at < prompt_tokens_ + new_tokens_ - 1; at++) {
@@ -125,10 +121,9 @@ class GenerateQuery : public ModelQuery {
     set_integer(token_, most_likely(method_.output(0).toTensor()));
     set_integer(position_, position);
   }
-  Tensor prompt_;
   int64_t prompt_tokens_, new_tokens_;
-  Held token_, position_;
-  std::vector<er::EValue> step_;
+  Held start_, token_, position_;
+  std::vector<er::EValue> prompt_, step_;
 };
 
 // Ask until the durations are steady or the cap is reached; says which. The query's own series are emptied after.

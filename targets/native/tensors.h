@@ -34,6 +34,8 @@ inline constexpr Dtype kDtypes[] = {
     {ScalarType::Long, "int64", "I64", 8},     {ScalarType::Half, "float16", "F16", 2},
     {ScalarType::Float, "float32", "F32", 4},  {ScalarType::Double, "float64", "F64", 8},
     {ScalarType::Bool, "bool", "BOOL", 1},     {ScalarType::BFloat16, "bfloat16", "BF16", 2},
+    {ScalarType::UInt16, "uint16", "U16", 2},  {ScalarType::UInt32, "uint32", "U32", 4},
+    {ScalarType::UInt64, "uint64", "U64", 8},
 };
 
 inline std::string dtype_name(ScalarType type) {
@@ -54,7 +56,7 @@ inline Held make_tensor(ScalarType type, std::vector<executorch::aten::SizesType
   return held;
 }
 
-// The value at `index` of a tensor of floats.
+// The value at `index` of a tensor of any of these dtypes.
 inline double float_at(const Tensor& tensor, size_t index) {
   switch (tensor.scalar_type()) {
     case ScalarType::Float: return tensor.const_data_ptr<float>()[index];
@@ -67,7 +69,12 @@ inline double float_at(const Tensor& tensor, size_t index) {
     case ScalarType::Short: return tensor.const_data_ptr<int16_t>()[index];
     case ScalarType::Int: return tensor.const_data_ptr<int32_t>()[index];
     case ScalarType::Long: return static_cast<double>(tensor.const_data_ptr<int64_t>()[index]);
-    default: throw Failure("runtime", "The model returns " + dtype_name(tensor.scalar_type()) + ".", "Export it anew.");
+    case ScalarType::UInt16: return tensor.const_data_ptr<uint16_t>()[index];
+    case ScalarType::UInt32: return tensor.const_data_ptr<uint32_t>()[index];
+    case ScalarType::UInt64: return static_cast<double>(tensor.const_data_ptr<uint64_t>()[index]);
+    default:
+      throw Failure("runtime", "The model returns a tensor of " + dtype_name(tensor.scalar_type()) + ", which harness cannot read.",
+                    "Leave quality out (--no-quality), or let the model return float32.");
   }
 }
 
@@ -97,7 +104,10 @@ inline std::vector<std::pair<std::string, Held>> read_tensors(const std::string&
       const Dtype* dtype = nullptr;
       for (const Dtype& known : kDtypes)
         if (entry["dtype"].text() == known.safetensors) dtype = &known;
-      if (dtype == nullptr || begin > end || end > data.size() || end - begin != elements * dtype->bytes) throw damaged;
+      if (dtype == nullptr)
+        throw Failure("usage", "Array " + name + " is of dtype " + entry["dtype"].text() + ", which ExecuTorch does not run.",
+                      "Convert it to the dtype that the model takes: see `harness models inspect`.");
+      if (begin > end || end > data.size() || end - begin != elements * dtype->bytes) throw damaged;
       std::vector<uint8_t> bytes(data.begin() + static_cast<long>(begin), data.begin() + static_cast<long>(end));
       found.emplace_back(name, make_tensor(dtype->type, std::move(sizes), std::move(bytes)));
     }
@@ -109,31 +119,52 @@ inline std::vector<std::pair<std::string, Held>> read_tensors(const std::string&
   return found;
 }
 
-// Arrays of float32 to be written, under their names.
-struct FloatArray {
+// Values to be written, under their name: as float32 where that holds every one of them exactly, else as float64.
+struct NumberArray {
   std::string name;
   Json::Array shape;
-  std::vector<float> values;
+  std::vector<double> values;
+  bool wide;
 };
 
+// Whether some values of a dtype have no float32.
+inline bool is_wide(ScalarType type) {
+  switch (type) {
+    case ScalarType::Double:
+    case ScalarType::Int:
+    case ScalarType::Long:
+    case ScalarType::UInt32:
+    case ScalarType::UInt64: return true;
+    default: return false;
+  }
+}
+
+inline NumberArray number_array(std::string name, const Tensor& tensor) {
+  NumberArray array{std::move(name), {}, std::vector<double>(static_cast<size_t>(tensor.numel())), is_wide(tensor.scalar_type())};
+  for (auto size : tensor.sizes()) array.shape.push_back(static_cast<int64_t>(size));
+  for (size_t i = 0; i < array.values.size(); i++) array.values[i] = float_at(tensor, i);
+  return array;
+}
+
 // The bytes of a safetensors file.
-inline std::string encode_tensors(const std::vector<FloatArray>& arrays) {
+inline std::string encode_tensors(const std::vector<NumberArray>& arrays) {
   Json::Object header;
-  size_t at = 0;
-  for (const FloatArray& array : arrays) {
-    size_t end = at + 4 * array.values.size();
-    header.emplace_back(
-        array.name,
-        Json::Object{{"dtype", "F32"}, {"shape", array.shape}, {"data_offsets", Json::Array{Json(at), Json(end)}}});
-    at = end;
+  std::string data;
+  for (const NumberArray& array : arrays) {
+    size_t begin = data.size();
+    for (double value : array.values) {
+      auto narrow = static_cast<float>(value);
+      if (array.wide) data.append(reinterpret_cast<const char*>(&value), sizeof value);
+      else data.append(reinterpret_cast<const char*>(&narrow), sizeof narrow);
+    }
+    header.emplace_back(array.name, Json::Object{{"dtype", array.wide ? "F64" : "F32"},
+                                                 {"shape", array.shape},
+                                                 {"data_offsets", Json::Array{Json(begin), Json(data.size())}}});
   }
   std::string text = Json(std::move(header)).dump(), bytes(8, '\0');
   uint64_t length = text.size();
   memcpy(bytes.data(), &length, 8);
-  bytes += text;
-  for (const FloatArray& array : arrays)
-    bytes.append(reinterpret_cast<const char*>(array.values.data()), 4 * array.values.size());
-  return bytes;
+  return bytes + text + data;
 }
 
 }  // namespace harness

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <sched.h>
 #include <string>
 #include <sys/prctl.h>
@@ -11,11 +12,14 @@
 
 #include <executorch/devtools/etdump/etdump_flatcc.h>
 
+#include "arguments.h"
 #include "channel.h"
 #include "counter.h"
 #include "counting.h"
 #include "describe.h"
 #include "flash.h"
+#include "language.h"
+#include "needs.h"
 #include "probes.h"
 #include "quality.h"
 #include "scenarios.h"
@@ -24,7 +28,7 @@ namespace harness {
 
 inline constexpr int kMemoryIterations = 10;
 inline constexpr int kProfileIterations = 10;
-using Inputs = std::vector<std::pair<std::string, Held>>;
+inline constexpr size_t kOutputSets = 8;  // of a method without inputs: as many as harness makes for others
 
 class Worker {
  public:
@@ -39,14 +43,15 @@ class Worker {
                             {"versions", Json::Object{{"executorch", EXECUTORCH_VERSION}}},
                             {"device", Json::Object{{"cpus", allowed_cpus()}}}});
     if (measure_ == "describe") {
-      channel_.emit("describe", describe(Program(path())).event);
+      channel_.emit("describe", describe(Program(path(), data())).event);
     } else if (scenario_ == "flash") {
       repeat_reads(channel_, job_, files_, counter_.counts());
     } else if (measure_ == "memory") {
       measure_memory();
     } else {
       look();
-      if (scenario_ == "cold-start") drop_page_cache(path());
+      if (scenario_ == "cold-start")
+        for (const std::string& file : {path(), data()}) drop_page_cache(file);
       IoProbe probe;
       load();
       probe.report(channel_, "load", program_->bytes());
@@ -58,11 +63,7 @@ class Worker {
 
  private:
   std::string path() const { return files_["model"].text(); }
-  bool language() const {
-    auto known = said_.metadata.find("use_kv_cache");
-    return known != said_.metadata.end() && known->second.dump() == "true" && said_.metadata.contains("get_vocab_size") &&
-           program_->meta(main_).num_inputs() == 2;
-  }
+  std::string data() const { return files_["data"].text_or(""); }
 
   void pin() {
     cpu_set_t set;
@@ -80,9 +81,10 @@ class Worker {
 
   // What must be known before loading, and is not charged to it.
   void look() {
-    Program program(path());
-    program.check_delegates();
-    main_ = program.main_method();
+    Program program(path(), data());
+    main_ = program.main_method(job_["method"].text_or(""));
+    plan_ = read_plan(path(), main_);
+    check_needs(program, main_, plan_);
     use_threads(job_["threads"].integer());
   }
 
@@ -90,7 +92,7 @@ class Worker {
     if (measure_ == "profile") tracer_ = std::make_unique<executorch::etdump::ETDumpGen>();
     counter_.begin();
     int64_t start = now_ns();
-    program_ = std::make_unique<Program>(path());
+    program_ = std::make_unique<Program>(path(), data());
     int64_t opened = now_ns();
     method_ = program_->load(main_, tracer_.get());
     int64_t ready = now_ns();
@@ -103,38 +105,30 @@ class Worker {
     loading_.start_ns = {start};
     loading_.counted = {0};
     said_ = describe(*program_);
+    language_ = language_of(program_->meta(main_), plan_, said_);
+    if (job_["inputs_sha256"].is_null() && !language_)
+      method_->advice = "Its inputs were made by harness (random numbers of seed " + job_["seed"].dump() +
+                        "): give real ones with --inputs.";
   }
 
-  // An input by its name; null where there is none.
-  const Held* input(const std::string& wanted) const {
-    for (const auto& [name, held] : inputs_)
-      if (name == wanted) return &held;
-    return nullptr;
-  }
-
-  // The arguments of one query: set0_arg0, set0_arg1, ...
-  std::vector<er::EValue> arguments(size_t set) const {
-    std::vector<er::EValue> found;
-    const Held* held = nullptr;
-    for (size_t i = 0; (held = input("set" + std::to_string(set) + "_arg" + std::to_string(i))) != nullptr; i++)
-      found.emplace_back(*held->tensor);
-    return found;
+  void read_inputs() {
+    if (inputs_.empty() && !files_["inputs"].is_null()) inputs_ = read_tensors(files_["inputs"].text());
   }
 
   std::unique_ptr<ModelQuery> query() {
-    if (inputs_.empty() && !files_["inputs"].is_null()) inputs_ = read_tensors(files_["inputs"].text());
+    read_inputs();
     const char* phase = scenario_ == "offline" ? "batch" : "steady";
     std::unique_ptr<ModelQuery> made;
+    const Held* prompt = find(inputs_, "prompt");
     if (scenario_ == "generate") {
-      const Held* prompt = input("prompt");
-      if (!language() || prompt == nullptr)
-        throw Failure("usage", job_["model"].text() + " is no language model by ExecuTorch's convention, so it cannot generate.",
+      if (!language_ || prompt == nullptr)
+        throw Failure("usage", job_["model"].text() + " is no language model by a convention that harness knows, so it cannot generate.",
                       "Use --scenario single-stream.");
-      auto type = program_->meta(main_).input_tensor_meta(1)->scalar_type();
-      made = std::make_unique<GenerateQuery>(*method_, counter_, *prompt->tensor, type,
+      check_prompt(*language_, prompt->tensor->size(1));
+      made = std::make_unique<GenerateQuery>(*method_, counter_, *prompt->tensor, *language_,
                                              job_["new_tokens"].integer_or(1));
     } else {
-      made = std::make_unique<SingleQuery>(*method_, counter_, arguments(0), phase);
+      made = std::make_unique<SingleQuery>(*method_, counter_, arguments(program_->meta(main_), plan_, inputs_, 0), phase);
     }
     if (counter_.counts()) made->stretches = 1;  // loading was the first
     return made;
@@ -206,11 +200,12 @@ class Worker {
     if (!files_["tokens"].is_null()) {
       auto tokens = read_tensors(files_["tokens"].text());
       if (tokens.empty()) throw Failure("usage", "The evaluation text is empty.", "Give a longer text.");
-      loss(channel_, *program_, *method_, said_, integers(*tokens[0].second.tensor), job_["max_tokens"].integer_or(0), folder);
+      loss(channel_, *program_, *method_, said_, language_, integers(*tokens[0].second.tensor), job_["max_tokens"].integer_or(0), folder);
     } else if (!folder.empty()) {
-      query();
+      read_inputs();
       std::vector<std::vector<er::EValue>> sets;
-      for (auto set = arguments(0); !set.empty(); set = arguments(sets.size())) sets.push_back(set);
+      size_t count = inputs_.empty() ? kOutputSets : count_sets(inputs_);
+      for (size_t set = 0; set < count; set++) sets.push_back(arguments(program_->meta(main_), plan_, inputs_, set));
       outputs(channel_, *method_, sets, folder);
     }
   }
@@ -234,7 +229,9 @@ class Worker {
   std::unique_ptr<executorch::etdump::ETDumpGen> tracer_;
   std::unique_ptr<Program> program_;
   std::unique_ptr<Method> method_;
+  Plan plan_;
   Description said_;
+  std::optional<Language> language_;
   Series loading_;
   Inputs inputs_;
 };

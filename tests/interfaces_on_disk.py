@@ -59,6 +59,38 @@ def _language_model(convention: str) -> Any:
     return Cached().eval()
 
 
+def _strict(convention: str) -> Any:
+    """A language model that fails to run on a wrong position, or on another token than the one that it said last.
+
+    After position p it says token 7 p + 3, for each position where positions are given for each.
+    """
+    import torch
+
+    class Strict(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.only = torch.nn.Embedding(1, 1)  # a look-up of any row but 0 fails
+            self.register_buffer("next", torch.zeros(1, dtype=torch.int64))
+            self.register_buffer("said", torch.zeros(1, dtype=torch.int64))
+            self.requires_grad_(False)
+
+        def forward(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+            tokens, positions = tokens.to(torch.int64), positions.to(torch.int64)
+            along = torch.arange(tokens.shape[1])
+            each = positions if convention == "each" else positions.reshape(1) + along
+            new = each[:1] == 0
+            expected = torch.where(new, 0, self.next) + along
+            wrong = (each - expected).abs().sum() + torch.where(new, 0, (tokens[0, :1] - self.said).abs()).sum()
+            says = (each * 7 + 3) % VOCABULARY
+            self.next.copy_(each[-1:] + 1)
+            self.said.copy_(says[-1:])
+            logits = (torch.arange(VOCABULARY)[None, :] == says[:, None]).to(torch.float32)[None]
+            logits = logits + self.only(wrong.clamp(max=5).reshape(1))
+            return logits if convention == "each" else logits[:, -1]
+
+    return Strict().eval()
+
+
 def _make(folder: Path) -> None:
     import numpy as np
     import torch
@@ -104,7 +136,21 @@ def _make(folder: Path) -> None:
 
     class Raw(torch.nn.Module):
         def forward(self, a: Any, b: Any) -> Any:
-            return a.to(torch.float32) / 255, b.to(torch.float32) / 1023, a, b
+            return a.to(torch.float32) / 255, b.reshape(3, 2), a
+
+    class Converted(torch.nn.Module):
+        """What ExecuTorch 1.5.1 exports and has no kernel for."""
+
+        def forward(self, x: Any) -> Any:
+            return x.to(torch.float32) / 1023
+
+    class Constant(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("value", torch.tensor([1.0, 2.0]))
+
+        def forward(self) -> Any:
+            return self.value
 
     class Wide(torch.nn.Module):
         def forward(self, a: Any, b: Any) -> Any:
@@ -153,9 +199,10 @@ def _make(folder: Path) -> None:
     write("raw", Raw(), (torch.tensor([[0, 1, 127], [128, 254, 255]], dtype=torch.uint8), samples))
     big = torch.tensor([1, 2**31 + 1]).to(torch.uint32), torch.tensor([3, 2**40 + 1])
     write("wide", Wide(), big)
+    write("converted", Converted(), (samples,))
+    write("constant", Constant(), ())
     halves = torch.tensor([1.5, -2.25]).half(), torch.tensor([1.5, -2.25]).bfloat16()
-    program = torch.export.export(Reduced(), halves)
-    (folder / "reduced.pte").write_bytes(lowered(program).buffer)
+    (folder / "reduced.pte").write_bytes(lowered(torch.export.export(Reduced(), halves)).buffer)
     write("no_inputs", NoInputs(), ())
     write("zero", Zero(), (torch.randn(2, 3), torch.tensor(2.5)))
     write("recurrent", Recurrent(), (torch.randn(1, 5, 8), torch.randn(2, 1, 16), torch.randn(2, 1, 16)))
@@ -196,6 +243,10 @@ def _make(folder: Path) -> None:
         facts = {"get_vocab_size": VOCABULARY, "get_max_seq_len": CONTEXT, "use_kv_cache": True}
         shapes = {"tokens": {1: length}, "positions": {0: length} if convention == "each" else None}
         write(f"lm_{convention}", model, (tokens, position), dynamic=shapes, constants=facts)
+        kind = torch.int32 if convention == "first" else torch.int64
+        write(
+            f"strict_{convention}", _strict(convention), (tokens.to(kind), position.to(kind)), dynamic=shapes, constants=facts
+        )
     _write_expected(folder)
     _make_quantized(folder, lowered)
     _make_llama(folder, lowered)

@@ -32,7 +32,7 @@ class Worker:
     def ask(
         self,
         model: Path,
-        inputs: Arrays | None = None,
+        inputs: Arrays | Path | None = None,
         *,
         tokens: Arrays | None = None,
         data: Path | None = None,
@@ -40,13 +40,17 @@ class Worker:
         environment: Mapping[str, str] | None = None,
         **job: Any,
     ) -> tuple[list[Event], dict[str, NDArray[Any]]]:
-        """Every event of one job (latency of single-stream unless `job` says otherwise), and the outputs it left."""
+        """Every event of one job (latency of single-stream unless `job` says otherwise), and the outputs it left. Inputs
+        are arrays by the worker's names, or a file of them.
+        """
         from safetensors.numpy import load, save_file
 
         with tempfile.TemporaryDirectory() as folder:
             files = {"output": folder}
             for field, arrays in (("inputs", inputs), ("tokens", tokens)):
-                if arrays is not None:
+                if isinstance(arrays, Path):
+                    files[field] = str(arrays)
+                elif arrays is not None:
                     files[field] = f"{folder}/{field}.safetensors"
                     save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, files[field])
             quick: dict[str, Any] = {"min_iterations": 3, "min_duration_s": 0.0, "max_warmup_s": 0.0}
@@ -62,13 +66,13 @@ class Worker:
             written = next((event.file for event in events if isinstance(event, Output)), None)
             return events, {} if written is None or not written.endswith("safetensors") else load(Path(written).read_bytes())
 
-    def outputs(self, model: Path, inputs: Arrays | None, **more: Any) -> dict[str, NDArray[Any]]:
+    def outputs(self, model: Path, inputs: Arrays | Path | None, **more: Any) -> dict[str, NDArray[Any]]:
         """What the model makes of these inputs."""
         events, arrays = self.ask(model, inputs, measure="quality", **more)
         assert not isinstance(events[-1], Error), events[-1]
         return arrays
 
-    def refusal(self, model: Path, inputs: Arrays | None = None, **more: Any) -> Error:
+    def refusal(self, model: Path, inputs: Arrays | Path | None = None, **more: Any) -> Error:
         """The error that the job ends with: two whole sentences."""
         end = self.ask(model, inputs, **more)[0][-1]
         assert isinstance(end, Error), end

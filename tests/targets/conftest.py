@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from fakes.phone import TOOLS, Attach, Phone, make_root, make_stand_in
+from interfaces_on_disk import make_interfaces
 from models_on_disk import Models, make_models
 from native_bundles import shared_folder
+from native_requests import Worker
 
 from harness.errors import HarnessError
 from harness.targets import arm64 as target_module
@@ -21,12 +23,18 @@ from harness.targets.native import build
 from harness.targets.native.bundle import Bundle
 from harness.targets.transports import adb, qemu
 from harness.targets.transports.adb import Adb
+from harness.targets.transports.local import Local
 from harness.targets.transports.remote import Remote
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Models:
     return make_models(tmp_path_factory, getattr(request.config, "workerinput", {}).get("workerid"))
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    return make_interfaces(tmp_path_factory, getattr(request.config, "workerinput", {}).get("workerid"))
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +63,18 @@ def arm64(bundles: Path) -> Bundle:
     if program is None or not qemu.takes_plugins(program):
         pytest.skip("qemu-aarch64 with plugins is not installed: `apt-get install qemu-user`")
     return _built(lambda: build.bundle(build.AARCH64))
+
+
+@pytest.fixture
+def worker(x86: Bundle) -> Worker:
+    """The native worker on this machine."""
+    return Worker(x86, Local())
+
+
+@pytest.fixture
+def emulated(arm64: Bundle) -> Worker:
+    """The native worker on an emulated processor."""
+    return Worker(arm64, qemu.Qemu("cortex-a76", build.plugin))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,129 @@
+"""The three ways in which language models take positions, each on models that fail on a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from interfaces_on_disk import CONTEXT, CONVENTIONS, VOCABULARY
+from native_driving import samples_of, scalars_of
+from native_requests import Worker
+
+from harness.protocol import Done, Error
+
+CONVENTION = pytest.mark.parametrize("convention", CONVENTIONS)
+PROMPT, NEW = 5, 4
+
+
+def _integers(convention: str, values: object) -> np.ndarray:
+    """In the dtype of the model of this convention."""
+    return np.asarray(values, dtype=np.int32 if convention == "first" else np.int64)
+
+
+def _prompt(convention: str, count: int = PROMPT) -> dict[str, np.ndarray]:
+    return {"prompt": _integers(convention, [[(3 * i) % VOCABULARY for i in range(count)]])}
+
+
+def _first(convention: str, count: int) -> np.ndarray:
+    """The positions of a prompt."""
+    return _integers(convention, {"first": [0], "scalar": 0, "each": list(range(count))}[convention])
+
+
+@CONVENTION
+def test_every_token_is_given_at_its_position(worker: Worker, programs: Path, convention: str) -> None:
+    path = programs / f"strict_{convention}.pte"
+    events, _ = worker.ask(
+        path, _prompt(convention), scenario="generate", prompt_tokens=PROMPT, new_tokens=NEW, min_iterations=3
+    )
+    assert isinstance(events[-1], Done), events[-1]
+    series = samples_of(events)
+    queries = len(series["prefill"].start_ns)
+    assert queries >= 3
+    assert len(series["decode"].start_ns) == queries * (NEW - 1)
+    assert len(series["ttft"].start_ns) == len(series["generate"].start_ns) == queries
+
+
+@pytest.mark.parametrize("convention", ["scalar", "each"])
+def test_arm64_gives_every_token_at_its_position(emulated: Worker, programs: Path, convention: str) -> None:
+    job = {"scenario": "generate", "prompt_tokens": PROMPT, "new_tokens": NEW, "min_iterations": 2}
+    events, _ = emulated.ask(programs / f"strict_{convention}.pte", _prompt(convention), **job)
+    assert isinstance(events[-1], Done), events[-1]
+
+
+@CONVENTION
+def test_a_wrong_position_would_be_seen(worker: Worker, programs: Path, convention: str) -> None:
+    """Else the tests above could not fail."""
+    path = programs / f"strict_{convention}.pte"
+    tokens = _prompt(convention)["prompt"]
+    good = {"set0_arg0": tokens, "set0_arg1": _first(convention, PROMPT)}
+    assert isinstance(worker.ask(path, good)[0][-1], Done)
+    bad = good | {"set0_arg1": good["set0_arg1"] + _integers(convention, 1)}
+    end = worker.ask(path, bad)[0][-1]
+    assert isinstance(end, Error)
+    assert "indices_ptr[0]" in end.message, "ExecuTorch's own words"
+
+
+@CONVENTION
+def test_a_prompt_alone_is_asked_as_a_prompt(worker: Worker, programs: Path, convention: str) -> None:
+    """Single-stream: the harness gives tokens and positions as any other inputs."""
+    from torch import from_numpy
+    from torch.nn.functional import softmax
+
+    with np.load(programs / "language.npz") as file:
+        prompt, logits = file["prompt"], file["logits"]
+    inputs = {"set0_arg0": prompt.reshape(1, -1), "set0_arg1": _first("each" if convention == "each" else convention, 5)}
+    inputs["set0_arg1"] = inputs["set0_arg1"].astype(np.int64)
+    found = worker.outputs(programs / f"lm_{convention}.pte", inputs)["set0_output0"].reshape(-1, VOCABULARY)[-1]
+    np.testing.assert_allclose(
+        softmax(from_numpy(found).double(), -1), softmax(from_numpy(logits), -1), rtol=1e-4, atol=1e-7
+    )
+
+
+@CONVENTION
+def test_the_loss_on_a_text_is_that_of_torch(worker: Worker, programs: Path, convention: str) -> None:
+    with np.load(programs / "language.npz") as file:
+        text, expected = file["text"], float(file["loss"])
+    path = programs / f"lm_{convention}.pte"
+    events, arrays = worker.ask(path, tokens={"tokens": text}, measure="quality", scenario="generate")
+    assert isinstance(events[-1], Done), events[-1]
+    found = scalars_of(events)
+    assert found["predicted_tokens"] == 3 * CONTEXT
+    assert found["loss_nats"] == pytest.approx(expected, rel=1e-5)
+    assert not arrays, "logits are left only of a bounded text"
+    events, arrays = worker.ask(path, tokens={"tokens": text}, measure="quality", scenario="generate", max_tokens=CONTEXT)
+    assert scalars_of(events)["predicted_tokens"] == CONTEXT
+    logits = arrays["logits"].astype(np.float64)
+    assert logits.shape == (CONTEXT, VOCABULARY)
+    chosen = logits[np.arange(CONTEXT), text[1 : CONTEXT + 1]]
+    mean = float(np.mean(np.log(np.exp(logits).sum(-1)) - chosen))
+    assert scalars_of(events)["loss_nats"] == pytest.approx(mean, rel=1e-6)
+
+
+def test_a_text_that_the_model_cannot_read_is_refused(worker: Worker, programs: Path) -> None:
+    path = programs / "lm_each.pte"
+    job = {"measure": "quality", "scenario": "generate"}
+    foreign = np.full(2 * CONTEXT, VOCABULARY)
+    assert f"token {VOCABULARY}" in worker.refusal(path, tokens={"tokens": foreign}, **job).message
+    short = worker.refusal(path, tokens={"tokens": np.zeros(CONTEXT, dtype=np.int64)}, **job)
+    assert f"has {CONTEXT} tokens" in short.message
+    whole = worker.ask(path, tokens={"tokens": np.zeros(CONTEXT + 1, dtype=np.int64)}, **job)[0]
+    assert scalars_of(whole)["predicted_tokens"] == CONTEXT
+    plain = worker.refusal(programs / "looked_up.pte", tokens={"tokens": foreign}, **job)
+    assert "no language model" in plain.message
+
+
+def test_a_prompt_that_is_too_long_is_refused_by_its_length(worker: Worker, programs: Path) -> None:
+    job = {"scenario": "generate", "new_tokens": 1}
+    events, _ = worker.ask(programs / "strict_each.pte", _prompt("each", CONTEXT - 1), prompt_tokens=CONTEXT - 1, **job)
+    assert isinstance(events[-1], Done), events[-1]
+    refused = worker.refusal(programs / "strict_each.pte", _prompt("each", CONTEXT), prompt_tokens=CONTEXT, **job)
+    assert refused.kind == "usage"
+    assert f"at most {CONTEXT - 1} tokens at once, the prompt has {CONTEXT}" in refused.message
+    assert f"--prompt-tokens {CONTEXT - 1}" in refused.todo
+
+
+def test_a_model_of_no_convention_does_not_generate(worker: Worker, programs: Path) -> None:
+    refused = worker.refusal(programs / "looked_up.pte", _prompt("each"), scenario="generate", prompt_tokens=5)
+    assert refused.kind == "usage"
+    assert "no language model" in refused.message

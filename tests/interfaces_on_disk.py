@@ -144,6 +144,12 @@ def _make(folder: Path) -> None:
         def forward(self, x: Any) -> Any:
             return x.to(torch.float32) / 1023
 
+    class Counting(torch.nn.Module):
+        """By its inputs a language model, but it answers with a number."""
+
+        def forward(self, tokens: Any, positions: Any) -> Any:
+            return tokens[0, 0].item(), positions + 1
+
     class Constant(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -201,6 +207,8 @@ def _make(folder: Path) -> None:
     write("wide", Wide(), big)
     write("converted", Converted(), (samples,))
     write("constant", Constant(), ())
+    facts: dict[str, Any] = {"get_vocab_size": VOCABULARY, "get_max_seq_len": CONTEXT, "use_kv_cache": True}
+    write("counting", Counting(), (torch.tensor([[7]]), torch.tensor([0])), constants=facts)
     halves = torch.tensor([1.5, -2.25]).half(), torch.tensor([1.5, -2.25]).bfloat16()
     (folder / "reduced.pte").write_bytes(lowered(torch.export.export(Reduced(), halves)).buffer)
     write("no_inputs", NoInputs(), ())
@@ -231,6 +239,10 @@ def _make(folder: Path) -> None:
         "get_flags": torch.tensor([True, False]),
         "get_one": torch.tensor(7.5),
         "get_picture": torch.zeros(3, 8, 8),
+        "get_most": torch.arange(64, dtype=torch.int32),
+        "get_too_many": torch.zeros(65),
+        "get_bounds": torch.tensor([float("inf"), float("nan")]),
+        "get_epsilon": 1e-5,
         "get_name": "tiny",
     }
     write("constants", one, (x,), constants=constants)
@@ -240,7 +252,6 @@ def _make(folder: Path) -> None:
         length = torch.export.Dim("length", min=1, max=CONTEXT - 1)
         tokens = torch.randint(0, VOCABULARY, (1, 5))
         position = {"first": torch.tensor([0]), "scalar": torch.tensor(0), "each": torch.arange(5)}[convention]
-        facts = {"get_vocab_size": VOCABULARY, "get_max_seq_len": CONTEXT, "use_kv_cache": True}
         shapes = {"tokens": {1: length}, "positions": {0: length} if convention == "each" else None}
         write(f"lm_{convention}", model, (tokens, position), dynamic=shapes, constants=facts)
         kind = torch.int32 if convention == "first" else torch.int64

@@ -75,9 +75,9 @@ inline std::optional<Language> language_of(const er::MethodMeta& meta, const Pla
 // Throws Failure where the model cannot be given `count` tokens at once.
 inline void check_prompt(const Language& language, int64_t count) {
   if (count <= language.most_tokens && (language.dynamic || count == language.most_tokens)) return;
-  std::string most = std::to_string(language.most_tokens);
+  std::string most = std::to_string(language.most_tokens), bound = language.dynamic ? "at most " : "exactly ";
   throw Failure("usage",
-                "The model takes " + (language.dynamic ? "at most " + most : "exactly " + most) + " tokens at once, the prompt has " +
+                "The model takes " + bound + most + (most == "1" ? " token" : " tokens") + " at once, the prompt has " +
                     std::to_string(count) + ".",
                 "Give --prompt-tokens " + most + ".");
 }

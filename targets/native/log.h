@@ -1,13 +1,11 @@
 // What ExecuTorch says when something fails. Its error codes name a kind; its messages name the cause.
 #pragma once
 
+#include <cstdio>
 #include <string>
-#include <unistd.h>
 
 #include <executorch/runtime/core/error.h>
 #include <executorch/runtime/platform/platform.h>
-
-#include "channel.h"
 
 namespace harness {
 
@@ -42,24 +40,14 @@ inline std::string meaning(executorch::runtime::Error error) {
   }
 }
 
-// From here on complaints are remembered, and where ExecuTorch gives up the harness learns why before the process ends.
-inline void listen(Channel& channel) {
-  static Channel* heard = &channel;
+// From here on complaints are remembered; all that is said goes to standard error as before.
+inline void listen() {
   auto log = [](et_timestamp_t, et_pal_log_level_t level, const char*, const char* function, size_t line,
                 const char* message, size_t length) {
     fprintf(stderr, "%c %s:%zu %.*s\n", level, function, line, static_cast<int>(length), message);
     if ((level == kError || level == kFatal) && first_complaint().empty()) first_complaint().assign(message, length);
   };
-  auto give_up = [] {
-    heard->emit("error", {{"kind", "model"},
-                          {"message", "ExecuTorch gave up on the model" + complaint() + "."},
-                          {"todo", "Copy the file again if it came from elsewhere; if it is whole, give other inputs (--inputs)."}});
-    fflush(stderr);
-    _exit(0);  // the stream tells how it went
-  };
-  auto pal = executorch::runtime::PalImpl::create(log, __FILE__);
-  pal.abort = give_up;
-  executorch::runtime::register_pal(pal);
+  executorch::runtime::register_pal(executorch::runtime::PalImpl::create(log, __FILE__));
 }
 
 }  // namespace harness

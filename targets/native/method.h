@@ -69,6 +69,12 @@ class Method {
 
   size_t outputs() const { return method_->outputs_size(); }
   const er::EValue& output(size_t index) const { return method_->get_output(index); }
+  // What a language model answers. Throws Failure where that is no tensor.
+  executorch::aten::Tensor logits() const {
+    if (outputs() > 0 && output(0).isTensor() && output(0).toTensor().dim() > 0) return output(0).toTensor();
+    throw Failure("model", "The first output of the model is no tensor of logits, as that of a language model is.",
+                  "Run it with --scenario single-stream and without quality (--no-quality), or let it return its logits first.");
+  }
   int64_t planned_bytes() const { return static_cast<int64_t>(planned_bytes_); }
 
   std::string advice = "`harness report` shows what the runtime printed.";  // what to do where it fails to run

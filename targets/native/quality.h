@@ -70,7 +70,7 @@ inline std::vector<float> step_by_step(Method& forward, const Language& language
     set_integer(token, tokens[i]);
     set_integer(position, i);
     forward.execute({er::EValue(*token.tensor), er::EValue(*position.tensor)});
-    auto row = floats(forward.output(0).toTensor());
+    auto row = floats(forward.logits());
     logits.insert(logits.end(), row.begin(), row.end());
   }
   return logits;
@@ -80,7 +80,7 @@ inline std::vector<float> step_by_step(Method& forward, const Language& language
 inline std::vector<float> at_once(Method& all, ScalarType type, const int64_t* tokens, int64_t count) {
   Held given = integers_tensor(type, {1, static_cast<executorch::aten::SizesType>(count)}, {tokens, tokens + count});
   all.execute({er::EValue(*given.tensor)});
-  return floats(all.output(0).toTensor());
+  return floats(all.logits());
 }
 
 // The negative log-likelihood of `target` in nats.

@@ -49,7 +49,7 @@ int main(int argc, char** argv) {
   harness::Channel channel;
   std::string line;
   std::getline(std::cin, line);
-  harness::listen(channel);
+  harness::listen();
   executorch::runtime::runtime_init();
   try {
     harness::Json request = harness::Json::parse(line);

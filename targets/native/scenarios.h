@@ -118,7 +118,7 @@ class GenerateQuery : public ModelQuery {
 
  private:
   void choose(int64_t position) {
-    set_integer(token_, most_likely(method_.output(0).toTensor()));
+    set_integer(token_, most_likely(method_.logits()));
     set_integer(position_, position);
   }
   int64_t prompt_tokens_, new_tokens_;

@@ -121,6 +121,10 @@ def test_constants_that_are_tensors_are_described_by_their_numbers_or_by_their_s
         "get_flags": [True, False],
         "get_one": 7.5,
         "get_picture": "float32 [3, 8, 8]",
+        "get_most": list(range(64)),
+        "get_too_many": "float32 [65]",
+        "get_bounds": ["inf", "nan"],
+        "get_epsilon": 1e-5,
         "get_name": "tiny",
     }
     assert [method["name"] for method in said.methods] == ["forward"]

@@ -127,3 +127,20 @@ def test_a_model_of_no_convention_does_not_generate(worker: Worker, programs: Pa
     refused = worker.refusal(programs / "looked_up.pte", _prompt("each"), scenario="generate", prompt_tokens=5)
     assert refused.kind == "usage"
     assert "no language model" in refused.message
+
+
+def test_a_model_that_answers_with_no_logits_is_refused_and_one_token_a_call_is_said(
+    worker: Worker, programs: Path
+) -> None:
+    path = programs / "counting.pte"
+    tokens = {"tokens": np.zeros(CONTEXT + 1, dtype=np.int64)}
+    one = {"prompt": np.array([[7]])}
+    for refused in (
+        worker.refusal(path, one, scenario="generate", prompt_tokens=1, new_tokens=2),
+        worker.refusal(path, tokens=tokens, measure="quality", scenario="generate"),
+    ):
+        assert refused.kind == "model"
+        assert "no tensor of logits" in refused.message
+    refused = worker.refusal(path, _prompt("each"), scenario="generate", prompt_tokens=PROMPT)
+    assert f"exactly 1 token at once, the prompt has {PROMPT}" in refused.message
+    assert "--prompt-tokens 1" in refused.todo

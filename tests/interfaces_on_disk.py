@@ -1,4 +1,4 @@
-"""Tiny programs with interfaces of every kind, made by ExecuTorch itself, once a session, each with what torch computes.
+"""Tiny programs with interfaces of every kind, made by ExecuTorch itself, once a session, with what torch computes.
 
 `python interfaces_on_disk.py FOLDER` makes them. Importing this file needs no torch. Beside each `NAME.pte` lies
 `NAME.npz` with inputs `in0`, `in1`, ... (absent for None) and the outputs `out0`, `out1`, ... that torch makes of them.
@@ -34,7 +34,7 @@ def make_interfaces(factory: pytest.TempPathFactory, worker_id: str | None) -> P
 
 
 def _language_model(convention: str) -> Any:
-    """Attention over a cache, in which a wrong position shows: keys lie where they were put, and later ones are hidden."""
+    """Attention over a cache, in which a wrong position shows: keys lie where they were put, later ones are hidden."""
     import torch
 
     class Cached(torch.nn.Module):
@@ -111,7 +111,9 @@ def _make(folder: Path) -> None:
                 found[f"{prefix}{index}"] = value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
         return found
 
-    def write(name: str, module: Any, inputs: Any, *, answer_to: Any = None, dynamic: Any = None, **options: Any) -> Any:
+    def write(
+        name: str, module: Any, inputs: Any, *, answer_to: Any = None, dynamic: Any = None, **options: Any
+    ) -> Any:
         """`answer_to`: other inputs than those of the export, to be answered."""
         program = torch.export.export(module.eval(), inputs, dynamic_shapes=dynamic)
         made = lowered(program, **options)
@@ -256,11 +258,37 @@ def _make(folder: Path) -> None:
         write(f"lm_{convention}", model, (tokens, position), dynamic=shapes, constants=facts)
         kind = torch.int32 if convention == "first" else torch.int64
         write(
-            f"strict_{convention}", _strict(convention), (tokens.to(kind), position.to(kind)), dynamic=shapes, constants=facts
+            f"strict_{convention}",
+            _strict(convention),
+            (tokens.to(kind), position.to(kind)),
+            dynamic=shapes,
+            constants=facts,
         )
+    _make_all_logits(folder, lowered, facts)
     _write_expected(folder)
     _make_quantized(folder, lowered)
     _make_llama(folder, lowered)
+
+
+def _make_all_logits(folder: Path, lowered: Any, facts: dict[str, Any]) -> None:
+    """A language model with a second method, which returns the logits of a whole window."""
+    import torch
+
+    class All(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = _language_model("each")
+            self.inner.head.bias += 1.0  # no other probabilities, but other logits: how far the methods are apart
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.inner(tokens, torch.arange(CONTEXT))
+
+    one = (torch.ones(1, 1, dtype=torch.int64), torch.tensor([0]))
+    programs = {
+        "forward": torch.export.export(_language_model("first"), one),
+        "forward_all_logits": torch.export.export(All().eval(), (torch.ones(1, CONTEXT, dtype=torch.int64),)),
+    }
+    (folder / "lm_all.pte").write_bytes(lowered(programs, constants=facts).buffer)
 
 
 def _write_expected(folder: Path) -> None:
@@ -301,7 +329,9 @@ def _make_quantized(folder: Path, lowered: Any) -> None:
     prepared(*inputs)
     converted = convert_pt2e(prepared)
     (folder / "quantized.pte").write_bytes(to_edge(torch.export.export(converted, inputs)).to_executorch().buffer)
-    np.savez(folder / "quantized.npz", in0=inputs[0].numpy(), out0=converted(*inputs).numpy(), exact=module(*inputs).numpy())
+    np.savez(
+        folder / "quantized.npz", in0=inputs[0].numpy(), out0=converted(*inputs).numpy(), exact=module(*inputs).numpy()
+    )
 
 
 def _make_llama(folder: Path, lowered: Any) -> None:

@@ -40,8 +40,9 @@ class Worker:
         environment: Mapping[str, str] | None = None,
         **job: Any,
     ) -> tuple[list[Event], dict[str, NDArray[Any]]]:
-        """Every event of one job (latency of single-stream unless `job` says otherwise), and the outputs it left. Inputs
-        are arrays by the worker's names, or a file of them.
+        """Every event of one job (latency of single-stream unless `job` says otherwise), and the outputs it left.
+
+        Inputs are arrays by the worker's names, or a file of them.
         """
         from safetensors.numpy import load, save_file
 
@@ -64,7 +65,9 @@ class Worker:
             finally:
                 process.close()
             written = next((event.file for event in events if isinstance(event, Output)), None)
-            return events, {} if written is None or not written.endswith("safetensors") else load(Path(written).read_bytes())
+            return events, {} if written is None or not written.endswith("safetensors") else load(
+                Path(written).read_bytes()
+            )
 
     def outputs(self, model: Path, inputs: Arrays | Path | None, **more: Any) -> dict[str, NDArray[Any]]:
         """What the model makes of these inputs."""

@@ -1,4 +1,4 @@
-"""The native worker on programs with interfaces of every kind: what it gives them, and that it answers as torch does."""
+"""The native worker on programs with interfaces of every kind: it answers as torch does."""
 
 from __future__ import annotations
 

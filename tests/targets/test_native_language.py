@@ -72,8 +72,7 @@ def test_a_prompt_alone_is_asked_as_a_prompt(worker: Worker, programs: Path, con
 
     with np.load(programs / "language.npz") as file:
         prompt, logits = file["prompt"], file["logits"]
-    inputs = {"set0_arg0": prompt.reshape(1, -1), "set0_arg1": _first("each" if convention == "each" else convention, 5)}
-    inputs["set0_arg1"] = inputs["set0_arg1"].astype(np.int64)
+    inputs = {"set0_arg0": prompt.reshape(1, -1), "set0_arg1": _first(convention, PROMPT).astype(np.int64)}
     found = worker.outputs(programs / f"lm_{convention}.pte", inputs)["set0_output0"].reshape(-1, VOCABULARY)[-1]
     np.testing.assert_allclose(
         softmax(from_numpy(found).double(), -1), softmax(from_numpy(logits), -1), rtol=1e-4, atol=1e-7
@@ -91,13 +90,25 @@ def test_the_loss_on_a_text_is_that_of_torch(worker: Worker, programs: Path, con
     assert found["predicted_tokens"] == 3 * CONTEXT
     assert found["loss_nats"] == pytest.approx(expected, rel=1e-5)
     assert not arrays, "logits are left only of a bounded text"
-    events, arrays = worker.ask(path, tokens={"tokens": text}, measure="quality", scenario="generate", max_tokens=CONTEXT)
+    events, arrays = worker.ask(
+        path, tokens={"tokens": text}, measure="quality", scenario="generate", max_tokens=CONTEXT
+    )
     assert scalars_of(events)["predicted_tokens"] == CONTEXT
     logits = arrays["logits"].astype(np.float64)
     assert logits.shape == (CONTEXT, VOCABULARY)
     chosen = logits[np.arange(CONTEXT), text[1 : CONTEXT + 1]]
     mean = float(np.mean(np.log(np.exp(logits).sum(-1)) - chosen))
     assert scalars_of(events)["loss_nats"] == pytest.approx(mean, rel=1e-6)
+
+
+def test_a_second_method_gives_the_logits_of_a_window_at_once(worker: Worker, programs: Path) -> None:
+    with np.load(programs / "language.npz") as file:
+        text, expected = file["text"], float(file["loss"])
+    job = {"measure": "quality", "scenario": "generate"}
+    found = scalars_of(worker.ask(programs / "lm_all.pte", tokens={"tokens": text}, **job)[0])
+    assert found["predicted_tokens"] == 3 * CONTEXT
+    assert found["loss_nats"] == pytest.approx(expected, rel=1e-5)
+    assert found["max_abs_difference_between_methods"] == pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_text_that_the_model_cannot_read_is_refused(worker: Worker, programs: Path) -> None:

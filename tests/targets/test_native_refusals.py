@@ -56,7 +56,9 @@ def test_a_number_other_than_the_exported_is_refused_by_both(worker: Worker, pro
         refused = worker.refusal(path, good | {name: value})
         assert refused.kind == "usage"
         assert words in refused.message
-    assert isinstance(worker.ask(path, {"set0_arg0": good["set0_arg0"]})[0][-1], Done), "their values are in the program"
+    assert isinstance(worker.ask(path, {"set0_arg0": good["set0_arg0"]})[0][-1], Done), (
+        "their values are in the program"
+    )
 
 
 @pytest.mark.parametrize("given", [None, "0" * 64])

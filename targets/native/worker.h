@@ -120,13 +120,17 @@ class Worker {
     const char* phase = scenario_ == "offline" ? "batch" : "steady";
     std::unique_ptr<ModelQuery> made;
     const Held* prompt = find(inputs_, "prompt");
+    if (language_ && prompt != nullptr) check_prompt(*language_, prompt->tensor->size(1));
     if (scenario_ == "generate") {
       if (!language_ || prompt == nullptr)
         throw Failure("usage", job_["model"].text() + " is no language model by a convention that harness knows, so it cannot generate.",
                       "Use --scenario single-stream.");
-      check_prompt(*language_, prompt->tensor->size(1));
       made = std::make_unique<GenerateQuery>(*method_, counter_, *prompt->tensor, *language_,
                                              job_["new_tokens"].integer_or(1));
+    } else if (language_ && prompt != nullptr) {
+      positions_ = first_positions(*language_, prompt->tensor->size(1));
+      std::vector<er::EValue> given{er::EValue(*prompt->tensor), er::EValue(*positions_.tensor)};
+      made = std::make_unique<SingleQuery>(*method_, counter_, std::move(given), phase);
     } else {
       made = std::make_unique<SingleQuery>(*method_, counter_, arguments(program_->meta(main_), plan_, inputs_, 0), phase);
     }
@@ -232,6 +236,7 @@ class Worker {
   Plan plan_;
   Description said_;
   std::optional<Language> language_;
+  Held positions_;
   Series loading_;
   Inputs inputs_;
 };

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from interfaces_on_disk import CONTEXT, CONVENTIONS, VOCABULARY
+from language_on_disk import CONTEXT, CONVENTIONS, VOCABULARY
 from native_driving import samples_of, scalars_of
 from native_requests import Worker
 
@@ -65,8 +65,14 @@ def test_a_wrong_position_would_be_seen(worker: Worker, programs: Path, conventi
 
 
 @CONVENTION
-def test_a_prompt_alone_is_asked_as_a_prompt(worker: Worker, programs: Path, convention: str) -> None:
-    """Single-stream: the harness gives tokens and positions as any other inputs."""
+def test_a_prompt_gets_its_positions_in_single_stream_too(worker: Worker, programs: Path, convention: str) -> None:
+    events, _ = worker.ask(programs / f"strict_{convention}.pte", _prompt(convention), prompt_tokens=PROMPT)
+    assert isinstance(events[-1], Done), events[-1]
+    assert len(samples_of(events)["steady"].start_ns) == 3
+
+
+@CONVENTION
+def test_tokens_and_positions_may_be_given_as_any_other_inputs(worker: Worker, programs: Path, convention: str) -> None:
     from torch import from_numpy
     from torch.nn.functional import softmax
 

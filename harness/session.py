@@ -11,22 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.batch import why_unknown
+from harness.data_file import find_data_file, model_hash
 from harness.energy.meter import Meter, unmeasured
 from harness.energy.source import Missing, Source
 from harness.errors import ModelError, UsageError, WorkerError
-from harness.batch import why_unknown
-from harness.data_file import find_data_file, model_hash
 from harness.job import Files, Job
 from harness.manifest import Manifest, read_manifest, sha256_file
 from harness.measurement import Measurement, scalar_table
-from harness.model_description import find_method, lies_in_flash
+from harness.model_description import find_method, is_language_model, is_tensor, lies_in_flash
 from harness.plan import Subject, files_for, input_sizes
 from harness.protocol import Describe, Scalar
 from harness.runner import Attempt, run_job
 from harness.scratch import ScratchFolder, delete_abandoned
 from harness.store.writer import write_attempt
 from harness.target import Target
-from harness.worker.model import is_language_model, lies_in_flash, main_method
 
 # A model that fails in one of these ways will fail in every further process: the rest of its jobs are skipped. Other
 # failures may be somebody's `kill`, so they are believed the second time.
@@ -141,14 +140,12 @@ class Session:
             nonlocal manifest, data_file
             if measurement.description is None:
                 raise WorkerError("protocol", "The worker was done without describing the model.", "Report it.")
-            _check_description(name, measurement.description)
+            _check_description(name, measurement.description, method)
             try:
-                if not lies_in_flash(measurement.description):
-                    find_method(measurement.description, method)
                 if measurement.description.external_data:
                     data_file = data_file or find_data_file(path, needed=True)
                 manifest = read_manifest(path, sha256)
-            except (ModelError, UsageError) as error:
+            except ModelError as error:
                 raise WorkerError("model", error.what, error.todo) from error
             return []
 
@@ -216,16 +213,16 @@ class Session:
             yield attempt
 
 
-def _check_description(name: str, description: Describe) -> None:
-    """Raises WorkerError where nothing can be planned from it."""
+def _check_description(name: str, description: Describe, method: str | None) -> None:
+    """Raises WorkerError where nothing can be planned from it, or it has no such method."""
     try:
-        for entry in (main_method(description)["inputs"], main_method(description)["outputs"]):
-            list(entry)
+        if not lies_in_flash(description):
+            found = find_method(description, method)
+            for described in (*found["inputs"], *found["outputs"]):
+                list(described["sizes"]) if is_tensor(described) else described["sizes"]
         is_language_model(description)
-        lies_in_flash(description)
-    except IndexError as error:
-        todo = "Export it with a method, such as forward."
-        raise WorkerError("model", f"{name} has no method that can be run.", todo) from error
+    except (ModelError, UsageError) as error:
+        raise WorkerError("model", f"{name}: {error.what}", error.todo) from error
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         what = f"What the worker says of {name} cannot be understood ({type(error).__name__}: {error})."
         raise WorkerError("model", what, "Export it again; report it if it stays so.") from error

@@ -30,7 +30,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "runtime": st.none() | WORDS,
     "precision": st.none() | WORDS,
     "compile": st.booleans(),
-    "batch": COUNTS,
+    "batch": st.none() | COUNTS,
     "prompt_tokens": st.none() | COUNTS,
     "new_tokens": st.none() | COUNTS,
     "min_iterations": COUNTS,
@@ -54,6 +54,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "rate_queries_per_s": st.none() | SECONDS,
     "latency_bound_ns": st.none() | COUNTS,
     "streams": st.none() | COUNTS,
+    "method": st.none() | WORDS,
+    "input_sizes": st.none() | st.lists(st.lists(COUNTS, max_size=3).map(tuple), max_size=3).map(tuple),
+    "input_sets": st.none() | COUNTS,
+    "input_limits": st.none() | st.lists(st.none() | COUNTS, max_size=3).map(tuple),
 }
 JOBS = st.builds(Job, **VALUES)
 FILES = st.builds(Files, model=WORDS, inputs=st.none() | WORDS, tokens=st.none() | WORDS, output=st.none() | WORDS)

@@ -58,9 +58,23 @@ def test_a_batch_beyond_the_files_own_is_refused_where_sizes_are_bounds(tmp_path
 
 
 @pytest.mark.parametrize("inputs", [[], [{"dtype": "float32", "sizes": []}]], ids=["no input", "a number"])
-def test_a_model_without_a_batch_has_a_batch_of_one(tmp_path: Path, inputs: list[Any]) -> None:
+def test_a_model_without_a_dimension_for_a_batch_has_none_that_is_known(tmp_path: Path, inputs: list[Any]) -> None:
     described = replace(perceptron(), methods=[{"name": "forward", "inputs": inputs, "outputs": []}])
-    assert planned(make_subject(tmp_path, "odd", described), batch=[0])[0].batch == 1
+    subject = make_subject(tmp_path, "odd", described)
+    assert planned(subject, batch=[0])[0].batch is None
+    assert configurations(subject, "fake", None, {"batch": [0]}, {}, "none")[0].batch == 1
+
+
+def test_a_query_of_several_samples_needs_to_know_what_one_is(tmp_path: Path) -> None:
+    described = replace(perceptron(), methods=[{"name": "forward", "inputs": [], "outputs": []}])
+    with pytest.raises(UsageError, match="A query of 8 samples cannot be made") as caught:
+        planned(make_subject(tmp_path, "odd", described), "multi-stream", {"streams": 8}, batch=[0])
+    assert "--batch-dim" in caught.value.todo
+
+
+def test_made_sizes_are_in_the_job_only_where_they_are_others_than_the_files(tmp_path: Path) -> None:
+    jobs = planned(make_subject(tmp_path, "mlp", perceptron(batch=7)), batch=[0, 7, 3])
+    assert [(job.batch, job.input_sizes) for job in jobs] == [(7, None), (3, ((3, 16),))]
 
 
 def test_only_language_models_have_tokens(tmp_path: Path) -> None:
@@ -209,7 +223,7 @@ def _without(**changes: Any) -> Describe:
 
 
 def _with_inputs(*dtypes: str) -> Describe:
-    inputs = [{"dtype": dtype, "sizes": [1, 8]} for dtype in dtypes]
+    inputs = [{"dtype": dtype, "sizes": sizes} for dtype, sizes in zip(dtypes, ([1, 8], [1], [1]), strict=False)]
     return replace(language_model(), methods=[{"name": "forward", "inputs": inputs, "outputs": []}])
 
 

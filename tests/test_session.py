@@ -180,8 +180,9 @@ def test_a_description_is_given_and_leaves_no_row(tmp_path: Path, subjects: dict
     with open_session(target, tmp_path / "results", 20.0) as session:
         described = session.describe("base", subjects["base"].path)
     assert described is not None
-    sha256, description, manifest = described
-    assert (sha256, description.metadata, manifest) == (subjects["base"].sha256, {"answer": 42}, None)
+    sha256, description, manifest, data_file = described
+    assert (sha256, description.metadata) == (subjects["base"].sha256, {"answer": 42})
+    assert (manifest, data_file) == (None, None)
     assert [(job.measure, job.model_sha256) for job in target.launched] == [("describe", sha256)]
     with pytest.raises(NothingComparable):
         read_tables(tmp_path / "results")
@@ -245,7 +246,7 @@ def test_a_file_that_cannot_be_read_is_a_failed_row_of_that_model(
 @pytest.mark.parametrize(
     ("methods", "words"),
     [
-        ([], "base has no method that can be run"),
+        ([], "has no method that can be run"),
         ([{"inputs": [], "outputs": []}], "cannot be understood"),
         ([{"name": "forward", "inputs": []}], "cannot be understood"),
         ([{"name": "forward", "inputs": 7, "outputs": []}], "cannot be understood"),

@@ -18,10 +18,11 @@ def make_job(**changes: Any) -> Job:
 
 
 def perceptron(batch: int = 4, format: str = "pte") -> Describe:
-    """A model with one float input [batch, 16] and one output [batch, 10]."""
+    """A model with one float input [batch, 16] and one output [batch, 10], exported with a dynamic batch."""
+    dynamic = {"pte": True, "pt2": ["s0", None]}[format]
     method = {
         "name": "forward",
-        "inputs": [{"dtype": "float32", "sizes": [batch, 16]}],
+        "inputs": [{"kind": "tensor", "dtype": "float32", "sizes": [batch, 16], "dynamic": dynamic}],
         "outputs": [{"dtype": "float32", "sizes": [batch, 10]}],
     }
     return Describe(format=format, methods=[method], metadata={}, delegates=[])

@@ -46,7 +46,9 @@ def _model(scripted: _Scripted, *, all_logits: bool = False, same: bool = False)
     metadata = {"get_vocab_size": VOCABULARY, "get_max_seq_len": CONTEXT}
     loaded = Loaded(program_ns=1, method_ns=1, program_bytes=1, planned_bytes=1)
     timed = scripted.all_logits if same else scripted.forward
-    described = Describe(format="pte", methods=[], metadata=metadata, delegates=[])
+    inputs = [{"dtype": "int64", "sizes": [1, CONTEXT]}, {"dtype": "int64", "sizes": [1]}]
+    forward = {"name": "forward", "inputs": inputs, "outputs": [{"dtype": "float32", "sizes": [1, VOCABULARY]}]}
+    described = Describe(format="pte", methods=[forward], metadata=metadata, delegates=[])
     if not all_logits:
         return Model(described, loaded, timed)
     return Model(described, loaded, timed, timed if same else scripted.all_logits, CONTEXT)

@@ -59,4 +59,7 @@ def test_an_honest_program_with_dynamic_sizes_is_read(tmp_path: Path) -> None:
     sizes = {0: torch.export.Dim("batch", min=2, max=64), 1: torch.export.Dim("width", min=4, max=64)}
     program = torch.export.export(Twice(), (torch.zeros(3, 8),), dynamic_shapes=(sizes,))
     torch.export.save(program, tmp_path / "twice.pt2")
-    assert describe(tmp_path / "twice.pt2").methods[0]["inputs"] == [{"dtype": "float32", "sizes": [3, 8]}]
+    method = describe(tmp_path / "twice.pt2").methods[0]
+    (x,) = method["inputs"]
+    assert (x["kind"], x["dtype"], x["sizes"], x["name"]) == ("tensor", "float32", [3, 8], "x")
+    assert [method["ranges"][symbol] for symbol in x["dynamic"]] == [[2, 64], [4, 64]]

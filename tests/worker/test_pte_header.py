@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from models_on_disk import Models
+from models_on_disk import VOCABULARY, Models
 
 from harness.errors import ModelError
 from harness.worker.pte import MethodHeader, read_methods
@@ -59,8 +59,12 @@ def test_methods_arena_and_delegates_are_those_of_the_file(models: Models) -> No
         "use_sdpa_with_kv_cache",
         "enable_dynamic_shape",
     }
-    assert methods["forward"].operators > 0
-    assert (methods["get_vocab_size"].operators, methods["get_vocab_size"].delegates) == (0, ())
+    assert "aten::embedding.out" in methods["forward"].operators
+    assert [name for name, method in methods.items() if not method.constant] == ["forward"]
+    tokens, position = methods["forward"].inputs
+    assert (tokens["kind"], tokens["dynamic"], tokens["limit"]) == ("tensor", True, VOCABULARY)
+    assert (position["kind"], position["dynamic"]) == ("tensor", False)
+    assert not any(method.external for method in methods.values())
     assert read_methods(models.foreign)[0].delegates == ("AcmeNpuBackend",)
 
 

@@ -59,6 +59,8 @@ def throughput(tables: Tables) -> pd.Series[float]:
 def scalar(name: str, phase: str | None = None) -> PerProcess:
     def per_process(tables: Tables) -> pd.Series[float]:
         rows = tables.scalars[tables.scalars["name"] == name]
+        if rows.empty:  # of most names, and a comparison asks for every one
+            return pd.Series(dtype="float64")
         rows = rows[rows["phase"].isna()] if phase is None else rows[rows["phase"] == phase]
         return rows.dropna(subset="value").set_index("attempt_id")["value"]
 

@@ -60,6 +60,8 @@ def highest_rate(tables: Tables) -> pd.Series[float]:
 
 def arrivals(tables: Tables) -> pd.DataFrame:
     """The samples of each server, from the scheduled arrival: of the one rate, or of the highest that held."""
+    if not (tables.scalars["name"] == "rate_queries_per_s").any():
+        return tables.samples.iloc[:0]
     found = trials(tables)
     found = found[(found["phase"] == "server") | found["held"]]
     shown = found.sort_values("rate").groupby("attempt_id").tail(1)[["attempt_id", "phase"]]

@@ -29,8 +29,8 @@ class Metric:
     `better` says which direction is good (None: neither). `compare` says how two models are set against each other:
     `ratio` (above 1 is better for the second), `difference` (second minus first, for losses), or not at all.
     `measure` is the pass that yields it, `section` the part of a table it stands in. `main` metrics are in the
-    comparison, the others only in the full report; those of them that are shown `where_known` are left out of it where
-    no model has a value. `too_few` says of which processes there are too few samples, and what gives enough.
+    comparison, the others only in the full report; tables for people leave out those that are shown `where_known`
+    where no model has a value. `too_few` says of which processes there are too few samples, and what gives enough.
     """
 
     name: str

@@ -105,12 +105,11 @@ def _compare(
     scalars = tables.scalars[tables.scalars["attempt_id"].isin([run["attempt_id"] for run in runs])]
     frame = tables.runs[tables.runs["attempt_id"].isin([run["attempt_id"] for run in runs])]
     rows = rows_of(Tables(frame, samples, scalars), runs, models, every_metric)
-    unknown = [] if every_metric else [row for row in rows if row.metric.where_known and not row.known]
     timed = [run for run in good if run["measure"] == "latency"]
     return Comparison(
         condition,
         tuple(models),
-        tuple(row for row in rows if row not in unknown),
+        tuple(rows),
         processes=tuple(sum(is_of(run, model) for run in timed) for model in models),
         interleaved=len(models) > 1 and are_interleaved(timed),
         latency_kinds=distinct(timed, "latency_kind"),
@@ -127,13 +126,14 @@ def _compare(
         ),
         fingerprint=_merged(run["fingerprint_json"] for run in [*timed, *good]),
         flags=tuple(count_flags(good, models)),
-        notes=(*notes_on(runs, models, samples), *_not_shown(unknown)),
+        notes=(*notes_on(runs, models, samples), *_not_shown(rows)),
     )
 
 
 def _not_shown(rows: Sequence[Row]) -> list[str]:
-    """What a comparison leaves out since no model has a figure, and what gives one."""
-    reasons = [(row.metric.label, next((one.reason for one in row.figures if one.reason), None)) for row in rows]
+    """What a table leaves out since no model has a figure, and what gives one."""
+    hidden = [row for row in rows if not row.shown]
+    reasons = [(row.metric.label, next((one.reason for one in row.figures if one.reason), None)) for row in hidden]
     each = [f"{label} ({reason})" for label, reason in reasons if reason is not None]
     return [f"Not shown: {'; '.join(each)}."] if each else []
 

@@ -44,7 +44,7 @@ def comparison_table(comparison: Comparison) -> Table:
     footnotes = _Footnotes()
     sections = []
     for name in SECTIONS:
-        rows = [row for row in comparison.rows if row.metric.section == name]
+        rows = [row for row in comparison.rows if row.metric.section == name and row.shown]
         word = next((comparison_word(row.metric) for row in rows if any(row.versus)), "")
         if rows:
             heading = (name, "", *(("", word) * len(others)))

@@ -42,9 +42,9 @@ class Row:
     versus: tuple[Versus | None, ...]
 
     @property
-    def known(self) -> bool:
-        """Whether some model has a figure."""
-        return any(figure.estimate is not None for figure in self.figures)
+    def shown(self) -> bool:
+        """Whether it stands in a table for people; programs are given every row."""
+        return not self.metric.where_known or any(figure.estimate is not None for figure in self.figures)
 
 
 def rows_of(tables: Tables, runs: list[Run], models: list[Model], every_metric: bool) -> list[Row]:

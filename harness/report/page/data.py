@@ -97,7 +97,8 @@ def _by_session(tables: Tables) -> list[tuple[str, Tables]]:
 def _comparison(comparison: Comparison, models: Sequence[Mapping[str, Any]], started: pd.Timestamp) -> dict[str, Any]:
     table = comparison_table(comparison)
     cells = {row[0].value: row for section in table.sections for row in section.rows}
-    rows = sorted(comparison.rows, key=lambda row: list(cells).index(row.metric.name))
+    by_name = {row.metric.name: row for row in comparison.rows}
+    rows = [by_name[name] for name in cells]
     target = comparison.condition.target
     machine = {name: value for name, value in comparison.fingerprint.items() if not name.startswith(RUNTIME)}
     flags = [

@@ -168,6 +168,9 @@ def test_weights_beside_the_program(worker: Worker, programs: Path, name: str) -
     assert [event.asked_bytes for event in events if isinstance(event, Io)] == [both]
     refused = worker.refusal(path, inputs)
     assert refused.kind == "model"
+    # The program says so of its own tensors; what a delegate looks for shows when it does not find it.
+    said = "are not in it but in a .ptd file" if name == "external" else "data that it refers to was not found"
+    assert said in refused.message
     assert ".ptd" in refused.message + refused.todo
     assert "--data-file" in refused.todo
     assert worker.description(path).methods[0]["inputs"][0]["sizes"] == [1, 64]

@@ -39,7 +39,7 @@ def run(path: Path, asked: Job, **files: Path) -> Said:
 
 def _loaded(path: Path, device: Cpu | None = None, **fields: Any) -> Any:
     runtime = AcceleratedRuntime(device or Cpu())
-    return runtime.load(path, job(**fields))
+    return runtime.load(path, job(**fields), Files(model=str(path)))
 
 
 def _gpt(models: Models) -> GPT:
@@ -67,7 +67,7 @@ def test_the_loss_of_graphs_is_that_of_the_model_and_the_cache_agrees(models: Mo
 
 
 def test_a_batch_that_is_too_large_is_named(models: Models) -> None:
-    said = run(models.mlp_pt2, job("offline", batch=1 << 44))
+    said = run(models.mlp_pt2, job("offline", batch=1 << 44, input_sizes=((1 << 44, WIDTH),)))
     assert said.error.kind == "memory"
     assert f"batch {1 << 44}" in said.error.message
 
@@ -163,7 +163,7 @@ def test_int8_needs_a_linear_layer(tmp_path: Path) -> None:
 
 def test_a_pte_that_would_run_on_the_processor_is_refused(models: Models) -> None:
     with pytest.raises(ModelError, match="nothing for the delegate CudaBackend"):
-        AcceleratedPte(Cuda()).load(models.mlp, job())
+        AcceleratedPte(Cuda()).load(models.mlp, job(), Files(model=str(models.mlp)))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -40,8 +40,11 @@ def test_describe_tells_inputs_constants_and_delegates(models: Models) -> None:
     assert {"python", "torch", "executorch"} <= said.one(Hello).versions.keys()
     description = said.one(Describe)
     (forward,) = description.methods
-    assert forward["inputs"] == [{"dtype": "int64", "sizes": [1, 7]}, {"dtype": "int64", "sizes": [1]}]
-    assert forward["outputs"] == [{"dtype": "float32", "sizes": [1, VOCABULARY]}]
+    assert forward["inputs"] == [
+        {"kind": "tensor", "dtype": "int64", "sizes": [1, 7], "dynamic": True, "limit": VOCABULARY},
+        {"kind": "tensor", "dtype": "int64", "sizes": [1], "dynamic": False},
+    ]
+    assert forward["outputs"] == [{"kind": "tensor", "dtype": "float32", "sizes": [1, VOCABULARY]}]
     assert (description.format, description.delegates) == ("pte", ["XnnpackBackend"])
     assert description.metadata["get_vocab_size"] == VOCABULARY
     assert description.metadata["use_kv_cache"] is True
@@ -77,7 +80,7 @@ def test_single_stream_on_a_pinned_cpu(models: Models) -> None:
 
 
 def test_offline_asks_batches_of_a_pt2_and_is_not_pinned_unless_told(models: Models) -> None:
-    said = run(models.mlp_pt2, job("offline", batch=2, min_iterations=5))
+    said = run(models.mlp_pt2, job("offline", batch=2, input_sizes=((2, WIDTH),), min_iterations=5))
     assert said.order == [
         "hello",
         "loaded",
@@ -163,13 +166,16 @@ def test_outputs_are_those_of_the_given_inputs(models: Models, tmp_path: Path, s
 def test_outputs_without_inputs_are_those_of_eight_made_sets_the_same_in_any_process(
     models: Models, tmp_path: Path
 ) -> None:
-    asked = job(measure="quality", batch=2)
+    asked = job(measure="quality", batch=2, input_sizes=((2, WIDTH),))
     said = run(models.mlp, asked, output=tmp_path)
-    declared = [{"dtype": "float32", "sizes": [BATCH, WIDTH]}]
+    inputs = [{"dtype": "float32", "sizes": [BATCH, WIDTH]}]
+    methods = [{"name": "forward", "inputs": inputs, "outputs": []}]
+    described = Describe(format="pte", methods=methods, metadata={}, delegates=[])
     with np.load(said.one(Output).file) as outputs:
         assert outputs.files == [f"set{seed}_output0" for seed in range(8)]
         for seed in range(8):
-            (made,) = make_inputs(asked, declared, None, seed)
+            (made,) = make_inputs(asked, described, None, seed)
+            assert made.shape == (2, WIDTH)
             np.testing.assert_allclose(outputs[f"set{seed}_output0"], _mlp(models, made.numpy()), rtol=1e-4, atol=1e-5)
 
 
@@ -203,11 +209,11 @@ def test_loss_of_a_language_model_is_that_of_plain_torch(models: Models, tmp_pat
 def test_the_runtimes_are_given_the_threads_of_the_job(models: Models) -> None:
     code = (
         "import sys, torch; from pathlib import Path\n"
-        "from harness.worker.__main__ import _runtime; from harness.job import Job\n"
+        "from harness.worker.__main__ import _runtime; from harness.job import Files, Job\n"
         "from executorch.extension.pybindings import _C\n"
         "job = Job(target='x86', model='m', model_sha256='0', scenario='single-stream', threads=3)\n"
         "paths = [Path(path) for path in sys.argv[1:]]\n"
-        "models = [_runtime(path).load(path, job) for path in paths]\n"
+        "models = [_runtime(path).load(path, job, Files(model=str(path))) for path in paths]\n"
         "print(_C._threadpool_get_thread_count(), torch.get_num_threads())"
     )
     command = [sys.executable, "-P", "-c", code, str(models.mlp), str(models.mlp_pt2)]
@@ -219,7 +225,7 @@ def test_the_runtimes_are_given_the_threads_of_the_job(models: Models) -> None:
     ("model", "fields", "kind", "words"),
     [
         ("mlp.pte", {"scenario": "generate"}, "usage", "no language model"),
-        ("mlp.pte", {"batch": 5}, "runtime", "failed to run"),
+        ("mlp.pte", {"input_sizes": ((BATCH + 1, WIDTH),)}, "runtime", "failed to run"),
         ("mlp.pte", {"cpus": (4095,)}, "usage", "4095"),
         ("absent.pte", {}, "model", "does not exist"),
         ("lm.npz", {}, "model", "of no format"),

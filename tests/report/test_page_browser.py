@@ -129,6 +129,33 @@ def test_every_section_of_the_catalogue_has_its_rows(browser: Any, tmp_path: Pat
     assert said == []
 
 
+def test_one_model_is_no_baseline_and_each_machine_has_its_trend(browser: Any, tmp_path: Path) -> None:
+    for number, cpu in enumerate(("A", "A", "B", "B")):
+        session = Session(f"s{number}")
+        for block in range(3):
+            session.add("m", block, samples={"steady": [2_000_000 + number] * 20}, fingerprint={"cpu_model": cpu})
+        for run in session.runs:
+            for moment in ("started_at", "finished_at"):
+                run[moment] += timedelta(days=number)
+        session.write(tmp_path / "results")
+    (tmp_path / "page.html").write_text(render_page(tmp_path / "results"), encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.locator("#trends path[aria-roledescription=point]").nth(3).wait_for()
+    heads = page.locator("#comparisons table").first.locator("thead th").all_inner_texts()
+    assert [text.strip() for text in heads] == ["Metric", "m"]
+    assert page.locator("#comparisons .figure").first.inner_text().split("\n")[0].startswith("2.000 ms")
+    titles = page.locator("#trends figure h3").all_inner_texts()
+    assert [title.rpartition(" · ")[2] for title in titles] == ["B", "A"]
+    for number in range(2):
+        figure = page.locator("#trends figure").nth(number)
+        assert figure.locator("path[aria-roledescription=point]").count() == 2
+        assert "latency p50 · ms · lower is better" in figure.locator("figcaption").inner_text()
+    page.locator("#trends path[aria-roledescription=point]").first.hover()
+    assert "latency p50: 2.000 ms" in page.locator("#tip").inner_text()
+    page.close()
+
+
 EVERY_PASS = {
     "latency": {
         "load_program_ns": 5.0,

@@ -87,6 +87,14 @@ def expanded(text: str, where: str) -> Path:
         ) from error
 
 
+def check_name(path: Path) -> None:
+    """Raises UsageError for a file that no runtime opens, since its name is not UTF-8."""
+    if printable(str(path)) != str(path):
+        raise UsageError(
+            f"The name {printable(str(path))} is not UTF-8, and runtimes open no file of such a name.", "Rename it."
+        )
+
+
 def printable(name: str) -> str:
     """A file name as text that every file and program takes: bytes that are no UTF-8 are shown as `\\xff`."""
     return os.fsencode(name).decode("utf-8", errors="backslashreplace")

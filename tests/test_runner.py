@@ -62,6 +62,20 @@ def test_a_good_job_is_a_row_with_its_samples() -> None:
     assert made.date == row["started_at"].date().isoformat()
 
 
+def test_a_row_says_when_it_began_and_ended_and_what_was_read_before_and_after() -> None:
+    """The device is another after the job than before."""
+
+    class Changing(FakeTarget):
+        def environment(self) -> list[Reading]:
+            return [Reading("launched", str(len(self.launched)))]
+
+    made = attempt(Changing())
+    row = row_of(made)
+    assert row["started_at"] < row["finished_at"]
+    read = made.tables["environment"].to_pylist()
+    assert [(one["moment"], one["value"]) for one in read] == [("before", "0"), ("after", "1")]
+
+
 def test_two_attempts_of_one_job_are_two_attempts() -> None:
     first, second = attempt(GOOD), attempt(GOOD)
     assert first.attempt_id != second.attempt_id

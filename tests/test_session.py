@@ -73,16 +73,20 @@ def test_every_job_is_run_in_order_and_stored(tmp_path: Path, subjects: dict[str
     assert runs["model_bytes"].tolist() == [len(job.model) for job in jobs]
 
 
-def test_a_model_that_is_wrong_is_skipped_while_the_others_go_on(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+@pytest.mark.parametrize("kind", ["model", "usage"])
+def test_a_model_that_is_wrong_is_skipped_while_the_others_go_on(
+    tmp_path: Path, subjects: dict[str, Subject], kind: str
+) -> None:
+    wrong = (HELLO, fails(kind))
     session, outcomes = run(
-        tmp_path / "results", lambda job, _: BROKEN if job.model == "small" else GOOD, plan(subjects, 3), subjects
+        tmp_path / "results", lambda job, _: wrong if job.model == "small" else GOOD, plan(subjects, 3), subjects
     )
     assert outcome(outcomes, "small") == ["failed", "skipped", "skipped"]
     assert outcome(outcomes, "base") == ["ok"] * 3
     assert outcome(outcomes, "small", "quality") == ["skipped"]
     assert [made.job.model for made in session.failed] == ["small"]
     runs = read_tables(tmp_path / "results").runs
-    assert runs.loc[runs["model"] == "small", "error_kind"].tolist() == ["model"]
+    assert runs.loc[runs["model"] == "small", "error_kind"].tolist() == [kind]
 
 
 def test_a_crash_is_believed_the_second_time(tmp_path: Path, subjects: dict[str, Subject]) -> None:

@@ -23,11 +23,13 @@ def inspect(file: Path, as_json: bool) -> None:
 
     from harness.errors import ModelError
     from harness.manifest import read_manifest, sha256_file
+    from harness.outside_files import check_name
 
     if not os.path.isfile(file):
         raise ModelError(
             f"{file} does not exist.", "Check the path; `harness models list` shows the models that can be built."
         )
+    check_name(file)
     try:
         sha256 = sha256_file(file)
     except OSError as error:

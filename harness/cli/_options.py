@@ -17,6 +17,7 @@ class _Results(click.Path):
     """A folder, or the URI of a bucket."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from harness.errors import UsageError
         from harness.store.place import is_bucket, results_folder
 
         if is_bucket(value):
@@ -24,7 +25,10 @@ class _Results(click.Path):
         try:
             str(value).encode("utf-8")
         except UnicodeEncodeError:
-            self.fail("the name of the folder is not UTF-8, so that Parquet files in it cannot be opened", param, ctx)
+            raise UsageError(
+                f"The name of the results folder {value} is not UTF-8, so that Parquet files in it cannot be opened.",
+                "Give another folder with --results.",
+            ) from None
         return super().convert(value, param, ctx)
 
 

@@ -15,7 +15,7 @@ from harness.children import ending_with_us
 from harness.cli._evaluation import evaluation
 from harness.cli._progress import Reporter
 from harness.errors import HarnessError, UsageError
-from harness.outside_files import printable
+from harness.outside_files import check_name
 from harness.plan import Subject
 from harness.session import Session
 from harness.target import Target
@@ -24,7 +24,7 @@ from harness.target import Target
 def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) -> dict[str, Path]:
     """The file of each model, by path, then by name among those that harness can build; names are made unique.
 
-    Raises UsageError for what is neither a file nor a name, or no format that the target loads.
+    Raises UsageError for what is neither a file nor a name, of no format that the target loads, or named in no UTF-8.
     """
     paths = [Path(text) for text in models]
     named = [path for path in paths if not os.path.isfile(path)]
@@ -36,8 +36,8 @@ def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) 
                 f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}.",
                 "Export the model to one of these formats.",
             )
-        stem = printable(path.stem)
-        names = itertools.chain([stem], (f"{stem}#{number}" for number in itertools.count(2)))
+        check_name(path)
+        names = itertools.chain([path.stem], (f"{path.stem}#{number}" for number in itertools.count(2)))
         found[next(name for name in names if name not in found)] = path
     return found
 

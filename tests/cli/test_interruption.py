@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from cli.driving import QUICK, Home, finish, until_stored, worker_of
 from fakes.processes import ends
 from models_on_disk import Models
+from report.conftest import Session
 
 # Long enough in the worker's loop to be met there, whatever this machine's speed.
 LONG = (
@@ -46,7 +49,7 @@ def test_an_interrupted_run_keeps_what_had_ended_and_records_what_had_not(
     process, worker = _start(home, models, attempts)
     process.send_signal(number)
     ended = finish(process)
-    ended.explained(130, "interrupted")
+    ended.explained(130, "What had ended is in results: `harness report --session ")
     assert ends(worker)
     assert ended.out == ""
     assert _statuses(home) == ["ok"] * attempts + ["interrupted"]
@@ -76,3 +79,59 @@ def test_two_runs_at_once_take_turns_and_both_are_stored(home: Home, models: Mod
     assert len({run["session_id"] for run in rows}) == 2
     first, second = rows
     assert first["finished_at"] <= second["started_at"], "they measured each other"
+
+
+def test_a_run_that_is_stopped_before_there_is_a_row_speaks_of_none(home: Home, models: Models) -> None:
+    """It waits for the device, which this test holds."""
+    from harness.lease import lease
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(home.folder / "cache"))
+        with lease("x86-cpu", 1.0, lambda holder: None):
+            process = home.start("run", "-m", models.mlp, *SHORT)
+            assert process.stderr is not None
+            while "waiting for" not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            ended = finish(process)
+    assert (ended.code, ended.err.splitlines()[-1], home.rows()) == (130, "harness: interrupted.", [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", [("table",), ("report", "--html", "page.html"), ("figure", "pareto")])
+def test_a_reader_that_is_stopped_speaks_of_no_results_and_leaves_no_file(
+    home: Home, command: tuple[str, ...], number: signal.Signals
+) -> None:
+    """Whatever it was doing then: importing, reading, computing."""
+    session = Session()
+    for block in range(2):
+        session.add("base", block, samples={"steady": [1_000_000] * 3}, scalars={"loss_nats": 1.5})
+    session.write(home.results)
+    before = sorted(home.folder.rglob("*"))
+    stopped = 0
+    for library in ("", "numpy", "pandas", "pyarrow"):
+        process = home.start(*command)
+        _until_loaded(process, library)
+        process.send_signal(number)
+        ended = finish(process)
+        if ended.code == 0:  # it was quicker
+            for file in set(home.folder.rglob("*")) - set(before):
+                file.unlink()
+            continue
+        stopped += 1
+        assert (ended.code, ended.out, ended.err.strip()) == (130, "", "harness: interrupted."), library
+        assert sorted(home.folder.rglob("*")) == before
+    assert stopped
+
+
+def _until_loaded(process: subprocess.Popen[str], library: str) -> None:
+    """Until the process hears signals and has loaded a library of that name (any for an empty one), or has ended."""
+    folder = Path(f"/proc/{process.pid}")
+    while process.poll() is None:
+        try:
+            caught = int((folder / "status").read_text().partition("SigCgt:")[2].split()[0], 16)
+            if caught >> (signal.SIGTERM - 1) & 1 and library in (folder / "maps").read_text():
+                return
+        except (OSError, IndexError):
+            return
+        time.sleep(0.005)

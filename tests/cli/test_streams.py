@@ -86,11 +86,9 @@ def test_what_an_encoding_lacks_is_replaced(stored: Home, encoding: str) -> None
     line = "harness compare && harness report && harness table && harness targets && harness models list"
     ended = shell(stored, line, PYTHONIOENCODING=encoding)
     assert (ended.returncode, ended.stderr) == (0, b"")
-    if encoding == "iso8859-5":  # it has neither × nor µ
-        text = ended.stdout.decode(encoding)
-        assert "u-base" in text
-        assert "2x" in text
-        assert "?" not in text
+    if encoding == "iso8859-5":  # it has no µ
+        assert b"u-base" in ended.stdout
+        assert b"?" not in ended.stdout
 
 
 def test_the_c_locale_without_utf8_prints_too(stored: Home) -> None:

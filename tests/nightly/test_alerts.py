@@ -49,6 +49,18 @@ def test_a_slower_file_is_published_after_a_rerun_against_the_last_good_one(farm
     assert headline(again) == "1 regression stands."
 
 
+def test_a_rerun_is_against_the_last_file_before_the_change_not_an_older_one(farm: Farm) -> None:
+    only(farm, *TIMED)
+    farm.latency_ns = {b"old": 1e6, b"rebuilt": 1e6, b"new": 1.2e6}
+    farm.quick(6)
+    farm.file.write_bytes(b"rebuilt")
+    farm.quick(2)
+    farm.file.write_bytes(b"new")
+    farm.nights(3)
+    (pair,) = farm.reruns
+    assert (pair.good.read_bytes(), pair.bad.read_bytes()) == (b"rebuilt", b"new")
+
+
 def test_a_watched_metric_that_no_table_shows_is_decided_by_its_rerun_too(farm: Farm) -> None:
     only(farm, "load_program_ns")
     assert not farm.config.metrics[0].main

@@ -182,6 +182,7 @@ def _make(folder: Path) -> None:
     }
     write("constants", one, (x,), constants=constants)
 
+    write("unlike", Wide(), (torch.ones(1, 5, dtype=torch.int64), torch.ones(3, dtype=torch.int64)), constants=facts)
     make_language_models(folder, write, lowered, facts)
     _make_quantized(folder, lowered)
     _make_llama(folder, lowered)

@@ -141,9 +141,10 @@ def test_a_prompt_that_is_too_long_is_refused_by_its_length(worker: Worker, prog
 
 
 def test_a_model_of_no_convention_does_not_generate(worker: Worker, programs: Path) -> None:
-    refused = worker.refusal(programs / "looked_up.pte", _prompt("each"), scenario="generate", prompt_tokens=5)
-    assert refused.kind == "usage"
-    assert "no language model" in refused.message
+    for name in ("looked_up", "unlike"):  # the latter by its constants, but it takes no positions
+        refused = worker.refusal(programs / f"{name}.pte", _prompt("each"), scenario="generate", prompt_tokens=PROMPT)
+        assert refused.kind == "usage"
+        assert "no language model" in refused.message
 
 
 def test_a_model_that_answers_with_no_logits_is_refused_and_one_token_a_call_is_said(

@@ -111,3 +111,14 @@ def test_what_the_kernel_read_is_in_bytes_and_of_the_loading(worker: Worker, pro
     assert io.phase == "load"
     assert io.asked_bytes == (programs / "zero.pte").stat().st_size
     assert io.read_bytes is None or 0 <= io.read_bytes < 1 << 20
+
+
+def test_of_counted_queries_each_is_one_and_the_first_is_apart(
+    emulated: Worker, programs: Path, tmp_path: Path
+) -> None:
+    inputs, _ = expected(programs, "zero")
+    counts = {"HARNESS_COUNTS": str(tmp_path / "counts")}
+    events, _ = emulated.ask(programs / "zero.pte", inputs, environment=counts, min_iterations=4)
+    found = {phase: series.instructions or [] for phase, series in samples_of(events).items()}
+    assert {phase: len(instructions) for phase, instructions in found.items()} == {"load": 1, "first": 1, "steady": 4}
+    assert min(map(min, found.values())) > 0

@@ -33,6 +33,7 @@ def test_inputs_that_do_not_fit_are_named(worker: Worker, programs: Path) -> Non
     for changed, words in (
         ({"set0_arg1": good["set0_arg1"].astype(np.float64)}, "Input 1 is float64 [2, 1, 16], the model takes float32"),
         ({"set0_arg1": good["set0_arg1"][0]}, "Input 1 is float32 [1, 16], the model takes float32 [2, 1, 16]"),
+        ({"set0_arg0": good["set0_arg0"][:, :3]}, "Input 0 is float32 [1, 3, 8], the model takes float32 [1, 5, 8]."),
         ({"set0_arg2": np.concatenate([good["set0_arg2"]] * 2, 1)}, "Input 2 is float32 [2, 2, 16], the model takes"),
     ):
         refused = worker.refusal(path, good | changed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,35 +24,44 @@ _LARGEST_PERMUTATION = 1 << 20
 def make_inputs(job: Job, description: Describe, given: str | None, number: int = 0) -> tuple[Any, ...]:
     """The inputs of the job's method, in its order: those in the file `given`, or the made set `number` of the job.
 
-    Made floats are normal, of mean 0 and deviation 1. Made integers go through all that the input may take
-    (`harness.made_inputs`), in an order that depends on the seed alone: over the sets of a job each occurs as often as
-    any other, so that two models that differ in one row of an embedding are told apart. Numbers that are no tensors are
-    those that the program was exported with. Raises UsageError when given inputs do not fit, or for an input that cannot
-    be made.
+    Raises UsageError when given inputs do not fit, or for an input that cannot be made.
     """
-    method = find_method(description, job.method)
-    inputs: list[Input] = method["inputs"]
+    inputs: list[Input] = find_method(description, job.method)["inputs"]
     if given is not None:
         return read_inputs(Path(given), inputs)
+    limits = find_limits(inputs, description.metadata) if job.input_limits is None else job.input_limits
+    sizes = [meta["sizes"] for meta in inputs] if job.input_sizes is None else job.input_sizes
+    return make_set(inputs, sizes, limits, job.seed, number)
+
+
+def make_set(
+    inputs: Sequence[Input], sizes: Sequence[Sequence[int]], limits: Sequence[int | None], seed: int, number: int
+) -> tuple[Any, ...]:
+    """Set `number` of made inputs, of these sizes.
+
+    Floats are normal, of mean 0 and deviation 1. Integers go through all that the input may take
+    (`harness.made_inputs`), in an order that depends on the seed alone: over several sets each occurs as often as any
+    other, so that two models that differ in one row of an embedding are told apart. Numbers that are no tensors are
+    those that the program was exported with. Raises UsageError for an input that cannot be made.
+    """
     import torch
 
-    limits = find_limits(inputs, description.metadata) if job.input_limits is None else job.input_limits
     ranges = integer_ranges(inputs, limits)
-    normal = torch.Generator().manual_seed(job.seed + number)
+    normal = torch.Generator().manual_seed(seed + number)
     made: list[Any] = []
     for index, (meta, interval) in enumerate(zip(inputs, ranges, strict=True)):
         if not is_tensor(meta):
             made.append(_value(index, meta))
             continue
         dtype = _dtype(index, meta["dtype"])
-        sizes = meta["sizes"] if job.input_sizes is None else list(job.input_sizes[index])
+        shape = list(sizes[index])
         if interval is None:
             wide = torch.complex64 if dtype.is_complex else torch.float32
-            made.append(torch.randn(sizes, generator=normal, dtype=wide).to(dtype))
+            made.append(torch.randn(shape, generator=normal, dtype=wide).to(dtype))
         else:
-            seed = job.seed * 1_000_003 + index * 10_007
-            values = _integers(math.prod(sizes), number, interval[1] - interval[0], seed) + interval[0]
-            made.append(values.to(dtype).reshape(sizes))
+            order = seed * 1_000_003 + index * 10_007
+            values = _integers(math.prod(shape), number, interval[1] - interval[0], order) + interval[0]
+            made.append(values.to(dtype).reshape(shape))
     return tuple(made)
 
 

@@ -24,7 +24,10 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from harness.errors import ModelError
+from harness.made_inputs import find_limits
+from harness.worker.inputs import make_set
 from harness.worker.pt2_guard import check_archive, no_code
+from harness.worker.pt2_inputs import inputs_of
 
 GENERATION = "generation.json"
 _MADE_UP, _HELD_OUT = 16, 4
@@ -124,18 +127,18 @@ def _before(position: int, kept: Tensor, dim: int) -> Tensor:
 
 
 def _random(exported: ExportedProgram, seed: int) -> Inputs:
-    """Inputs of the shapes that the program was exported with: normal floats; integers 0 or 1."""
-    generator = torch.Generator().manual_seed(seed)
-    by_name = {node.name: node.meta["val"] for node in exported.graph.nodes if node.op == "placeholder"}
-    tensors = []
-    for name in exported.graph_signature.user_inputs:
-        value = by_name[str(name)]
-        sizes = [size if isinstance(size, int) else int(size.node.hint) for size in value.shape]
-        if value.dtype.is_floating_point:
-            tensor = torch.randn(sizes, generator=generator).to(value.dtype)
-        else:
-            tensor = torch.randint(0, 2, sizes, generator=generator).to(value.dtype)
-        # Channels last stays so: kernels of some processors take images in no other order.
-        last = value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
-        tensors.append(tensor.contiguous(memory_format=torch.channels_last) if last else tensor)
-    return tuple(tensors)
+    """Made inputs of the sizes that the program was exported with (`harness.worker.inputs`)."""
+    inputs = inputs_of(exported)
+    made = make_set(inputs, [meta["sizes"] for meta in inputs], find_limits(inputs, {}), 0, seed)
+    values = {node.name: node.meta["val"] for node in exported.graph.nodes if node.op == "placeholder"}
+    # Channels last stays so: kernels of some processors take images in no other order.
+    return tuple(
+        tensor.contiguous(memory_format=torch.channels_last) if _channels_last(values[meta["name"]]) else tensor
+        for tensor, meta in zip(made, inputs, strict=True)
+    )
+
+
+def _channels_last(value: Any) -> bool:
+    return (
+        isinstance(value, Tensor) and value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
+    )

@@ -191,7 +191,7 @@ class Session:
                     return _deviation(job, measurement, outputs)
                 why = subject.unmeasured_quality
                 quality = [] if why is None else [Scalar(name="loss_nats", value=None, reason=why)]
-                if job.batch is None:
+                if job.batch is None and job.scenario == "offline":
                     unknown = why_unknown(subject.name, input_sizes(job, subject))
                     quality.append(Scalar(name="samples_per_s", value=None, reason=unknown))
                 return quality + (unmeasured(job, energy.reason) if isinstance(energy, Missing) else [])

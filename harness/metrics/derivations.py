@@ -47,13 +47,24 @@ def prefill_rate(tables: Tables) -> pd.Series[float]:
 
 
 def throughput(tables: Tables) -> pd.Series[float]:
-    """Samples a second over the whole stretch, gaps between batches included (MLPerf's offline)."""
+    """Samples a second over the whole stretch, gaps between batches included (MLPerf's offline); absent where it is not
+    known how many samples an execute is.
+    """
+    return (_executes(tables) * tables.runs.set_index("attempt_id")["batch"]).dropna()
+
+
+def executes(tables: Tables) -> pd.Series[float]:
+    """Executes a second over the whole stretch, of processes where it is not known how many samples one is."""
+    batch = tables.runs.set_index("attempt_id")["batch"]
+    found = _executes(tables)
+    return found[batch.reindex(found.index).isna()]
+
+
+def _executes(tables: Tables) -> pd.Series[float]:
     rows = timed(tables, "batch")
     ends = rows["start_ns"] + rows["duration_ns"]
     groups = rows.assign(end_ns=ends).groupby("attempt_id", observed=True)
-    seconds = (groups["end_ns"].max() - groups["start_ns"].min()) / 1e9
-    batch = tables.runs.set_index("attempt_id")["batch"]
-    return (groups.size() * batch / seconds).dropna()
+    return groups.size() / ((groups["end_ns"].max() - groups["start_ns"].min()) / 1e9)
 
 
 def scalar(name: str, phase: str | None = None) -> PerProcess:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.metrics.derivations import load, percentile, prefill_rate, rate, scalar, throughput
+from harness.metrics.derivations import executes, load, percentile, prefill_rate, rate, scalar, throughput
 from harness.metrics.metric import Metric, PerProcess, Section
 from harness.metrics.percentiles import Percentile
 
@@ -51,6 +51,7 @@ GENERATE = (
 QUERIES = (
     *percentiles("steady", "latency", 90),
     Metric("samples_per_s", "throughput", "samples/s", "higher", "ratio", "latency", "Latency", throughput),
+    Metric("queries_per_s", "executes", "queries/s", "higher", "ratio", "latency", "Latency", executes),
 )
 LOADING = (
     time("load_ns", "load time", load, section="Load"),

@@ -36,6 +36,10 @@ _FREE = (
     "data",
     "data_sha256",
     "peer",
+    "method",
+    "input_sizes",
+    "input_sets",
+    "input_limits",
 )
 
 

@@ -196,8 +196,9 @@ def _tokens(prompt: int | None, new: int | None) -> str | None:
 def _data(condition: Condition) -> str | None:
     if condition.data is None and condition.data_sha256 is None:
         return None
-    sha256 = (condition.data_sha256 or "unknown")[:12]
-    return f"quality on {condition.data or 'unnamed data'} (sha256 {sha256})"
+    if condition.data_sha256 is None:
+        return f"outputs compared on {condition.data}"
+    return f"quality on {condition.data or 'unnamed data'} (sha256 {condition.data_sha256[:12]})"
 
 
 def _span(word: str, values: tuple[str, ...]) -> str:

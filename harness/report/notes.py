@@ -61,6 +61,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_different(good),
         *_runtimes(good, models),
         *_inputs(good),
+        *_sizes(good),
         *_sample(good),
         *_few(good, models),
         *_few_queries(good, samples),
@@ -103,6 +104,17 @@ def _inputs(good: Sequence[Run]) -> list[str]:
         if (match := re.search(r'"inputs_sha256":\s*"(\w+)"', run["job_json"] or ""))
     }
     return ["The models were given different inputs."] if len(found) > 1 else []
+
+
+def _sizes(good: Sequence[Run]) -> list[str]:
+    """Which inputs have other sizes than the file declares, where a batch was asked for."""
+    found: dict[tuple[str, int], str] = {}
+    for run in good:
+        sizes = json.loads(run["job_json"] or "{}").get("input_sizes") if run["measure"] == "latency" else None
+        if sizes is not None:
+            each = ", ".join(str(one) for one in sizes)
+            found[run["model"], run["batch"]] = f"at batch {run['batch']} the inputs of {run['model']} are {each}"
+    return [f"{'; '.join(found.values())}.".replace("at batch", "At batch", 1)] if found else []
 
 
 def _sample(good: Sequence[Run]) -> list[str]:

@@ -40,7 +40,7 @@ class Unfinished:
 def delete_unfinished(results: Path) -> Unfinished:
     """Delete what no living process writes. There is nothing of the kind in a bucket."""
     deleted, left = [], []
-    for file in _files(results) if is_local(results) else ():
+    for file in _files(results) if is_local(results) and os.path.isdir(results) else ():
         with suppress(OSError):
             if _abandoned(file):
                 file.unlink()

@@ -25,8 +25,8 @@ def test_a_model_of_the_longest_name_is_measured_and_one_that_no_runtime_can_ope
     ended = workshop.harness(*ONCE, "-m", f"{LONGEST}.pte")
     assert ended.code == 0, ended.err
     assert [run["model"] for run in workshop.rows()] == [LONGEST]
-    for command in (("compare",), ("report",), ("table",)):
-        assert LONGEST[:40] in workshop.harness(*command).out
+    for command in (("compare", "--json"), ("report", "--json"), ("table", "--format", "csv")):
+        assert LONGEST in workshop.harness(*command).out
     workshop.harness(*ONCE, "-m", f"{LATIN}.pte").explained(2, "mod\\xe8le.pte is not UTF-8", "Rename it.")
     workshop.harness("models", "inspect", f"{LATIN}.pte").explained(2, "mod\\xe8le.pte is not UTF-8", "Rename it.")
     assert len(workshop.rows()) == 1
@@ -39,8 +39,8 @@ def test_such_a_name_of_anything_is_answered_in_a_sentence(workshop: Home, name:
     for code, *arguments in (
         (3, "compare", "--session", name),
         (3, "table", "--session", name),
-        (3, "compare", name),
-        (3, "report", "--baseline", name),
+        (2, "compare", name),
+        (2, "report", "--baseline", name),
         (2, "table", toml),
         (2, "nightly", "run", toml),
         (3, "nightly", "status", "n.toml"),

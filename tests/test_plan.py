@@ -269,6 +269,20 @@ def test_memory_takes_no_more_processes_than_asked_and_can_be_left_out(tmp_path:
     assert "memory" not in {job.measure for job in passes(all_jobs(subjects), 5, subjects, memory=False)}
 
 
+def test_memory_depends_on_no_rate_of_queries(tmp_path: Path) -> None:
+    subjects = two_models(tmp_path)
+    latency = [
+        replace(job, rate_queries_per_s=rate, latency_bound_ns=1000)
+        for job in all_jobs(subjects)
+        for rate in (10.0, 20.0)
+    ]
+    memory = [job for job in passes(latency, 1, subjects, memory=True) if job.measure == "memory"]
+    assert [(job.model, job.rate_queries_per_s, job.latency_bound_ns) for job in memory] == [
+        ("base", None, None),
+        ("small", None, None),
+    ]
+
+
 def test_quality_is_measured_once_a_model_with_the_first_as_reference(tmp_path: Path) -> None:
     subjects = two_models(tmp_path)
     quality = [

@@ -96,6 +96,18 @@ def test_another_machine_or_version_begins_anew(tmp_path: Path, subjects: dict[s
     assert (session.position, session.succeeded, left) == (0, 0, jobs)
 
 
+def test_another_device_of_the_same_kind_begins_anew(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+    class Other(FakeTarget):
+        def device(self) -> str:
+            return "the fake device beside it"
+
+    jobs, results = plan(subjects), tmp_path / "results"
+    run(results, jobs[:3], subjects)
+    with open_session(Other(), results, 20.0) as session:
+        session.fingerprints = set(run_fingerprints(results))
+        assert resume(session, results, jobs) == jobs
+
+
 def test_other_options_are_other_jobs(tmp_path: Path, subjects: dict[str, Subject]) -> None:
     jobs, results = plan(subjects), tmp_path / "results"
     run(results, jobs[:3], subjects)

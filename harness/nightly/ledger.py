@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from harness.store.schemas import LEDGERS, SCHEMA_VERSION, VERSION_KEY
 
 def files_of(results: Path, ledger: str) -> list[Path]:
     """Its files in a stable order; names that begin with a dot are work in hand."""
+    if not os.path.isdir(results / ledger):  # nor can there be one of too long a name
+        return []
     return sorted(path for path in (results / ledger).glob("date=*/target=*/*.parquet") if path.name[0] not in "._")
 
 

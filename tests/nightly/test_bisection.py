@@ -59,6 +59,10 @@ def test_a_version_that_cannot_be_measured_is_passed_over_and_said() -> None:
     assert found.first.sha256 == "4"
     assert [one.sha256 for one in found.unsure] == ["3"]
     assert "3" in measured
+    after, measured = search(list("12345678"), set("2345678"), {"4"})
+    assert after.first is not None
+    assert (after.first.sha256, after.unsure) == ("2", ()), "what lies after the first slower one leaves no doubt"
+    assert "4" in measured
     nothing, _ = search(list("12"), {"2"}, {"2"})
     assert nothing.first is None
     assert nothing.steps[-1].slower is None

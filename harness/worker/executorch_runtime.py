@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -208,10 +209,17 @@ def _describe(program: Any, headers: Sequence[MethodHeader]) -> Describe:
 def _constant(value: Any) -> Any:
     """What a constant method returns, as JSON: a tensor as its values, or where they are many as its dtype and sizes."""
     if not hasattr(value, "dtype"):
-        return value
+        return _number(value)
     if value.numel() <= _SHOWN_ELEMENTS:
-        return value.tolist()
+        return _number(value.tolist())
     return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+
+
+def _number(value: Any) -> Any:
+    """Infinities and NaN, which JSON has not, as texts."""
+    if isinstance(value, list):
+        return [_number(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _value(meta: Any, side: str, index: int, known: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from harness.job import Job
 from harness.protocol import Error
 from harness.worker.executorch_errors import explain
+from harness.worker.executorch_log import failed_operator, printed
 
 # As torch says it of a GPU, of cuBLAS, and of the host's memory; none of them has a type of its own for all.
 _MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+# ExecuTorch has no kernel of this operator for these numbers, whatever their values are.
+_NO_KERNEL = "Unhandled dtype"
+_ANOTHER_DTYPE = (
+    "Export the model so that this operator gets a dtype that ExecuTorch has a kernel for: convert the input to float32 or "
+    "int32 before it goes in, or lower that part to a delegate."
+)
 
 
 def failure(error: Exception, job: Job | None) -> Error:
@@ -27,6 +34,11 @@ def failure(error: Exception, job: Job | None) -> Error:
     if known is not None:
         what, todo = known
         message = f"The model failed to run: {what}."
+        if (failed := failed_operator(printed())) is not None:
+            operator, cause = failed
+            message = f"The model failed to run: the operator {operator} failed: {cause}."
+            if cause.startswith(_NO_KERNEL):
+                return Error(kind="runtime", message=message, todo=_ANOTHER_DTYPE)
     else:
         message = f"The model failed to run: {type(error).__name__}: {line}".strip().rstrip(".:") + "."
         todo = "`harness report` shows what the runtime printed."

@@ -16,7 +16,7 @@ def failed_operator(log: str) -> tuple[str, str] | None:
     for index in range(len(lines) - 1, 0, -1):
         failed, said = _FAILED.match(lines[index]), _MESSAGE.match(lines[index - 1])
         if failed and said:
-            return failed[1], said[1].strip().rstrip(".")
+            return failed[1].rstrip(":"), said[1].strip().rstrip(".")
     return None
 
 

@@ -34,7 +34,7 @@ INTEGERS = ("int8", "int4-channel")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of a worker.")
 @click.option(
     "--blocks",
-    type=click.IntRange(2),
+    type=click.IntRange(3),
     default=5,
     show_default=True,
     help="Worker processes a program, interleaved. More of them make the intervals narrower.",

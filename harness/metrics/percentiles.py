@@ -48,7 +48,8 @@ class Percentile:
         for attempt, size in sizes.items():
             if runs["latency_kind"].get(attempt) != "estimated":
                 mine = rows[rows["attempt_id"] == attempt]
-                job = json.loads(str(runs["job_json"].get(attempt) or "{}"))
+                text = runs["job_json"].get(attempt)
+                job = json.loads(text) if isinstance(text, str) else {}  # null in results of other programs
                 found[str(attempt)] = self._reason(mine, int(size), int(queries.get(attempt, size)), job)
         return found
 

@@ -77,7 +77,8 @@ def test_json_says_what_is_drawn(results: Path, tmp_path: Path) -> None:
     told = json.loads(run("distribution", "bad", "--results", results, "--output", output, "--json"))
     ((bad,),) = (panel["models"] for panel in told["panels"])
     assert [(one["samples"], one["warm_ups"]) for one in bad["processes"]] == [(120, 7)] * 3
-    assert bad["p50_ns"]["low"] < bad["p50_ns"]["value"] < bad["p50_ns"]["high"] < bad["p99_ns"]["value"]
+    assert bad["p50_ns"]["low"] < bad["p50_ns"]["value"] < bad["p50_ns"]["high"] < bad["p90_ns"]["value"]
+    assert "p99_ns" not in bad, "it takes 662 queries"
 
 
 def test_what_cannot_be_drawn_is_said_in_a_sentence(results: Path, tmp_path: Path) -> None:

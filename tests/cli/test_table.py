@@ -45,7 +45,7 @@ def test_by_default_markdown_of_the_newest_session(stored: Home) -> None:
 
 
 def test_mistakes_are_sentences(stored: Home) -> None:
-    stored.harness("table", "-c", "decode_latency_ns_p50").explained(3, "Nobody measured decode_latency_ns_p50")
+    stored.harness("table", "-c", "decode_latency_ns_p50").explained(3, "No model", "has decode_latency_ns_p50")
     stored.harness("table", "-c", "latency").explained(2, "no metric 'latency'")
     stored.harness("table", "absent.toml").explained(2, "absent.toml cannot be read")
     stored.harness("table", "--results", "elsewhere").explained(3, "no results in elsewhere")

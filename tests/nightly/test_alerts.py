@@ -9,6 +9,7 @@ from nightly.farm import METRICS, Farm, metrics
 
 from harness.errors import UsageError
 from harness.nightly.ledger import read_ledger
+from harness.nightly.nights import RECENT
 from harness.nightly.summary import headline
 from harness.nightly.watch import look, resolve
 
@@ -151,6 +152,26 @@ def test_exact_figures_that_grow_a_little_every_night_add_up(farm: Farm) -> None
     farm.file.write_bytes(bytes(sizes[-1]))
     (alert,) = farm.night().standing
     assert (alert.change_night, alert.before, alert.after) == (4, pytest.approx(1000), 1036)
+
+
+def test_two_exact_steps_on_two_nights_are_two_alerts(farm: Farm) -> None:
+    farm.latency_ns = dict.fromkeys((b"old", b"longer", b"the longest"), 1e6)
+    only(farm, "model_bytes")
+    farm.quick(2)
+    for content in (b"longer", b"the longest"):
+        farm.file.write_bytes(content)
+        watched = farm.night()
+    assert [(alert.change_night, alert.before, alert.after) for alert in watched.standing] == [(3, 3, 6), (4, 6, 11)]
+
+
+def test_a_change_that_was_long_ago_is_history_and_no_alert(farm: Farm) -> None:
+    """Of a store that nobody has watched until tonight."""
+    farm.latency_ns = dict.fromkeys((b"old", b"longer"), 1e6)
+    only(farm, "model_bytes")
+    farm.quick(1)
+    farm.file.write_bytes(b"longer")
+    assert [change.night for _, changes in farm.nights(RECENT + 1).series for change in changes] == [2]
+    assert states(farm) == []
 
 
 def test_an_improvement_is_reported_and_no_alert(farm: Farm) -> None:

@@ -51,6 +51,14 @@ def test_only_the_files_of_the_last_nights_stay(farm: Farm, monkeypatch: pytest.
     assert prune(farm.config.results, farm.now) == []
 
 
+def test_these_are_34_nights(farm: Farm) -> None:
+    """The documented number: twice those of which an alert may be raised."""
+    build(farm, 36)
+    age(farm, farm.now)
+    prune(farm.config.results, farm.now)
+    assert kept(farm) == {bytes([number]) for number in range(2, 36)}
+
+
 def test_a_file_that_comes_back_is_kept_again_and_what_is_in_use_stays(
     farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,20 @@ def test_the_versions_of_a_file_are_those_of_the_commits_that_changed_it(reposit
     assert found == [b"\x001", None, b"\x001", b"\r\n\x004", b"\r\n\x004"]
 
 
+def test_a_branch_that_was_merged_is_one_change(repository: Path) -> None:
+    git(repository, "checkout", "-q", "-b", "side")
+    for number in range(2):
+        (repository / "a.pte").write_bytes(bytes([number]))
+        git(repository, "commit", "-q", "-a", "-m", f"side {number}")
+    git(repository, "checkout", "-q", "main")
+    (repository / "third").write_text("t")
+    git(repository, "add", "third")
+    git(repository, "commit", "-q", "-m", "meanwhile")
+    git(repository, "merge", "-q", "--no-ff", "-m", "the merge", "side")
+    listed = revisions(repository, commit_of(repository, "v4"), commit_of(repository, "main"), "a.pte")
+    assert [one.subject for one in listed] == ["the merge"]
+
+
 @pytest.mark.parametrize("name", ["nothing", "--help", "", "v0:a.pte"])
 def test_what_is_no_commit_is_said(repository: Path, name: str) -> None:
     with pytest.raises(UsageError, match="neither a file nor a commit"):

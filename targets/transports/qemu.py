@@ -70,6 +70,7 @@ class Qemu(Local):
     """An emulated processor of the given name. `plugin` gives the library that counts, when it is wanted."""
 
     def __init__(self, cpu: str, plugin: Callable[[], Path]) -> None:
+        super().__init__()
         self._name, self._cpu, self._plugin = cpu, CPUS[cpu], plugin
 
     def device(self) -> str:

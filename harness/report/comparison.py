@@ -54,6 +54,14 @@ class Comparison:
     flags: tuple[FlagCount, ...]
     notes: tuple[str, ...]
 
+    @property
+    def not_shown(self) -> tuple[str, ...]:
+        """What a table of all rows leaves out since no model has a figure, and what gives one: a sentence, or none."""
+        hidden = [row for row in self.rows if not row.shown]
+        reasons = [(row.metric.label, next((one.reason for one in row.figures if one.reason), None)) for row in hidden]
+        each = [f"{label} ({reason})" for label, reason in reasons if reason is not None]
+        return (f"Not shown: {'; '.join(each)}.",) if each else ()
+
 
 def compare_tables(
     tables: Tables,
@@ -126,16 +134,8 @@ def _compare(
         ),
         fingerprint=_merged(run["fingerprint_json"] for run in [*timed, *good]),
         flags=tuple(count_flags(good, models)),
-        notes=(*notes_on(runs, models, samples), *_not_shown(rows)),
+        notes=tuple(notes_on(runs, models, samples)),
     )
-
-
-def _not_shown(rows: Sequence[Row]) -> list[str]:
-    """What a table leaves out since no model has a figure, and what gives one."""
-    hidden = [row for row in rows if not row.shown]
-    reasons = [(row.metric.label, next((one.reason for one in row.figures if one.reason), None)) for row in hidden]
-    each = [f"{label} ({reason})" for label, reason in reasons if reason is not None]
-    return [f"Not shown: {'; '.join(each)}."] if each else []
 
 
 def _named(runs: list[Run], names: Sequence[str]) -> list[Run]:

@@ -54,7 +54,7 @@ def comparison_table(comparison: Comparison) -> Table:
         tuple(columns),
         tuple(sections),
         tuple(caption(comparison)),
-        (*footnotes.lines(), *comparison.notes),
+        (*footnotes.lines(), *comparison.notes, *comparison.not_shown),
         pinned=2,
         together=2,
     )

@@ -137,10 +137,10 @@ def test_recorded_quality_is_not_set_against_measured(session: Any) -> None:
     ]
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(
     st.lists(
-        st.tuples(st.lists(st.integers(80, 125), min_size=2, max_size=4), st.sampled_from((1.0, 1.1, 1.2))),
+        st.tuples(st.lists(st.integers(80, 125), min_size=3, max_size=4), st.sampled_from((1.0, 1.1, 1.2))),
         min_size=2,
         max_size=4,
     )

@@ -1,9 +1,9 @@
 """How many samples one execute of a method is, and what sizes its inputs have: declared in the file, asked for with
 `--batch`, or given by the user.
 
-What cannot be known is not guessed. A program that was exported with fixed sizes says nothing of what its first dimension
-is: a batch, time, or the samples of a sound. It is taken for a batch where it may vary, or where it is 1 in what goes
-in and what comes out; or where the user says so.
+What cannot be known is not guessed. A program that was exported with fixed sizes says nothing of what its first
+dimension is: a batch, time, or the samples of a sound. It is taken for a batch where it may vary, or where it is 1 in
+what goes in and what comes out; or where the user says so.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from harness.model_description import Input, is_tensor
 LARGEST = (1 << 31) - 1  # what its column holds
 Sizes = tuple[tuple[int, ...], ...]
 Dimension = int | Literal["none"] | None
-"""Which dimension is the batch, as the user says it: `none`, there is none, so that each execute is one sample; None, he
-does not say.
+"""Which dimension is the batch, as the user says it: `none`, there is none, so that each execute is one sample; None
+where the user does not say.
 """
 
 
@@ -74,8 +74,8 @@ def find_batch(name: str, fmt: str, method: dict[str, Any], asked: Asked) -> Bat
             return Batch(asked.batch, sizes)
     raise UsageError(
         f"{name} was exported with the fixed sizes {_list(sizes)}, so its batch cannot become {asked.batch}.",
-        "Leave out --batch, or export it with a dynamic batch (torch.export's dynamic_shapes). If one of these sizes is "
-        "the batch, say which dimension with --batch-dim.",
+        "Leave out --batch, or export it with a dynamic batch (torch.export's dynamic_shapes). If one of these sizes "
+        "is the batch, say which dimension with --batch-dim.",
     )
 
 
@@ -117,9 +117,7 @@ def _varies(fmt: str, described: Input, dimension: int) -> bool:
     return dynamic is not False
 
 
-def _resized(
-    name: str, fmt: str, method: dict[str, Any], tensors: Sequence[int], dimension: int, batch: int
-) -> Sizes:
+def _resized(name: str, fmt: str, method: dict[str, Any], tensors: Sequence[int], dimension: int, batch: int) -> Sizes:
     """The declared sizes with another batch in all dimensions that vary together with that of the first input."""
     inputs: list[Input] = method["inputs"]
     sizes = [list(meta["sizes"]) for meta in inputs]
@@ -153,8 +151,8 @@ def _resized(
             continue
         if not _varies(fmt, inputs[index], dimension):
             raise UsageError(
-                f"{name}'s input {index}, {inputs[index]['sizes']}, has fixed sizes, so that it is not known whether it "
-                f"belongs to a batch of {batch}.",
+                f"{name}'s input {index}, {inputs[index]['sizes']}, has fixed sizes, so that it is not known whether "
+                f"it belongs to a batch of {batch}.",
                 "Give inputs of the sizes that you want with --inputs.",
             )
         sizes[index][dimension] = batch

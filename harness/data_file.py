@@ -27,7 +27,8 @@ def find_data_file(program: Path, *, needed: bool = False) -> Path | None:
     if exported.is_file():
         return exported
     raise ModelError(
-        f"The weights of {program.name} are in a .ptd file, and there is none beside it ({own.name} or {exported.name}).",
+        f"The weights of {program.name} are in a .ptd file, and there is none beside it ({own.name} or "
+        f"{exported.name}).",
         "Give it with --data-file.",
     )
 

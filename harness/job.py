@@ -118,9 +118,9 @@ class Files:
     """Where a worker finds and leaves things: paths on the machine it runs on; no part of a job's identity.
 
     `data` is the file of the weights where they are not in the program (`.ptd`). `inputs` are those that a user gives
-    (`harness.worker.given_inputs`), for the native worker a `.safetensors` of `set0_arg0`, `set0_arg1`, ...; `tokens` is
-    an int64 `.npy`; `output` a folder. `neurons` and `reads` are for a worker without the engine: the file that lies in flash, and what the engine
-    reads of it (`harness.flash.recording`).
+    (`harness.worker.given_inputs`), for the native worker a `.safetensors` of `set0_arg0`, `set0_arg1`, ...; `tokens`
+    is an int64 `.npy`; `output` a folder. `neurons` and `reads` are for a worker without the engine: the file that lies
+    in flash, and what the engine reads of it (`harness.flash.recording`).
     """
 
     model: str

@@ -1,5 +1,5 @@
-"""Which inputs are made for a model where a user gives none: ranges of integers, and how many different inputs outputs are
-compared over. The tensors themselves are made by `harness.worker.inputs`, the same on every target.
+"""Which inputs are made for a model where a user gives none: ranges of integers, and how many different inputs outputs
+are compared over. The tensors themselves are made by `harness.worker.inputs`, the same on every target.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _MOST_OUTPUT_BYTES = 256 << 20
 def integer_ranges(inputs: Sequence[Input], limits: Sequence[int | None]) -> list[tuple[int, int] | None]:
     """For each input the least integer and the one above the greatest that it is given; None for other dtypes.
 
-    `limits` are what indices must stay below, None where that is not known (`find_limits`). Booleans are 0 and 1, integers
-    of 8 and 16 bits all that fit. Of 32 and 64 bits, an input of unknown meaning beside indices of the same sizes is
-    taken for a mask, 0 and 1, any other is within `UNKNOWN_RANGE`.
+    `limits` are what indices must stay below, None where that is not known (`find_limits`). Booleans are 0 and 1,
+    integers of 8 and 16 bits all that fit. Of 32 and 64 bits, an input of unknown meaning beside indices of the same
+    sizes is taken for a mask, 0 and 1, any other is within `UNKNOWN_RANGE`.
     """
     indices = [meta["sizes"] for meta, limit in zip(inputs, limits, strict=True) if limit is not None]
     found: list[tuple[int, int] | None] = []
@@ -71,13 +71,13 @@ def count_sets(
         wanted = max(wanted, math.ceil((interval[1] - interval[0]) / elements))
         if most_elements is not None:
             most = min(most, most_elements // elements)
-    output_bytes = sum(4 * math.prod(size or 1 for size in meta["sizes"]) for meta in method["outputs"] if is_tensor(meta))
+    output_bytes: int = sum(
+        4 * math.prod(size or 1 for size in meta["sizes"]) for meta in method["outputs"] if is_tensor(meta)
+    )
     return max(LEAST_SETS, min(wanted, most, _MOST_OUTPUT_BYTES // max(1, output_bytes)))
 
 
-def covers(
-    inputs: Sequence[Input], sizes: Sequence[Sequence[int]], limits: Sequence[int | None], sets: int
-) -> bool:
+def covers(inputs: Sequence[Input], sizes: Sequence[Sequence[int]], limits: Sequence[int | None], sets: int) -> bool:
     """Whether in so many sets every integer within the ranges occurs."""
     return all(
         interval is None or not (elements := math.prod(each)) or sets * elements >= interval[1] - interval[0]

@@ -124,7 +124,8 @@ def configurations(
             )
         if job.streams is not None and job.batch is None:
             raise UsageError(
-                f"A query of {job.streams} samples cannot be made: {why_unknown(subject.name, input_sizes(job, subject))}.",
+                f"A query of {job.streams} samples cannot be made: "
+                f"{why_unknown(subject.name, input_sizes(job, subject))}.",
                 "Say what one sample is with --batch-dim N, --batch-dim none or --batch.",
             )
         if job.streams is not None and job.batch is not None and job.streams % job.batch:

@@ -123,8 +123,8 @@ class Session:
     def describe(
         self, name: str, path: Path, *, data_file: Path | None = None, method: str | None = None
     ) -> Described | None:
-        """What a worker says of a file, of which `method` is to be measured; None when something is wrong with it, which
-        is then among `failed`. `data_file` is the one that the user names for its weights.
+        """What a worker says of a file, of which `method` is to be measured; None when something is wrong with it,
+        which is then among `failed`. `data_file` is the one that the user names for its weights.
         """
         unread: WorkerError | None = None
         sha256, size = "", 0

@@ -97,9 +97,7 @@ def test_sizes_that_are_made_of_the_batch_are_refused() -> None:
         found("pt2", program, 5)
 
 
-@pytest.mark.parametrize(
-    ("program", "batch"), [(FIXED, 8), (TIME_FIRST, 1), (TIME_FIRST, 50), (IMAGES, 1)], ids=str
-)
+@pytest.mark.parametrize(("program", "batch"), [(FIXED, 8), (TIME_FIRST, 1), (TIME_FIRST, 50), (IMAGES, 1)], ids=str)
 def test_of_fixed_sizes_the_option_says_which_is_the_batch(program: dict[str, Any], batch: int) -> None:
     assert found("pte", program, batch)[0] == batch
 
@@ -111,7 +109,14 @@ def test_one_channel_is_no_batch_of_one() -> None:
 
 @pytest.mark.parametrize(
     ("program", "dimension", "size"),
-    [(TIME_FIRST, 0, 50), (TIME_FIRST, 1, 1), (SOUND, "none", 1), (SOUND, 0, 512), (FIXED, 0, 8), (method([]), "none", 1)],
+    [
+        (TIME_FIRST, 0, 50),
+        (TIME_FIRST, 1, 1),
+        (SOUND, "none", 1),
+        (SOUND, 0, 512),
+        (FIXED, 0, 8),
+        (method([]), "none", 1),
+    ],
 )
 def test_the_user_may_say_which_dimension_it_is(program: dict[str, Any], dimension: Dimension, size: int) -> None:
     assert found("pte", program, dimension=dimension)[0] == size

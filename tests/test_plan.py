@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.job import Job
+from harness.model_description import is_language_model
 from harness.plan import (
     MEMORY_PROCESSES,
     Subject,
@@ -22,7 +23,6 @@ from harness.plan import (
     passes,
 )
 from harness.protocol import Describe
-from harness.model_description import is_language_model
 
 
 def planned(

@@ -77,15 +77,15 @@ _OPTIONS = (
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
         multiple=True,
         metavar="FILE",
-        help="The weights of a .pte that has them in a .ptd; once a --model, in the same order. Default: the .ptd of the "
-        "same name beside it, or the one that ExecuTorch's exporter wrote there.",
+        help="The weights of a .pte that has them in a .ptd; once a --model, in the same order. Default: the .ptd of "
+        "the same name beside it, or the one that ExecuTorch's exporter wrote there.",
     ),
     click.option(
         "--batch",
         default="0",
         metavar="LIST",
-        help="Batch size, for a model that was exported with a dynamic batch. All dimensions that vary together with the "
-        "first input's batch change; all other sizes stay as declared. Of a model with fixed sizes it can only say "
+        help="Batch size, for a model that was exported with a dynamic batch. All dimensions that vary together with "
+        "the first input's batch change; all other sizes stay as declared. Of a model with fixed sizes it can only say "
         "which of them is the batch. 0, the default: the file's own. Sweeps.",
     ),
     click.option(

@@ -125,7 +125,9 @@ class _Graphs:
         # A number that is no tensor is part of the graph.
         key = tuple((given.shape, given.dtype) if hasattr(given, "shape") else given for given in inputs)
         if key not in self._captured:
-            self._captured[key] = self._capture([given.clone() if hasattr(given, "clone") else given for given in inputs])
+            self._captured[key] = self._capture(
+                [given.clone() if hasattr(given, "clone") else given for given in inputs]
+            )
         kept, replay, outputs = self._captured[key]
         for own, given in zip(kept, inputs, strict=True):
             if hasattr(own, "copy_"):

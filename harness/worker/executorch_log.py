@@ -21,7 +21,9 @@ def failed_operator(log: str) -> tuple[str, str] | None:
 
 
 def printed() -> str:
-    """The end of this process's standard error, where that is a file, as it is of workers on this machine; else empty."""
+    """The end of this process's standard error, where that is a file, as it is of workers on this machine; else
+    empty.
+    """
     try:
         size = os.fstat(2).st_size
         return os.pread(2, _TAIL, max(0, size - _TAIL)).decode("utf-8", errors="replace")

@@ -207,7 +207,9 @@ def _describe(program: Any, headers: Sequence[MethodHeader]) -> Describe:
 
 
 def _constant(value: Any) -> Any:
-    """What a constant method returns, as JSON: a tensor as its values, or where they are many as its dtype and sizes."""
+    """What a constant method returns, as JSON: a tensor as its values, or where they are many as its dtype and
+    sizes.
+    """
     if not hasattr(value, "dtype"):
         return _number(value)
     if value.numel() <= _SHOWN_ELEMENTS:

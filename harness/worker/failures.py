@@ -12,8 +12,8 @@ _MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory
 # ExecuTorch has no kernel of this operator for these numbers, whatever their values are.
 _NO_KERNEL = "Unhandled dtype"
 _ANOTHER_DTYPE = (
-    "Export the model so that this operator gets a dtype that ExecuTorch has a kernel for: convert the input to float32 or "
-    "int32 before it goes in, or lower that part to a delegate."
+    "Export the model so that this operator gets a dtype that ExecuTorch has a kernel for: convert the input to "
+    "float32 or int32 before it goes in, or lower that part to a delegate."
 )
 
 

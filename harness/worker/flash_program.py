@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import ModelError, UsageError
 from harness.flash.engine import Stages
 from harness.flash.files import BUILD
+from harness.model_description import lies_in_flash
 from harness.protocol import Describe, Loaded
 from harness.worker import executorch_runtime
-from harness.model_description import lies_in_flash
 
 if TYPE_CHECKING:
     from harness.flash.encoding import Floats

@@ -13,9 +13,7 @@ def tables(parent: table.Table, field: int) -> list[table.Table]:
     if not offset:
         return []
     start = parent.Vector(offset)
-    return [
-        table.Table(parent.Bytes, parent.Indirect(start + 4 * i)) for i in range(checked(parent.VectorLen(offset)))
-    ]
+    return [table.Table(parent.Bytes, parent.Indirect(start + 4 * i)) for i in range(checked(parent.VectorLen(offset)))]
 
 
 def child(parent: table.Table, field: int) -> table.Table | None:

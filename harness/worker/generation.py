@@ -1,5 +1,5 @@
-"""The tensor side of generation by ExecuTorch's LLM convention, `forward(tokens int [1, n], input_pos int [1]) -> logits`,
-and by Hugging Face's, `forward(tokens int [1, n], cache_position int [n])`.
+"""The tensor side of generation by ExecuTorch's LLM convention, `forward(tokens int [1, n], input_pos int [1]) ->
+logits`, and by Hugging Face's, `forward(tokens int [1, n], cache_position int [n])`.
 """
 
 from __future__ import annotations

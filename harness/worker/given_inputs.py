@@ -1,8 +1,8 @@
 """Inputs that a user gives: an `.npz` (numpy.savez), a `.safetensors`, or a `.pt2`, whose own example inputs are meant.
 
 Each has one entry an input, in the method's order; where the names are those of the method's inputs, their order in the
-file does not matter. An input that is a number is an entry without dimensions; one that is None has no entry. numpy has no
-bfloat16: float32 in an `.npz` is rounded to it where the model wants it.
+file does not matter. An input that is a number is an entry without dimensions; one that is None has no entry. numpy has
+no bfloat16: float32 in an `.npz` is rounded to it where the model wants it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ def read_inputs(path: Path, inputs: Sequence[Input]) -> tuple[Any, ...]:
             f"Give one for each, in this order: {'; '.join(map(describe_input, expected)) or 'none'}.",
         )
     metas = inputs if len(entries) == len(inputs) else expected
-    names = [meta.get("name") for meta in metas]
+    names = [str(meta.get("name")) for meta in metas]
     ordered = [entries[name] for name in names] if set(names) == set(entries) else list(entries.values())
-    fitted = iter([_fit(path, number, entry, meta) for number, (entry, meta) in enumerate(zip(ordered, metas, strict=True))])
+    fitted = iter(
+        [_fit(path, number, entry, meta) for number, (entry, meta) in enumerate(zip(ordered, metas, strict=True))]
+    )
     if len(entries) == len(inputs):
         return tuple(fitted)
     return tuple(None if meta.get("kind") == "none" else next(fitted) for meta in inputs)
@@ -118,7 +120,8 @@ def _fit(path: Path, number: int, entry: Any, meta: Input) -> Any:
             raise refused
         if meta.get("fixed") and kind(value) != meta["value"]:
             raise UsageError(
-                f"Number {number} of {path} is {value}, but the program was exported with {meta['value']} and takes no other.",
+                f"Number {number} of {path} is {value}, but the program was exported with {meta['value']} and takes no "
+                "other.",
                 "Give that value, or export the program with the one that you want.",
             )
         return kind(value)
@@ -136,9 +139,9 @@ def _sizes_fit(sizes: list[int], meta: Input) -> bool:
     """Whether an input may have these sizes, as far as the file says."""
     dynamic, declared = meta.get("dynamic"), meta["sizes"]
     if dynamic is False:
-        return sizes == declared
+        return bool(sizes == declared)
     if dynamic is True:  # a .pte, whose sizes are bounds
         return all(size <= most for size, most in zip(sizes, declared, strict=True))
     if dynamic is None:
         return True
-    return all(symbol or size == own for size, own, symbol in zip(sizes, declared, dynamic, strict=True))
+    return all(bool(symbol) or size == own for size, own, symbol in zip(sizes, declared, dynamic, strict=True))

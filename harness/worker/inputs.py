@@ -91,8 +91,8 @@ def _value(index: int, meta: Input) -> Any:
         return None
     if "value" not in meta:
         raise UsageError(
-            f"Input {index} of the model is no tensor but {_article(meta.get('kind', 'a value'))}, and the program does "
-            "not say which value it takes.",
+            f"Input {index} of the model is no tensor but {_article(meta.get('kind', 'a value'))}, and the program "
+            "does not say which value it takes.",
             "Give the inputs with --inputs: an .npz with an array for each input, this one without dimensions.",
         )
     return meta["value"]

@@ -1,5 +1,5 @@
-"""What an exported program (`torch.export`) says of its inputs and outputs: names, dtypes, sizes and what they vary with,
-numbers, and below what integers must stay that are used as indices (token ids: the rows of the embedding).
+"""What an exported program (`torch.export`) says of its inputs and outputs: names, dtypes, sizes and what they vary
+with, numbers, and below what integers must stay that are used as indices (token ids: the rows of the embedding).
 """
 
 from __future__ import annotations
@@ -12,8 +12,30 @@ _ALONG = ("index_select", "gather", "scatter", "scatter_add")
 _BY_LISTS = ("index", "index_put")
 # The same integers in another shape or type.
 _COPIES = frozenset(
-    "to _to_copy clone alias view _unsafe_view reshape flatten unsqueeze squeeze expand permute transpose t slice select "
-    "contiguous repeat detach lift_fresh_copy expand_as view_as".split()
+    [
+        "to",
+        "_to_copy",
+        "clone",
+        "alias",
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "flatten",
+        "unsqueeze",
+        "squeeze",
+        "expand",
+        "permute",
+        "transpose",
+        "t",
+        "slice",
+        "select",
+        "contiguous",
+        "repeat",
+        "detach",
+        "lift_fresh_copy",
+        "expand_as",
+        "view_as",
+    ]
 )
 
 
@@ -61,9 +83,9 @@ def _bound(value: Any) -> int | None:
 def _value(value: Any) -> dict[str, Any]:
     if value is None:
         return {"kind": "none", "dtype": "none", "sizes": []}
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return {"kind": kind.__name__, "value": value, "dtype": "none", "sizes": []}
+    for known in (bool, int, float, str):
+        if isinstance(value, known):
+            return {"kind": known.__name__, "value": value, "dtype": "none", "sizes": []}
     if not hasattr(value, "shape"):  # a size that varies, such as SymInt: the example's
         hint = getattr(getattr(value, "node", None), "hint", None)
         kind = {"SymInt": "int", "SymFloat": "float", "SymBool": "bool"}.get(type(value).__name__, "list")
@@ -85,7 +107,9 @@ def _size(size: Any) -> int | None:
 
 def _operator(node: Any) -> str:
     """`embedding` of `aten.embedding.default`."""
-    return str(getattr(getattr(node.target, "overloadpacket", None), "__name__", "")) if node.op == "call_function" else ""
+    return (
+        str(getattr(getattr(node.target, "overloadpacket", None), "__name__", "")) if node.op == "call_function" else ""
+    )
 
 
 def _limit(node: Any) -> int | None:

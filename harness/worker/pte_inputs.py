@@ -1,5 +1,6 @@
-"""What the tables of a `.pte` say of a method's inputs beyond dtype and sizes: which are numbers and their values, whether
-sizes may vary, and below what integers must stay that are used as indices (token ids: the rows of the embedding).
+"""What the tables of a `.pte` say of a method's inputs beyond dtype and sizes: which are numbers and their values,
+whether sizes may vary, and below what integers must stay that are used as indices (token ids: the rows of the
+embedding).
 
 Numbers of fields and of union members are those of ExecuTorch's published schema (schema/program.fbs, ET12).
 """
@@ -152,7 +153,13 @@ class Values:
 
     def _list(self, index: int) -> list[int]:
         content = child(self._values[index], _VALUE)
-        return integers(content, 0) if content is not None and self._kind(index) in (
-            _TENSOR_LIST,
-            _OPTIONAL_TENSOR_LIST,
-        ) else []
+        return (
+            integers(content, 0)
+            if content is not None
+            and self._kind(index)
+            in (
+                _TENSOR_LIST,
+                _OPTIONAL_TENSOR_LIST,
+            )
+            else []
+        )

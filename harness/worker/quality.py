@@ -98,13 +98,15 @@ def _last_row(logits: Tensor) -> Tensor:
 
 
 def outputs(model: Model, job: Job, given: str | None, folder: Path) -> Iterator[Event]:
-    """Run the job's inputs and leave all outputs in an `.npz`, for the harness to compare with those of the parent model:
-    the given inputs, or made ones, `input_sets` of them.
+    """Run the job's inputs and leave all outputs in an `.npz`, for the harness to compare with those of the parent
+    model: the given inputs, or made ones, `input_sets` of them.
     """
     sets = 1 if given is not None else job.input_sets or LEAST_SETS
     arrays: dict[str, np.ndarray] = {}
     for number in range(sets):
-        for index, output in enumerate(leaves(model.execute(model.arrange(make_inputs(job, model.description, given, number))))):
+        for index, output in enumerate(
+            leaves(model.execute(model.arrange(make_inputs(job, model.description, given, number))))
+        ):
             if isinstance(output, Tensor):
                 arrays[f"set{number}_output{index}"] = as_numpy(output)
             elif isinstance(output, (bool, int, float)):

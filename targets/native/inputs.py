@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.job import Files, Job
 from harness.made_inputs import LEAST_SETS
+from harness.model_description import is_language_model
 from harness.protocol import Describe
 from harness.scenarios import SCENARIOS
-from harness.model_description import is_language_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,4 +57,8 @@ def _as_tensor(value: Any) -> Tensor:
     """A number goes as a tensor without dimensions, int64, float64 or bool."""
     import torch
 
-    return value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+    return (
+        value
+        if isinstance(value, torch.Tensor)
+        else torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+    )

@@ -12,6 +12,7 @@ from harness import protocol
 from harness.errors import HarnessError, UsageError, WorkerError
 from harness.job import Files, Job, request_json
 from harness.manifest import sha256_file
+from harness.model_description import lies_in_flash
 from harness.protocol import Describe, Event, Output
 from harness.scratch import ScratchFolder
 from harness.target import WorkerProcess
@@ -22,7 +23,6 @@ from harness.targets.native.inputs import write_inputs
 from harness.targets.native.outputs import as_npz
 from harness.targets.transports.qemu import COUNTS
 from harness.targets.transports.transport import Transport
-from harness.model_description import lies_in_flash
 
 _DESCRIBE_LIMIT_S = 120.0
 _OUTPUT, _DESCRIBE = '{"event":"output"', '{"event":"describe"'

@@ -139,6 +139,4 @@ def _random(exported: ExportedProgram, seed: int) -> Inputs:
 
 
 def _channels_last(value: Any) -> bool:
-    return (
-        isinstance(value, Tensor) and value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
-    )
+    return isinstance(value, Tensor) and value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)

@@ -14,15 +14,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from harness.errors import HarnessError, ModelError, UsageError, WorkerError
 from harness.job import Files, Job, parse_request
 from harness.manifest import sha256_file
+from harness.model_description import find_method, is_language_model
 from harness.protocol import Describe, Done, Error, Event, Progress, Scalar, decode
 from harness.targets.simulated.kept import Kept, describe
 from harness.worker.channel import Channel
-from harness.model_description import find_method, is_language_model
 
 Emit = Callable[[Event], None]
 Make = Callable[[Path, str, str], Kept]

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from harness.errors import ModelError
+from harness.model_description import is_language_model
 from harness.models import data
 from harness.models.architecture import GPTConfig
 from harness.models.gpt import GPT
 from harness.models.static_shapes import export_static
 from harness.targets.simulated.description import describe_archive
 from harness.targets.simulated.programs import Archive, phases, program, read_archive
-from harness.model_description import is_language_model
 
 LETTERS, CONTEXT = "abcdefghijk", 12
 

@@ -1,6 +1,4 @@
-"""The Python worker on programs that nobody here made: their kinds of inputs, conventions and files, with the outputs that
-torch computes.
-"""
+"""The Python worker on programs of every kind: inputs, conventions and files, with the outputs that torch computes."""
 
 from __future__ import annotations
 
@@ -232,7 +230,10 @@ def test_limits_of_indices_are_found_behind_views_and_casts(tmp_path: Path) -> N
             looked_up = self.words(ids.to(torch.int64).reshape(-1)) + self.types(types.view(-1))
             return looked_up, self.words.weight.index_select(0, rows), other + 1
 
-    inputs = (torch.ones(1, 3, dtype=torch.int32), *(torch.ones(sizes, dtype=torch.int64) for sizes in ((1, 3), (2,), (5,))))
+    inputs = (
+        torch.ones(1, 3, dtype=torch.int32),
+        *(torch.ones(sizes, dtype=torch.int64) for sizes in ((1, 3), (2,), (5,))),
+    )
     torch.export.save(torch.export.export(Two(), inputs), tmp_path / "two.pt2")
     (method,) = run(tmp_path / "two.pt2", job(measure="describe")).one(Describe).methods
     assert [each.get("limit") for each in method["inputs"]] == [50, 2, 50, None]

@@ -169,6 +169,8 @@ EXPECTED: dict[str, dict[str, float]] = {
     **{metric.name: {} for metric in LOAD if not metric.name.startswith("multi_stream")},
     # c: three batches of four, from 1,000 to 1,700 ns, the gap between the second and the third included.
     "samples_per_s": {"c": 12 / 700e-9},
+    # u: two executes from 1,000 to 2,500 ns, of a model whose batch is not known.
+    "queries_per_s": {"u": 2 / 1500e-9},
     "load_ns": {"a": 150.0},
     "load_program_ns": {"a": 100.0, "b": 100.0},
     "load_method_ns": {"a": 50.0},
@@ -242,6 +244,7 @@ def tables() -> Tables:
             for i, duration in enumerate(durations):
                 samples.append((attempt, phase, i, 1000 * i, duration))
     samples += [("c", "batch", 0, 1000, 200), ("c", "batch", 1, 1200, 200), ("c", "batch", 2, 1500, 200)]
+    samples += [("u", "batch", 0, 1000, 500), ("u", "batch", 1, 2000, 500)]
     keys = ("attempt_id", "phase", "iteration", "start_ns", "duration_ns")
     known = {
         "parameters": 250,
@@ -253,6 +256,7 @@ def tables() -> Tables:
         {"attempt_id": "a", "prompt_tokens": 8, "batch": 1, "model_bytes": 1000, **known},
         {"attempt_id": "b", "prompt_tokens": None, "batch": 1, "model_bytes": 1000},
         {"attempt_id": "c", "prompt_tokens": None, "batch": 4, "model_bytes": 2000},
+        {"attempt_id": "u", "prompt_tokens": None, "batch": None},
     ]
     counted = [
         {"attempt_id": "d", "phase": phase, "iteration": i, "start_ns": i, "instructions": count}

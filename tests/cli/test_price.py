@@ -73,7 +73,7 @@ TIMED = replace(CAPABILITIES, formats=(".pte",), scenarios=("generate",))
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The zoo has one model, a tiny one."""
-    zoo = recipes.parse(f"[models.toy]{RECIPE}")
+    zoo = recipes.parse(tomllib.loads(f"[models.toy]{RECIPE}"))
     monkeypatch.setattr(recipes, "packaged", lambda: zoo)
 
 
@@ -153,7 +153,8 @@ def test_the_fragment_fits_a_recipe(price: Callable[..., Result]) -> None:
     text = price().stdout
     measured = {"qkv": pytest.approx(MEAN_NS * 0.2 / 24, 1e-3), "fc": pytest.approx(MEAN_NS / 64, 1e-3)}
     assert fragment(text) == measured | {"proj": 0, "out": 0}
-    section = recipes.parse(f"[models.toy]{RECIPE}\n{text[text.index('# toy in') :]}").find("toy").compression
+    document = tomllib.loads(f"[models.toy]{RECIPE}\n{text[text.index('# toy in') :]}")
+    section = recipes.parse(document).find("toy").compression
     assert section is not None
     assert section.prices == fragment(text)
 

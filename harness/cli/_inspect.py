@@ -106,9 +106,14 @@ def _print(facts: dict[str, Any]) -> None:
     click.echo(f"{facts['file']}: {facts['format']}, {facts['bytes']:,} bytes, sha256 {facts['sha256']}")
     for method in facts.get("methods", ()):
         arena = "" if method["planned_bytes"] is None else f", planned arena {method['planned_bytes']:,} bytes"
-        click.echo(f"method {method['name']}: {_sizes(method['inputs'])} -> {_sizes(method['outputs'])}{arena}")
+        click.echo(f"method {method['name']}{arena}")
+        for side in ("inputs", "outputs"):
+            for index, described in enumerate(method[side]):
+                click.echo(f"  {side[:-1]} {index}: {described_input(described)}")
         if method["delegates"]:
             click.echo(f"  delegates: {', '.join(method['delegates'])}")
+    if facts.get("external_data"):
+        click.echo("its weights are in a .ptd file: beside it under its name, or given with --data-file")
     for name, value in facts.get("metadata", {}).items():
         click.echo(f"{name}: {value}")
     for tensor in facts.get("tensors", ()):
@@ -133,6 +138,20 @@ def _print(facts: dict[str, Any]) -> None:
         )
 
 
-def _sizes(tensors: list[dict[str, Any]]) -> str:
-    """Upper bounds where a dimension is dynamic."""
-    return "(" + ", ".join(f"{tensor['dtype']}{tensor['sizes']}" for tensor in tensors) + ")"
+def described_input(described: dict[str, Any]) -> str:
+    """Such as `ids: int64 [1, 7], indices below 50` or `int, 3 when it was exported`. Where a dimension is dynamic, a
+    `.pte` has its upper bound and a `.pt2` the name that it shares with others and the size of its example.
+    """
+    name = f"{described['name']}: " if described.get("name") else ""
+    if described["dtype"] == "none":
+        value = f", {described['value']} when it was exported" if "value" in described else ""
+        return f"{name}{described.get('kind', 'no tensor')}{value}"
+    dynamic, sizes = described.get("dynamic"), described["sizes"]
+    shown = (
+        [f"{symbol} ({size})" if symbol else str(size) for symbol, size in zip(dynamic, sizes, strict=True)]
+        if isinstance(dynamic, list)
+        else [str(size) for size in sizes]
+    )
+    bounds = ", sizes are upper bounds" if dynamic is True else ""
+    limit = f", indices below {described['limit']}" if "limit" in described else ""
+    return f"{name}{described['dtype']} [{', '.join(shown)}]{bounds}{limit}"

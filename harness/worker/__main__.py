@@ -76,6 +76,7 @@ def _work(job: Job, files: Files, channel: Channel, runtimes: Mapping[str, Any],
 
         flash.work(job, files, channel.emit)
         return
+    runtime.prepare(path)
     if job.measure == "memory":
         _measure_memory(job, files, runtime, channel)
         return

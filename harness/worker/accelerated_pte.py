@@ -26,6 +26,10 @@ class AcceleratedPte:
         """ExecuTorch's."""
         return executorch_runtime.versions()
 
+    def prepare(self, path: Path) -> None:
+        """Load the libraries of the operators that it calls."""
+        executorch_runtime.prepare(path)
+
     def describe(self, path: Path) -> Describe:
         """What the program says of itself."""
         return executorch_runtime.describe(path)

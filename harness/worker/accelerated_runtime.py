@@ -43,6 +43,10 @@ class AcceleratedRuntime:
         self._device.open()
         return found | self._device.versions()
 
+    def prepare(self, path: Path) -> None:
+        """Register the operators that the archive calls."""
+        torch_runtime.prepare(path)
+
     def describe(self, path: Path) -> Describe:
         """The inputs and outputs of the exported program, and what it says of generating."""
         return torch_runtime.describe(path)
@@ -57,6 +61,7 @@ class AcceleratedRuntime:
         from torch.export.passes import move_to_device_pass
 
         _check(job)
+        self.prepare(path)
         torch.set_num_threads(job.threads)
         set_products(job.precision)
         device, kind = self._device, self._device.kind

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from harness.model_description import FORWARD, find_method
 from harness.protocol import Describe, Loaded
 from harness.worker.executorch_errors import explain
 from harness.worker.model import Model
+from harness.worker.operator_libraries import register
 from harness.worker.pte import MethodHeader, read_methods
 
 # Numbers of c10::ScalarType, which the bindings return.
@@ -35,12 +35,6 @@ _DTYPES = {
     29: "uint64",
 }
 ALL_LOGITS = "forward_all_logits"
-# Operators outside of ExecuTorch's core library, by the beginning of their names, and the module of its wheel that
-# registers them: imported where a program calls one, so that nobody else waits for it.
-_OPERATOR_MODULES = {
-    "llama::": "executorch.extension.llm.custom_ops.custom_ops",
-    "quantized_decomposed::": "executorch.kernels.quantized",
-}
 # A constant that is a tensor is shown with its values up to so many.
 _SHOWN_ELEMENTS = 64
 
@@ -53,6 +47,19 @@ def versions() -> dict[str, str]:
 
     _bindings()
     return {"executorch": version("executorch")}
+
+
+def prepare(path: Path) -> None:
+    """Load the libraries of the operators that a program calls beyond the core set, which are no part of the model:
+    their time and memory are the runtime's. Raises ModelError naming an operator that there is nowhere.
+    """
+    called = {operator for header in read_methods(path) for operator in header.operators}
+    register(called)
+    if missing := sorted(called - set(_bindings()._get_operator_names())):
+        raise ModelError(
+            f"{path} calls {', '.join(missing)}, which ExecuTorch's libraries do not have.",
+            "Export the model without it: as an operator of the core set, or lowered to a delegate.",
+        )
 
 
 def describe(path: Path) -> Describe:
@@ -68,6 +75,7 @@ def load(path: Path, job: Job, files: Files) -> Model:
     Raises ModelError when a file is damaged or missing, or when the program needs a delegate or an operator that this
     build of ExecuTorch lacks.
     """
+    prepare(path)
     headers = read_methods(path)
     _check_delegates(path, headers)
     if files.data is None and any(header.external for header in headers):
@@ -75,7 +83,6 @@ def load(path: Path, job: Job, files: Files) -> Model:
             f"The weights of {path.name} are in a .ptd file of their own.",
             "Give it with --data-file, or put it beside the program under the same name (model.pte, model.ptd).",
         )
-    _register_operators(path, headers)
     # Before load_method: resetting the pool of a loaded delegate corrupts the heap.
     _bindings()._unsafe_reset_threadpool(job.threads)
     start_ns = time.perf_counter_ns()
@@ -108,9 +115,9 @@ def load_stages(path: Path, threads: int) -> tuple[Describe, Loaded, list[Any]]:
 
     Raises ModelError as `load` does.
     """
+    prepare(path)
     headers = read_methods(path)
     _check_delegates(path, headers)
-    _register_operators(path, headers)
     _bindings()._unsafe_reset_threadpool(threads)
     start_ns = time.perf_counter_ns()
     description = _describe(_open(path), headers)
@@ -153,19 +160,6 @@ def _load_method(path: Path, program: Any, name: str) -> Any:
     except RuntimeError as error:
         what, todo = explain(str(error)) or (_first_line(error), "`harness report` shows what ExecuTorch printed.")
         raise ModelError(f"ExecuTorch cannot load method {name!r} of {path}: {what}.", todo) from error
-
-
-def _register_operators(path: Path, headers: Sequence[MethodHeader]) -> None:
-    """Import what the programs call. Raises ModelError naming the operators that there are nowhere."""
-    called = {operator for header in headers for operator in header.operators}
-    for beginning, module in _OPERATOR_MODULES.items():
-        if any(operator.startswith(beginning) for operator in called):
-            importlib.import_module(module)
-    if missing := sorted(called - set(_bindings()._get_operator_names())):
-        raise ModelError(
-            f"{path} calls {', '.join(missing)}, which ExecuTorch's libraries do not have.",
-            "Export the model without it: as an operator of the core set, or lowered to a delegate.",
-        )
 
 
 def _main_method(headers: Sequence[MethodHeader], wanted: str | None) -> str:

@@ -84,9 +84,10 @@ def _safetensors(path: Path) -> dict[str, Any]:
 def _examples(path: Path) -> dict[str, Any]:
     from torch.utils import _pytree as tree
 
-    from harness.worker.torch_runtime import open_program
+    from harness.worker.torch_runtime import open_program, prepare
 
     try:
+        prepare(path)
         program, _ = open_program(path)
     except HarnessError as error:
         raise UsageError(f"The example inputs of {path} cannot be read. {error.what}", error.todo) from error

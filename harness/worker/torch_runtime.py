@@ -7,7 +7,6 @@ input_pos int64 [1]) -> logits [1, n, vocabulary]`.
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import time
@@ -21,17 +20,13 @@ from harness.job import Files, Job
 from harness.model_description import FORWARD, find_method, is_language_model
 from harness.protocol import Describe, Loaded
 from harness.worker.model import Arrange, Execute, Model, as_given
+from harness.worker.operator_libraries import register_torch
 from harness.worker.pt2_guard import check_archive, no_code
 from harness.worker.pt2_inputs import inputs_of, outputs_of, ranges_of
 from harness.worker.torch_outputs import leaves
 
 METADATA = "metadata.json"
-# Operators outside of torch, as a graph names them, and the module that registers them.
-_OPERATOR_MODULES = {
-    b"torch.ops.quantized_decomposed.": "torch.ao.quantization.fx._decomposed",
-    b"torch.ops.torchao.": "torchao",
-    b"torch.ops.llama.": "executorch.extension.llm.custom_ops.custom_ops",
-}
+_NAMESPACE = re.compile(rb"torch\.ops\.(\w+)\.")
 _UNKNOWN_OPERATOR = re.compile(r"torch\.ops\.([\w.]+)")
 
 
@@ -47,7 +42,18 @@ def versions() -> dict[str, str]:
 
 def describe(path: Path) -> Describe:
     """The inputs and outputs of the exported program."""
+    prepare(path)
     return describe_program(*open_program(path))
+
+
+def prepare(path: Path) -> None:
+    """Register the operators that an archive calls beyond torch's own, which are no part of the model: their time and
+    memory are the runtime's. Raises ModelError.
+    """
+    check_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        graphs = [archive.read(name) for name in archive.namelist() if name.endswith(".json") and "/models/" in name]
+    register_torch(name.decode() for graph in graphs for name in _NAMESPACE.findall(graph))
 
 
 def load(path: Path, job: Job, files: Files) -> Model:
@@ -58,6 +64,7 @@ def load(path: Path, job: Job, files: Files) -> Model:
     """
     import torch
 
+    prepare(path)
     torch.set_num_threads(job.threads)
     start_ns = time.perf_counter_ns()
     program, metadata = open_program(path)
@@ -108,7 +115,6 @@ def open_program(path: Path) -> tuple[Any, dict[str, int]]:
     check_archive(path)
     import torch
 
-    register_operators(path)
     extra = {METADATA: ""}
     try:
         with no_code():
@@ -158,15 +164,6 @@ def describe_program(program: Any, metadata: dict[str, int]) -> Describe:
         "ranges": ranges_of(program),
     }
     return Describe(format="pt2", metadata=metadata, delegates=[], methods=[forward])
-
-
-def register_operators(path: Path) -> None:
-    """Import the packages whose operators the graph of an archive calls, so that nobody else waits for them."""
-    with zipfile.ZipFile(path) as archive:
-        graphs = [archive.read(name) for name in archive.namelist() if name.endswith(".json") and "/models/" in name]
-    for operators, module in _OPERATOR_MODULES.items():
-        if any(operators in graph for graph in graphs):
-            importlib.import_module(module)
 
 
 def _all_logits_window(description: Describe) -> int | None:

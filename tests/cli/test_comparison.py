@@ -106,7 +106,7 @@ def test_json_has_the_figures_and_what_they_were_made_of(ran: Ended, home: Home)
         assert len(latency["values"]) == 2
         assert min(latency["values"]) <= latency["value"] <= max(latency["values"])
         assert latency["low"] is latency["high"] is None
-        assert "it takes 3" in latency["reason"], "two processes make no interval"
+        assert "it takes 3" in latency["interval_reason"], "two processes make no interval"
     assert metrics["max_abs_difference"]["mlp"]["value"] is None
     assert 0 < metrics["max_abs_difference"][ODD]["value"] < 1
     assert 0 < metrics["argmax_agreement"][ODD]["value"] <= 1

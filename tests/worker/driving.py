@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +17,11 @@ from harness.protocol import Error, Event, Samples, decode
 E = TypeVar("E")
 QUICK: dict[str, Any] = {"min_iterations": 4, "min_duration_s": 0.0, "max_warmup_s": 0.0}
 COMMAND = (sys.executable, "-P", "-m", "harness.worker")
+# A server that has imported what every worker imports, and used none of it: workers are forked from it.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["torch", "executorch.extension.pybindings._C", "torch.export.pt2_archive", "harness.worker.__main__"]
+)
 
 
 @dataclass(frozen=True)
@@ -79,3 +86,33 @@ def ask(line: str, command: tuple[str, ...] = COMMAND, environment: dict[str, st
 def run(path: Path, job: Job, **files: Path) -> Said:
     """Run a worker on the model at `path` to its end; `files` are inputs, tokens, output."""
     return ask(request_json(job, Files(model=str(path), **{name: str(file) for name, file in files.items()})) + "\n")
+
+
+def run_forked(path: Path, job: Job, **files: Path) -> Said:
+    """As `run`, in a process of its own too, but forked where torch and ExecuTorch have been imported already: a second
+    less of a processor, for tests that are about programs and not about how a worker starts.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        request, out, err = (Path(made) / name for name in ("request", "out", "err"))
+        named = {name: str(file) for name, file in files.items()}
+        request.write_text(request_json(job, Files(model=str(path), **named)) + "\n")
+        process = _FORKS.Process(target=_work, args=(request, out, err))
+        process.start()
+        process.join(120)
+        if process.exitcode is None:
+            process.kill()
+        assert process.exitcode is not None, err.read_text()
+        events = [decode(text) for text in out.read_text().splitlines()]
+        return Said(events, err.read_text(errors="replace"), process.exitcode)
+
+
+def _work(request: Path, out: Path, err: Path) -> None:
+    """In the forked process: the three files take the place of its standard streams."""
+    from harness.worker.__main__ import main
+
+    for stream, (file, flags) in enumerate(
+        ((request, os.O_RDONLY), (out, os.O_WRONLY | os.O_CREAT), (err, os.O_WRONLY | os.O_CREAT))
+    ):
+        os.dup2(os.open(file, flags, 0o600), stream)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+    main()

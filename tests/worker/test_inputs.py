@@ -182,6 +182,22 @@ def test_the_same_seed_and_number_make_the_same_inputs_and_others_make_others() 
         assert not tokens.equal(other[1])
 
 
+@pytest.mark.parametrize(("limit", "length"), [(50, 7), (10, 400), ((1 << 20) + 1, 7)], ids=["few", "many", "wide"])
+def test_equal_inputs_and_different_sets_are_made_of_other_integers(limit: int, length: int) -> None:
+    """Each of the three ways in which integers are drawn."""
+    tokens = {"kind": "tensor", "dtype": "int64", "sizes": [1, length], "limit": limit}
+    made = [each for number in range(8) for each in make_inputs(job(), describe(tokens, tokens), None, number)]
+    assert len({tuple(each.flatten().tolist()) for each in made}) == 16
+
+
+def test_the_limits_of_the_job_hold_for_every_model_that_is_compared() -> None:
+    described = describe(TOKENS | {"limit": 50}, TOKENS)
+    for number in range(8):
+        ids, mask = make_inputs(job(input_limits=(3, None)), described, None, number)
+        assert set(ids.flatten().tolist()) == {0, 1, 2}
+        assert set(mask.flatten().tolist()) == {0, 1}
+
+
 def test_an_input_that_is_no_tensor_and_has_no_value_must_be_given() -> None:
     with pytest.raises(UsageError, match="Input 1 of the model is no tensor but an int") as caught:
         make_inputs(job(), describe(FLOATS, {"kind": "int", "dtype": "none", "sizes": []}), None)

@@ -291,6 +291,17 @@ def test_models_that_differ_in_one_of_256_pixel_values_are_told_apart(value: int
     assert any(not torch.equal(table[image], other[image]) for image in seen)
 
 
+def test_a_range_below_zero_is_covered_too() -> None:
+    bytes_ = {"kind": "tensor", "dtype": "int8", "sizes": [8]}
+    described = describe(bytes_)
+    sets = count_sets(described.methods[0], [[8]], [None], None)
+    assert sets == 32
+    assert covers([bytes_], [[8]], [None], 32)
+    assert not covers([bytes_], [[8]], [None], 31)
+    made = torch.cat([make_inputs(job(), described, None, number)[0] for number in range(sets)])
+    assert sorted(made.tolist()) == list(range(-128, 128))
+
+
 def test_more_inputs_than_anybody_would_wait_for_are_not_made() -> None:
     described = describe(TOKENS | {"limit": 1 << 17})
     method, sizes = described.methods[0], [[1, 7]]

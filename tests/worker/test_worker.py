@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fakes.processes import alive, ends
 from models_on_disk import BATCH, VOCABULARY, WIDTH, Models
-from worker.driving import COMMAND, ask, job, run
+from worker.driving import COMMAND, ask, job, run, run_forked
 
 from harness.job import Files, request_json
 from harness.protocol import Describe, Done, Error, Hello, Io, Loaded, Memory, Output, Samples, Scalar
@@ -154,7 +154,7 @@ def test_memory_is_told_at_the_end_of_each_phase_and_nothing_is_timed(models: Mo
 def test_outputs_are_those_of_the_given_inputs(models: Models, tmp_path: Path, suffix: str) -> None:
     x = np.random.default_rng(3).normal(size=(3, WIDTH)).astype(np.float32)
     np.savez(tmp_path / "inputs.npz", x=x)
-    said = run(
+    said = run_forked(
         models.folder / f"mlp{suffix}", job(measure="quality", batch=3), inputs=tmp_path / "inputs.npz", output=tmp_path
     )
     assert said.order == ["hello", "loaded", "io", "output", "done"]
@@ -167,7 +167,7 @@ def test_outputs_without_inputs_are_those_of_eight_made_sets_the_same_in_any_pro
     models: Models, tmp_path: Path
 ) -> None:
     asked = job(measure="quality", batch=2, input_sizes=((2, WIDTH),))
-    said = run(models.mlp, asked, output=tmp_path)
+    said = run_forked(models.mlp, asked, output=tmp_path)
     inputs = [{"dtype": "float32", "sizes": [BATCH, WIDTH]}]
     methods = [{"name": "forward", "inputs": inputs, "outputs": []}]
     described = Describe(format="pte", methods=methods, metadata={}, delegates=[])
@@ -196,7 +196,7 @@ def _reference_loss(weights: dict[str, np.ndarray], tokens: np.ndarray) -> float
 def test_loss_of_a_language_model_is_that_of_plain_torch(models: Models, tmp_path: Path) -> None:
     tokens = np.random.default_rng(5).integers(0, VOCABULARY, 27)  # three windows of eight, and two tokens left over
     np.save(tmp_path / "tokens.npy", tokens)
-    said = run(models.lm, job("generate", "quality"), tokens=tmp_path / "tokens.npy")
+    said = run_forked(models.lm, job("generate", "quality"), tokens=tmp_path / "tokens.npy")
     assert said.order == ["hello", "loaded", "io", "scalar", "scalar", "done"]
     values = {scalar.name: scalar.value for scalar in said.all(Scalar)}
     assert values["predicted_tokens"] == 24
@@ -241,7 +241,7 @@ def test_what_cannot_be_done_is_an_error_event(
     if model in bad:
         path = tmp_path / model
         path.write_bytes(bad[model])
-    said = run(path, job(**{"batch": 1, **fields}))  # type: ignore[arg-type]
+    said = run_forked(path, job(**{"batch": 1, **fields}))  # type: ignore[arg-type]
     assert said.error.kind == kind
     assert words in said.error.message
     assert said.code == 0

@@ -105,15 +105,15 @@ def test_json_has_the_figures_and_what_they_were_made_of(ran: Ended, home: Home)
         latency = metrics["steady_latency_ns_p50"][model]
         assert len(latency["values"]) == 2
         assert min(latency["values"]) <= latency["value"] <= max(latency["values"])
-        assert latency["low"] is latency["high"] is None
-        assert "it takes 3" in latency["interval_reason"], "two processes make no interval"
+        assert (latency["low"], latency["high"]) == (None, None)
+        assert latency["interval_reason"] == "2 processes, and it takes 3: `--processes 5`"
     assert metrics["max_abs_difference"]["mlp"]["value"] is None
     assert 0 < metrics["max_abs_difference"][ODD]["value"] < 1
     assert 0 < metrics["argmax_agreement"][ODD]["value"] <= 1
     versus = metrics["steady_latency_ns_p50"][ODD]["versus_baseline"]
     assert versus["paired"] is True
     assert versus["value"] > 0
-    assert versus["low"] is versus["high"] is None
+    assert (versus["low"], versus["reason"]) == (None, latency["interval_reason"])
 
 
 def test_json_names_the_versions_of_the_runtimes(ran: Ended, home: Home) -> None:

@@ -16,6 +16,8 @@ from harness.metrics import CATALOGUE
 from harness.report import compare_tables, paper_table, parse_spec, read_record, render, render_paper, render_record
 from harness.report.best import best
 from harness.report.cells import Figure, figure, versus
+from harness.report.figures.panels import panels_of
+from harness.report.figures.points import points_of
 from harness.report.flags import meaning, sentence
 from harness.report.load import load_words
 from harness.report.numbers import quantity, scale, times
@@ -396,3 +398,48 @@ def test_every_flag_that_can_be_raised_says_what_to_do() -> None:
     for name in [*names, *(f"energy_{tier}" for tier in ("sampled", "external", "estimated"))]:
         assert meaning(name) != name
         assert sentence(name).startswith(f"{meaning(name)} ("), f"{name} does not say what to do"
+
+
+def test_the_arena_is_known_of_a_latency_process_too(session: Any) -> None:
+    session.add("a", samples={"steady": [100]}, scalars={"planned_bytes": 4096})
+    (comparison,) = compare_tables(session.tables())
+    assert {row.metric.name: row.figures[0].values for row in comparison.rows}["planned_bytes"] == (4096.0,)
+
+
+def test_the_caption_says_the_fewest_and_the_most_processes(session: Any) -> None:
+    for model, processes in (("a", 4), ("b", 2)):
+        for block in range(processes):
+            session.add(model, block, samples={"steady": [100]})
+    assert "2–4 processes a model" in render(compare_tables(session.tables()), "markdown")
+
+
+def test_a_paper_says_the_fewest_and_the_most_iterations_and_has_the_places_that_its_digits_need(session: Any) -> None:
+    for model, duration, count in (("a", 4_000_000, 30), ("b", 1_234_567, 70)):
+        session.add(model, samples={"steady": [duration] * count})
+    table = paper_table(session.tables(), parse_spec({"columns": ["steady_latency_ns_p50"]}, Path()), (), ())
+    assert any("30–70 iterations a process" in note for note in table.notes)
+    assert [row.cells[0].text for row in table.measured] == ["4.000", "1.235"]
+
+
+def test_the_cost_of_a_figure_may_be_better_when_higher(session: Any) -> None:
+    for model, duration, loss in (("fast", 100, 1.0), ("slow", 900, 1.1)):
+        for block in range(5):
+            session.add(model, block, scenario="offline", samples={"batch": [duration] * 9})
+        session.add(
+            model, measure="quality", scenario="offline", data="x", data_sha256="c" * 64, scalars={"loss_nats": loss}
+        )
+    (panel,), _ = panels_of(session.tables())
+    points, absent = points_of(panel, METRICS["samples_per_s"], METRICS["loss_nats"])
+    assert absent == {}
+    assert [(point.model, point.standing) for point in points] == [("fast", "front"), ("slow", "dominated")]
+
+
+def test_a_recorded_perplexity_is_the_exponential_of_the_recorded_loss(session: Any) -> None:
+    for model in ("measured", "recorded"):
+        session.add(model, samples={"steady": [100]}, recorded_loss_nats=2.0)
+    session.add("measured", measure="quality", data="x", data_sha256="c" * 64, scalars={"loss_nats": 1.0})
+    (comparison,) = compare_tables(session.tables())
+    figures = {row.metric.name: row.figures for row in comparison.rows}
+    for name, values in (("loss_nats", (1.0, 2.0)), ("perplexity", (2.71828, 7.38906))):
+        assert [one.values[0] for one in figures[name]] == pytest.approx(values), name
+        assert [one.kind for one in figures[name]] == ["measured", "recorded"]

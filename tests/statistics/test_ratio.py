@@ -88,6 +88,13 @@ def test_fewer_than_three_processes_give_no_interval_and_are_never_resolved() ->
         assert ratio.value == pytest.approx(2.0, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "resolved"), [(1.0, 1.1, False), (0.9, 1.0, False), (1.001, 1.1, True), (0.9, 0.999, True)]
+)
+def test_a_ratio_is_resolved_if_its_interval_excludes_one(low: float, high: float, resolved: bool) -> None:
+    assert Ratio((low + high) / 2, low, high, 5, True).resolved is resolved
+
+
 def test_only_shared_blocks_are_compared() -> None:
     ratio = paired_ratio({0: 2.0, 1: 2.0, 2: 900.0}, {0: 1.0, 1: 1.0, 3: 900.0})
     assert ratio.value == pytest.approx(2)

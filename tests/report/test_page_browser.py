@@ -151,6 +151,9 @@ def test_one_model_is_no_baseline_and_each_machine_has_its_trend(browser: Any, t
         figure = page.locator("#trends figure").nth(number)
         assert figure.locator("path[aria-roledescription=point]").count() == 2
         assert "latency p50 · ms · lower is better" in figure.locator("figcaption").inner_text()
+    ticks = page.locator("#comparisons .plot svg").first.locator("g.mark-text.role-axis-label text").all_text_contents()
+    numbers = [float(text) for text in ticks if text != "m"]
+    assert (min(numbers), 2 <= max(numbers) < 3) == (0, True), "the axis is in the unit of its caption"
     page.locator("#trends path[aria-roledescription=point]").first.hover()
     assert "latency p50: 2.000 ms" in page.locator("#tip").inner_text()
     page.close()

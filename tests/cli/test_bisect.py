@@ -10,7 +10,7 @@ import pytest
 from cli.driving import QUICK, Home
 from models_on_disk import Models
 
-FAST = ("--", *QUICK, "--processes", "2")
+FAST = ("--", *QUICK, "--processes", "5")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_two_files_are_one_interleaved_comparison(home: Home, models: Models) ->
     made = json.loads(ended.out)
     assert made["metric"] == "steady_latency_ns_p50"
     (step,) = made["steps"]
-    assert step["verdict"]["processes"] == 2
+    assert step["verdict"]["processes"] == 5
     assert step["verdict"]["low"] < step["verdict"]["ratio"] < step["verdict"]["high"]
     same = home.harness("bisect", models.mlp, models.mlp, "-t", "x86", *FAST)
     assert same.code == 0, same.err

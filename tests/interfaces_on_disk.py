@@ -132,6 +132,18 @@ def _make(folder: Path) -> None:
         def forward(self, rows: Any) -> Any:
             return self.table(rows)
 
+    class Indexed(torch.nn.Module):
+        """Two tables of 50 and of 20 rows for the same ids, and the columns of a [4, 7]."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.large, self.small = torch.nn.Embedding(50, 4), torch.nn.Embedding(20, 4)
+            self.register_buffer("grid", torch.arange(28.0).reshape(4, 7))
+            self.requires_grad_(False)
+
+        def forward(self, ids: Any, columns: Any) -> Any:
+            return self.large(ids) + self.small(ids), self.grid.index_select(1, columns)
+
     folder.mkdir(parents=True)
     torch.manual_seed(0)
     write("scalars", Scaled(), (torch.randn(2, 3), 3, 0.5, True, None))
@@ -150,6 +162,9 @@ def _make(folder: Path) -> None:
     write("zero", Zero(), (torch.randn(2, 3), torch.tensor(2.5)))
     write("recurrent", Recurrent(), (torch.randn(1, 5, 8), torch.randn(2, 1, 16), torch.randn(2, 1, 16)))
     write("looked_up", Looked(), (torch.tensor([1, 9, 4]),))
+    indices = torch.tensor([1, 19, 4]), torch.tensor([0, 6])
+    write("indexed", Indexed(), indices)
+    torch.export.save(torch.export.export(Indexed().eval(), indices), folder / "indexed.pt2")
 
     linear = torch.nn.Linear(64, 8).requires_grad_(False)
     config = ExecutorchBackendConfig(external_constants=True)

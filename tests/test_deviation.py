@@ -62,6 +62,13 @@ def test_argmax_agreement_is_the_share_of_rows_that_choose_the_same(tmp_path: Pa
     assert compared(tmp_path, stacked, {"o": np.stack([reference, other])})["argmax_agreement"].value == 0.875
 
 
+def test_agreement_is_of_each_row_and_the_mean_of_the_outputs(tmp_path: Path) -> None:
+    rows, columns = np.array([[1.0, 2.0, 0.0], [5.0, 6.0, 0.0]]), np.array([[2.0, 1.0, 0.0], [5.0, 6.0, 0.0]])
+    assert (rows.argmax(0) == columns.argmax(0)).all(), "the largest of each column stays where it is"
+    reference, other = {"a": rows, "b": np.eye(4)}, {"a": columns, "b": np.eye(4)}
+    assert compared(tmp_path, reference, other)["argmax_agreement"].value == 0.75
+
+
 @pytest.mark.parametrize("shape", [(), (3, 1)], ids=["a number", "columns of one"])
 def test_outputs_without_rows_have_no_argmax(tmp_path: Path, shape: tuple[int, ...]) -> None:
     scalars = compared(tmp_path, {"o": np.ones(shape)}, {"o": np.full(shape, 2.0)})

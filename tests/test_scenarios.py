@@ -12,7 +12,8 @@ from fakes.jobs import make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.scenarios import GenerateQuery, Series, SingleQuery, repeat, warm_up
+from harness.scenarios import SCENARIOS, GenerateQuery, Series, SingleQuery, repeat, warm_up
+from harness.statistics.early_stopping import fewest_samples, late_allowed
 from harness.statistics.steady import SteadyRule
 
 SECOND = 1_000_000_000
@@ -138,6 +139,27 @@ def test_generation_appends_query_after_query() -> None:
         "prefill": 2,
         "decode": 6,
         "generate": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("scenario", "percentile", "samples"),
+    [("single-stream", 0.9, 1), ("multi-stream", 0.99, 1), ("server", 0.99, 1), ("generate", 0.99, 23)],
+)
+def test_a_process_is_asked_for_as_many_queries_as_its_percentile_takes(
+    scenario: str, percentile: float, samples: int
+) -> None:
+    assert SCENARIOS[scenario].queries * samples >= fewest_samples(percentile)
+    assert late_allowed(SCENARIOS["server"].queries) == 2
+
+
+def test_only_a_cold_start_asks_once_and_only_these_generate() -> None:
+    assert {name for name, scenario in SCENARIOS.items() if not scenario.repeats} == {"cold-start"}
+    assert {name for name, scenario in SCENARIOS.items() if scenario.generates} == {
+        "generate",
+        "server",
+        "sustained",
+        "flash",
     }
 
 

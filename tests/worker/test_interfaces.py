@@ -44,7 +44,19 @@ def _outputs(said: Said) -> dict[str, Any]:
     return _arrays(Path(said.one(Output).file))
 
 
-KINDS = ["scalars", "says", "raw", "wide", "zero", "recurrent", "looked_up", "quantized", "no_inputs", "external"]
+KINDS = [
+    "scalars",
+    "says",
+    "raw",
+    "wide",
+    "zero",
+    "recurrent",
+    "looked_up",
+    "indexed",
+    "quantized",
+    "no_inputs",
+    "external",
+]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -240,3 +252,9 @@ def test_limits_of_indices_are_found_behind_views_and_casts(tmp_path: Path) -> N
     torch.export.save(torch.export.export(Two(), inputs), tmp_path / "two.pt2")
     (method,) = run(tmp_path / "two.pt2", job(measure="describe")).one(Describe).methods
     assert [each.get("limit") for each in method["inputs"]] == [50, 2, 50, None]
+
+
+def test_the_limit_of_an_index_is_that_of_its_dimension_and_the_least_of_several(programs: Path) -> None:
+    for suffix in (".pte", ".pt2"):
+        (method,) = run(programs / f"indexed{suffix}", job(measure="describe")).one(Describe).methods
+        assert [each.get("limit") for each in method["inputs"]] == [20, 7]

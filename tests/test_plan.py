@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.job import Job
-from harness.model_description import is_language_model
+from harness.model_description import is_language_model, positions_of
 from harness.plan import (
     MEMORY_PROCESSES,
     Subject,
@@ -244,6 +244,28 @@ def _with_inputs(*dtypes: str) -> Describe:
 )
 def test_language_models_are_known_by_executorchs_convention(description: Describe, is_one: bool) -> None:
     assert is_language_model(description) is is_one
+
+
+@pytest.mark.parametrize(
+    ("tokens", "positions", "convention"),
+    [
+        ([1, 8], [1], "first"),
+        ([1, 1], [1], "first"),
+        ([1, 8], [], "scalar"),
+        ([1, 8], [8], "each"),
+        ([1, 8], [3], None),
+        ([1, 8], [1, 8], None),
+        ([8], [1], None),
+    ],
+)
+def test_the_convention_for_positions_is_seen_by_the_sizes(
+    tokens: list[int], positions: list[int], convention: str | None
+) -> None:
+    inputs = [{"dtype": "int64", "sizes": sizes} for sizes in (tokens, positions)]
+    described = replace(language_model(), methods=[{"name": "forward", "inputs": inputs, "outputs": []}])
+    assert is_language_model(described) == (convention is not None)
+    if convention is not None:
+        assert positions_of(described) == convention
 
 
 # The passes.

@@ -3,7 +3,8 @@
 
 What cannot be known is not guessed. A program that was exported with fixed sizes says nothing of what its first
 dimension is: a batch, time, or the samples of a sound. It is taken for a batch where it may vary, or where it is 1 in
-what goes in and what comes out; or where the user says so.
+what goes in and what comes out; or where the user says so. A `.pte` does not say which of a tensor's sizes vary: its
+first one is taken to where it is also that of the first output, and found in every other input whose sizes vary.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def _known(fmt: str, method: dict[str, Any], sizes: Sizes, tensors: Sequence[int
     outputs = [meta["sizes"] for meta in method["outputs"] if is_tensor(meta)]
     if len(first) < 2 or not outputs or not outputs[0]:
         return None
-    if _varies(fmt, method["inputs"][tensors[0]], 0) or first[0] == outputs[0][0] == asked.batch:
+    varies = _varies(fmt, method["inputs"][tensors[0]], 0) and (fmt == "pt2" or _in_all(method, tensors, outputs[0]))
+    if varies or first[0] == outputs[0][0] == asked.batch:
         return first[0]
     return 1 if first[0] == outputs[0][0] == 1 else None
 
@@ -115,6 +117,15 @@ def _varies(fmt: str, described: Input, dimension: int) -> bool:
     if fmt == "pt2":
         return bool(dynamic and dynamic[dimension])
     return dynamic is not False
+
+
+def _in_all(method: dict[str, Any], tensors: Sequence[int], output: Sequence[int | None]) -> bool:
+    """Whether the first size of the first input is that of the first output, and occurs in all inputs that may vary: a
+    batch does, the steps of a time-first model whose batch varies do not.
+    """
+    inputs = [method["inputs"][index] for index in tensors]
+    size = inputs[0]["sizes"][0]
+    return bool(output[0] == size) and all(size in each["sizes"] for each in inputs if each.get("dynamic") is not False)
 
 
 def _resized(name: str, fmt: str, method: dict[str, Any], tensors: Sequence[int], dimension: int, batch: int) -> Sizes:

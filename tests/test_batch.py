@@ -147,3 +147,20 @@ def test_the_reason_names_the_sizes_and_the_option() -> None:
     assert "[50, 1, 8]" in why_unknown("m", ((50, 1, 8),))
     assert "--batch-dim" in why_unknown("m", ((50, 1, 8),))
     assert "--batch-dim none" in why_unknown("m", ())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "size"),
+    [
+        ([tensor(20, 16, 8, dynamic=True)], [16, 3], None),
+        ([tensor(50, 16, 8, dynamic=True), tensor(2, 16, 16, dynamic=True)], [50, 16, 3], None),
+        ([tensor(16, 8, dynamic=True), tensor(100, 8, dynamic=True)], [16, 100], None),
+        ([tensor(16, 10, 8, dynamic=True), tensor(2, 16, 16, dynamic=True)], [16, 10, 3], 16),
+        ([tensor(16, 8, dynamic=True), tensor(100, 8)], [16, 100], 16),
+    ],
+    ids=["batch second", "time first", "two batches", "state", "a fixed table"],
+)
+def test_a_pte_whose_sizes_vary_has_its_batch_first_only_where_all_agree(
+    inputs: list[dict[str, Any]], output: list[int], size: int | None
+) -> None:
+    assert found("pte", method(inputs, output))[0] == size

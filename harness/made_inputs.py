@@ -78,8 +78,12 @@ def count_sets(
 
 
 def covers(inputs: Sequence[Input], sizes: Sequence[Sequence[int]], limits: Sequence[int | None], sets: int) -> bool:
-    """Whether in so many sets every integer within the ranges occurs."""
+    """Whether in so many sets every integer occurs that an input takes. Where its columns are indices of tables of
+    several sizes, no column has more than what the smallest takes.
+    """
     return all(
+        meta.get("longest") in (None, limit) for meta, limit in zip(inputs, limits, strict=True) if limit is not None
+    ) and all(
         interval is None or not (elements := math.prod(each)) or sets * elements >= interval[1] - interval[0]
         for each, interval in zip(sizes, integer_ranges(inputs, limits), strict=True)
     )

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from harness.model_description import is_tensor
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
@@ -148,9 +150,9 @@ def described_input(described: dict[str, Any]) -> str:
         return f"{name}{described.get('kind', 'no tensor')}{value}"
     dynamic, sizes = described.get("dynamic"), described["sizes"]
     shown = (
-        [f"{symbol} ({size})" if symbol else str(size) for symbol, size in zip(dynamic, sizes, strict=True)]
+        [(f"{symbol} (?)" if size is None else f"{symbol} ({size})") if symbol else str(size) for symbol, size in zip(dynamic, sizes, strict=True)]
         if isinstance(dynamic, list)
-        else [str(size) for size in sizes]
+        else ["?" if size is None else str(size) for size in sizes]
     )
     bounds = ", sizes are upper bounds" if dynamic is True else ""
     limit = f", indices below {described['limit']}" if "limit" in described else ""

@@ -7,6 +7,7 @@ no bfloat16: float32 in an `.npz` is rounded to it where the model wants it.
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -119,13 +120,14 @@ def _fit(path: Path, number: int, entry: Any, meta: Input) -> Any:
         value = entry.item() if isinstance(entry, torch.Tensor) else entry
         if not isinstance(value, (int, float, bool)) or (kind is not float and kind(value) != value):
             raise refused
-        if meta.get("fixed") and kind(value) != meta["value"]:
+        # Not to the last bit: an array of float32 holds 0.1 otherwise than the program.
+        if meta.get("fixed") and not math.isclose(kind(value), meta["value"], rel_tol=1e-6):
             raise UsageError(
                 f"Number {number} of {path} is {value}, but the program was exported with {meta['value']} and takes no "
                 "other.",
                 "Give that value, or export the program with the one that you want.",
             )
-        return kind(value)
+        return meta["value"] if meta.get("fixed") else kind(value)
     if not isinstance(entry, torch.Tensor):
         raise refused
     dtype = str(entry.dtype).removeprefix("torch.")

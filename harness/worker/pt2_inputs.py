@@ -8,7 +8,7 @@ from typing import Any
 
 # `(table, indices)`, `(self, dim, index)`, and `(self, [indices])` with an entry a dimension.
 _LOOKUPS = ("embedding", "embedding_bag", "_embedding_bag")
-_ALONG = ("index_select", "gather", "scatter", "scatter_add")
+_ALONG = ("index_select", "gather", "scatter", "scatter_add", "index_copy", "index_add", "index_fill")
 _BY_LISTS = ("index", "index_put")
 # The same integers in another shape or type.
 _COPIES = frozenset(
@@ -49,8 +49,8 @@ def inputs_of(program: Any) -> list[dict[str, Any]]:
         name = str(getattr(spec.arg, "name", ""))
         node = nodes.get(name)
         described = _value(node.meta.get("val") if node is not None else None) | {"name": name}
-        if described["kind"] == "tensor" and (limit := _limit(node)) is not None:
-            described["limit"] = limit
+        if described["kind"] == "tensor":
+            described |= _limits(node)
         found.append(described)
     return found
 
@@ -85,7 +85,7 @@ def _value(value: Any) -> dict[str, Any]:
         return {"kind": "none", "dtype": "none", "sizes": []}
     for known in (bool, int, float, str):
         if isinstance(value, known):
-            return {"kind": known.__name__, "value": value, "dtype": "none", "sizes": []}
+            return {"kind": known.__name__, "value": value, "fixed": True, "dtype": "none", "sizes": []}
     if not hasattr(value, "shape"):  # a size that varies, such as SymInt: the example's
         hint = getattr(getattr(value, "node", None), "hint", None)
         kind = {"SymInt": "int", "SymFloat": "float", "SymBool": "bool"}.get(type(value).__name__, "list")
@@ -112,8 +112,8 @@ def _operator(node: Any) -> str:
     )
 
 
-def _limit(node: Any) -> int | None:
-    """The least size of what an input, or a copy of it, is an index of."""
+def _limits(node: Any) -> dict[str, int]:
+    """The least size of what an input, or a copy of it, is an index of, and the greatest."""
     same, limits = [node], []
     for each in same:
         for user in each.users:
@@ -127,7 +127,7 @@ def _limit(node: Any) -> int | None:
             elif operator in _BY_LISTS:
                 limits += [_length(arguments[0], i) for i, entry in enumerate(arguments[1]) if entry is each]
     known = [limit for limit in limits if limit is not None]
-    return min(known) if known else None
+    return {"limit": min(known), "longest": max(known)} if known else {}
 
 
 def _length(node: Any, dimension: int) -> int | None:

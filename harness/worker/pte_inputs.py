@@ -72,8 +72,8 @@ class Values:
         """`kind` of each input, `dynamic` of tensors, `value` of numbers, `limit` of indices."""
         for index in integers(self._plan, _PLAN_INPUTS):
             described = self._described(index)
-            if described["kind"] == "tensor" and (limit := self._limit(index)) is not None:
-                described["limit"] = limit
+            if described["kind"] == "tensor":
+                described |= self._limits(index)
             yield described
 
     def outputs(self) -> Iterator[dict[str, Any]]:
@@ -103,7 +103,8 @@ class Values:
             return {"kind": kind, "dynamic": number(content, _TENSOR_DYNAMISM, number_types.Int8Flags) != 0}
         types = {"int": number_types.Int64Flags, "bool": number_types.BoolFlags, "float": number_types.Float64Flags}
         if kind in types:
-            return {"kind": kind, "value": number(content, 0, types[kind])}
+            # The runtime refuses any other value than that of the export.
+            return {"kind": kind, "value": number(content, 0, types[kind]), "fixed": True}
         return {"kind": kind, "value": string(content, 0)} if kind == "str" else {"kind": kind}
 
     @cached_property
@@ -119,8 +120,8 @@ class Values:
                 calls.append((operator.partition(".")[0], integers(call, _CALL_ARGUMENTS)))
         return calls
 
-    def _limit(self, index: int) -> int | None:
-        """The least size of what a value, or a copy of it, is an index of."""
+    def _limits(self, index: int) -> dict[str, int]:
+        """The least size of what a value, or a copy of it, is an index of, and the greatest."""
         same, limits = {index}, []
         for operator, arguments in self._calls:
             if operator in _COPIES and arguments[0] in same:
@@ -138,7 +139,7 @@ class Values:
                     if entry in same
                 ]
         known = [limit for limit in limits if limit is not None]
-        return min(known) if known else None
+        return {"limit": min(known), "longest": max(known)} if known else {}
 
     def _size(self, index: int, dimension: int | None) -> int | None:
         tensor = child(self._values[index], _VALUE) if self._kind(index) == _TENSOR else None

@@ -92,6 +92,8 @@ def test_numbers_are_arrays_without_dimensions_and_none_has_no_array(tmp_path: P
     floats, kinds = np.ones((4, 8), np.float32), [FLOATS, NUMBER, NOTHING, {**NUMBER, "kind": "bool", "fixed": False}]
     x, number, nothing, flag = _given(tmp_path, kinds, x=floats, n=np.int64(3), b=np.bool_(True))
     assert (x.shape, number, type(number), nothing, flag) == ((4, 8), 3, int, None, True)
+    tenth = {**NUMBER, "kind": "float", "value": 0.1}
+    assert _given(tmp_path, [FLOATS, tenth], x=floats, n=np.float32(0.1))[1] == 0.1
     with pytest.raises(UsageError, match="exported with 3 and takes no other"):
         _given(tmp_path, [FLOATS, NUMBER], x=floats, n=np.int64(4))
     with pytest.raises(UsageError, match="the model takes int"):

@@ -1,11 +1,12 @@
 """What a worker says of a model file (`harness.protocol.Describe`), read: which method is meant, what its inputs are,
 and whether it is a language model.
 
-An input or output of a method is a dictionary: `kind` is `tensor`, `int`, `float`, `bool`, `str`, `none` or `list`;
-of a tensor `dtype` (torch's name) and `sizes`, where a dynamic dimension has its upper bound (`.pte`) or the size of
-its example (`.pt2`); `dynamic` names what each dimension varies with (`.pt2`) or says whether sizes may vary at all
+An input or output of a method is a dictionary: `kind` is `tensor`, `int`, `float`, `bool`, `str`, `none` or `list`; of
+a tensor `dtype` (torch's name) and `sizes`, where a dynamic dimension has its upper bound (`.pte`) or the size of its
+example (`.pt2`); `dynamic` names what each dimension varies with (`.pt2`) or says whether sizes may vary at all
 (`.pte`), and is absent where that is not known; `limit` is the least number that is too large for an integer input that
-is used as an index; `value` is what a number was when the program was exported.
+is used as an index, and `longest` the size of the longest that some part of it is an index of; `value` is what a number
+was when the program was exported, and `fixed` that the program takes no other.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ _INTEGERS = ("int64", "int32")
 def is_tensor(described: Input) -> bool:
     """Whether an input or output is a tensor, and not a number or nothing."""
     return bool(described["dtype"] != "none")
+
+
+def may_vary(described: Input) -> bool:
+    """Whether the file says that a size of an input may be another than declared."""
+    dynamic = described.get("dynamic")
+    return any(symbol is not None for symbol in dynamic) if isinstance(dynamic, list) else dynamic is True
 
 
 def find_method(description: Describe, wanted: str | None = None) -> dict[str, Any]:
@@ -69,6 +76,18 @@ def positions_of(description: Describe) -> Positions:
     found = _positions(description)
     assert found is not None, "asked of a program that is no language model"
     return found
+
+
+def longest_prompt(description: Describe) -> int:
+    """How many tokens a language model takes at once: the bound of the dynamic dimension in a `.pt2`, whose sizes are
+    those of its example, and else the size that the file declares.
+    """
+    method = find_method(description)
+    tokens = method["inputs"][0]
+    declared, dynamic = int(tokens["sizes"][1]), tokens.get("dynamic")
+    symbol = dynamic[1] if isinstance(dynamic, list) else None
+    most = method.get("ranges", {}).get(symbol, [None, None])[1]
+    return declared if most is None else int(most)
 
 
 def _positions(description: Describe) -> Positions | None:

@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.job import Files, Job
 from harness.made_inputs import count_sets, covers, find_limits
 from harness.manifest import Manifest
-from harness.model_description import find_method, is_language_model, lies_in_flash
+from harness.model_description import find_method, is_language_model, lies_in_flash, longest_prompt, may_vary
 from harness.protocol import Describe
 from harness.scenarios import SCENARIOS
 
@@ -209,9 +209,7 @@ def _same_inputs(jobs: Sequence[Job], subjects: Mapping[str, Subject], given: st
     if given is not None:
         return {"data": f"the inputs in {given}"}
     first = subjects[jobs[0].model]
-    each = [
-        find_limits(subjects[job.model].method["inputs"], subjects[job.model].description.metadata) for job in jobs
-    ]
+    each = [find_limits(subjects[job.model].method["inputs"], subjects[job.model].description.metadata) for job in jobs]
     limits = tuple(min((one for one in known if one is not None), default=None) for known in zip(*each, strict=True))
     sizes = input_sizes(jobs[0], first)
     sets = count_sets(first.method, sizes, limits, jobs[0].max_tokens)
@@ -231,7 +229,7 @@ def _signature(subject: Subject) -> list[Any]:
 
 def _fill_tokens(job: Job, subject: Subject) -> Job:
     metadata = subject.description.metadata
-    longest = int(find_method(subject.description)["inputs"][0]["sizes"][1])
+    longest = longest_prompt(subject.description)
     context = int(metadata.get("get_max_context_len") or metadata.get("get_max_seq_len") or longest)
     if SCENARIOS[job.scenario].in_flash:
         longest = context  # a prompt goes in token by token
@@ -256,6 +254,7 @@ def _fill_batch(job: Job, subject: Subject, dimension: Dimension) -> Job:
     """A batch of 0 means the file's own."""
     asked = Asked(job.batch or 0, dimension, subject.given)
     found = find_batch(subject.name, subject.description.format, subject.method, asked)
-    declared = tuple(tuple(meta["sizes"]) for meta in subject.method["inputs"])
-    sizes = found.sizes if subject.given is None and found.sizes != declared else None
+    # Where the file does not fix them, those that were chosen belong to the conditions.
+    vary = any(may_vary(meta) for meta in subject.method["inputs"])
+    sizes = found.sizes if subject.given is None and vary else None
     return replace(job, batch=found.size, input_sizes=sizes, prompt_tokens=None, new_tokens=None)

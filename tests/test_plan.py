@@ -72,9 +72,9 @@ def test_a_query_of_several_samples_needs_to_know_what_one_is(tmp_path: Path) ->
     assert "--batch-dim" in caught.value.todo
 
 
-def test_made_sizes_are_in_the_job_only_where_they_are_others_than_the_files(tmp_path: Path) -> None:
+def test_made_sizes_are_in_the_job_where_the_file_does_not_fix_them(tmp_path: Path) -> None:
     jobs = planned(make_subject(tmp_path, "mlp", perceptron(batch=7)), batch=[0, 7, 3])
-    assert [(job.batch, job.input_sizes) for job in jobs] == [(7, None), (3, ((3, 16),))]
+    assert [(job.batch, job.input_sizes) for job in jobs] == [(7, ((7, 16),)), (3, ((3, 16),))]
 
 
 def test_only_language_models_have_tokens(tmp_path: Path) -> None:

@@ -107,14 +107,26 @@ def _inputs(good: Sequence[Run]) -> list[str]:
 
 
 def _sizes(good: Sequence[Run]) -> list[str]:
-    """Which inputs have other sizes than the file declares, where a batch was asked for."""
-    found: dict[tuple[str, int], str] = {}
+    """Which sizes inputs had where the file does not fix them; and where models got different ones, so that their times
+    are not of the same work.
+    """
+    found: dict[tuple[str, int | None], str] = {}
+    sizes_of: dict[tuple[int | None, ...], set[str]] = {}
     for run in good:
         sizes = json.loads(run["job_json"] or "{}").get("input_sizes") if run["measure"] == "latency" else None
         if sizes is not None:
             each = ", ".join(str(one) for one in sizes)
-            found[run["model"], run["batch"]] = f"at batch {run['batch']} the inputs of {run['model']} are {each}"
-    return [f"{'; '.join(found.values())}.".replace("at batch", "At batch", 1)] if found else []
+            at = "" if run["batch"] is None else f"at batch {run['batch']} "
+            found[run["model"], run["batch"]] = f"{at}the inputs of {run['model']} are {each}"
+            sizes_of.setdefault((run["batch"], *map(len, sizes)), set()).add(each)
+    sentence = "; ".join(found.values())
+    notes = [f"{sentence[:1].upper()}{sentence[1:]}."] if found else []
+    if any(len(different) > 1 for different in sizes_of.values()):
+        notes.append(
+            "WARNING: these models got inputs of different sizes, so their times may not be of the same work: where "
+            "they can take the same, give it with --inputs."
+        )
+    return notes
 
 
 def _sample(good: Sequence[Run]) -> list[str]:

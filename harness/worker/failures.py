@@ -36,7 +36,7 @@ def failure(error: Exception, job: Job | None) -> Error:
         message = f"The model failed to run: {what}."
         if (failed := failed_operator(printed())) is not None:
             operator, cause = failed
-            message = f"The model failed to run: the operator {operator} failed: {cause}."
+            message = f"The model failed to run: the operator {operator} failed: {cause.rstrip(': .')}."
             if cause.startswith(_NO_KERNEL):
                 return Error(kind="runtime", message=message, todo=_ANOTHER_DTYPE)
     else:

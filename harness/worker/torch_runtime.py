@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.errors import ModelError
 from harness.job import Files, Job
-from harness.model_description import FORWARD, find_method, is_language_model
+from harness.model_description import FORWARD, find_method, is_language_model, longest_prompt
 from harness.protocol import Describe, Loaded
 from harness.worker.model import Arrange, Execute, Model, as_given
 from harness.worker.operator_libraries import register_torch
@@ -145,7 +145,7 @@ def whole_windows(
         from harness.worker.generation import LanguageInputs
 
         inputs = LanguageInputs(description, arrange)
-        window = int(description.methods[0]["inputs"][0]["sizes"][1])
+        window = longest_prompt(description)
         return lambda given: leaves(execute(inputs.at(given[0], 0))), window
     found = _all_logits_window(description)
     if found is None:

@@ -9,8 +9,6 @@ from typing import Any
 
 import click
 
-from harness.model_description import is_tensor
-
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
@@ -148,12 +146,10 @@ def described_input(described: dict[str, Any]) -> str:
     if described["dtype"] == "none":
         value = f", {described['value']} when it was exported" if "value" in described else ""
         return f"{name}{described.get('kind', 'no tensor')}{value}"
-    dynamic, sizes = described.get("dynamic"), described["sizes"]
-    shown = (
-        [(f"{symbol} (?)" if size is None else f"{symbol} ({size})") if symbol else str(size) for symbol, size in zip(dynamic, sizes, strict=True)]
-        if isinstance(dynamic, list)
-        else ["?" if size is None else str(size) for size in sizes]
-    )
+    dynamic = described.get("dynamic")
+    sizes = ["?" if size is None else str(size) for size in described["sizes"]]
+    if isinstance(dynamic, list):
+        sizes = [f"{symbol} ({size})" if symbol else size for symbol, size in zip(dynamic, sizes, strict=True)]
     bounds = ", sizes are upper bounds" if dynamic is True else ""
     limit = f", indices below {described['limit']}" if "limit" in described else ""
-    return f"{name}{described['dtype']} [{', '.join(shown)}]{bounds}{limit}"
+    return f"{name}{described['dtype']} [{', '.join(sizes)}]{bounds}{limit}"

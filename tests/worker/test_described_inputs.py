@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import nn
 
-from harness.cli._inspect import _one
 from harness.made_inputs import covers
 from harness.model_description import longest_prompt
 from harness.protocol import Describe
@@ -65,18 +63,3 @@ def test_a_language_model_takes_as_many_tokens_as_its_symbol_may_be() -> None:
     assert longest_prompt(model([None, "s0"], None)) == 4
     assert longest_prompt(model([None, None], 31)) == 4
     assert longest_prompt(model(True, 31)) == 4
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ({"kind": "tensor", "dtype": "int64", "sizes": [4, 3], "dynamic": ["s0", None], "name": "ids", "limit": 10},
-         "ids: int64[4 (s0), 3] below 10"),
-        ({"kind": "tensor", "dtype": "float32", "sizes": [4, 3], "dynamic": True}, "float32[at most 4, 3]"),
-        ({"kind": "float", "dtype": "none", "sizes": [], "value": 1.5, "name": "scale"}, "scale: float 1.5"),
-        ({"kind": "none", "dtype": "none", "sizes": []}, "none"),
-        ({"kind": "tensor", "dtype": "int64", "sizes": [None]}, "int64[?]"),
-    ],
-)  # fmt: skip
-def test_inspect_names_each_value(value: dict[str, Any], text: str) -> None:
-    assert _one(value) == text

@@ -156,6 +156,17 @@ class Session:
             return None
         return Described(model_hash(sha256, data_file, method), attempt.measurement.description, manifest, data_file)
 
+    def refuse(self, subject: Subject, scenario: str | None, error: UsageError) -> None:
+        """Store that a model cannot do what was asked of all: a failed row of it, so that the others have theirs."""
+        job = Job(
+            target=self.target.name,
+            model=subject.name,
+            model_sha256=subject.sha256,
+            scenario=scenario or "single-stream",
+        )
+        why = WorkerError("usage", error.what, error.todo)
+        self.run(job, Files(model=str(subject.path)), 0, subject.manifest, refused=why)
+
     def run_all(
         self,
         jobs: Sequence[Job],

@@ -76,6 +76,17 @@ def test_outputs_without_rows_have_no_argmax(tmp_path: Path, shape: tuple[int, .
     assert scalars["max_abs_difference"].value == 1.0
 
 
+@pytest.mark.parametrize(
+    "array",
+    [np.arange(12, dtype=np.int64).reshape(3, 4), np.arange(12.0).reshape(1, 2, 2, 3), np.arange(12.0)],
+    ids=["labels", "an image", "one number a sample"],
+)
+def test_what_has_no_classes_has_no_argmax(tmp_path: Path, array: np.ndarray) -> None:
+    scalars = compared(tmp_path, {"o": array}, {"o": array[::-1]})
+    assert scalars["argmax_agreement"].value is None
+    assert scalars["max_abs_difference"].value is not None
+
+
 def test_outputs_without_any_value_have_no_argmax(tmp_path: Path) -> None:
     empty = {"o": np.ones((0, 5), np.float32)}
     assert compared(tmp_path, empty, empty)["max_abs_difference"].value == 0.0

@@ -93,7 +93,7 @@ def night_arguments(config: NightlyConfig, models: Sequence[str]) -> list[str]:
 
 def rerun_arguments(target: str, results: Path, run: Mapping[str, Any], pair: Pair) -> list[str]:
     """How two files are measured again: under the one condition, in the one pass that decides, with twice the processes
-    of a night, since what is published should rest on more.
+    of a night, since what is published should rest on more; and with as many as an interval takes to be trusted.
     """
     from harness.nightly.config import arguments
 
@@ -101,7 +101,7 @@ def rerun_arguments(target: str, results: Path, run: Mapping[str, Any], pair: Pa
     chosen = {
         key: value for key, value in run.items() if key not in {*_CONDITION, "no-quality", "no-memory", "energy-csv"}
     }
-    chosen["processes"] = 2 * int(run.get("processes", _PROCESSES))
+    chosen["processes"] = max(_PROCESSES, 2 * int(run.get("processes", _PROCESSES)))
     for key in sorted(_CONDITION):
         value = getattr(where, key.replace("-", "_"))
         if value is not None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.cli._progress import Reporter
+    from harness.job import Job
     from harness.plan import Subject
     from harness.session import Session
     from harness.target import Target
@@ -77,11 +78,12 @@ def measure(
     from dataclasses import replace
 
     from harness.cli._energy import energy_pass, settled
+    from harness.errors import UsageError
     from harness.manifest import sha256_file
     from harness.plan import configurations, passes
     from harness.scenarios import SCENARIOS
 
-    target, inputs = session.target, options["inputs"]
+    target, inputs, dimension = session.target, options["inputs"], _dimension(options["batch_dim"])
     if inputs is not None:
         subjects = {name: replace(subject, given=_given(subject, inputs)) for name, subject in subjects.items()}
     fixed: dict[str, Any] = {
@@ -95,18 +97,26 @@ def measure(
         "inputs_sha256": sha256_file(inputs) if inputs else None,
     }
     fixed |= options["fields"]
-    latency = [
-        job
-        for subject in subjects.values()
-        for job in configurations(
-            subject,
-            target.name,
-            options["scenario"],
-            {name: values for name, values in sweeps.items() if name not in subject.fields},
-            {**fixed, **subject.fields},
-            _dimension(options["batch_dim"]),
-        )
-    ]
+    latency: list[Job] = []
+    refused: list[tuple[Subject, UsageError]] = []
+    for subject in subjects.values():
+        try:
+            latency += configurations(
+                subject,
+                target.name,
+                options["scenario"],
+                {name: values for name, values in sweeps.items() if name not in subject.fields},
+                {**fixed, **subject.fields},
+                dimension,
+            )
+        except UsageError as error:
+            refused.append((subject, error))
+    if refused and not latency:
+        raise refused[0][1]
+    for subject, error in refused:  # what one model cannot do costs no other its rows
+        session.refuse(subject, options["scenario"], error)
+        reporter.failure(session.failed[-1])
+    subjects = {job.model: subjects[job.model] for job in latency}
     memory = target.capabilities.memory and not options["no_memory"]
     name = inputs.name if inputs is not None else None
     jobs = passes(latency, processes, subjects, memory=memory, quality=not options["no_quality"], given=name)

@@ -44,5 +44,6 @@ def failure(error: Exception, job: Job | None) -> Error:
         todo = "`harness report` shows what the runtime printed."
     if job is not None and job.measure != "describe" and job.inputs_sha256 is None:
         message += " Its inputs were made by harness from their declared dtypes and sizes."
-        todo = f"If it needs others, give them with --inputs; {todo[:1].lower()}{todo[1:]}"
+        if "--inputs" not in todo:
+            todo = f"If it needs others, give them with --inputs; {todo[:1].lower()}{todo[1:]}"
     return Error(kind="runtime", message=message, todo=todo)

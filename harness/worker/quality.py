@@ -119,8 +119,9 @@ def outputs(model: Model, job: Job, given: str | None, folder: Path) -> Iterator
 
 
 def as_numpy(output: Tensor) -> np.ndarray:
-    """The values in a type that numpy has and that loses none of them: integers beyond 2^24 are no float32."""
+    """The values in a type that numpy has and that loses none of them. A complex number is two, in a row of all."""
     if output.dtype.is_complex:
-        return torch.view_as_real(output).numpy()
-    wide = output.dtype.is_floating_point and output.dtype != torch.float64
-    return (output.float() if wide else output.double()).numpy()
+        return torch.view_as_real(output).flatten().numpy()
+    if output.dtype.is_floating_point and output.dtype not in (torch.float16, torch.float32, torch.float64):
+        output = output.float()  # bfloat16 and smaller ones
+    return output.numpy()

@@ -119,6 +119,16 @@ def test_what_a_model_cannot_do_is_exit_code_2_as_well(home: Home, models: Model
     assert not home.rows()
 
 
+def test_what_one_model_cannot_do_costs_the_other_no_row(home: Home, models: Models) -> None:
+    ended = home.harness("run", *ONCE, "-m", models.mlp, "-m", models.deep, "--batch", 2)
+    assert ended.code == 1
+    assert "deep was exported with the fixed sizes [4, 128], so its batch cannot become 2." in " ".join(ended.err.split())
+    runs = {(run["model"], run["measure"]): run for run in home.rows()}
+    assert (runs["mlp", "latency"]["status"], runs["mlp", "latency"]["batch"]) == ("ok", 2)
+    assert (runs["deep", "latency"]["status"], runs["deep", "latency"]["error_kind"]) == ("failed", "usage")
+    assert "latency p50" in ended.out
+
+
 def test_an_empty_store_has_nothing_comparable(home: Home) -> None:
     home.harness("compare").explained(3, "no results", "harness run")
     home.results.mkdir()

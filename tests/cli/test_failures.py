@@ -122,7 +122,8 @@ def test_what_a_model_cannot_do_is_exit_code_2_as_well(home: Home, models: Model
 def test_what_one_model_cannot_do_costs_the_other_no_row(home: Home, models: Models) -> None:
     ended = home.harness("run", *ONCE, "-m", models.mlp, "-m", models.deep, "--batch", 2)
     assert ended.code == 1
-    assert "deep was exported with the fixed sizes [4, 128], so its batch cannot become 2." in " ".join(ended.err.split())
+    said = " ".join(ended.err.split())
+    assert "deep was exported with the fixed sizes [4, 128], so its batch cannot become 2." in said
     runs = {(run["model"], run["measure"]): run for run in home.rows()}
     assert (runs["mlp", "latency"]["status"], runs["mlp", "latency"]["batch"]) == ("ok", 2)
     assert (runs["deep", "latency"]["status"], runs["deep", "latency"]["error_kind"]) == ("failed", "usage")

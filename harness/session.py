@@ -156,16 +156,19 @@ class Session:
             return None
         return Described(model_hash(sha256, data_file, method), attempt.measurement.description, manifest, data_file)
 
-    def refuse(self, subject: Subject, scenario: str | None, error: UsageError) -> None:
-        """Store that a model cannot do what was asked of all: a failed row of it, so that the others have theirs."""
+    def refuse(self, subject: Subject, error: UsageError) -> None:
+        """Store that a model cannot do what was asked of all: a failed row of it, so that the others have theirs. It is
+        one of its description, which belongs to the tables of all conditions.
+        """
         job = Job(
             target=self.target.name,
             model=subject.name,
             model_sha256=subject.sha256,
-            scenario=scenario or "single-stream",
+            scenario="describe",
+            measure="describe",
         )
         why = WorkerError("usage", error.what, error.todo)
-        self.run(job, Files(model=str(subject.path)), 0, subject.manifest, refused=why)
+        self.run(job, Files(model=str(subject.path)), _size(subject), subject.manifest, refused=why)
 
     def run_all(
         self,
@@ -191,11 +194,7 @@ class Session:
             subject = subjects[job.model]
             folder = self.scratch / f"job{self.position}"
             folder.mkdir()
-            try:
-                parts = [subject.path, *([subject.data_file] if subject.data_file else [])]
-                size = sum(part.stat().st_size for part in parts)
-            except OSError:
-                size = 0  # it is gone: the worker will say so
+            size = _size(subject)
 
             def derive(measurement: Measurement, job: Job = job, subject: Subject = subject) -> list[Scalar]:
                 if job.measure != "latency":
@@ -222,6 +221,14 @@ class Session:
                 failures[key] += 1
                 hopeless |= {job.model} if attempt.error.kind in _CERTAIN else set()
             yield attempt
+
+
+def _size(subject: Subject) -> int:
+    """Bytes of a model's files; 0 where they are gone, which its worker will say."""
+    try:
+        return sum(path.stat().st_size for path in (subject.path, subject.data_file) if path is not None)
+    except OSError:
+        return 0
 
 
 def _check_description(name: str, description: Describe, method: str | None) -> None:

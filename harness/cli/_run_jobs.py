@@ -113,9 +113,8 @@ def measure(
             refused.append((subject, error))
     if refused and not latency:
         raise refused[0][1]
-    for subject, error in refused:  # what one model cannot do costs no other its rows
-        session.refuse(subject, options["scenario"], error)
-        reporter.failure(session.failed[-1])
+    for subject, why_not in refused:
+        reporter.note(f"{subject.name} is left out: {why_not}")
     subjects = {job.model: subjects[job.model] for job in latency}
     memory = target.capabilities.memory and not options["no_memory"]
     name = inputs.name if inputs is not None else None
@@ -143,6 +142,9 @@ def measure(
     with reporter.jobs(jobs) as advance, settled(session, file, reporter):
         for outcome in session.run_all(jobs, subjects, inputs, reporter.within, energy):
             advance(outcome)
+    for subject, why_not in refused:  # last: the first model that was measured is the baseline
+        session.refuse(subject, why_not)
+        reporter.failure(session.failed[-1])
 
 
 def _dimension(text: str | None) -> Any:

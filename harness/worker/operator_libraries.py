@@ -51,4 +51,4 @@ def _load(folder: str, pattern: str) -> None:
     spec = importlib.util.find_spec("executorch")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         for library in (Path(place) / folder).glob(pattern):
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]

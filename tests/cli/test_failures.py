@@ -126,8 +126,10 @@ def test_what_one_model_cannot_do_costs_the_other_no_row(home: Home, models: Mod
     assert "deep was exported with the fixed sizes [4, 128], so its batch cannot become 2." in said
     runs = {(run["model"], run["measure"]): run for run in home.rows()}
     assert (runs["mlp", "latency"]["status"], runs["mlp", "latency"]["batch"]) == ("ok", 2)
-    assert (runs["deep", "latency"]["status"], runs["deep", "latency"]["error_kind"]) == ("failed", "usage")
-    assert "latency p50" in ended.out
+    refused = runs["deep", "describe"]
+    assert (refused["status"], refused["error_kind"]) == ("failed", "usage")
+    assert refused["model_bytes"] == models.deep.stat().st_size
+    assert ended.out.count("latency p50") == ended.out.count("FAILED") == 1, "one table, and it says what failed"
 
 
 def test_an_empty_store_has_nothing_comparable(home: Home) -> None:

@@ -229,10 +229,11 @@ def _signature(subject: Subject) -> list[Any]:
 
 def _fill_tokens(job: Job, subject: Subject) -> Job:
     metadata = subject.description.metadata
-    longest = longest_prompt(subject.description)
+    in_flash = SCENARIOS[job.scenario].in_flash  # a prompt goes in token by token, through several methods
+    longest = int(metadata["get_max_seq_len"]) if in_flash else longest_prompt(subject.description)
     context = int(metadata.get("get_max_context_len") or metadata.get("get_max_seq_len") or longest)
-    if SCENARIOS[job.scenario].in_flash:
-        longest = context  # a prompt goes in token by token
+    if in_flash:
+        longest = context
     prompt, new = job.prompt_tokens, job.new_tokens
     if prompt is None:
         prompt = max(1, min(128, longest, context // 2, context + 1 - (new or 1)))

@@ -74,12 +74,15 @@ class NativeWorker:
 
     def _put(self, files: Files, **others: str) -> Files:
         """The model's files where the worker finds them, under the names that it gets them by."""
-        model, data = Path(files.model), None if files.data is None else Path(files.data)
-        return Files(
-            model=self._transport.put(model, _sha256(model)),
-            data=None if data is None else self._transport.put(data, _sha256(data)),
-            **others,
-        )
+        try:
+            model, data = Path(files.model), None if files.data is None else Path(files.data)
+            return Files(
+                model=self._transport.put(model, _sha256(model)),
+                data=None if data is None else self._transport.put(data, _sha256(data)),
+                **others,
+            )
+        except OSError as error:
+            raise WorkerError("model", f"{files.model} cannot be read ({error.strerror}).", "Check the path.") from error
 
     def _start(self, request: str, environment: dict[str, str]) -> WorkerProcess:
         try:

@@ -152,8 +152,8 @@ def _check(job: Job, described: Describe, where: str) -> None:
             f"{job.scenario} is not estimated on {where}.",
             "Leave out --scenario: one run of the program is what can be estimated.",
         )
-    if job.input_sizes is not None:
-        sizes = [meta["sizes"] for meta in find_method(described, job.method)["inputs"]]
+    sizes = [list(meta["sizes"]) for meta in find_method(described, job.method)["inputs"]]
+    if job.input_sizes is not None and [list(each) for each in job.input_sizes] != sizes:
         raise UsageError(
             f"{job.model} is compiled for inputs of the sizes {sizes}, not for a batch of {job.batch}.",
             "Leave out --batch, or export it with the batch that you want.",

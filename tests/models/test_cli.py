@@ -120,4 +120,5 @@ def test_help_has_an_example(runner: CliRunner, command: str) -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     code = "import sys, harness.cli.models; print([m for m in ('torch', 'rich', 'pandas') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    command = [sys.executable, "-P", "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"

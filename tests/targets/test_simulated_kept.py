@@ -35,7 +35,7 @@ class Losses:
 
         self.folder, self.computed, self.fails = folder, 0, False
         monkeypatch.setattr(worker, "describe", lambda *_: PERCEPTRON)
-        monkeypatch.setattr(torch_runtime, "load", lambda path, job: str(path))
+        monkeypatch.setattr(torch_runtime, "load", lambda path, job, files: str(path))
         monkeypatch.setattr(quality, "loss", self._loss)
         (folder / "m.pt2").write_bytes(b"model")
         (folder / "kept").mkdir()
@@ -150,8 +150,8 @@ def test_a_description_is_read_once_a_content(tmp_path: Path, cache: Path, monke
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"batch": 2}, "compiled for batches of 4, not 2"),
-        ({"batch": 8}, "compiled for batches of 4, not 8"),
+        ({"batch": 2, "input_sizes": ((2, 8),)}, r"compiled for inputs of the sizes \[\[4, 8\]\], not for a batch of 2"),
+        ({"batch": 8, "input_sizes": ((8, 8),)}, r"compiled for inputs of the sizes \[\[4, 8\]\], not for a batch of 8"),
         ({"batch": 4, "scenario": "generate"}, "generate is not estimated on here"),
         ({"batch": 4, "measure": "memory"}, "has no memory pass"),
     ],

@@ -33,7 +33,8 @@ def lowered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
     monkeypatch.setattr(worker, "describe", lambda *_: LANGUAGE_MODEL)
     model = tmp_path / "model.pt2"
     model.touch()
-    job = cast(Job, SimpleNamespace(measure="latency", scenario="generate", batch=1, model="m", target="npu"))
+    asked = {"measure": "latency", "scenario": "generate", "batch": 1, "model": "m", "target": "npu"}
+    job = cast(Job, SimpleNamespace(**asked, method=None, input_sizes=None))
 
     def said(prepare: Callable[[str, Path], dict[str, Any]]) -> list[Event]:
         events: list[Event] = []

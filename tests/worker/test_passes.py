@@ -44,6 +44,9 @@ class Runtime:
     def versions(self) -> dict[str, str]:
         return {"nothing": "1"}
 
+    def prepare(self, path: Path) -> None:
+        """There are no operators to register."""
+
     def describe(self, path: Path) -> Describe:
         methods = [
             {"name": "forward", "inputs": [TOKENS, POSITION] if self._language else [FLOATS], "outputs": []},

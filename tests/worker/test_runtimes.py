@@ -87,6 +87,7 @@ def test_a_pt2_is_read_and_then_made_callable(
         clock.advance(100)
         return Slow(), {}
 
+    monkeypatch.setattr(torch_runtime, "prepare", lambda path: None)
     monkeypatch.setattr(torch_runtime, "open_program", opened)
     (tmp_path / "m.pt2").write_bytes(b"12345")
     threads = torch.get_num_threads()
@@ -115,8 +116,8 @@ def test_a_pt2_is_read_and_then_made_callable(
 def test_outputs_lose_nothing_on_their_way_to_the_file(values: list[Any], dtype: torch.dtype) -> None:
     array = as_numpy(torch.tensor(values, dtype=dtype))
     assert array.astype(np.float64).tolist() == torch.tensor(values, dtype=dtype).double().tolist()
-    assert array.dtype in (np.float32, np.float64)
+    assert array.dtype == (np.float32 if dtype == torch.bfloat16 else torch.empty(0, dtype=dtype).numpy().dtype)
 
 
 def test_a_complex_output_is_its_two_parts() -> None:
-    assert as_numpy(torch.tensor([1 + 2j, -3j])).tolist() == [[1.0, 2.0], [0.0, -3.0]]
+    assert as_numpy(torch.tensor([1 + 2j, -3j])).tolist() == [1.0, 2.0, 0.0, -3.0]

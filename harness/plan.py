@@ -188,7 +188,9 @@ def _quality(jobs: Sequence[Job], subjects: Mapping[str, Subject], given: str | 
     the first model; the first itself then runs for its outputs.
     """
     found = []
-    alike = [job for job in jobs if _signature(subjects[job.model]) == _signature(subjects[jobs[0].model])]
+    # What lies in flash goes through several methods, and is compared by its loss alone.
+    whole = [job for job in jobs if not lies_in_flash(subjects[job.model].description)]
+    alike = [job for job in whole if _signature(subjects[job.model]) == _signature(subjects[whole[0].model])]
     compared = [job for job in alike if subjects[job.model].tokens is None]
     shared = _same_inputs(compared, subjects, given) if len(alike) > 1 and compared else {}
     for job in jobs:
@@ -197,7 +199,7 @@ def _quality(jobs: Sequence[Job], subjects: Mapping[str, Subject], given: str | 
             found.append(replace(job, measure="quality", data=subject.data, data_sha256=subject.data_sha256))
         elif job in alike and len(alike) > 1 and not is_language_model(subject.description):
             found.append(
-                replace(job, measure="quality", max_tokens=None, reference_sha256=jobs[0].model_sha256, **shared)
+                replace(job, measure="quality", max_tokens=None, reference_sha256=alike[0].model_sha256, **shared)
             )
     return found
 

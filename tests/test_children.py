@@ -49,7 +49,8 @@ sys.stdin.read()
 
 def test_every_worker_is_such_a_child_from_its_first_moment() -> None:
     """This one never reads its request, nor anything of harness."""
-    parent = subprocess.Popen([sys.executable, "-P", "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-P", "-c", WORKER]
+    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     assert parent.stdin is not None
     worker = int(parent.stdout.readline())

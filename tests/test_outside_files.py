@@ -143,7 +143,8 @@ def test_a_writer_that_is_stopped_leaves_the_old_file(tmp_path: Path, number: si
     path = tmp_path / "table.tex"
     path.write_text("old")
     code = (
-        "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nfrom pathlib import Path\nfrom harness import outside_files\n"
+        "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pathlib import Path\nfrom harness import outside_files\n"
         f"outside_files.os.replace = lambda *_: os.kill(os.getpid(), {int(number)})\n"
         "outside_files.write_whole(Path(sys.argv[1]), 'new' * 1000, 'x')"
     )

@@ -74,15 +74,12 @@ class NativeWorker:
 
     def _put(self, files: Files, **others: str) -> Files:
         """The model's files where the worker finds them, under the names that it gets them by."""
-        try:
-            model, data = Path(files.model), None if files.data is None else Path(files.data)
-            return Files(
-                model=self._transport.put(model, _sha256(model)),
-                data=None if data is None else self._transport.put(data, _sha256(data)),
-                **others,
-            )
-        except OSError as error:
-            raise WorkerError("model", f"{files.model} cannot be read ({error.strerror}).", "Check the path.") from error
+        model, data = Path(files.model), None if files.data is None else Path(files.data)
+        return Files(
+            model=self._transport.put(model, _sha256(model)),
+            data=None if data is None else self._transport.put(data, _sha256(data)),
+            **others,
+        )
 
     def _start(self, request: str, environment: dict[str, str]) -> WorkerProcess:
         try:
@@ -175,7 +172,10 @@ class NativeProcess:
 
 def _sha256(path: Path) -> str:
     """Of a file, which is read again only when it has changed: neurons may be gigabytes, and every job needs them."""
-    known = path.stat()
+    try:
+        known = path.stat()
+    except OSError:
+        return ""  # it is gone: the worker will say so
     return _hashed(path, known.st_mtime_ns, known.st_size)
 
 

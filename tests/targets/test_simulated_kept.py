@@ -150,8 +150,8 @@ def test_a_description_is_read_once_a_content(tmp_path: Path, cache: Path, monke
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"batch": 2, "input_sizes": ((2, 8),)}, r"compiled for inputs of the sizes \[\[4, 8\]\], not for a batch of 2"),
-        ({"batch": 8, "input_sizes": ((8, 8),)}, r"compiled for inputs of the sizes \[\[4, 8\]\], not for a batch of 8"),
+        ({"batch": 2, "input_sizes": ((2, 8),)}, r"for inputs of the sizes \[\[4, 8\]\], not for a batch of 2"),
+        ({"batch": 8, "input_sizes": ((8, 8),)}, r"for inputs of the sizes \[\[4, 8\]\], not for a batch of 8"),
         ({"batch": 4, "scenario": "generate"}, "generate is not estimated on here"),
         ({"batch": 4, "measure": "memory"}, "has no memory pass"),
     ],

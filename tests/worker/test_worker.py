@@ -41,7 +41,8 @@ def test_describe_tells_inputs_constants_and_delegates(models: Models) -> None:
     description = said.one(Describe)
     (forward,) = description.methods
     assert forward["inputs"] == [
-        {"kind": "tensor", "dtype": "int64", "sizes": [1, 7], "dynamic": True, "limit": VOCABULARY, "longest": VOCABULARY},
+        {"kind": "tensor", "dtype": "int64", "sizes": [1, 7], "dynamic": True, "limit": VOCABULARY}
+        | {"longest": VOCABULARY},
         {"kind": "tensor", "dtype": "int64", "sizes": [1], "dynamic": False},
     ]
     assert forward["outputs"] == [{"kind": "tensor", "dtype": "float32", "sizes": [1, VOCABULARY]}]

@@ -76,6 +76,7 @@ def _work(job: Job, files: Files, channel: Channel, runtimes: Mapping[str, Any],
 
         flash.work(job, files, channel.emit)
         return
+    # Not in `load`: it reads the file, which a cold start must find dropped from the page cache.
     runtime.prepare(path)
     if job.measure == "memory":
         _measure_memory(job, files, runtime, channel)

@@ -61,7 +61,6 @@ class AcceleratedRuntime:
         from torch.export.passes import move_to_device_pass
 
         _check(job)
-        self.prepare(path)
         torch.set_num_threads(job.threads)
         set_products(job.precision)
         device, kind = self._device, self._device.kind

@@ -75,7 +75,6 @@ def load(path: Path, job: Job, files: Files) -> Model:
     Raises ModelError when a file is damaged or missing, or when the program needs a delegate or an operator that this
     build of ExecuTorch lacks.
     """
-    prepare(path)
     headers = read_methods(path)
     _check_delegates(path, headers)
     if files.data is None and any(header.external for header in headers):

@@ -64,7 +64,6 @@ def load(path: Path, job: Job, files: Files) -> Model:
     """
     import torch
 
-    prepare(path)
     torch.set_num_threads(job.threads)
     start_ns = time.perf_counter_ns()
     program, metadata = open_program(path)

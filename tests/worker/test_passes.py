@@ -211,6 +211,25 @@ def test_a_cold_start_reads_all_that_belongs_to_the_model(
     assert len(runtime.calls) == (1 if scenario == "cold-start" else 6)
 
 
+def test_a_cold_start_looks_operators_up_before_the_file_is_dropped(
+    clock: FakeClock, model: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    class Ordered(Runtime):
+        def prepare(self, path: Path) -> None:
+            order.append("prepare")
+
+        def load(self, *arguments: Any) -> Any:
+            order.append("load")
+            return super().load(*arguments)
+
+    monkeypatch.setattr(worker, "drop_page_cache", lambda path: order.append("drop"))
+    monkeypatch.setattr(warm_start, "warm_start", lambda *_: iter(()))
+    work(model, job("cold-start"), Ordered(clock))
+    assert order == ["prepare", "drop", "load"]
+
+
 @pytest.mark.parametrize(("sets", "expected"), [(None, 8), (11, 11)])
 def test_outputs_are_of_as_many_different_inputs_as_were_asked_for(
     clock: FakeClock, model: Files, tmp_path: Path, sets: int | None, expected: int

@@ -97,7 +97,7 @@ def bisect(
             raise HarnessError(done.reason or "There is no session.")
         for metric in metrics:
             verdict = read_verdict(results, done.session_id, metric, good.stem, bad.stem)
-            if verdict.ratio is not None:  # what the first session has decides for all
+            if verdict.processes:  # what the first session has decides for all, with an interval or without
                 metrics = [metric]
                 break
         return verdict

@@ -51,7 +51,10 @@ def test_two_files_are_one_interleaved_comparison(home: Home, models: Models) ->
     assert made["metric"] == "steady_latency_ns_p50"
     (step,) = made["steps"]
     assert step["verdict"]["processes"] == 5
-    assert step["verdict"]["low"] < step["verdict"]["ratio"] < step["verdict"]["high"]
+    if step["verdict"]["ratio"] is None:  # on a loaded machine five processes may disagree by a factor of 100
+        assert "disagree" in step["verdict"]["reason"]
+    else:
+        assert step["verdict"]["low"] < step["verdict"]["ratio"] < step["verdict"]["high"]
     same = home.harness("bisect", models.mlp, models.mlp, "-t", "x86", *FAST)
     assert same.code == 0, same.err
     assert "nothing was measured" in same.out

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _OWN = frozenset({"target", "model", "results", "format", "json", "quiet", "ablate", "profile"})
 # What the condition of an alert says, so that a sweep is not run again for one of its combinations.
 _CONDITION = frozenset({"scenario", "threads", "batch", "prompt-tokens", "new-tokens", "cpus", "precision"})
-# As many as `harness run` starts unless told otherwise.
-_PROCESSES = 5
 
 
 def run_options() -> tuple[str, ...]:
@@ -91,9 +89,9 @@ def night_arguments(config: NightlyConfig, models: Sequence[str]) -> list[str]:
     return [*_fixed(config.target, config.results, models), *arguments(config.run)]
 
 
-def rerun_arguments(target: str, results: Path, run: Mapping[str, Any], pair: Pair) -> list[str]:
-    """How two files are measured again: under the one condition, in the one pass that decides, with twice the processes
-    of a night, since what is published should rest on more; and with as many as an interval takes to be trusted.
+def rerun_arguments(target: str, results: Path, run: Mapping[str, Any], pair: Pair, new_pairs: int) -> list[str]:
+    """How two files are measured again: under the one condition, in the one pass that decides, in so many processes
+    each, whatever those of a night are.
     """
     from harness.nightly.config import arguments
 
@@ -101,7 +99,7 @@ def rerun_arguments(target: str, results: Path, run: Mapping[str, Any], pair: Pa
     chosen = {
         key: value for key, value in run.items() if key not in {*_CONDITION, "no-quality", "no-memory", "energy-csv"}
     }
-    chosen["processes"] = max(_PROCESSES, 2 * int(run.get("processes", _PROCESSES)))
+    chosen["processes"] = new_pairs
     for key in sorted(_CONDITION):
         value = getattr(where, key.replace("-", "_"))
         if value is not None:
@@ -111,13 +109,20 @@ def rerun_arguments(target: str, results: Path, run: Mapping[str, Any], pair: Pa
 
 
 def pair_arguments(
-    target: str, results: Path, good: Path, bad: Path, metric: Metric, options: Sequence[str]
+    target: str, results: Path, good: Path, bad: Path, metric: Metric, options: Sequence[str], new_pairs: int
 ) -> list[str]:
-    """How `harness bisect` measures two files; `options` come last, and so may say how many processes."""
+    """How `harness bisect` measures two files, in so many processes each."""
     passes = ["--no-quality", *(["--no-memory"] if metric.measure != "memory" else [])]
     passes += ["--energy"] if metric.measure == "energy" else []
-    processes = ["--processes", str(2 * _PROCESSES)]
-    return [*_fixed(target, results, (str(good), str(bad))), *passes, *processes, *options]
+    return [*_fixed(target, results, (str(good), str(bad))), *passes, *options, "--processes", str(new_pairs)]
+
+
+def processes_in(options: Sequence[str], target: str) -> int | None:
+    """The `--processes` among these options of `harness run`; None where it is not among them."""
+    from harness.cli.run import run
+
+    given = run.make_context("harness run", ["--target", target, "--model", "x", *options]).params["processes"]
+    return None if given is None else int(given)
 
 
 def absolute(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from harness.cli._options import results_option
 
 if TYPE_CHECKING:
     from harness.metrics import Metric
-    from harness.nightly.bisection import Bisection, Candidate
+    from harness.nightly.bisection import Bisection, Candidate, Step
     from harness.nightly.verdict import Verdict
 
 # What decides where nobody said what: the first that the session has.
@@ -67,42 +67,51 @@ def bisect(
     """Find the first version after GOOD, up to BAD, that is slower than GOOD beyond what noise does.
 
     GOOD and BAD are commits of a repository that has the model as --file, or two model files. Every version that is
-    tried is measured together with GOOD's, ten interleaved processes each; equal files are measured once.
+    tried is measured together with GOOD's, ten interleaved processes each, and where these do not decide twenty and
+    forty more (`--processes` says another number, and is not repeated); equal files are measured once.
 
     \b
     harness bisect v1.0 main --file models/selfcomp.pte -t x86
     harness bisect v1.0 main --file models/selfcomp.pte -t x86 -- --threads 2 --processes 20
     harness bisect yesterday.pte today.pte -t x86
     """
-    from harness.cli._nightly import check_options, pair_arguments, run_session
+    from harness.cli._nightly import check_options, pair_arguments, processes_in, run_session
     from harness.cli._progress import Reporter
     from harness.errors import HarnessError
     from harness.nightly import bisection
     from harness.nightly.artifacts import kept_file
-    from harness.nightly.verdict import confirmed, read_verdict
+    from harness.nightly.verdict import settle
+    from harness.statistics.looks import NEW_PAIRS
     from harness.store.writer import prepare
 
     metrics = _metrics(metric_name)
     check_options(run_options, target)
+    asked = processes_in(run_options, target)
+    new_pairs = NEW_PAIRS if asked is None else (asked,)
     prepare(results)
     first, later = _candidates(good, bad, file, repository, results)
     reporter = Reporter(quiet=quiet)
 
     def measure(candidate: Candidate) -> Verdict:
         nonlocal metrics
-        reporter.note(f"measuring {candidate.label} against {first.label}")
         good, bad = (kept_file(results, one.sha256) for one in (first, candidate))
-        done = run_session(pair_arguments(target, results, good, bad, metrics[0], run_options), reporter.note)
-        if done.session_id is None or done.failed:
-            raise HarnessError(done.reason or "There is no session.")
-        for metric in metrics:
-            verdict = read_verdict(results, done.session_id, metric, good.stem, bad.stem)
-            if verdict.processes:  # what the first session has decides for all, with an interval or without
-                metrics = [metric]
-                break
+
+        def look(number: int, pairs: int) -> str:
+            again = " again" if number else ""
+            reporter.note(f"measuring {candidate.label} against {first.label}{again}, {pairs} processes each")
+            done = run_session(
+                pair_arguments(target, results, good, bad, metrics[0], run_options, pairs), reporter.note
+            )
+            if done.session_id is None or done.failed:
+                raise HarnessError(done.reason or "There is no session.")
+            return done.session_id
+
+        verdict = settle(results, look, metrics, (good.stem, bad.stem), min_change, new_pairs=new_pairs)
+        if verdict.processes:  # what the first session has decides for all, with an interval or without
+            metrics = [metric for metric in metrics if metric.name == verdict.metric]
         return verdict
 
-    found = bisection.bisect(first, later, measure, lambda verdict: confirmed(verdict, metrics[0], min_change))
+    found = bisection.bisect(first, later, measure)
     click.echo(_text(first, later[-1], found, metrics[0], as_json), nl=False)
 
 
@@ -162,18 +171,17 @@ def _text(good: Candidate, last: Candidate, found: Bisection, metric: Metric, as
     if as_json:
         whole = {"version": 1, "metric": metric.name, "good": asdict(good), "answer": answer, **asdict(found)}
         return dump_json(whole)
-    heard = {True: "slower", False: "not slower", None: "not measured"}
     rows = [
         (
             step.candidate.label,
             step.candidate.words,
             step.candidate.sha256[:12],
             words(step.verdict),
-            heard[step.slower],
+            _outcome(step),
         )
         for step in found.steps
     ]
-    columns = ("version", "", "file", f"{metric.label}, against {good.label}, 99 %", "")
+    columns = ("version", "", "file", f"{metric.label}, against {good.label}", "")
     return render_tables([simple_table(f"Against {good.label}: {metric.label}", columns, rows, (answer,))], "terminal")
 
 
@@ -181,9 +189,21 @@ def _answer(good: Candidate, last: Candidate, found: Bisection, metric: Metric) 
     if last.sha256 == good.sha256:
         return f"{last.label} has the very file of {good.label}: nothing was measured."
     if found.first is not None:
-        unsure = f"; {len(found.unsure)} before it could not be measured" if found.unsure else ""
+        unsure = f"; {len(found.unsure)} before it could not be measured or decided" if found.unsure else ""
         subject = f" ({found.first.words})" if found.first.words else ""
         return f"The first that is worse in {metric.label}: {found.first.label}{subject}{unsure}."
+    if found.steps[-1].verdict.decision == "undecided":
+        pairs = found.steps[-1].verdict.processes
+        return (
+            f"Whether {last.label} is worse than {good.label} in {metric.label} is undecided after {pairs} pairs of "
+            f"processes: measure more with `-- --processes {4 * pairs}`."
+        )
     if found.steps[-1].slower is None:
         return f"{last.label} could not be measured: {found.steps[-1].verdict.reason}"
     return f"{last.label} is not worse than {good.label} in {metric.label}."
+
+
+def _outcome(step: Step) -> str:
+    if step.verdict.decision is None:
+        return "not measured"
+    return {"regression": "slower", "no regression": "not slower", "undecided": "undecided"}[step.verdict.decision]

@@ -46,8 +46,10 @@ _summary = click.option(
 def nightly() -> None:
     """Measure the models of a configuration every night, and watch every figure for a change.
 
-    A change for the worse is a provisional alert. The file of tonight and that of the last good night are then measured
-    again, interleaved, and the alert is published or withdrawn. While a published regression stands the exit code is 3.
+    A change for the worse is a provisional alert, from the fifth night on raised on the night itself. The file of
+    tonight and that of the last good night are then measured again, interleaved, in 10 pairs of processes, and where
+    these do not decide in 20 and 40 more. The alert is published (regression) or withdrawn (no regression); where it
+    is still undecided, the next night looks again. While a published regression stands the exit code is 3.
 
     \b
     harness nightly example config > nightly.toml
@@ -87,9 +89,11 @@ def run_command(ctx: click.Context, config_file: Path, as_json: bool, summary: P
             kept = [kept_file(config.results, keep(config.results, reference))] if reference else []
             return run_session(night_arguments(config, [str(path) for path in (*files, *kept)]), reporter.note)
 
-        def rerun(pair: Pair) -> str:
-            reporter.note(f"measuring again: {pair.good.name[:12]} (good) and {pair.bad.name[:12]}")
-            done = run_session(rerun_arguments(config.target, config.results, config.run, pair), reporter.note)
+        def rerun(pair: Pair, pairs: int) -> str:
+            files = f"{pair.good.name[:12]} (good) and {pair.bad.name[:12]}"
+            reporter.note(f"measuring again: {files}, {pairs} processes each, interleaved")
+            given = rerun_arguments(config.target, config.results, config.run, pair, pairs)
+            done = run_session(given, reporter.note)
             if done.session_id is None or done.failed:
                 raise HarnessError(done.reason or "The rerun left no session.", "The next night tries again.")
             return done.session_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from harness.nightly.config import NightlyConfig
 from harness.nightly.detection import NEAR, Change
 from harness.nightly.ledger import read_ledger
 from harness.report.grouping import Condition
+from harness.statistics.change_points import SEGMENT
 from harness.store.writer import write_row
 
 STATES = ("provisional", "published", "withdrawn", "undone", "resolved")
@@ -40,26 +42,34 @@ class Alert:
     p_value: float | None
     good_sha256: str | None
     bad_sha256: str | None
-    rerun_session_id: str | None = None
+    rerun_session_ids: Sequence[str] | None = None
     rerun_ratio: float | None = None
     rerun_low: float | None = None
     rerun_high: float | None = None
     rerun_processes: int | None = None
+    rerun_decision: str | None = None
+    rerun_confidence: float | None = None
+    rerun_rounds: int | None = None
 
     @property
     def condition(self) -> Condition:
         """As it was measured."""
         return Condition(**json.loads(self.condition_json))
 
+    @property
+    def rounds(self) -> int:
+        """On how many nights it was measured again; before rounds were counted there was one at most."""
+        return self.rerun_rounds or int(self.rerun_ratio is not None)
+
 
 def raised(change: Change, config: NightlyConfig, night: int, now: datetime) -> Alert:
-    """A new alert of a change. Its id is that of series and night, so that raising it twice makes no second one."""
+    """A new alert of a change. Its id is that of series, night and file: raising it twice makes no second one."""
     points, last = change.series.points, change.series.points[-1]
     # A change may be placed a night or two late: then the file of the night before is already the new one.
     before = [point.sha256 for point in points[max(0, change.index - 1 - NEAR) : change.index]]
     good = next((sha256 for sha256 in reversed(before) if sha256 != last.sha256), last.sha256)
     return Alert(
-        alert_id=hashlib.sha256(f"{change.series.series_id} {change.night}".encode()).hexdigest()[:8],
+        alert_id=hashlib.sha256(f"{change.series.series_id} {change.night} {last.sha256}".encode()).hexdigest()[:8],
         row=0,
         night=night,
         written_at=now,
@@ -82,11 +92,30 @@ def raised(change: Change, config: NightlyConfig, night: int, now: datetime) -> 
 
 
 def is_of(alert: Alert, change: Change) -> bool:
-    """Whether the change is the one that the alert is about, which may have moved by a night or two since."""
+    """Whether the change is the one that the alert is about, which may have moved by a night or two since.
+
+    A withdrawn alert speaks of its file and of the nights until then. What begins later is another change; and so is
+    what three nights more still show of another file, which nobody has measured again.
+    """
+    points, nights = change.series.points, 0 if change.p_value is None else NEAR
     if alert.series_id != change.series.series_id:
         return False
-    index = sum(point.night < alert.change_night for point in change.series.points)
-    return abs(index - change.index) <= (0 if change.p_value is None else NEAR)
+    if alert.state == "withdrawn":
+        later = sum(point.night > alert.night for point in points)
+        if change.night > alert.night or (later >= SEGMENT and points[-1].sha256 != alert.bad_sha256):
+            return False
+    return abs(sum(point.night < alert.change_night for point in points) - change.index) <= nights
+
+
+def covers(alert: Alert, change: Change) -> bool:
+    """Whether an open alert is about a later change to the very file that the series has tonight."""
+    return (
+        alert.state in ("provisional", "published")
+        and alert.series_id == change.series.series_id
+        and change.p_value is not None
+        and alert.change_night >= change.night
+        and alert.bad_sha256 == change.series.points[-1].sha256
+    )
 
 
 def read_alerts(config: NightlyConfig) -> tuple[list[Alert], list[str]]:

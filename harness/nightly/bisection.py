@@ -20,7 +20,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Step:
-    """One comparison with the good version; `slower` is None where it could not be measured, the verdict says why."""
+    """One comparison with the good version; `slower` is None where it could not be measured or decided, and the verdict
+    says which.
+    """
 
     candidate: Candidate
     verdict: Verdict
@@ -30,7 +32,7 @@ class Step:
 @dataclass(frozen=True)
 class Bisection:
     """`first` is the first slower version, None where the last is not slower. `unsure` are versions between the last
-    good and the first slower one that could not be measured.
+    good and the first slower one that could not be measured or decided.
     """
 
     steps: tuple[Step, ...]
@@ -38,12 +40,10 @@ class Bisection:
     unsure: tuple[Candidate, ...] = ()
 
 
-def bisect(
-    good: Candidate,
-    later: Sequence[Candidate],
-    measure: Callable[[Candidate], Verdict],
-    slower: Callable[[Verdict], bool],
-) -> Bisection:
+_SLOWER: dict[str | None, bool] = {"regression": True, "no regression": False}
+
+
+def bisect(good: Candidate, later: Sequence[Candidate], measure: Callable[[Candidate], Verdict]) -> Bisection:
     """Search `later`, the versions after `good` in their order (at least one), by halves.
 
     Equal files are measured once, and the file of `good` not at all. `measure` sets a candidate against `good`; where
@@ -57,7 +57,7 @@ def bisect(
         if candidate.sha256 not in steps:
             try:
                 verdict = measure(candidate)
-                found = None if verdict.ratio is None else slower(verdict)
+                found = _SLOWER.get(verdict.decision)
             except HarnessError as error:
                 verdict, found = Verdict(None, None, None, 0, error.what), None
             steps[candidate.sha256] = Step(candidate, verdict, found)

@@ -10,6 +10,7 @@ from harness.metrics import Metric
 from harness.nightly.nights import RECENT
 from harness.nightly.series import Series, from_level
 from harness.statistics.change_points import ChangePoint, change_points
+from harness.statistics.newest import FEWEST, HISTORY, newest_change
 
 NEAR = 2
 """Nights by which a change may be placed wrongly, and moves as nights are added."""
@@ -18,7 +19,8 @@ NEAR = 2
 @dataclass(frozen=True)
 class Change:
     """The level changed at point `index` of `series`, from `before` to `after`, in the metric's unit. `ratio` is after
-    over before (of losses: of their perplexities), `p_value` None where figures are exact.
+    over before (of losses: of their perplexities), `p_value` None where figures are exact. `newest`: only the last
+    night or the last two show it.
     """
 
     series: Series
@@ -27,6 +29,7 @@ class Change:
     after: float
     ratio: float
     p_value: float | None
+    newest: bool = False
 
     @property
     def night(self) -> int:
@@ -50,7 +53,9 @@ def worsening(metric: Metric, ratio: float) -> float:
 
 
 def changes_of(series: Series, max_p: float, min_change: float) -> list[Change]:
-    """The changes of a series from the oldest on: change points, or for exact figures every step of the size asked."""
+    """The changes of a series from the oldest on: change points, or for exact figures every step of the size asked; and
+    last a worsening that the newest nights alone show, which is a reason to measure again.
+    """
     levels = series.levels
     points = _steps(series.metric, levels, min_change) if series.exact else change_points(levels, max_p, min_change)
     edges = [*(point.index for point in points), len(levels)]
@@ -60,13 +65,47 @@ def changes_of(series: Series, max_p: float, min_change: float) -> list[Change]:
         after = levels[point.index] if series.exact else _mean(levels[point.index : stop])
         before, after = (from_level(series.metric, level) for level in (after / point.ratio, after))
         changes.append(Change(series, point.index, before, after, point.ratio, None if series.exact else point.p_value))
-    return changes
+    return changes if series.exact else [*changes, *_newest(series, changes, min_change)]
+
+
+def nights_of_level(series: Series, changes: Sequence[Change]) -> int:
+    """How many nights there are since the last change point."""
+    points = [change.index for change in changes if not change.newest]
+    return len(series.points) - (points[-1] if points else 0)
+
+
+def nights_needed(series: Series) -> int:
+    """How many nights of a level a series needs before the next night can be judged."""
+    return 1 if series.exact else FEWEST
+
+
+def _newest(series: Series, changes: Sequence[Change], min_change: float) -> list[Change]:
+    count = nights_of_level(series, changes)
+    levels = series.levels[-count:]
+    worse = levels if series.metric.better == "lower" else [1 / level for level in levels]
+    found = newest_change(worse, [point.log_variance for point in series.points[-count:]], min_change=min_change)
+    if found is None:
+        return []
+    after = _mean(levels[-found.nights :])
+    ratio = found.ratio if series.metric.better == "lower" else 1 / found.ratio
+    before, after = (from_level(series.metric, level) for level in (after / ratio, after))
+    index = len(series.points) - found.nights
+    return [Change(series, index, before, after, ratio, found.p_value, newest=True)]
 
 
 def current_level(series: Series, changes: Sequence[Change]) -> float:
     """Where a series stands on its last night: the mean since its last change, or its last exact figure; a level."""
     levels = series.levels
     return levels[-1] if series.exact else _mean(levels[changes[-1].index if changes else 0 :])
+
+
+def around(series: Series, night: int) -> tuple[float | None, float, int]:
+    """The mean of the ten nights before `night`, None where there are none, that of the newest four from it on, both as
+    levels, and how many nights there are from it on.
+    """
+    count = sum(point.night >= night for point in series.points)
+    before = series.levels[:-count][-HISTORY:]
+    return _mean(before) if before else None, _mean(series.levels[-min(count, FEWEST) :]), count
 
 
 def _steps(metric: Metric, levels: Sequence[float], min_change: float) -> list[ChangePoint]:

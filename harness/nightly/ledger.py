@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.store.schemas import LEDGERS, SCHEMA_VERSION, VERSION_KEY
+from harness.store.migrations import in_todays_columns
+from harness.store.schemas import SCHEMA_VERSION, VERSION_KEY
 
 
 def files_of(results: Path, ledger: str) -> list[Path]:
@@ -28,7 +29,7 @@ def read_ledger(results: Path, ledger: str) -> tuple[list[dict[str, Any]], list[
             if int((found.schema.metadata or {})[VERSION_KEY]) > SCHEMA_VERSION:
                 problems.append(f"{file} was written by a newer harness and is left out: upgrade harness.")
                 continue
-            for row in found.select(LEDGERS[ledger].names).to_pylist():
+            for row in in_todays_columns(ledger, found).to_pylist():
                 rows.append(row | {"target": file.parent.name.removeprefix("target=")})
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             problems.append(

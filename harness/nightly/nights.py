@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
@@ -19,8 +20,9 @@ RECENT = 14
 
 @dataclass(frozen=True, kw_only=True)
 class Night:
-    """`session_id` is that of its `harness run`, None where that left none; `reason` says why. `status` is started (and
-    not ended), complete, partial (a job failed), or failed. `number` gives the order.
+    """`session_id` is that of its `harness run`, None where that left none; `reason` says why. `status` is started
+    (and not ended), complete, partial (a job failed), or failed. `number` gives the order. `host` is the machine that
+    ran it, None of nights from before that was recorded.
     """
 
     number: int
@@ -32,6 +34,7 @@ class Night:
     session_id: str | None = None
     finished_at: datetime | None = None
     reason: str | None = None
+    host: str | None = None
 
     @property
     def date(self) -> str:
@@ -44,7 +47,12 @@ def begin(config: NightlyConfig, now: datetime) -> Night:
     # From the names of files: a number is taken even where its row cannot be read.
     last = max((int(path.name.split("-")[1]) for path in files_of(config.results, "nights")), default=0)
     night = Night(
-        number=last + 1, config=config.name, config_sha256=config.sha256, target=config.target, started_at=now
+        number=last + 1,
+        config=config.name,
+        config_sha256=config.sha256,
+        target=config.target,
+        started_at=now,
+        host=platform.node() or None,
     )
     _write(config.results, night)
     return night
@@ -73,20 +81,25 @@ def read_nights(config: NightlyConfig) -> tuple[list[Night], list[str]]:
 
 
 def counted(nights: Sequence[Night]) -> list[Night]:
-    """The nights that count, one a date: the later complete one, or the later partial one where none is complete."""
-    chosen: dict[str, Night] = {}
+    """The nights that count, in the order of their numbers: every complete one, and of a date that has none the last
+    partial one.
+    """
+    by_date: dict[str, list[Night]] = {}
     for night in nights:
         if night.session_id is not None:
-            other = chosen.get(night.date)
-            if other is None or night.status == "complete" or other.status != "complete":
-                chosen[night.date] = night
-    return sorted(chosen.values(), key=lambda night: night.number)
+            by_date.setdefault(night.date, []).append(night)
+    chosen = [
+        night
+        for same in by_date.values()
+        for night in ([each for each in same if each.status == "complete"] or same[-1:])
+    ]
+    return sorted(chosen, key=lambda night: night.number)
 
 
 def irregular(nights: Sequence[Night], good: Sequence[Night]) -> list[str]:
     """A sentence for each of the last nights that is not as it should be, `good` being those that count."""
     notes = []
-    chosen = {night.date: night.number for night in good}
+    numbers = {night.number for night in good}
     for before, night in itertools.pairwise([None, *nights[-RECENT:]]):
         assert night is not None
         if night.status == _STARTED:
@@ -94,10 +107,9 @@ def irregular(nights: Sequence[Night], good: Sequence[Night]) -> list[str]:
             notes.append(f"Night {night.number} ({night.date}) {cut} and does not count.")
         elif night.status == "failed":
             notes.append(f"Night {night.number} ({night.date}) failed and does not count: {night.reason}")
-        elif night.session_id is not None and chosen[night.date] != night.number:
-            notes.append(
-                f"Night {night.number} does not count: {night.date} ran twice, and night {chosen[night.date]} counts."
-            )
+        elif night.session_id is not None and night.number not in numbers:
+            chosen = next(other.number for other in reversed(good) if other.date == night.date)
+            notes.append(f"Night {night.number} is partial and does not count: night {chosen} of {night.date} does.")
         elif night.status == "partial":
             notes.append(f"Night {night.number} ({night.date}) is partial: {night.reason}")
         if before is not None and night.started_at < before.started_at:
@@ -105,7 +117,36 @@ def irregular(nights: Sequence[Night], good: Sequence[Night]) -> list[str]:
                 f"The clock went backwards: night {night.number} says {night.started_at:%Y-%m-%d %H:%M}, "
                 f"after {before.started_at:%Y-%m-%d %H:%M} of night {before.number}; nights are ordered by number."
             )
-    return notes
+    return [*notes, *_dates(good), *_hosts(good)]
+
+
+def _dates(good: Sequence[Night]) -> list[str]:
+    """Two complete nights of one date are two nights."""
+    dates: dict[str, list[str]] = {}
+    for night in good[-RECENT:]:
+        dates.setdefault(night.date, []).append(str(night.number))
+    return [
+        f"{date} has nights {' and '.join(numbers)}: each counts as a night of its own."
+        for date, numbers in dates.items()
+        if len(numbers) > 1
+    ]
+
+
+def _hosts(good: Sequence[Night]) -> list[str]:
+    """Nights of several machines are joined where their fingerprints are equal: machines of a CI service have a new
+    name every night.
+    """
+    hosts: dict[str, list[str]] = {}
+    for night in good[-RECENT:]:
+        if night.host is not None:
+            hosts.setdefault(night.host, []).append(str(night.number))
+    if len(hosts) < 2:
+        return []
+    each = "; ".join(f"{host}: {', '.join(numbers)}" for host, numbers in hosts.items())
+    return [
+        f"The nights ran on several machines ({each}). They are joined in one series where device and software are the "
+        "same; a `reference` in the configuration evens out how fast each machine is."
+    ]
 
 
 def _write(results: Path, night: Night) -> None:

@@ -24,13 +24,15 @@ from harness.metrics import Metric
 from harness.nightly.nights import RECENT, Night
 from harness.report.cells import figure, is_time, kind_of
 from harness.report.grouping import Condition, Run, different_fields, distinct, group, joined_fingerprints, run_records
+from harness.statistics.newest import median_variance
 from harness.store.dataset import Tables, read_sessions
 
 
 @dataclass(frozen=True)
 class Point:
     """The figure of one night in the metric's unit; `exact` says that every process gave it, and no clock. `relative`
-    is the median of its ratios to the reference, block by block; None without a reference.
+    is the median of its ratios to the reference, block by block; None without a reference. `log_variance` says how
+    uncertain the one or the other is, since the processes of the night differ (`median_variance`).
     """
 
     night: int
@@ -39,6 +41,7 @@ class Point:
     exact: bool
     sha256: str | None
     relative: float | None = None
+    log_variance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -158,14 +161,18 @@ def _point(
     found = {run["block"]: values[run["attempt_id"]] for run in runs}
     kind = kind_of(metric, runs)
     exact = figure(metric, tuple(found.values()), kind).exact
-    point = Point(night, statistics.median(found.values()), len(found), exact, runs[0]["model_sha256"])
+    levels = [to_level(metric, value) for value in found.values()]
+    variance = None if exact else median_variance(levels)
+    sha256 = runs[0]["model_sha256"]
+    point = Point(night, statistics.median(found.values()), len(found), exact, sha256, log_variance=variance)
     if reference is None:
         return point, kind
     name, theirs = reference
     ratios = [value / theirs[block] for block, value in found.items() if block in theirs]
     if exact or not ratios:
         return point, kind
-    return replace(point, relative=statistics.median(ratios)), f"{kind}, against {name[:8]}"
+    relative = replace(point, relative=statistics.median(ratios), log_variance=median_variance(ratios))
+    return relative, f"{kind}, against {name[:8]}"
 
 
 def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:

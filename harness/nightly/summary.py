@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from harness.metrics import CATALOGUE, Metric
 from harness.nightly.alerts import Alert
-from harness.nightly.detection import Change
+from harness.nightly.detection import Change, nights_needed, nights_of_level
 from harness.nightly.series import Series
 from harness.nightly.verdict import Verdict, words
 from harness.nightly.watch import Watched
@@ -61,7 +61,7 @@ def watched_tables(watched: Watched) -> list[Table]:
         (
             "Series",
             ("model", "metric", "the last night", "the night before", "nights", "obtained"),
-            [_series_row(series, apart) for series, _ in watched.series],
+            [_series_row(series, changes, apart) for series, changes in watched.series],
         ),
     ]
     filled = [section for section in sections if section[2]] or sections[-1:]
@@ -113,9 +113,11 @@ def watched_json(watched: Watched) -> dict[str, Any]:
                 "unit": series.metric.unit,
                 "kind": series.kind,
                 "fingerprint": series.fingerprint,
+                "nights_of_level": nights_of_level(series, changes),
+                "nights_needed": nights_needed(series),
                 "points": [asdict(point) for point in series.points],
             }
-            for series, _ in watched.series
+            for series, changes in watched.series
         ],
         "notes": watched.notes,
     }
@@ -133,12 +135,18 @@ def _alert_row(alert: Alert, apart: dict[Condition, str]) -> tuple[str, ...]:
     return (alert.alert_id, alert.state, name, label, before, after, str(alert.change_night), words(rerun), reason)
 
 
-def _series_row(series: Series, apart: dict[Condition, str]) -> tuple[str, ...]:
+def _series_row(series: Series, changes: Sequence[Change], apart: dict[Condition, str]) -> tuple[str, ...]:
     values = [point.value for point in series.points[-2:]]
     shown = _figures(series.metric, *values)
     before = shown[0] if len(shown) > 1 else "–"
     kind = "exact" if series.exact else series.kind
-    return (_model(series, apart), series.metric.label, shown[-1], before, str(len(series.points)), kind)
+    return (_model(series, apart), series.metric.label, shown[-1], before, _nights(series, changes), kind)
+
+
+def _nights(series: Series, changes: Sequence[Change]) -> str:
+    """`12`, or `3 of 4` where the level is so young that the next night cannot be judged."""
+    count, needed = nights_of_level(series, changes), nights_needed(series)
+    return f"{count} of {needed}" if count < needed else str(len(series.points))
 
 
 def _change(change: Change) -> tuple[str, ...]:

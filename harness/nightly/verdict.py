@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from harness.errors import HarnessError
 from harness.metrics import Metric
 from harness.metrics.metric import Measure
 from harness.nightly.detection import worsening
-from harness.report.cells import plural
-from harness.report.comparison import compare_tables
-from harness.report.grouping import Condition
-from harness.store.dataset import read_tables
+from harness.nightly.series import to_level
+from harness.report.cells import figure, plural, why_no_interval
+from harness.report.grouping import Condition, run_records
+from harness.statistics.looks import NEW_PAIRS, look_confidence
+from harness.statistics.ratio import RATIO_CONFIDENCE, paired_ratio
+from harness.store.dataset import Tables, read_sessions
+
+Decision = Literal["regression", "no regression", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -25,62 +32,125 @@ class Pair:
     measure: Measure
 
 
-Rerun = Callable[[Pair], str]
-"""Measures a pair, interleaved, and gives the session's id. Raises HarnessError where it cannot."""
+Rerun = Callable[[Pair, int], str]
+"""Measures a pair in so many interleaved processes each, and gives the session's id. Raises HarnessError where it
+cannot.
+"""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The bad file's figure over the good one's, with its 99 % interval; all None, with the `reason`, without one."""
+    """The bad file's figure over the good one's, with its interval; all None, with the `reason`, without one.
+
+    `processes` are the pairs that it rests on, of `sessions`, one a look. `decision` is None without an interval,
+    `metric` what was compared.
+    """
 
     ratio: float | None
     low: float | None
     high: float | None
     processes: int
     reason: str | None = None
+    confidence: float = RATIO_CONFIDENCE
+    decision: Decision | None = None
+    sessions: tuple[str, ...] = ()
+    metric: str | None = None
 
 
-def read_verdict(results: Path, session: str, metric: Metric, good: str, bad: str) -> Verdict:
-    """What a session says of the models named `good` and `bad`, as `harness compare` computes it. Raises StoreError,
-    NothingComparable, UsageError.
+def settle(
+    results: Path,
+    measure: Callable[[int, int], str],
+    metrics: Sequence[Metric],
+    names: tuple[str, str],
+    min_change: float,
+    *,
+    round_number: int = 1,
+    new_pairs: Sequence[int] = NEW_PAIRS,
+) -> Verdict:
+    """Look again with more pairs until the comparison of the models of these `names`, good and bad, is decided, by the
+    first of `metrics` that was measured.
+
+    `measure` is given the number of the look, from 0 on, and its new pairs, and gives a session. Where a later look
+    cannot be measured, the verdict of those before stands. Raises HarnessError where there is none, and whatever
+    `read_verdict` raises.
     """
-    tables = read_tables(results, session)
-    for comparison in compare_tables(tables, baseline=good, every_metric=not metric.main):
-        places = [number for number, model in enumerate(comparison.models) if model.name == bad]
-        for row in comparison.rows:
-            if row.metric.name != metric.name or not places:
-                continue
-            versus = row.versus[places[0]]
-            if versus is None or versus.value is None:
-                figures = (row.figures[0], row.figures[places[0]])
-                why = next((figure.reason for figure in figures if figure.reason), None)
-                return Verdict(None, None, None, 0, why or (versus.reason if versus else None) or "it has no figure")
-            if versus.kind == "difference":
-                return Verdict(None, None, None, versus.processes, "differences have no interval")
-            if versus.low is None or versus.high is None:
-                if versus.reason is not None:  # too few processes, or they disagree
-                    return Verdict(None, None, None, versus.processes, f"it has no interval ({versus.reason})")
-                edges = (versus.value, versus.value)  # exact on both sides
-            else:
-                edges = (versus.low, versus.high)
-            # A comparison is above 1 where the second model is better; this ratio is of the figures themselves.
-            if metric.better == "lower":
-                return Verdict(1 / versus.value, 1 / edges[1], 1 / edges[0], versus.processes)
-            return Verdict(versus.value, *edges, versus.processes)
-    return Verdict(None, None, None, 0, "it was not measured")
+    sessions: list[str] = []
+    verdict: Verdict | None = None
+    for look, pairs in enumerate(new_pairs):
+        try:
+            sessions.append(measure(look, pairs))
+        except HarnessError:
+            if verdict is None:
+                raise
+            break
+        alone = len(new_pairs) == 1 and round_number == 1
+        confidence = RATIO_CONFIDENCE if alone else look_confidence(RATIO_CONFIDENCE, look + 1, round_number)
+        for metric in metrics:
+            verdict = read_verdict(results, sessions, metric, *names, min_change, confidence)
+            if verdict.processes:
+                metrics = [metric]
+                break
+        if verdict is None or verdict.decision != "undecided":
+            break
+    assert verdict is not None
+    return verdict
 
 
-def confirmed(verdict: Verdict, metric: Metric, min_change: float) -> bool:
-    """Whether the interval lies on the bad side of 1, and the figure is worse by `min_change` or more."""
-    if verdict.ratio is None or verdict.low is None or verdict.high is None:
-        return False
-    sure = min(worsening(metric, verdict.low), worsening(metric, verdict.high)) > 0
-    return sure and worsening(metric, verdict.ratio) >= min_change
+def read_verdict(
+    results: Path,
+    sessions: Sequence[str],
+    metric: Metric,
+    good: str,
+    bad: str,
+    min_change: float,
+    confidence: float = RATIO_CONFIDENCE,
+) -> Verdict:
+    """What the pairs of these sessions say of the models named `good` and `bad`, together. Raises StoreError."""
+    tables = read_sessions(results, sessions)
+    pairs = _pairs(tables, metric, good, bad)
+    verdict = Verdict(None, None, None, len(pairs), confidence=confidence, sessions=tuple(sessions), metric=metric.name)
+    if not pairs:
+        too_few = metric.too_few(tables) if metric.too_few is not None else {}
+        return replace(verdict, reason=next(iter(too_few.values()), "it was not measured"))
+    if metric.compare == "difference" and metric.unit != "nats":
+        return replace(verdict, reason="differences have no interval")
+    before, after = ({n: to_level(metric, pair[which]) for n, pair in enumerate(pairs)} for which in (0, 1))
+    if min(*before.values(), *after.values()) <= 0:
+        return replace(verdict, reason="a ratio needs values above zero")
+    found = paired_ratio(after, before, confidence)
+    low, high = found.low, found.high
+    if all(figure(metric, values, "measured").exact for values in zip(*pairs, strict=True)):
+        low = high = found.value  # two facts, of which one pair is enough
+    if low is None or high is None:
+        return replace(verdict, reason=f"it has no interval ({why_no_interval(low, found.pairs)})")
+    decision = decide(metric, found.value, low, high, min_change)
+    return replace(verdict, ratio=found.value, low=low, high=high, decision=decision)
+
+
+def decide(metric: Metric, ratio: float, low: float, high: float, min_change: float) -> Decision:
+    """Regression: the interval lies on the bad side of 1, and the figure is worse by `min_change` or more. No
+    regression: the whole interval is less worse than that. Undecided otherwise: the figures allow both.
+    """
+    least, most = sorted((worsening(metric, low), worsening(metric, high)))
+    if least > 0 and worsening(metric, ratio) >= min_change:
+        return "regression"
+    return "no regression" if most < min_change else "undecided"
 
 
 def words(verdict: Verdict) -> str:
-    """`1.103x [1.081, 1.126], 10 processes`, or why there is none."""
+    """`1.103x [1.081, 1.126], 10 pairs`, or why there is none."""
     if verdict.ratio is None or verdict.low is None or verdict.high is None:
         return verdict.reason or "no figure"
     interval = f" [{verdict.low:.3f}, {verdict.high:.3f}]" if verdict.low != verdict.high else ""
-    return f"{verdict.ratio:.3f}x{interval}, {plural(verdict.processes, 'process')}"
+    return f"{verdict.ratio:.3f}x{interval}, {plural(verdict.processes, 'pair')}"
+
+
+def _pairs(tables: Tables, metric: Metric, good: str, bad: str) -> list[tuple[float, float]]:
+    """The figures of both models in each block that both have, the oldest block first."""
+    values = metric.per_process(tables)
+    blocks: dict[tuple[str, int], dict[str, float]] = {}
+    for run in run_records(tables.runs):
+        value = values.get(run["attempt_id"])
+        if run["status"] == "ok" and run["measure"] == metric.measure and value is not None and math.isfinite(value):
+            blocks.setdefault((run["session_id"], run["block"]), {})[run["model"]] = float(value)
+    return [(block[good], block[bad]) for block in blocks.values() if good in block and bad in block]

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from harness.errors import StoreError
 from harness.store.files import UPGRADE, File, attempts_in, damaged, files_of
+from harness.store.migrations import in_todays_columns
 from harness.store.place import file_system, reaching, why
 from harness.store.schemas import LEDGERS, TABLES
 from harness.store.writer import put_file
@@ -63,13 +64,12 @@ def check(results: Path, on_step: Callable[[int, int], None] = lambda done, tota
     """Read everything; `on_step` hears how many of how many files are read. Raises StoreError where the store cannot
     be reached.
     """
-    schemas = TABLES | LEDGERS
-    files = [(table, file) for table in schemas for file in files_of(results, table)]
+    files = [(table, file) for table in (*TABLES, *LEDGERS) for file in files_of(results, table)]
     findings: list[Finding] = []
     sound: dict[str, list[_Read]] = {table: [] for table in TABLES}
     for number, (table, file) in enumerate(files, 1):
         try:
-            rows, said = _rows(results, file, schemas[table])
+            rows, said = _rows(results, table, file)
         except StoreError as error:
             findings.append(Finding("newer" if error.todo == UPGRADE else "damaged", table, file, str(error)))
         except FileNotFoundError:
@@ -105,13 +105,16 @@ def quarantine(results: Path, finding: Finding) -> str:
     return moved
 
 
-def _rows(results: Path, file: File, schema: pa.Schema) -> tuple[pa.Table, tuple[str, ...]]:
+def _rows(results: Path, table: str, file: File) -> tuple[pa.Table, tuple[str, ...]]:
     """Every row of a file, and whose they are by its name or metadata. Raises StoreError, FileNotFoundError."""
+    schema = (TABLES | LEDGERS)[table]
     try:
         with reaching(results), file_system(results)[0].open_input_file(file.path) as stream:
             parquet = pq.ParquetFile(stream)
             said = attempts_in(file, parquet.schema_arrow.metadata or {})
-            return parquet.read().select(schema.names).cast(schema), said
+            rows = parquet.read()
+            rows = in_todays_columns(table, rows) if table in LEDGERS else rows.select(schema.names)
+            return rows.cast(schema), said
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:

@@ -133,6 +133,7 @@ NIGHTS = pa.schema(
         ("finished_at", _TIME),
         ("status", pa.string()),  # started, complete, partial (a job failed), failed (there is no session)
         ("reason", pa.string()),
+        ("host", pa.string()),  # the machine that ran it; null of nights from before this was recorded
     ]
 )
 
@@ -156,11 +157,14 @@ ALERTS = pa.schema(
         ("p_value", pa.float64()),  # null where figures are exact
         ("good_sha256", pa.string()),
         ("bad_sha256", pa.string()),
-        ("rerun_session_id", pa.string()),
-        ("rerun_ratio", pa.float64()),  # the bad file's figure over the good one's, with its 99 % interval
+        ("rerun_session_ids", pa.list_(pa.string())),  # of the newest round, one a look
+        ("rerun_ratio", pa.float64()),  # the bad file's figure over the good one's, with its interval
         ("rerun_low", pa.float64()),
         ("rerun_high", pa.float64()),
         ("rerun_processes", pa.int32()),
+        ("rerun_decision", pa.string()),  # regression, no regression, undecided; null from before this was recorded
+        ("rerun_confidence", pa.float64()),  # of the interval; null: 0.99
+        ("rerun_rounds", pa.int32()),  # nights on which it was measured again; null: one, where there is a ratio
     ]
 )
 

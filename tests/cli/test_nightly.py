@@ -91,12 +91,17 @@ def test_a_slower_and_larger_file_is_measured_again_and_stands_until_somebody_re
     assert (made["night"]["number"], made["night"]["status"]) == (7, "complete")
     slower, larger = sorted(made["alerts"], key=lambda alert: alert["change_night"])
     assert (slower["metric"], slower["change_night"]) == ("steady_latency_ns_p50", 5)
-    assert slower["rerun_processes"] == 5, "twice one process is too few for an interval"
+    assert slower["rerun_processes"] in (10, 30, 70), "whatever the processes of a night are"
     assert slower["rerun_low"] < slower["rerun_ratio"] < slower["rerun_high"]
-    again = {run["model_sha256"] for run in farm.rows() if run["session_id"] == slower["rerun_session_id"]}
+    again = {run["model_sha256"] for run in farm.rows() if run["session_id"] in slower["rerun_session_ids"]}
     assert again == {slower["good_sha256"], slower["bad_sha256"]}
-    # Both files take the same time; whether five processes happen to say so is not for a test to demand.
-    assert slower["state"] in ("withdrawn", "published")
+    # Both files take the same time; whether the processes happen to decide that is not for a test to demand.
+    assert (
+        slower["state"]
+        == {"no regression": "withdrawn", "regression": "published", "undecided": "provisional"}[
+            slower["rerun_decision"]
+        ]
+    )
     assert (larger["metric"], larger["change_night"], larger["state"]) == ("model_bytes", 7, "published")
     summary = (farm.folder / "summary.md").read_text(encoding="utf-8")
     assert "### Night 7 of nightly.toml on x86" in summary

@@ -33,7 +33,7 @@ def metrics(*names: str) -> tuple[Metric, ...]:
 class Farm:
     """`file` is the model; `latency_ns`, `losses` say what a file with these bytes takes, `device` by what factor the
     whole device is slower; `noise` is the standard deviation of a process, `weather` that of a night, of all that runs
-    in it. `reference` is measured every night where there is one.
+    in it. `reference` is measured every night where there is one. `asked` are the pairs of each of `reruns`.
     """
 
     folder: Path
@@ -48,6 +48,7 @@ class Farm:
     now: datetime = START
     failing: str | None = None
     reruns: list[Pair] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(3))
 
     def __post_init__(self) -> None:
@@ -106,11 +107,12 @@ class Farm:
             files[kept.stem] = kept
         return Measured(self.session(files, self.processes, quality=True))
 
-    def rerun(self, pair: Pair) -> str:
+    def rerun(self, pair: Pair, pairs: int) -> str:
         self.reruns.append(pair)
+        self.asked.append(pairs)
         if self.failing is not None:
             raise HarnessError(self.failing)
-        return self.session({pair.good.stem: pair.good, pair.bad.stem: pair.bad}, 6, quality=False)
+        return self.session({pair.good.stem: pair.good, pair.bad.stem: pair.bad}, pairs, quality=False)
 
     def clock(self) -> datetime:
         return self.now

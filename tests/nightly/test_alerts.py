@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 from nightly.farm import METRICS, Farm, metrics
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.nightly.ledger import read_ledger
 from harness.nightly.nights import RECENT
 from harness.nightly.summary import headline
-from harness.nightly.watch import look, resolve
+from harness.nightly.verdict import Pair
+from harness.nightly.watch import act, look, resolve
+from harness.statistics.looks import look_confidence
 
 TIMED = ("steady_latency_ns_p50",)
 
@@ -30,10 +32,10 @@ def only(farm: Farm, *names: str) -> None:
 def test_a_slower_file_is_published_after_a_rerun_against_the_last_good_one(farm: Farm) -> None:
     farm.quick(8)
     farm.file.write_bytes(b"new")
-    seen = [farm.night() for _ in range(3)]
-    assert [len(watched.alerts) for watched in seen[:2]] == [0, 0], "two nights show no level"
-    (alert,) = seen[2].standing
+    first = farm.night()
+    (alert,) = first.standing
     assert (alert.state, alert.metric, alert.change_night) == ("published", "steady_latency_ns_p50", 9)
+    assert alert.night == 9, "on the night itself"
     (pair,) = farm.reruns
     assert (pair.good.read_bytes(), pair.bad.read_bytes()) == (b"old", b"new")
     assert alert.rerun_ratio == pytest.approx(1.2, rel=0.02)
@@ -42,11 +44,13 @@ def test_a_slower_file_is_published_after_a_rerun_against_the_last_good_one(farm
     assert 1.15 < alert.rerun_low < alert.rerun_ratio < alert.rerun_high < 1.25
     assert alert.before == pytest.approx(1e6, rel=0.02)
     assert alert.after == pytest.approx(1.2e6, rel=0.02)
-    assert alert.rerun_processes == 6
+    assert (alert.rerun_processes, alert.rerun_decision, alert.rounds) == (10, "regression", 1)
+    assert alert.rerun_confidence == look_confidence(0.99, 1)
     assert states(farm) == ["provisional", "published"]
-    again = farm.night()
-    assert len(farm.reruns) == 1, "a known change is not measured again"
-    assert again.standing == look(farm.config).standing == seen[2].standing
+    again = farm.nights(4)
+    assert len(farm.reruns) == 1, "a known change is not measured again, whoever sees it"
+    assert again.standing == look(farm.config).standing == first.standing
+    assert [change.newest for _, changes in again.series for change in changes] == [False], "change points see it too"
     assert headline(again) == "1 regression stands."
 
 
@@ -89,7 +93,112 @@ def test_a_slow_spell_of_the_device_is_withdrawn(farm: Farm) -> None:
     watched = farm.night()
     assert states(farm) == ["provisional", "withdrawn"]
     assert watched.standing == ()
-    assert "does not show it" in str(watched.alerts[0].reason)
+    assert "shows no regression" in str(watched.alerts[0].reason)
+    farm.latency_ns[b"slow"] = 1.3e6
+    farm.file.write_bytes(b"slow")
+    assert [alert.change_night for alert in farm.night().alerts] == [9], "the rerun of last night may speak of it"
+    (alert,) = farm.nights(2).standing
+    kept = {path.stem: path.read_bytes() for path in (farm.config.results / "artifacts").iterdir()}
+    assert kept[str(alert.bad_sha256)] == b"slow", "three nights later another file is another question"
+
+
+def test_an_undecided_rerun_has_more_pairs_and_then_the_next_night(farm: Farm) -> None:
+    only(farm, *TIMED)
+    farm.quick(8)
+    farm.file.write_bytes(b"new")
+    farm.quick(1)
+    calm, farm.noise, farm.latency_ns[b"new"] = farm.noise, 0.5, 1.05e6  # while it is measured again
+    (alert,) = act(look(farm.config), farm.rerun, farm.clock).alerts
+    assert farm.asked == [10, 20, 40]
+    assert (alert.state, alert.rerun_decision, alert.rerun_processes, alert.rounds) == (
+        "provisional",
+        "undecided",
+        70,
+        1,
+    )
+    assert "undecided" in str(alert.reason)
+    assert len(alert.rerun_session_ids or ()) == 3
+    assert "Not decided yet: 1." in headline(look(farm.config))
+    farm.noise, farm.latency_ns[b"new"] = calm, 1e6  # the next night itself shows nothing
+    farm.quick(1)
+    farm.latency_ns[b"new"] = 1.05e6
+    (alert,) = act(look(farm.config), farm.rerun, farm.clock).alerts
+    assert farm.asked == [10, 20, 40, 10]
+    assert (alert.state, alert.rerun_decision, alert.rerun_processes, alert.rounds) == (
+        "published",
+        "regression",
+        10,
+        2,
+    )
+    assert alert.rerun_confidence == look_confidence(0.99, 1, 2)
+
+
+def test_looks_are_of_all_pairs_of_the_night_and_stop_when_they_decide(farm: Farm) -> None:
+    only(farm, *TIMED)
+    farm.quick(8)
+    farm.file.write_bytes(b"new")
+    farm.quick(1)
+    quiet = farm.rerun
+
+    def calmer(pair: Pair, pairs: int) -> str:
+        farm.noise = 0.5 if pairs == 10 else 0.01
+        return quiet(pair, pairs)
+
+    (alert,) = act(look(farm.config), calmer, farm.clock).alerts
+    assert farm.asked[:2] == [10, 20]
+    assert alert.rerun_processes == sum(farm.asked)
+    assert len(alert.rerun_session_ids or ()) == len(farm.asked)
+
+
+def test_a_look_that_cannot_be_made_leaves_the_verdict_of_those_before(farm: Farm) -> None:
+    only(farm, *TIMED)
+    farm.quick(8)
+    farm.file.write_bytes(b"new")
+    farm.quick(1)
+    quiet, farm.noise = farm.rerun, 0.5
+
+    def once(pair: Pair, pairs: int) -> str:
+        if pairs > 10:
+            raise HarnessError("The device is gone.")
+        return quiet(pair, pairs)
+
+    (alert,) = act(look(farm.config), once, farm.clock).alerts
+    assert (alert.state, alert.rerun_decision, alert.rerun_processes) == ("provisional", "undecided", 10)
+
+
+def test_one_slow_night_whose_file_was_taken_back_is_undone(farm: Farm) -> None:
+    only(farm, *TIMED)
+    farm.quick(8)
+    farm.file.write_bytes(b"new")
+    assert farm.night().standing
+    farm.file.write_bytes(b"old")
+    assert farm.nights(3).standing, "three nights more may be chance"
+    watched = farm.night()
+    assert states(farm) == ["provisional", "published", "undone"]
+    assert "the last 4 nights are no worse than those before night 9" in str(watched.alerts[0].reason)
+
+
+def test_what_begins_after_an_alert_was_withdrawn_is_another(farm: Farm) -> None:
+    only(farm, *TIMED)
+    farm.latency_ns = {b"old": 1e6, b"same": 1e6, b"new": 1.2e6}
+    farm.quick(8)
+    farm.file.write_bytes(b"same")
+    farm.device = 1.08
+    assert [alert.state for alert in farm.night().alerts] == ["withdrawn"]
+    farm.device = 1.0
+    farm.quick(1)
+    farm.file.write_bytes(b"new")
+    watched = farm.night()
+    assert [(alert.change_night, alert.state) for alert in watched.alerts] == [(9, "withdrawn"), (11, "published")]
+
+
+def test_a_nearly_tenfold_latency_does_not_pass_its_night(farm: Farm) -> None:
+    only(farm, *TIMED)
+    farm.latency_ns[b"new"] = 9e6
+    farm.quick(4)
+    farm.file.write_bytes(b"new")
+    (alert,) = farm.night().standing
+    assert (alert.change_night, alert.night) == (5, 5), "four nights are enough"
 
 
 def test_the_same_file_on_both_nights_needs_no_rerun_and_cannot_be_to_blame(farm: Farm) -> None:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nightly.farm import metrics
 
 from harness.errors import HarnessError, UsageError
 from harness.nightly.artifacts import keep, kept_file
-from harness.nightly.bisection import Candidate, bisect
+from harness.nightly.bisection import Bisection, Candidate, bisect
 from harness.nightly.history import commit_of, content, revisions
-from harness.nightly.verdict import Verdict, confirmed
+from harness.nightly.verdict import Verdict
 
 GOOD = Candidate("good", "", "0")
 
 
-def search(later: list[str], slow: set[str], broken: set[str] = frozenset()):  # type: ignore[no-untyped-def,assignment]
+def search(
+    later: list[str], slow: set[str], broken: Collection[str] = (), undecided: Collection[str] = ()
+) -> tuple[Bisection, list[str]]:
     """`later` are the files of the versions; gives the result and what was measured."""
     measured: list[str] = []
 
@@ -28,12 +30,14 @@ def search(later: list[str], slow: set[str], broken: set[str] = frozenset()):  #
         measured.append(candidate.sha256)
         if candidate.sha256 in broken:
             raise HarnessError("It is broken.")
+        if candidate.sha256 in undecided:
+            return Verdict(1.03, 0.99, 1.07, 70, decision="undecided")
         ratio = 1.2 if candidate.sha256 in slow else 1.0
-        return Verdict(ratio, ratio - 0.01, ratio + 0.01, 10)
+        decision = "regression" if ratio > 1 else "no regression"
+        return Verdict(ratio, ratio - 0.01, ratio + 0.01, 10, decision=decision)
 
     candidates = [Candidate(f"c{number}", "", sha256) for number, sha256 in enumerate(later)]
-    latency = metrics("steady_latency_ns_p50")[0]
-    return bisect(GOOD, candidates, measure, lambda verdict: confirmed(verdict, latency, 0.03)), measured
+    return bisect(GOOD, candidates, measure), measured
 
 
 @given(st.integers(1, 60), st.data())
@@ -54,10 +58,20 @@ def test_the_first_slower_version_is_found_in_logarithmically_many_runs(count: i
 
 
 def test_a_version_that_cannot_be_measured_is_passed_over_and_said() -> None:
-    found, measured = search(list("123456"), set("456"), {"3"})
+    found, _ = search(list("123456"), set("456"), {"3"})
     assert found.first is not None
     assert found.first.sha256 == "4"
     assert [one.sha256 for one in found.unsure] == ["3"]
+
+
+def test_a_version_that_stays_undecided_is_no_good_one() -> None:
+    found, _ = search(list("123456"), set("456"), undecided={"3"})
+    assert found.first is not None
+    assert found.first.sha256 == "4"
+    assert [one.sha256 for one in found.unsure] == ["3"], "it may be the first slower one"
+    last, measured = search(list("123"), set(), undecided={"3"})
+    assert (last.first, measured) == (None, ["3"])
+    assert last.steps[-1].slower is None
     assert "3" in measured
     after, measured = search(list("12345678"), set("2345678"), {"4"})
     assert after.first is not None

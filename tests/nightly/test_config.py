@@ -91,15 +91,15 @@ def test_a_rerun_has_the_one_condition_of_the_alert_and_more_processes() -> None
     condition = Condition("x86", "cpu", "generate", 2, "0,1", None, False, 1, 16, 8)
     pair = Pair(Path("good.pte"), Path("bad.pte"), condition, "latency")
     run = {"threads": "1-4", "processes": 5, "min-duration": 0.5, "no-memory": False}
-    given = rerun_arguments("x86", Path("results"), run, pair)
+    given = rerun_arguments("x86", Path("results"), run, pair, 20)
     check_options(given[6:], "x86")
     told = dict(zip(given[6::2], given[7::2], strict=False))
     assert given[:6] == ["--target", "x86", "--model", "good.pte", "--model", "bad.pte"]
     assert "--threads 2 " in " ".join(given)
     assert "--cpus 0,1 " in " ".join(given)
-    assert (told["--processes"], told["--min-duration"]) == ("10", "0.5")
+    assert (told["--processes"], told["--min-duration"]) == ("20", "0.5"), "whatever the processes of a night are"
     assert "--no-memory" in given
-    assert "--no-memory" not in rerun_arguments("x86", Path("r"), run, Pair(*[Path("g")] * 2, condition, "memory"))
+    assert "--no-memory" not in rerun_arguments("x86", Path("r"), run, Pair(*[Path("g")] * 2, condition, "memory"), 10)
 
 
 def test_the_examples_are_what_they_say() -> None:

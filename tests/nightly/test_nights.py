@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ from nightly.farm import START, Farm
 
 from harness.errors import StoreError
 from harness.nightly.nights import Night, begin, counted, irregular, read_nights
+from harness.nightly.summary import render_watched
 from harness.nightly.watch import look
 from harness.store.dataset import read_tables
 
@@ -46,13 +48,36 @@ def test_a_night_cut_in_the_middle_is_ignored_said_and_its_number_is_not_used_ag
     assert lost.session_id in set(read_tables(farm.config.results, "all").runs["session_id"]), "nothing is thrown away"
 
 
-def test_of_a_date_that_ran_twice_the_later_complete_night_counts_and_both_stay(farm: Farm) -> None:
+def test_two_complete_nights_of_one_date_both_count_and_the_table_says_so(farm: Farm) -> None:
     farm.quick(1)
     farm.now -= timedelta(hours=3, days=1) - timedelta(hours=4)
     watched = farm.night()
-    assert [one.number for one in watched.nights] == [2]
-    assert watched.notes == ("Night 1 does not count: 2026-11-01 ran twice, and night 2 counts.",)
-    assert len(read_nights(farm.config)[0]) == 2
+    assert [one.number for one in watched.nights] == [1, 2]
+    assert watched.notes == ("2026-11-01 has nights 1 and 2: each counts as a night of its own.",)
+    assert [len(series.points) for series, _ in watched.series] == [2, 2, 2]
+
+
+def test_nights_of_several_machines_are_joined_and_the_table_says_which(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for host in ("runner-a", "runner-b", "runner-a"):
+        monkeypatch.setattr("platform.node", lambda host=host: host)
+        farm.quick(1)
+    assert [one.host for one in read_nights(farm.config)[0]] == ["runner-a", "runner-b", "runner-a"]
+    (note,) = look(farm.config).notes
+    assert note.startswith("The nights ran on several machines (runner-a: 1, 3; runner-b: 2). They are joined")
+    assert [len(series.points) for series, _ in look(farm.config).series] == [3, 3, 3]
+
+
+def test_how_many_nights_a_conclusion_needs_is_in_the_table(farm: Farm) -> None:
+    shown = []
+    for number in range(5):
+        if number == 3:
+            assert "| 3 of 4 |" in render_watched(look(farm.config), "markdown")
+        (table,) = json.loads(render_watched(farm.night(), "json"))["series"][:1]
+        shown.append((table["metric"], table["nights_of_level"], table["nights_needed"]))
+    assert shown == [("steady_latency_ns_p50", count, 4) for count in range(1, 6)]
+    assert "| 3 of 4 |" not in render_watched(look(farm.config), "markdown")
 
 
 def test_nights_are_in_the_order_of_their_numbers_where_the_clock_went_backwards(farm: Farm) -> None:
@@ -66,14 +91,16 @@ def test_nights_are_in_the_order_of_their_numbers_where_the_clock_went_backwards
 
 
 @given(st.lists(st.tuples(st.sampled_from(STATUSES), st.integers(0, 3)), max_size=12))
-def test_one_night_a_date_counts_and_every_other_is_explained(drawn: list[tuple[str, int]]) -> None:
+def test_complete_nights_count_or_the_last_partial_one_of_a_date_and_others_are_explained(
+    drawn: list[tuple[str, int]],
+) -> None:
     nights = [night(number, status, day) for number, (status, day) in enumerate(drawn, 1)]
     good = counted(nights)
     assert [one.number for one in good] == sorted(one.number for one in good)
     for date in {one.date for one in nights if one.session_id}:
         usable = [one for one in nights if one.date == date and one.session_id]
         complete = [one for one in usable if one.status == "complete"]
-        assert [one for one in good if one.date == date] == [(complete or usable)[-1]]
+        assert [one for one in good if one.date == date] == (complete or usable[-1:])
     notes = irregular(nights, good)
     for one in nights[-14:]:
         if one not in good or one.status == "partial":

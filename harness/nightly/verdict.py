@@ -107,11 +107,19 @@ def read_verdict(
 ) -> Verdict:
     """What the pairs of these sessions say of the models named `good` and `bad`, together. Raises StoreError."""
     tables = read_sessions(results, sessions)
-    pairs = _pairs(tables, metric, good, bad)
-    verdict = Verdict(None, None, None, len(pairs), confidence=confidence, sessions=tuple(sessions), metric=metric.name)
+    verdict = judge(_pairs(tables, metric, good, bad), metric, min_change, confidence)
+    if not verdict.processes and metric.too_few is not None:
+        verdict = replace(verdict, reason=next(iter(metric.too_few(tables).values()), verdict.reason))
+    return replace(verdict, sessions=tuple(sessions))
+
+
+def judge(
+    pairs: Sequence[tuple[float, float]], metric: Metric, min_change: float, confidence: float = RATIO_CONFIDENCE
+) -> Verdict:
+    """What pairs of figures say, each of the good model and of the bad one in the same block, in the metric's unit."""
+    verdict = Verdict(None, None, None, len(pairs), confidence=confidence, metric=metric.name)
     if not pairs:
-        too_few = metric.too_few(tables) if metric.too_few is not None else {}
-        return replace(verdict, reason=next(iter(too_few.values()), "it was not measured"))
+        return replace(verdict, reason="it was not measured")
     if metric.compare == "difference" and metric.unit != "nats":
         return replace(verdict, reason="differences have no interval")
     before, after = ({n: to_level(metric, pair[which]) for n, pair in enumerate(pairs)} for which in (0, 1))

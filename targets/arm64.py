@@ -19,11 +19,11 @@ from harness.errors import HarnessError, UsageError, WorkerError
 from harness.job import Files, Job
 from harness.protocol import Event
 from harness.target import Availability, Capabilities, WorkerProcess
-from harness.targets.devices import read_devices
 from harness.targets.native import build
 from harness.targets.native.agreement import agreement
 from harness.targets.native.process import NativeWorker
 from harness.targets.transports.adb import attached, may_be_attached
+from harness.targets.transports.devices import read_devices
 from harness.targets.transports.local import Local
 from harness.targets.transports.qemu import CPUS, DEFAULT_CPU, PROGRAM, Qemu, qemu, takes_plugins
 from harness.targets.transports.transport import Transport

@@ -54,7 +54,7 @@ def _make(folder: Path) -> None:
     import numpy as np
     import torch
 
-    from harness.cli._flash_build import write_form
+    from harness.cli.flash.build import write_form
     from harness.models.data import corpus
 
     torch.set_num_threads(1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.deviation import deviation
+from harness.experiment.deviation import deviation
 from harness.protocol import Scalar
 
 NAMES = {"max_abs_difference", "sqnr_db", "argmax_agreement"}

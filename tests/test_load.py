@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UsageError
-from harness.load import load_of, parse_rates, parse_seconds
+from harness.experiment.arrivals import load_of, parse_rates, parse_seconds
 
 NOTHING: dict[str, Any] = dict.fromkeys(("rate", "latency_bound", "streams", "duration"))
 

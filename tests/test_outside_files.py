@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from harness.cli._nightly import run_options
+from harness.analysis.spec import read_spec
+from harness.cli.nightly.subprocess_run import run_options
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.flash import profile
 from harness.manifest import manifest_path, read_manifest
 from harness.models.records import read_record
 from harness.nightly.config import read_config
 from harness.outside_files import expanded, printable, read_json, read_toml, write_whole
-from harness.report.spec import read_spec
-from harness.targets.devices import read_devices
 from harness.targets.dsp import profile as dsp
 from harness.targets.npu import configuration as npu
+from harness.targets.transports.devices import read_devices
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "nightly": lambda path: read_config(path, run_options()),

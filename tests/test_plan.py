@@ -12,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.job import Job
-from harness.model_description import is_language_model, positions_of
-from harness.plan import (
+from harness.experiment.plan import (
     MEMORY_PROCESSES,
     Subject,
     configurations,
@@ -22,6 +20,8 @@ from harness.plan import (
     interleave,
     passes,
 )
+from harness.job import Job
+from harness.model_description import is_language_model, positions_of
 from harness.protocol import Describe
 
 

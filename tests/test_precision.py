@@ -12,12 +12,12 @@ import pytest
 from fakes.jobs import make_job, make_subject, perceptron
 from fakes.target import DONE, GOOD, HELLO, FakeTarget, Script, fails, say
 
+from harness.analysis.grouping import group, run_records
 from harness.errors import UsageError
+from harness.experiment.plan import configurations, passes
+from harness.experiment.session import open_session
 from harness.job import Files, Job
-from harness.plan import configurations, passes
 from harness.protocol import Scalar
-from harness.report.grouping import group, run_records
-from harness.session import open_session
 from harness.store.dataset import read_tables
 
 pytestmark = pytest.mark.usefixtures("unsynced")

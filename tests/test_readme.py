@@ -223,7 +223,7 @@ def test_so_many_published_figures_come_with_harness() -> None:
 def test_todays_exporter_writes_files_of_the_recorded_sizes(name: str) -> None:
     """The cheap part of `python tests/bench/readme.py`, which is to be run again where this fails."""
     from harness.models.zoo import artifact
-    from harness.worker.pte import read_methods
+    from harness.worker.runtimes.pte import read_methods
 
     path = artifact(name)
     assert path.stat().st_size == RECORDED["first", name, "model_bytes"]

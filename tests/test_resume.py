@@ -11,10 +11,10 @@ from fakes.jobs import make_subject
 from fakes.target import READINGS, FakeTarget
 
 from harness.conditions.readings import Reading
+from harness.experiment.plan import Subject, configurations, passes
+from harness.experiment.resume import resume
+from harness.experiment.session import Session, open_session
 from harness.job import Job
-from harness.plan import Subject, configurations, passes
-from harness.resume import resume
-from harness.session import Session, open_session
 from harness.store.dataset import read_table
 
 pytestmark = pytest.mark.usefixtures("unsynced")

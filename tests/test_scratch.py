@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness import scratch
+from harness.experiment.session import open_session
 from harness.scratch import PREFIX, ScratchFolder, delete_abandoned
-from harness.session import open_session
 
 HOLDS = """
 import sys

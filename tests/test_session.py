@@ -15,11 +15,11 @@ from fakes.jobs import make_subject
 from fakes.target import DONE, GOOD, HANG, HELLO, FakeTarget, Script, fails, samples, say
 
 from harness.errors import DataError, ModelError, NothingComparable, StoreError, UsageError
+from harness.experiment.plan import Subject, configurations, interleave, passes
+from harness.experiment.runner import Attempt
+from harness.experiment.session import Session, open_session
 from harness.job import Files, Job
-from harness.plan import Subject, configurations, interleave, passes
 from harness.protocol import Describe, Output, Progress
-from harness.runner import Attempt
-from harness.session import Session, open_session
 from harness.store.dataset import read_table, read_tables
 from harness.targets.transports.local import LocalProcess
 

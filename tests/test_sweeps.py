@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.plan import (
+from harness.experiment.plan import (
     combinations,
     interleave,
     parse_sweep,

@@ -17,12 +17,12 @@ from harness.energy.meter import Meter, energies, unmeasured
 from harness.energy.series import Series
 from harness.energy.source import Missing, NoEnergy, Source
 from harness.errors import HarnessError, UsageError
+from harness.experiment.plan import interleave
+from harness.experiment.runner import Attempt
+from harness.experiment.session import Session
 from harness.job import Job
-from harness.plan import interleave
 from harness.protocol import Scalar
-from harness.runner import Attempt
 from harness.scenarios import SCENARIOS
-from harness.session import Session
 from harness.target import Powered, Target
 
 # Ten seconds average much that a latency does not: three processes show what is left.

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from harness.cli._hints import complete
 from harness.errors import Interrupted
+from harness.experiment.runner import Attempt
+from harness.experiment.session import Session
 from harness.job import Job
-from harness.runner import Attempt
-from harness.session import Session
 
 
 class Reporter:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.cli._flash_run import POLICIES
+from harness.cli.run.flash_options import POLICIES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.cli._progress import Reporter
+    from harness.experiment.plan import Subject
+    from harness.experiment.session import Session
     from harness.job import Job
-    from harness.plan import Subject
-    from harness.session import Session
     from harness.target import Target
 
 
@@ -22,7 +22,7 @@ def processes_of(target: Target, scenario: str | None) -> int:
 
 def defaults(target: Target) -> dict[str, Any]:
     """Of the options that have no one default: a count needs neither many queries nor a second, and an emulator takes a
-    hundred times as long for each. Otherwise the queries are the scenario's (`harness.plan`).
+    hundred times as long for each. Otherwise the queries are the scenario's (`harness.experiment.plan`).
     """
     if target.capabilities.latency is None:
         return {"min_iterations": 3, "min_duration": 0.0, "max_eval_tokens": 512}
@@ -32,7 +32,7 @@ def defaults(target: Target) -> dict[str, Any]:
 def sweeps_of(options: dict[str, Any], target: Target) -> dict[str, list[Any]]:
     """The values of every option that sweeps. Raises UsageError for one that cannot be read."""
     from harness.errors import UsageError
-    from harness.plan import parse_sweep
+    from harness.experiment.plan import parse_sweep
     from harness.target import Conditioned
 
     if options["profile"] and not target.capabilities.per_operator:
@@ -79,8 +79,8 @@ def measure(
 
     from harness.cli._energy import energy_pass, settled
     from harness.errors import UsageError
+    from harness.experiment.plan import configurations, passes
     from harness.manifest import sha256_file
-    from harness.plan import configurations, passes
     from harness.scenarios import SCENARIOS
 
     target, inputs, dimension = session.target, options["inputs"], _dimension(options["batch_dim"])
@@ -135,7 +135,7 @@ def measure(
         first_of_model = {job.model: job for job in reversed(latency)}
         jobs += [replace(first_of_model[name], measure="profile") for name in subjects]
     if options["skip_existing"]:
-        from harness.resume import resume
+        from harness.experiment.resume import resume
 
         whole, jobs = len(jobs), resume(session, session.results, jobs)
         reporter.note(f"session {session.session_id}: {whole - len(jobs)} of {whole} jobs are there")

@@ -15,9 +15,9 @@ from harness.children import ending_with_us
 from harness.cli._evaluation import evaluation
 from harness.cli._progress import Reporter
 from harness.errors import HarnessError, UsageError
+from harness.experiment.plan import Subject
+from harness.experiment.session import Session
 from harness.outside_files import check_name
-from harness.plan import Subject
-from harness.session import Session
 from harness.target import Target
 
 

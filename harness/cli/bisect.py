@@ -75,8 +75,8 @@ def bisect(
     harness bisect v1.0 main --file models/selfcomp.pte -t x86 -- --threads 2 --processes 20
     harness bisect yesterday.pte today.pte -t x86
     """
-    from harness.cli._nightly import check_options, pair_arguments, processes_in, run_session
     from harness.cli._progress import Reporter
+    from harness.cli.nightly.subprocess_run import check_options, pair_arguments, processes_in, run_session
     from harness.errors import HarnessError
     from harness.nightly import bisection
     from harness.nightly.artifacts import kept_file

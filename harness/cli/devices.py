@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from harness.conditions.readings import Reading
-    from harness.targets.devices import Device
+    from harness.targets.transports.devices import Device
 
 # What there is to know of a device beside what any one can measure, and the reading that tells.
 _STATE = {
@@ -54,7 +54,7 @@ def devices(file: str | None, as_json: bool) -> None:
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from harness.targets.devices import at_hand, devices_file, read_devices
+    from harness.targets.transports.devices import at_hand, devices_file, read_devices
 
     known = read_devices(None if file is None else Path(file))
     found = at_hand(known)

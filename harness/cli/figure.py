@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from harness.cli._figures import figures as model_figures
 from harness.cli._options import json_option, results_option
+from harness.cli.models.figures import figures as model_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -181,10 +181,10 @@ def ablation(results: Path, session: str, output: Path, as_json: bool) -> None:
     fmt = _format(output)
     from dataclasses import asdict
 
-    from harness.cli._flash_tables import table_of
     from harness.errors import NothingComparable
     from harness.flash.stored import read_ablation
     from harness.report.figures.ablation import Step, draw
+    from harness.report.flash_ablation import table_of
     from harness.report.table import lines_of
 
     found = [one for one in read_ablation(results, session) if len(one.rows) > 1]

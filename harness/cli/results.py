@@ -106,8 +106,9 @@ def export(output: Path, fmt: str, session: str, results: Path) -> None:
     \b
     harness results export --format pyperf mine.json && python -m pyperf compare_to theirs.json mine.json
     """
-    from harness.cli import _results_pyperf, _results_pytorch
     from harness.outside_files import write_whole
+    from harness.report.export import pyperf as _results_pyperf
+    from harness.report.export import pytorch as _results_pytorch
     from harness.store.dataset import read_tables
 
     tables = read_tables(results, session)

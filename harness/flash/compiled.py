@@ -19,7 +19,7 @@ from pathlib import Path
 
 from harness.flash.arena import Arena
 from harness.flash.geometry import Indices
-from harness.flash.pieces import PieceFailed, Transfer
+from harness.flash.transfer import PieceFailed, Transfer
 from harness.folders import cache_folder
 
 _SOURCE = Path(__file__).parent / "native" / "flashio.c"

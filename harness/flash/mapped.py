@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.flash.arena import Arena
 from harness.flash.geometry import Indices
-from harness.flash.pieces import PieceFailed, Transfer
+from harness.flash.transfer import PieceFailed, Transfer
 
 
 @contextlib.contextmanager

@@ -23,8 +23,8 @@ from harness.errors import HarnessError, ModelError, UsageError
 from harness.flash import compiled, mapped, threads
 from harness.flash.arena import Arena
 from harness.flash.geometry import Indices
-from harness.flash.pieces import PieceFailed, Transfer
 from harness.flash.proof import check_storage
+from harness.flash.transfer import PieceFailed, Transfer
 
 Kind = Literal["threads", "uring", "pread", "buffered", "mmap", "mmap-random"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from harness.flash.arena import Arena
 from harness.flash.geometry import Indices
-from harness.flash.pieces import PieceFailed, Transfer
+from harness.flash.transfer import PieceFailed, Transfer
 
 
 class _Batch(NamedTuple):

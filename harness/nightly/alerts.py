@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 
+from harness.analysis.grouping import Condition
 from harness.nightly.config import NightlyConfig
 from harness.nightly.detection import NEAR, Change
 from harness.nightly.ledger import read_ledger
-from harness.report.grouping import Condition
 from harness.statistics.change_points import SEGMENT
 from harness.store.writer import write_row
 

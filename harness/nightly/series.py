@@ -20,10 +20,18 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from harness.analysis.figures import figure, is_time, kind_of
+from harness.analysis.grouping import (
+    Condition,
+    Run,
+    different_fields,
+    distinct,
+    group,
+    joined_fingerprints,
+    run_records,
+)
 from harness.metrics import Metric
 from harness.nightly.nights import RECENT, Night
-from harness.report.cells import figure, is_time, kind_of
-from harness.report.grouping import Condition, Run, different_fields, distinct, group, joined_fingerprints, run_records
 from harness.statistics.newest import median_variance
 from harness.store.dataset import Tables, read_sessions
 

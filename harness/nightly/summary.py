@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
+from harness.analysis.grouping import Condition
+from harness.analysis.selection import told_apart
 from harness.metrics import CATALOGUE, Metric
 from harness.nightly.alerts import Alert
 from harness.nightly.detection import Change, nights_needed, nights_of_level
 from harness.nightly.series import Series
 from harness.nightly.verdict import Verdict, words
 from harness.nightly.watch import Watched
-from harness.report.grouping import Condition
 from harness.report.machine import dump_json
 from harness.report.numbers import quantity, scale
 from harness.report.rendering import render_tables
-from harness.report.selection import told_apart
 from harness.report.table import Table, simple_table
 
 _METRICS = {metric.name: metric for metric in CATALOGUE}

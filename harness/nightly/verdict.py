@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from harness.analysis.figures import figure, plural, why_no_interval
+from harness.analysis.grouping import Condition, run_records
 from harness.errors import HarnessError
 from harness.metrics import Metric
 from harness.metrics.metric import Measure
 from harness.nightly.detection import worsening
 from harness.nightly.series import to_level
-from harness.report.cells import figure, plural, why_no_interval
-from harness.report.grouping import Condition, run_records
 from harness.statistics.looks import NEW_PAIRS, look_confidence
 from harness.statistics.ratio import RATIO_CONFIDENCE, paired_ratio
 from harness.store.dataset import Tables, read_sessions

@@ -2,14 +2,14 @@
 renderers.
 """
 
-from harness.report.comparison import Comparison, compare_tables
-from harness.report.paper import PaperTable, paper_table
-from harness.report.published import read_published
+from harness.analysis.comparison import Comparison, compare_tables
+from harness.analysis.published import read_published
+from harness.analysis.selection import read_selection
+from harness.analysis.spec import TableSpec, parse_column, parse_spec, read_spec
+from harness.report.paper.table import PaperTable, paper_table
 from harness.report.record import Record, read_record, render_operators, render_record
 from harness.report.rendering import FORMATS, PAPER_FORMATS, Format, PaperFormat, render, render_paper
-from harness.report.selection import read_selection
 from harness.report.sessions import render_sessions
-from harness.report.spec import TableSpec, parse_column, parse_spec, read_spec
 
 __all__ = [
     "FORMATS",

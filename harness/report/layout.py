@@ -7,12 +7,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.analysis.comparison import Comparison
+from harness.analysis.figures import Figure, Versus, comparison_word, missing_interval
+from harness.analysis.grouping import RUNTIME, Condition
+from harness.analysis.rows import Row
 from harness.metrics import SECTIONS
-from harness.report.cells import Figure, Versus, comparison_word, missing_interval
-from harness.report.comparison import Comparison
-from harness.report.grouping import RUNTIME, Condition
 from harness.report.numbers import decimals, quantity, scale, signed, times
-from harness.report.rows import Row
 from harness.report.table import SUPERSCRIPT, Cell, Section, Table
 
 

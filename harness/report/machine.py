@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from harness.report.cells import Figure, Versus
-from harness.report.comparison import Comparison
-from harness.report.flags import sentence
-from harness.report.grouping import KEY
+from harness.analysis.comparison import Comparison
+from harness.analysis.figures import Figure, Versus
+from harness.analysis.flags import sentence
+from harness.analysis.grouping import KEY
+from harness.analysis.rows import Row
 from harness.report.layout import versions
-from harness.report.rows import Row
 
 COLUMNS = (
     *KEY,

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from harness.analysis.comparison import Comparison, compare_tables, left_out
+from harness.analysis.flags import sentence
+from harness.analysis.grouping import Run, records, run_records
 from harness.errors import NothingComparable
-from harness.report.comparison import Comparison, compare_tables, left_out
-from harness.report.flags import sentence
-from harness.report.grouping import Run, records, run_records
 from harness.report.layout import comparison_table
 from harness.report.machine import comparison_csv, comparison_json, dump_json
 from harness.report.numbers import quantity, scale

@@ -8,15 +8,15 @@ import sys
 from collections.abc import Sequence
 from typing import Literal
 
-from harness.report.comparison import Comparison
-from harness.report.html_table import render_html
-from harness.report.latex import render_latex
+from harness.analysis.comparison import Comparison
 from harness.report.layout import comparison_table
 from harness.report.machine import comparison_csv, comparison_json, dump_json
 from harness.report.markdown import render_markdown
-from harness.report.paper import PaperTable
-from harness.report.paper_csv import render_paper_csv
-from harness.report.paper_markdown import render_paper_markdown
+from harness.report.paper.csv import render_paper_csv
+from harness.report.paper.html import render_html
+from harness.report.paper.latex import render_latex
+from harness.report.paper.markdown import render_paper_markdown
+from harness.report.paper.table import PaperTable
 from harness.report.table import Table
 from harness.report.terminal import render_terminal
 

@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from harness.report.comparison import left_out
-from harness.report.grouping import Run, run_records
+from harness.analysis.comparison import left_out
+from harness.analysis.grouping import Run, run_records
 from harness.report.machine import dump_json
 from harness.report.rendering import Format, render_tables
 from harness.report.table import simple_table

@@ -26,7 +26,7 @@ from harness.worker.failures import failure
 from harness.worker.inputs import make_inputs
 from harness.worker.model import Model
 
-RUNTIMES = {".pte": "harness.worker.executorch_runtime", ".pt2": "harness.worker.torch_runtime"}
+RUNTIMES = {".pte": "harness.worker.runtimes.executorch", ".pt2": "harness.worker.runtimes.torch"}
 MEMORY_ITERATIONS = 10
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from harness.worker.__main__ import main
-from harness.worker.accelerated_pte import AcceleratedPte
-from harness.worker.accelerated_runtime import AcceleratedRuntime
-from harness.worker.accelerator import KINDS
+from harness.worker.runtimes.accelerator import KINDS
+from harness.worker.runtimes.gpu_pt2 import AcceleratedRuntime
+from harness.worker.runtimes.gpu_pte import AcceleratedPte
 
 if __name__ == "__main__":
     device = KINDS[sys.argv[1]]()

@@ -85,7 +85,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
 def _examples(path: Path) -> dict[str, Any]:
     from torch.utils import _pytree as tree
 
-    from harness.worker.torch_runtime import open_program, prepare
+    from harness.worker.runtimes.torch import open_program, prepare
 
     try:
         prepare(path)

@@ -22,8 +22,8 @@ from harness.targets.cuda.knobs import locked
 from harness.targets.cuda.missing import executorch_has_cuda, find_nvml, wants
 from harness.targets.cuda.nvml import read_gpu
 from harness.targets.transports.local import LocalProcess
-from harness.worker.accelerated_runtime import RUNTIMES
-from harness.worker.precision import PRECISIONS
+from harness.worker.runtimes.gpu_pt2 import RUNTIMES
+from harness.worker.runtimes.precision import PRECISIONS
 
 
 class Cuda:

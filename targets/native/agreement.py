@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import protocol
-from harness.deviation import deviation
 from harness.errors import HarnessError
+from harness.experiment.deviation import deviation
 from harness.job import Files, Job
 from harness.protocol import Error, Output, Scalar
 from harness.scratch import ScratchFolder

@@ -16,10 +16,10 @@ _LIMIT_S = 60.0
 
 
 def complete(description: Describe, model: Path) -> Describe:
-    """`description` with what the tables of the file `model` say (`harness.worker.pte`), or as it is where they cannot
-    be read. A process of its own reads them: model files are not opened in this one.
+    """`description` with what the tables of the file `model` say (`harness.worker.runtimes.pte`), or as it is where
+    they cannot be read. A process of its own reads them: model files are not opened in this one.
     """
-    command = [sys.executable, "-P", "-m", "harness.worker.pte", str(model)]
+    command = [sys.executable, "-P", "-m", "harness.worker.runtimes.pte", str(model)]
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=True).stdout
         headers = {header["name"]: header for header in json.loads(said)}

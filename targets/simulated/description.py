@@ -30,4 +30,3 @@ def describe_archive(archive: Archive) -> Describe:
         }
     forward = {"name": "forward", "planned_bytes": None, "delegates": [], "inputs": inputs, "outputs": outputs}
     return Describe(format="pt2", methods=[forward], metadata=metadata, delegates=[])
-

@@ -26,8 +26,8 @@ from torch.export import ExportedProgram
 from harness.errors import ModelError
 from harness.made_inputs import find_limits
 from harness.worker.inputs import make_set
-from harness.worker.pt2_guard import check_archive, no_code
 from harness.worker.pt2_inputs import inputs_of
+from harness.worker.runtimes.pt2_guard import check_archive, no_code
 
 GENERATION = "generation.json"
 _MADE_UP, _HELD_OUT = 16, 4

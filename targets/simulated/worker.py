@@ -125,7 +125,8 @@ def _quality(job: Job, files: Files, made: Kept, emit: Emit) -> None:
     import executorch.exir.passes.dim_order_ops_registry  # noqa: F401
     import torch.ao.quantization.fx._decomposed  # noqa: F401
 
-    from harness.worker import quality, torch_runtime
+    from harness.worker import quality
+    from harness.worker.runtimes import torch as torch_runtime
 
     model = torch_runtime.load(made.fake_quant, job, files)
     if files.tokens is None:

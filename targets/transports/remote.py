@@ -19,7 +19,7 @@ from typing import Protocol
 from harness.conditions.readings import Reading
 from harness.errors import WorkerError
 from harness.manifest import sha256_file
-from harness.targets.conditions import SCRIPT, read_device
+from harness.targets.transports.conditions import SCRIPT, read_device
 from harness.targets.transports.local import LocalProcess
 from harness.targets.transports.remote_process import RemoteProcess, ending, marked, said, worker_script
 

@@ -168,8 +168,8 @@ def main(model: Path | None, rounds: int, queries: int, utilisation: float) -> N
     busy machine nearly leaves it alone, and of a model.
     """
     from harness.job import Files, Job
-    from harness.worker.executorch_runtime import load
     from harness.worker.inputs import make_inputs
+    from harness.worker.runtimes.executorch import load
 
     compare("a wait of 5 ms", lambda: time.sleep(0.005), rounds, queries, utilisation)
     with tempfile.TemporaryDirectory() as scratch:

@@ -28,13 +28,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
 
+from harness.analysis.grouping import Condition
 from harness.metrics import CATALOGUE
 from harness.nightly.alerts import Alert, covers, is_of, raised
 from harness.nightly.config import NightlyConfig
 from harness.nightly.detection import changes_of
 from harness.nightly.series import Point, Series
 from harness.nightly.verdict import judge
-from harness.report.grouping import Condition
 from harness.statistics.change_points import SEGMENT
 from harness.statistics.looks import NEW_PAIRS, look_confidence
 from harness.statistics.newest import median_variance

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from fakes.target import CAPABILITIES, DONE, HELLO, FakeTarget, Script, fails, samples, say
 from models_on_disk import Models
 
-import harness.plan
+import harness.experiment.plan
 import harness.target
 from harness.cli.models import models as commands
 from harness.errors import UsageError
@@ -240,12 +240,12 @@ def test_real_workers_are_timed(models: Models, monkeypatch: pytest.MonkeyPatch,
     """Real programs on this machine, as little as can be measured. Cut or not they are one and the same here, since the
     exporter takes its time: nothing can have been saved.
     """
-    configured = harness.plan.configurations
+    configured = harness.experiment.plan.configurations
 
     def briefly(*arguments: Any) -> list[Job]:
         return [replace(job, min_iterations=3, min_duration_s=0, max_warmup_s=0) for job in configured(*arguments)]
 
-    monkeypatch.setattr(harness.plan, "configurations", briefly)
+    monkeypatch.setattr(harness.experiment.plan, "configurations", briefly)
     monkeypatch.setattr(pricing, "export_pte", lambda _, path, precision: shutil.copy(models.lm, path))
     monkeypatch.setattr(pricing, "LAYERS", ("fc",))
     arguments = ["price", "toy", "-t", "x86", "--blocks", "5", "--json", "--results", str(tmp_path)]

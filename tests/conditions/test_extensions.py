@@ -8,7 +8,7 @@ import pytest
 
 from harness.conditions import host
 from harness.conditions.extensions import vector_extensions
-from harness.targets.conditions import read_device
+from harness.targets.transports.conditions import read_device
 from harness.targets.transports.qemu import CPUS, Qemu
 
 AVX512 = "avx2 avx512f avx512bw avx512dq avx512vl"

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from fakes.jobs import make_job
 
+from harness.analysis.flags import sentence
 from harness.conditions.flags import flags, range_flags
 from harness.conditions.readings import Reading
 from harness.measurement import Measurement
 from harness.protocol import Hello, Io, Scalar
-from harness.report.flags import sentence
 
 # A machine on which nothing else happened: ten seconds, of which harness used all that was used.
 BEFORE = {

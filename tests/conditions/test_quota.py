@@ -10,7 +10,7 @@ import pytest
 
 from harness.conditions import host
 from harness.conditions.quota import NONE, SCRIPT, granted, quota_files
-from harness.targets.conditions import read_device
+from harness.targets.transports.conditions import read_device
 
 V2, CPU = "sys/fs/cgroup", "sys/fs/cgroup/cpu,cpuacct"
 # Groups of the process, files, and the processors' worth of time that they grant.

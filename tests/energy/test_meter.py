@@ -17,9 +17,9 @@ from fakes.target import CAPABILITIES, DONE, HELLO, FakeTarget, fails, say
 from harness.energy import rapl
 from harness.energy.meter import Meter
 from harness.energy.source import NoEnergy, Source
+from harness.experiment.runner import Attempt, run_job
 from harness.job import Files, Job
 from harness.protocol import Samples, Scalar
-from harness.runner import Attempt, run_job
 
 IDLE_W, BUSY_W = 20.0, 50.0
 WINDOW_S = 0.6

@@ -9,8 +9,8 @@ from fakes.processes import alive
 from fakes.target import FakeTarget, Script
 
 from harness.errors import WorkerError
+from harness.experiment.runner import Attempt, run_job
 from harness.job import Files, Job
-from harness.runner import Attempt, run_job
 from harness.store.schemas import TABLES
 
 FILES = Files(model="m.fake")

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.experiment.plan import Subject
 from harness.job import Job
 from harness.manifest import sha256_file
-from harness.plan import Subject
 from harness.protocol import Describe
 
 

@@ -26,7 +26,7 @@ from harness.flash.selector import Selector
 from harness.models import flash
 from harness.models.architecture import GPTConfig
 from harness.models.gpt import GPT
-from harness.worker.flash_program import stages
+from harness.worker.flash.program import stages
 
 CONTEXT, PROMPT, WINDOW = 64, 14, 4
 CONFIG = GPTConfig(vocabulary_size=31, context=CONTEXT, layers=2, heads=2, width=16, activation="relu")

@@ -17,8 +17,8 @@ import pytest
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.flash import compiled, reader, threads
 from harness.flash.arena import Arena
-from harness.flash.pieces import PieceFailed, Transfer
 from harness.flash.reader import DIRECT, KINDS, Kind, Reader, open_reader
+from harness.flash.transfer import PieceFailed, Transfer
 
 SLOT_BYTES, SLOTS, DEPTH = 1024, 300, 8
 SIZE = 600 * SLOT_BYTES

@@ -16,7 +16,7 @@ import torch
 from click.testing import CliRunner
 
 import harness.models
-from harness.cli._figures import figures
+from harness.cli.models.figures import figures
 from harness.errors import ModelError, UsageError
 from harness.models import figures as draw
 from harness.models.quantised_linear import exact_levels

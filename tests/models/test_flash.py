@@ -12,7 +12,7 @@ import torch
 from fakes.sparse import sparse_gpt
 from torch.nn import functional as F
 
-from harness.cli._flash_build import windows, write_form
+from harness.cli.flash.build import windows, write_form
 from harness.errors import ModelError
 from harness.models import flash, zoo
 from harness.models.data import Corpus

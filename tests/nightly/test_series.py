@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from nightly.farm import START, metrics
 from report.conftest import Session
 
+from harness.analysis.comparison import compare_tables
+from harness.analysis.grouping import Condition
 from harness.nightly.config import DEFAULT_METRICS
 from harness.nightly.detection import changes_of, worsening
 from harness.nightly.nights import Night
 from harness.nightly.series import Point, Series, series_of
-from harness.report.comparison import compare_tables
-from harness.report.grouping import Condition
 
 CONDITION = Condition("x86", "cpu", "single-stream", 1, None, None, False, 1, None, None)
 

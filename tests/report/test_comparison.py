@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.figures import Figure, Versus
 from harness.errors import NothingComparable, UsageError
 from harness.report import Comparison, compare_tables
-from harness.report.cells import Figure, Versus
 from harness.report.layout import caption
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.report.notes import _sizes
+from harness.analysis.notes import _sizes
 
 
 def run(model: str, *sizes: list[int]) -> dict[str, Any]:

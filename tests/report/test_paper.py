@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.comparison import compare_tables
+from harness.analysis.published import PublishedFigure, PublishedRow
+from harness.analysis.selection import read_selection
+from harness.analysis.spec import parse_spec
 from harness.errors import NothingComparable, UsageError
-from harness.report.comparison import compare_tables
-from harness.report.paper import PaperTable, paper_table
-from harness.report.paper_cells import PaperCell
-from harness.report.published import PublishedFigure, PublishedRow
-from harness.report.selection import read_selection
-from harness.report.spec import parse_spec
+from harness.report.paper.cells import PaperCell
+from harness.report.paper.table import PaperTable, paper_table
 
 P50 = "steady_latency_ns_p50"
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.report import PAPER_FORMATS, paper_table, parse_spec, read_published, render_paper
-from harness.report.latex_text import escape
-from harness.report.paper import PaperTable
+from harness.report.paper.latex_text import escape
+from harness.report.paper.table import PaperTable
 
 GOLDEN = Path(__file__).with_name("paper.tex")
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"

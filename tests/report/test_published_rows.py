@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.published import read_published
+from harness.analysis.spec import PublishedSpec
 from harness.errors import UsageError
-from harness.report.paper_cells import comparator, published_text
-from harness.report.published import read_published
-from harness.report.spec import PublishedSpec
+from harness.report.paper.cells import comparator, published_text
 
 FOLDER = Path(__file__).parents[2] / "results" / "published"
 HEADER = (

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.grouping import KEY
+from harness.analysis.spec import FILTERS, default_columns, parse_column, parse_spec, read_spec
 from harness.errors import UsageError
-from harness.report.grouping import KEY
-from harness.report.spec import FILTERS, default_columns, parse_column, parse_spec, read_spec
 
 TOML = """
 title = "Models"

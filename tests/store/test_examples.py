@@ -11,7 +11,7 @@ import pytest
 from report.conftest import Session
 from report.conftest import generated as generated
 
-from harness.report.comparison import compare_tables
+from harness.analysis.comparison import compare_tables
 from harness.store.compact import compact
 from harness.store.dataset import read_tables
 

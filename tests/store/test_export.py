@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from report.conftest import Session
 from report.conftest import generated as generated
 
-from harness.cli._results_pyperf import suite_json
-from harness.cli._results_pytorch import records_json
+from harness.analysis.comparison import compare_tables
 from harness.cli.results import results as command
 from harness.errors import NothingComparable, UsageError
-from harness.report.comparison import compare_tables
+from harness.report.export.pyperf import suite_json
+from harness.report.export.pytorch import records_json
 
 # Those of clickhouse_db_schema/benchmark.oss_ci_benchmark_v3/schema.sql in pytorch/test-infra that harness fills.
 TEXT, TEXTS = str, dict[str, str]

@@ -14,9 +14,9 @@ from fakes.phone import Attach, Phone, emulate_arm64, gone, kept
 from models_on_disk import Models
 from native_driving import events_of, job_of, samples_of, scalars_of
 
+from harness.experiment.runner import run_job
 from harness.job import Files
 from harness.protocol import Done, Hello, Memory, Output
-from harness.runner import run_job
 from harness.targets.arm64 import Arm64
 from harness.targets.native import build
 from harness.targets.native.bundle import Bundle
@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from harness.job import Files, Job
 from harness.manifest import sha256_file
-from harness.runner import run_job
+from harness.experiment.runner import run_job
 from harness.targets import arm64 as target_module
 from harness.targets.arm64 import Arm64
 from harness.targets.native import build

@@ -13,7 +13,7 @@ from harness.cli.devices import devices as command
 from harness.errors import UsageError
 from harness.target import Conditioned, find_target
 from harness.targets.arm64 import Arm64
-from harness.targets.devices import Device, read_devices
+from harness.targets.transports.devices import Device, read_devices
 
 FILE = """
 default = "board"

@@ -15,9 +15,9 @@ from fakes.target import FakeTarget
 
 from harness.conditions.gate import wait_until_cool
 from harness.conditions.readings import Reading
+from harness.experiment.runner import run_job
 from harness.job import Files
-from harness.runner import run_job
-from harness.targets.conditions import SCRIPT, read_device
+from harness.targets.transports.conditions import SCRIPT, read_device
 
 BIG_LITTLE = "".join(
     f"processor\t: {number}\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n"

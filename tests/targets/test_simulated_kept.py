@@ -31,7 +31,8 @@ class Losses:
     """A worker of quality whose runtime is none: a loss for each number of tokens and each text, counted."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from harness.worker import quality, torch_runtime
+        from harness.worker import quality
+        from harness.worker.runtimes import torch as torch_runtime
 
         self.folder, self.computed, self.fails = folder, 0, False
         monkeypatch.setattr(worker, "describe", lambda *_: PERCEPTRON)

@@ -21,13 +21,13 @@ from harness.models.architecture import GPTConfig
 from harness.models.gpt import GPT
 from harness.protocol import Environment, Event, Progress, Scalar, decode, encode
 from harness.scenarios import Series
-from harness.worker import torch_runtime
-from harness.worker.accelerated_pte import AcceleratedPte
-from harness.worker.accelerated_runtime import AcceleratedRuntime
-from harness.worker.accelerator import KINDS, Cpu, Cuda
-from harness.worker.device_probe import DeviceProbe, device_samples
 from harness.worker.failures import failure
-from harness.worker.precision import PRECISIONS, linear_weights
+from harness.worker.runtimes import torch as torch_runtime
+from harness.worker.runtimes.accelerator import KINDS, Cpu, Cuda
+from harness.worker.runtimes.device_probe import DeviceProbe, device_samples
+from harness.worker.runtimes.gpu_pt2 import AcceleratedRuntime
+from harness.worker.runtimes.gpu_pte import AcceleratedPte
+from harness.worker.runtimes.precision import PRECISIONS, linear_weights
 
 COMMAND = (sys.executable, "-P", "-m", "harness.worker.accelerated", "cpu")
 

@@ -11,7 +11,8 @@ from torch import nn
 from harness.made_inputs import covers
 from harness.model_description import longest_prompt
 from harness.protocol import Describe
-from harness.worker import executorch_runtime, torch_runtime
+from harness.worker.runtimes import executorch as executorch_runtime
+from harness.worker.runtimes import torch as torch_runtime
 
 
 class Columns(nn.Module):

@@ -17,14 +17,16 @@ from flash_on_disk import CONTEXT, make_flash_model, tiny_gpt
 
 from harness.conditions.flags import flags
 from harness.errors import HarnessError, ModelError, UsageError
+from harness.experiment.plan import configurations
 from harness.flash import predictor
 from harness.flash.layout import NeuronFile
 from harness.job import Files, Job
 from harness.measurement import Measurement
 from harness.models import flash as forms
-from harness.plan import configurations
 from harness.protocol import Event, Io, Memory, Samples, Scalar
-from harness.worker import flash, flash_program, flash_rehearsal, probes
+from harness.worker import flash, probes
+from harness.worker.flash import program as flash_program
+from harness.worker.flash import rehearsal as flash_rehearsal
 
 PROMPT, NEW, QUERIES = 8, 9, 5
 PARTS = ("decode_io", "decode_mem", "decode_compute")
@@ -229,7 +231,7 @@ def test_damaged_and_foreign_files_are_refused(harm: Callable[[Path], Any], word
 
 def test_a_program_whose_weights_are_inside_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.protocol import Describe, Loaded
-    from harness.worker import executorch_runtime
+    from harness.worker.runtimes import executorch as executorch_runtime
 
     description = Describe(format="pte", methods=[], metadata={"get_vocab_size": 5}, delegates=[])
     loaded = Loaded(program_ns=1, method_ns=1, program_bytes=1, planned_bytes=1)

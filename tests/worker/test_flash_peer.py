@@ -14,7 +14,7 @@ from harness.flash.proof import Proof
 from harness.job import Job
 from harness.protocol import Scalar
 from harness.scenarios import Series
-from harness.worker import flash_peer
+from harness.worker.flash import peer as flash_peer
 
 FILE = SimpleNamespace(path=Path("some.neurons"))
 

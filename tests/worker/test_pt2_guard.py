@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.worker.pt2_guard import is_size
-from harness.worker.torch_runtime import describe
+from harness.worker.runtimes.pt2_guard import is_size
+from harness.worker.runtimes.torch import describe
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models_on_disk import VOCABULARY, Models
 
 from harness.errors import ModelError
-from harness.worker.pte import MethodHeader, read_methods
+from harness.worker.runtimes.pte import MethodHeader, read_methods
 
 _FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -14,9 +14,10 @@ from fakes.clock import FakeClock
 from worker.driving import job
 
 from harness.job import Files
-from harness.worker import executorch_runtime, torch_runtime
-from harness.worker.pte import MethodHeader
 from harness.worker.quality import as_numpy
+from harness.worker.runtimes import executorch as executorch_runtime
+from harness.worker.runtimes import torch as torch_runtime
+from harness.worker.runtimes.pte import MethodHeader
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.analysis.figures import Figure, Versus
 from harness.metrics import Metric
-from harness.report.cells import Figure, Versus
 
 Pair = tuple[float, float]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.analysis.figures import Figure
 from harness.errors import NothingComparable
 from harness.metrics.derivations import scalar
-from harness.report.cells import Figure
 from harness.report.figures.panels import Panel
 
 # Phases that have figures of their own, and what they are called beside a model's name.

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.analysis.grouping import Run, distinct, is_of, run_records
 from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE
 from harness.report.figures.panels import Panel
-from harness.report.grouping import Run, distinct, is_of, run_records
 from harness.statistics.early_stopping import fewest_samples
 from harness.statistics.summary import Estimate, log_mean, mean
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from harness.analysis.comparison import Comparison, compare_tables, left_out
+from harness.analysis.grouping import group, run_records
+from harness.analysis.selection import chosen_models, told_apart
 from harness.errors import NothingComparable, UsageError
-from harness.report.comparison import Comparison, compare_tables, left_out
-from harness.report.grouping import group, run_records
 from harness.report.layout import caption
-from harness.report.selection import chosen_models, told_apart
 from harness.report.table import lines_of
 from harness.store.dataset import Tables
 

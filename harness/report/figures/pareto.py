@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from harness.analysis.figures import Figure as Value
 from harness.metrics import Metric
-from harness.report.cells import Figure as Value
 from harness.report.figures.front import staircase
 from harness.report.figures.labels import Boxes, Label, place
 from harness.report.figures.panels import Panel, origin

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.analysis.comparison import compare_tables
+from harness.analysis.figures import Figure, Versus
 from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE, Metric
-from harness.report.cells import Figure, Versus
-from harness.report.comparison import compare_tables
 from harness.report.figures.front import Pair, beats, is_no_worse
 from harness.report.figures.panels import Panel
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
+from harness.analysis.comparison import Comparison, compare_tables
+from harness.analysis.figures import Figure, comparison_kind, comparison_word, plural
+from harness.analysis.flags import sentence
+from harness.analysis.grouping import KEY, RUNTIME, Run, choose, flatten, models_of, run_records
 from harness.errors import HarnessError
 from harness.metrics import CATALOGUE, SECTIONS
-from harness.report.cells import Figure, comparison_kind, comparison_word, plural
-from harness.report.comparison import Comparison, compare_tables
-from harness.report.flags import sentence
-from harness.report.grouping import KEY, RUNTIME, Run, choose, flatten, models_of, run_records
 from harness.report.layout import comparison_table
 from harness.report.numbers import scale
 from harness.report.page.profile import index_of, profiles

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from harness.report.cells import plural
+from harness.analysis.figures import plural
 from harness.report.page.charts import specs_and_bundle
 from harness.report.page.data import page_data
 

@@ -1,0 +1,163 @@
+"""Models side by side under one condition: every metric of each with its interval, and each against the
+baseline.
+
+Pure: the tables of the store in, comparisons out, the same for the same rows. Only attempts that ended well
+give figures; whatever has none says why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.analysis.figures import are_interleaved
+from harness.analysis.grouping import (
+    Condition,
+    Model,
+    Run,
+    check_comparable,
+    choose,
+    distinct,
+    group,
+    is_of,
+    models_of,
+    run_records,
+)
+from harness.analysis.notes import FlagCount, count_flags, notes_on
+from harness.analysis.rows import Row, rows_of
+from harness.errors import NothingComparable, UsageError
+from harness.store.dataset import Tables
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One table. `models[0]` is the baseline. `processes` are the latency processes that ended well, a model
+    each.
+
+    `counted` says that they have no latency, only counts of instructions. `fingerprint` holds the conditions under
+    which they ran; `notes` are sentences for the reader.
+    """
+
+    condition: Condition
+    models: tuple[Model, ...]
+    rows: tuple[Row, ...]
+    processes: tuple[int, ...]
+    interleaved: bool
+    latency_kinds: tuple[str, ...]
+    counted: bool
+    sessions: tuple[str, ...]
+    dates: tuple[str, ...]
+    harness: tuple[str, ...]
+    fingerprint: dict[str, Any]
+    flags: tuple[FlagCount, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def not_shown(self) -> tuple[str, ...]:
+        """What a table of all rows leaves out since no model has a figure, and what gives one: a sentence, or none."""
+        hidden = [row for row in self.rows if not row.shown]
+        reasons = [(row.metric.label, next((one.reason for one in row.figures if one.reason), None)) for row in hidden]
+        each = [f"{label} ({reason})" for label, reason in reasons if reason is not None]
+        return (f"Not shown: {'; '.join(each)}.",) if each else ()
+
+
+def compare_tables(
+    tables: Tables,
+    *,
+    models: Sequence[str] = (),
+    baseline: str | None = None,
+    every_metric: bool = False,
+    allow_different: bool = False,
+) -> tuple[Comparison, ...]:
+    """One comparison a condition, in the order in which the conditions were first measured.
+
+    `models` keeps only those named (all for none), `baseline` names the one the others are set against (the
+    first for None). Raises UsageError for a name that was not measured, and NothingComparable when no process
+    ended well or when runs of one condition have different fingerprints, unless `allow_different`, which
+    turns that into a note.
+    """
+    runs = _last_attempts(_named(run_records(tables.runs), models))
+    if not any(run["status"] == "ok" for run in runs):
+        failures = "; ".join(dict.fromkeys(f"{run['model']}: {run['error_message'] or run['status']}" for run in runs))
+        raise NothingComparable(
+            f"No process ended well, so there is nothing to compare ({failures}).",
+            "`harness report` shows what each of them said.",
+        )
+    found = [
+        _compare(tables, condition, members, baseline, every_metric, allow_different)
+        for condition, members in group(runs)
+    ]
+    return (replace(found[0], notes=(*found[0].notes, *left_out(tables))), *found[1:])
+
+
+def left_out(tables: Tables) -> tuple[str, ...]:
+    """What a reader must know of rows that are missing because they cannot be read."""
+    return tuple(f"WARNING: {problem}" for problem in tables.problems)
+
+
+def _compare(
+    tables: Tables,
+    condition: Condition,
+    runs: list[Run],
+    baseline: str | None,
+    every_metric: bool,
+    allow_different: bool,
+) -> Comparison:
+    good = [run for run in runs if run["status"] == "ok"]
+    if not allow_different:
+        check_comparable(condition, good)
+    models = choose(models_of(runs), baseline)
+    samples = tables.samples[tables.samples["attempt_id"].isin([run["attempt_id"] for run in good])]
+    scalars = tables.scalars[tables.scalars["attempt_id"].isin([run["attempt_id"] for run in runs])]
+    frame = tables.runs[tables.runs["attempt_id"].isin([run["attempt_id"] for run in runs])]
+    rows = rows_of(Tables(frame, samples, scalars), runs, models, every_metric)
+    timed = [run for run in good if run["measure"] == "latency"]
+    return Comparison(
+        condition,
+        tuple(models),
+        tuple(rows),
+        processes=tuple(sum(is_of(run, model) for run in timed) for model in models),
+        interleaved=len(models) > 1 and are_interleaved(timed),
+        latency_kinds=distinct(timed, "latency_kind"),
+        counted=bool(timed) and all(run["latency_kind"] is None for run in timed),
+        sessions=distinct(runs, "session_id"),
+        dates=distinct(runs, "date"),
+        harness=tuple(
+            dict.fromkeys(
+                f"{run['harness_version']} ({run['harness_commit'][:12]})"
+                if run["harness_commit"]
+                else str(run["harness_version"])
+                for run in runs
+            )
+        ),
+        fingerprint=_merged(run["fingerprint_json"] for run in [*timed, *good]),
+        flags=tuple(count_flags(good, models)),
+        notes=tuple(notes_on(runs, models, samples)),
+    )
+
+
+def _named(runs: list[Run], names: Sequence[str]) -> list[Run]:
+    known = list(dict.fromkeys(run["model"] for run in runs))
+    if missing := [name for name in names if name not in known]:
+        raise UsageError(f"Not measured here: {', '.join(missing)}.", f"Models in this session: {', '.join(known)}.")
+    return [run for run in runs if not names or run["model"] in names]
+
+
+def _last_attempts(runs: list[Run]) -> list[Run]:
+    """One attempt a job and session: the last that ended well, or the last."""
+    last: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        key = (run["session_id"], run["job_id"])
+        if key not in last or run["status"] == "ok" or last[key]["status"] != "ok":
+            last[key] = run
+    return list(last.values())
+
+
+def _merged(texts: Iterable[str | None]) -> dict[str, Any]:
+    """The fields of several JSON objects; of unlike values the first stays."""
+    merged: dict[str, Any] = {}
+    for text in texts:
+        merged = json.loads(text or "{}") | merged
+    return dict(sorted(merged.items()))

@@ -1,0 +1,209 @@
+"""One figure of one model with its interval, and one model set against the baseline; no figure without how it
+was obtained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.analysis.grouping import Run, distinct
+from harness.metrics import Metric
+from harness.statistics.ratio import Ratio, paired_ratio, unpaired_ratio
+from harness.statistics.summary import FEWEST_PROCESSES, WIDEST, Estimate, log_mean, mean
+
+# One process of a model: session and block, which other models of an interleaved session share.
+Place = tuple[str, int]
+
+# Facts of a file, the same however a run went.
+FILE_FACTS = frozenset({"model_bytes", "parameters", "bits_per_weight", "bits_per_weight_stored", "recorded_loss_nats"})
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`estimate` is None where there is no figure, and `reason` then says why (None: the row does not concern
+    this model).
+
+    `kind` is how it was obtained: measured, emulated, estimated, or recorded (in the manifest, when the model
+    was made). `values` has one value a process, in the metric's unit; `exact` says that they are one and the
+    same, `no_interval` why there is none, of values that may vary.
+    """
+
+    estimate: Estimate | None
+    kind: str = "measured"
+    reason: str | None = None
+    values: tuple[float, ...] = ()
+    exact: bool = False
+    no_interval: str | None = None
+
+
+@dataclass(frozen=True)
+class Versus:
+    """A model against the baseline. `speedup` and `ratio` are above 1, `difference` below 0, where the model
+    needs less.
+
+    `low`, `high` and `resolved` (the interval excludes 1) are None without an interval; `reason` then says
+    why there is none, or why there is no value. A fact that is the same in every process needs no interval
+    and has no reason.
+    """
+
+    kind: Literal["speedup", "ratio", "difference"]
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    processes: int = 0
+    paired: bool = False
+    resolved: bool | None = None
+    reason: str | None = None
+
+
+def figure(metric: Metric, values: Sequence[float], kind: str) -> Figure:
+    """The figure of one model from one value a process (at least one), in the metric's unit.
+
+    Positive quantities that are compared by ratio have a geometric mean and an interval on logarithms.
+    Losses, decibels and whatever can be zero or negative have the plain mean and Student's t interval. Equal
+    values are exact, without interval.
+    """
+    values = tuple(values)
+    if _repeats_exactly(metric, values):
+        return Figure(Estimate(values[0], None, None, len(values)), kind, None, values, exact=True)
+    positive = metric.compare == "ratio" and min(values) > 0
+    found = log_mean(values) if positive else mean(values)
+    why = None if kind == "estimated" else why_no_interval(found.low, len(values))
+    return Figure(found, kind, None, values, no_interval=why)
+
+
+def missing_interval(figure: Figure) -> str | None:
+    """What a table says of a figure where readers would look for an interval. Of one process nobody does, and the notes
+    speak of it.
+    """
+    return f"no interval ({figure.no_interval})" if figure.no_interval and len(figure.values) > 1 else None
+
+
+def why_no_interval(low: float | None, processes: int) -> str | None:
+    """Why a figure or a ratio of so many processes has no interval; None where it has one, from `low` on."""
+    if low is not None:
+        return None
+    if processes < FEWEST_PROCESSES:
+        return f"{plural(processes, 'process')}, and it takes {FEWEST_PROCESSES}: `--processes 5`"
+    return (
+        f"the processes disagree, and its ends would differ by a factor of more than {WIDEST:.0f}: close other "
+        "programs, pin with `--cpus 0`, or ask for more `--processes`"
+    )
+
+
+def versus(
+    metric: Metric,
+    base: Figure,
+    other: Figure,
+    places: tuple[Sequence[Place], Sequence[Place]],
+    interleaved: bool,
+) -> Versus | None:
+    """`other` against `base`; None where the metric is not compared or there is nothing to say.
+
+    `places` are the processes that the values of each came from, in order. Processes are paired by block
+    where they were interleaved and at least two blocks are shared, and independent otherwise.
+    """
+    if metric.compare is None or base.estimate is None or other.estimate is None:
+        return None
+    kind = comparison_kind(metric)
+    if base.kind != other.kind or "recorded" in (base.kind, other.kind):
+        return Versus(kind, reason=f"{other.kind} figures are not set against {base.kind} ones")
+    processes = min(len(base.values), len(other.values))
+    if kind == "difference":
+        reason = None if base.exact and other.exact else "the values differ between processes"
+        return Versus(kind, other.estimate.value - base.estimate.value, processes=processes, reason=reason)
+    if min(*base.values, *other.values) <= 0:
+        return Versus(kind, reason="a ratio needs values above zero")
+    if base.exact and other.exact:
+        value = base.estimate.value / other.estimate.value
+        return Versus(kind, value if metric.better == "lower" else 1 / value, processes=processes)
+    first, second = (base, other) if metric.better == "lower" else (other, base)
+    order = places if metric.better == "lower" else (places[1], places[0])
+    ratio = _ratio(first.values, second.values, order, interleaved)
+    if ratio.low is None:
+        return Versus(
+            kind,
+            ratio.value,
+            processes=ratio.pairs,
+            paired=ratio.paired,
+            reason=why_no_interval(ratio.low, ratio.pairs),
+        )
+    return Versus(kind, ratio.value, ratio.low, ratio.high, ratio.pairs, ratio.paired, ratio.resolved)
+
+
+def comparison_kind(metric: Metric) -> Literal["speedup", "ratio", "difference"]:
+    """What setting two models against each other by this metric is called."""
+    if metric.compare == "difference":
+        return "difference"
+    return "speedup" if is_time(metric) else "ratio"
+
+
+def comparison_word(metric: Metric) -> str:
+    """The heading of what sets two models against each other by this metric."""
+    return {"speedup": "speed-up", "ratio": "reduction", "difference": "difference"}[comparison_kind(metric)]
+
+
+def is_time(metric: Metric) -> bool:
+    """Whether the metric is made of durations, so that it is only as real as the target's latency."""
+    return metric.unit in ("ns", "tokens/s", "samples/s", "queries/s")
+
+
+def kind_of(metric: Metric, runs: Sequence[Run]) -> str:
+    """How the figure that these runs give was obtained: measured, emulated, estimated. A duration is what the target's
+    latency is, energy what its source is.
+    """
+    if is_time(metric):
+        return ", ".join(distinct(runs, "latency_kind"))
+    estimated = metric.measure == "energy" and any("energy_estimated" in (run["flags"] or ()) for run in runs)
+    return "estimated" if estimated else "measured"
+
+
+def are_interleaved(runs: Sequence[Run]) -> bool:
+    """Whether the blocks of each session followed one another, every model having its turn before the next
+    block began.
+    """
+    blocks: dict[str, list[int]] = {}
+    for run in sorted(runs, key=lambda run: run["position"]):
+        blocks.setdefault(run["session_id"], []).append(run["block"])
+    return all(order == sorted(order) for order in blocks.values())
+
+
+def plural(count: int, word: str) -> str:
+    """`1 process`, `2 processes`."""
+    ending = "" if count == 1 else "es" if word.endswith("s") else "s"
+    return f"{count} {word}{ending}"
+
+
+def _repeats_exactly(metric: Metric, values: Sequence[float]) -> bool:
+    """Whether these are one fact seen in every process: a size, a plan, a count, or a quality, which depends on no
+    clock.
+    """
+    fact = (
+        metric.name in FILE_FACTS
+        or metric.name == "planned_bytes"
+        or metric.unit == "instructions"
+        or metric.measure == "quality"
+    )
+    return fact and all(value == values[0] for value in values)
+
+
+def _ratio(
+    first: Sequence[float],
+    second: Sequence[float],
+    places: tuple[Sequence[Place], Sequence[Place]],
+    interleaved: bool,
+) -> Ratio:
+    """`first / second`."""
+    by_place = [dict(zip(where, values, strict=True)) for where, values in zip(places, (first, second), strict=True)]
+    shared = sorted(set(by_place[0]) & set(by_place[1]))
+    if interleaved and len(shared) >= 2:
+        a, b = ({number: values[place] for number, place in enumerate(shared)} for values in by_place)
+        return paired_ratio(a, b)
+    return unpaired_ratio(first, second)
+
+
+def places_of(runs: Mapping[str, Run], attempts: Sequence[str]) -> list[Place]:
+    """Where each attempt stood; `runs` by attempt id."""
+    return [(runs[attempt]["session_id"], runs[attempt]["block"]) for attempt in attempts]

@@ -1,0 +1,305 @@
+"""Which runs belong in one table: the same device, scenario and options, whatever the model, the block or the
+day.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from harness.analysis.load_words import load_words
+from harness.errors import NothingComparable, UsageError
+from harness.store.schemas import RUNS
+
+# How the fingerprint names the version of a runtime.
+RUNTIME = "version."
+
+# One row of the `runs` table: columns as in `harness.store.schemas`, None where the table has a null.
+Run = dict[str, Any]
+
+KEY = ("target", "device", "scenario", "threads", "cpus", "runtime", "compile", "batch", "prompt_tokens", "new_tokens")
+# What a job says of its model, its replicate and its quality data, and what it does after all is measured (`peer`); all
+# other options must be equal.
+_FREE = (
+    "model",
+    "model_sha256",
+    "block",
+    "measure",
+    "inputs_sha256",
+    "reference_sha256",
+    "data",
+    "data_sha256",
+    "peer",
+    "method",
+    "input_sizes",
+    "input_sets",
+    "input_limits",
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the models of one table have in common. `cpus` is None where processes were not pinned, `runtime` where the
+    target's own was used, `precision` where the file's own was, `data` where no quality was measured; the token
+    counts are None where the scenario has none.
+    """
+
+    target: str
+    device: str | None
+    scenario: str
+    threads: int | None
+    cpus: str | None
+    runtime: str | None
+    compile: bool
+    batch: int | None
+    prompt_tokens: int | None
+    new_tokens: int | None
+    data: str | None = None
+    data_sha256: str | None = None
+    precision: str | None = None
+    load: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A column: the name it is shown by, and the name and hash in the store."""
+
+    label: str
+    name: str
+    sha256: str | None
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as dictionaries of Python values, with None for every null."""
+    columns = {str(name): [_clean(value) for value in frame[name].tolist()] for name in frame.columns}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def run_records(frame: pd.DataFrame) -> list[Run]:
+    """The rows of `runs` in the order they were made, with the integers that pandas turned into floats for a
+    null's sake.
+    """
+    integers = {field.name for field in RUNS if pa.types.is_integer(field.type)}
+    rows = records(frame.sort_values(["started_at", "position"], kind="stable"))
+    return [
+        {key: int(value) if key in integers and value is not None else value for key, value in row.items()}
+        for row in rows
+    ]
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (str, list)):
+        return value
+    return None if pd.isna(value) else value
+
+
+def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
+    """Runs by condition, in order of first appearance; `runs` in the order they were made.
+
+    Latency runs define the conditions. Memory and energy runs join those with the same scenario and options,
+    quality runs all those of the same device, since neither depends on how long was measured. Quality on two data
+    sets makes two tables.
+    """
+    devices = {run["target"]: run["device"] for run in reversed(runs) if run["device"] is not None}
+    runs = [run | {"device": run["device"] or devices.get(run["target"])} for run in runs]
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in (run for run in runs if run["measure"] == "latency"):
+        groups.setdefault((*_key(run), _options(run)), []).append(run)
+    for measure, width in (("memory", len(KEY)), ("energy", len(KEY)), ("quality", 2), ("describe", 2)):
+        present = list(groups)
+        for run in (run for run in runs if run["measure"] == measure):
+            joined = [key for key in present if key[:width] == _key(run)[:width] and _meets(run, groups[key][0])]
+            if measure == "energy":  # it depends on all that was asked but for how long
+                joined = [key for key in joined if _lasting(key[-1]) == _lasting(_options(run))]
+            for key in joined or [(*_key(run), None)]:
+                groups.setdefault(key, []).append(run)
+    order = {run["attempt_id"]: index for index, run in enumerate(runs)}
+    found = [
+        part for members in groups.values() for part in _by_data(sorted(members, key=lambda r: order[r["attempt_id"]]))
+    ]
+    return sorted(found, key=lambda pair: order[pair[1][0]["attempt_id"]])
+
+
+def models_of(runs: Iterable[Run]) -> list[Model]:
+    """The models in order of first appearance. Two files of one name are two models, told apart by their
+    hash.
+    """
+    hashes: dict[str, list[str]] = {}
+    for run in runs:
+        known = hashes.setdefault(run["model"], [])
+        if run["model_sha256"] is not None and run["model_sha256"] not in known:
+            known.append(run["model_sha256"])
+    models = []
+    for name, known in hashes.items():
+        if len(known) < 2:
+            models.append(Model(name, name, known[0] if known else None))
+        models += [Model(f"{name}@{sha256[:8]}", name, sha256) for sha256 in known if len(known) > 1]
+    return models
+
+
+def is_of(run: Run, model: Model) -> bool:
+    """Whether `run` is one of `model`; a run that failed before the file was hashed belongs to its name."""
+    return run["model"] == model.name and run["model_sha256"] in (model.sha256, None)
+
+
+def choose(models: Sequence[Model], baseline: str | None) -> list[Model]:
+    """The models with the baseline first: the one so named, or the first. Raises UsageError if there is none
+    so named.
+    """
+    if baseline is None:
+        return list(models)
+    named = [model for model in models if baseline in (model.label, model.name)]
+    if not named:
+        raise UsageError(
+            f"The baseline {baseline!r} was not measured here.",
+            f"Choose one of: {', '.join(model.label for model in models)}.",
+        )
+    return [named[0], *(model for model in models if model is not named[0])]
+
+
+def different_fields(runs: Iterable[Run]) -> list[str]:
+    """Names of the conditions in which these runs differ, each with its values; empty where they may be
+    compared.
+
+    Runs of different passes (latency, memory, quality) are not set against each other. A runtime that only
+    some of the runs have belongs to the format of their model; two versions of one runtime are a difference. A
+    reading that some lack was not taken by the harness that made them: nobody knows of a difference.
+    """
+    found: dict[str, None] = {}
+    by_measure: dict[str, dict[str, dict[str, str]]] = {}
+    for run in runs:
+        if run["fingerprint"] is not None:
+            known = by_measure.setdefault(run["measure"], {})
+            known.setdefault(run["fingerprint"], flatten(json.loads(run["fingerprint_json"] or "{}")))
+    for prints in by_measure.values():
+        if len(prints) < 2:
+            continue
+        for name in sorted({name for fields in prints.values() for name in fields}):
+            values = list(dict.fromkeys(fields[name] for fields in prints.values() if name in fields))
+            if len(values) > 1:
+                found[f"{name} ({' / '.join(values)})"] = None
+        if all(fields == next(iter(prints.values())) for fields in prints.values()):
+            found["fingerprint (" + " / ".join(key[:12] for key in prints) + ")"] = None
+    return list(found)
+
+
+def joined_fingerprints(runs: Iterable[Run]) -> dict[str, str]:
+    """The fingerprints of these runs, in the order they were made, each with the first of those that differ from it in
+    nothing but readings that one of them lacks, since an older harness did not take them. Runtimes must be the same.
+    """
+    first: list[tuple[str, dict[str, str]]] = []
+    found: dict[str, str] = {}
+    for run in runs:
+        if (key := run["fingerprint"]) is None or key in found:
+            continue
+        fields = flatten(json.loads(run["fingerprint_json"] or "{}"))
+        fields |= {"target": str(run["target"]), "device": str(run["device"])}
+        for name, known in first:
+            apart = fields.keys() ^ known.keys()
+            alike = all(fields[each] == known[each] for each in fields.keys() & known.keys())
+            if alike and apart and not any(each.startswith(RUNTIME) for each in apart):
+                known |= fields
+                found[key] = name
+                break
+        else:
+            first.append((key, fields))
+            found[key] = key
+    return found
+
+
+def runtimes_of(runs: Iterable[Run]) -> tuple[str, ...]:
+    """The runtimes of `runs` with their versions, such as `executorch 1.5.0`, sorted."""
+    found = {
+        f"{name.removeprefix(RUNTIME)} {version}"
+        for run in runs
+        for name, version in flatten(json.loads(run["fingerprint_json"] or "{}")).items()
+        if name.startswith(RUNTIME)
+    }
+    return tuple(sorted(found))
+
+
+def check_comparable(condition: Condition, runs: Iterable[Run]) -> None:
+    """Raises NothingComparable, naming the fields, if `runs` were measured under different conditions."""
+    if different := different_fields(runs):
+        raise NothingComparable(
+            f"Runs of {condition.scenario} on {condition.target} were made under different conditions: "
+            f"{'; '.join(different)}.",
+            "Measure the models together in one `harness run`, or compare with --allow-different.",
+        )
+
+
+def distinct(runs: Sequence[Run], column: str) -> tuple[str, ...]:
+    """The values of a column as text, in order of first appearance, nulls left out."""
+    return tuple(dict.fromkeys(str(run[column]) for run in runs if run[column] is not None))
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """Nested JSON objects as one level with dotted names, values as text."""
+    if not isinstance(value, dict):
+        return {prefix or "value": value if isinstance(value, str) else json.dumps(value, sort_keys=True)}
+    flat: dict[str, str] = {}
+    for key in sorted(value):
+        flat |= flatten(value[key], f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _key(run: Run) -> tuple[Any, ...]:
+    return tuple(run[name] for name in KEY)
+
+
+def _precision(run: Run) -> str | None:
+    """What was computed in, as it was asked for; the column of that name is the manifest's, of what is stored."""
+    asked: str | None = json.loads(run["job_json"] or "{}").get("precision")
+    return asked
+
+
+def _meets(run: Run, latency: Run) -> bool:
+    """Whether memory or quality is of the precision that was timed; a description has none."""
+    return run["measure"] == "describe" or _precision(run) == _precision(latency)
+
+
+def _options(run: Run) -> str:
+    options = json.loads(run["job_json"] or "{}")
+    free = set(_FREE)
+    if (policy := options.get("policy")) and str(run["model"]).endswith(f" {policy}"):
+        free.add("policy")  # of an ablation, whose models are one file by the name of each policy
+    return json.dumps({key: value for key, value in options.items() if key not in free}, sort_keys=True)
+
+
+def _lasting(options: str | None) -> dict[str, Any]:
+    """Options without those that say how long to measure."""
+    given: dict[str, Any] = json.loads(options or "{}")
+    return {key: value for key, value in given.items() if not key.startswith(("min_", "max_"))}
+
+
+def _data(run: Run) -> tuple[str | None, str | None, int | None]:
+    """The data set a quality run used: its name, its hash, how many of its tokens."""
+    return run["data"], run["data_sha256"], json.loads(run["job_json"] or "{}").get("max_tokens")
+
+
+def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
+    """One condition a data set that quality was measured on; one without data where none was at hand."""
+    timed = {run["model"] for run in members if run["measure"] in ("latency", "memory", "energy")}
+    members = [run for run in members if not timed or run["model"] in timed or run["measure"] == "describe"]
+    first = next((run for run in members if run["measure"] == "latency"), members[0])
+    common = {name: first[name] for name in KEY}
+    common |= {"precision": _precision(first), "load": load_words(first["job_json"])}
+    measured = [run for run in members if run["data_sha256"] is not None or run["data"] is not None]
+    others = [run for run in members if run not in measured]
+    if not measured:
+        return [(Condition(**common), members)]
+    return [
+        (
+            Condition(**common, data=data[0], data_sha256=data[1]),
+            others + [run for run in measured if _data(run) == data],
+        )
+        for data in dict.fromkeys(_data(run) for run in measured)
+    ]

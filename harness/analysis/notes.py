@@ -1,0 +1,246 @@
+"""What a reader must know beside the figures: failures, flags, too few processes, a warm-up that was too
+short.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.figures import plural
+from harness.analysis.flags import meaning, sentence
+from harness.analysis.grouping import Model, Run, different_fields, is_of, runtimes_of
+from harness.statistics.early_stopping import fewest_samples
+from harness.statistics.steady import mser5
+
+ENOUGH = 5
+# Phases whose samples follow the warm-up, one an iteration of the scenario; a session of generation has one a
+# query.
+_MEASURED = ("steady", "batch", "generate")
+# Phases of whole queries, whose median is shown, and how a latency was obtained that varies.
+_QUERIES = ("steady", "multi_stream", "generate")
+_TIMED = ("measured", "emulated")
+
+
+@dataclass(frozen=True)
+class FlagCount:
+    """A flag, and on how many processes of each model it was raised: `processes` of all `of` that made these
+    `passes`.
+    """
+
+    flag: str
+    processes: int
+    of: int
+    passes: tuple[str, ...]
+    by_model: tuple[tuple[str, int], ...]
+
+
+def count_flags(runs: Sequence[Run], models: Sequence[Model]) -> list[FlagCount]:
+    """Every flag of `runs`, in order of first appearance."""
+    flags = dict.fromkeys(flag for run in runs for flag in run["flags"] or ())
+    counts = []
+    for flag in flags:
+        raised = [run for run in runs if flag in (run["flags"] or ())]
+        by_model = tuple((model.label, sum(is_of(run, model) for run in raised)) for model in models)
+        passes = tuple(dict.fromkeys(run["measure"] for run in raised))
+        of = sum(run["measure"] in passes for run in runs)
+        counts.append(FlagCount(flag, len(raised), of, passes, by_model))
+    return counts
+
+
+def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame) -> list[str]:
+    """Sentences on the runs of one condition; `samples` are those of the runs that ended well."""
+    good = [run for run in runs if run["status"] == "ok"]
+    return [
+        *_failures(runs),
+        *_different(good),
+        *_runtimes(good, models),
+        *_inputs(good),
+        *_sizes(good),
+        *_sample(good),
+        *_few(good, models),
+        *_few_queries(good, samples),
+        *_threads(good),
+        *_sustained(good, models),
+        *_searched(good, models),
+        *_warm_up(good, samples),
+        *(_flag_note(count) for count in count_flags(good, models)),
+    ]
+
+
+def _failures(runs: Sequence[Run]) -> list[str]:
+    counts: dict[tuple[str, str, str], int] = {}
+    for run in runs:
+        if run["status"] != "ok":
+            words = (run["error_kind"] or run["status"], run["error_message"] or "no message")
+            key = (run["model"], run["measure"], ": ".join(words))
+            counts[key] = counts.get(key, 0) + 1
+    return [
+        f"FAILED: {plural(count, f'{measure} process')} of {model}: {_stop(what)}"
+        for (model, measure, what), count in counts.items()
+    ]
+
+
+def _different(good: Sequence[Run]) -> list[str]:
+    fields = different_fields(good)
+    return (
+        [f"WARNING: measured under different conditions, compared at your request: {'; '.join(fields)}."]
+        if fields
+        else []
+    )
+
+
+def _inputs(good: Sequence[Run]) -> list[str]:
+    """Models that take other shapes are given other inputs; the reader should know."""
+    found = {
+        match.group(1)
+        for run in good
+        if run["measure"] == "latency"
+        if (match := re.search(r'"inputs_sha256":\s*"(\w+)"', run["job_json"] or ""))
+    }
+    return ["The models were given different inputs."] if len(found) > 1 else []
+
+
+def _sizes(good: Sequence[Run]) -> list[str]:
+    """Which sizes inputs had where the file does not fix them; and where models got different ones, so that their times
+    are not of the same work.
+    """
+    found: dict[tuple[str, int | None], str] = {}
+    sizes_of: dict[tuple[int | None, ...], set[str]] = {}
+    for run in good:
+        sizes = json.loads(run["job_json"] or "{}").get("input_sizes") if run["measure"] == "latency" else None
+        if sizes is not None:
+            each = ", ".join(str(one) for one in sizes)
+            at = "" if run["batch"] is None else f"at batch {run['batch']} "
+            found[run["model"], run["batch"]] = f"{at}the inputs of {run['model']} are {each}"
+            sizes_of.setdefault((run["batch"], *map(len, sizes)), set()).add(each)
+    sentence = "; ".join(found.values())
+    notes = [f"{sentence[:1].upper()}{sentence[1:]}."] if found else []
+    if any(len(different) > 1 for different in sizes_of.values()):
+        notes.append(
+            "WARNING: these models got inputs of different sizes, so their times may not be of the same work: where "
+            "they can take the same, give it with --inputs."
+        )
+    return notes
+
+
+def _sample(good: Sequence[Run]) -> list[str]:
+    """A loss on a part of a text is another than that on all of it."""
+    asked = [json.loads(run["job_json"] or "{}") for run in good if run["measure"] == "quality" and run["data_sha256"]]
+    most = {tokens for job in asked if (tokens := job.get("max_tokens")) is not None}
+    tokens = " or ".join(map(str, sorted(most)))
+    return [f"Quality was evaluated on at most {tokens} tokens of the text."] if most else []
+
+
+def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """Peak memory hardly differs between processes, and an estimate not at all, so that only latency needs many."""
+    timed = [run for run in good if run["measure"] == "latency" and run["latency_kind"] in _TIMED]
+    counts = {model.label: sum(is_of(run, model) for run in timed) for model in models}
+    few = {label: count for label, count in counts.items() if 0 < count < ENOUGH}
+    if not few:
+        return []
+    first, *more = few.items()
+    each = f"{plural(first[1], 'process')} of {first[0]}" + "".join(f", {count} of {label}" for label, count in more)
+    if len(set(few.values())) == 1 and few.keys() == counts.keys():
+        each = f"{plural(first[1], 'process')}{' a model' if more else ''}"
+    return [f"Latency rests on {each}; an interval needs at least {ENOUGH} to be trusted: `--processes {ENOUGH}`."]
+
+
+def _few_queries(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
+    """A median of few queries is as likely too high as too low; the reader should know that they were few."""
+    timed = [r["attempt_id"] for r in good if r["measure"] == "latency" and r["latency_kind"] in _TIMED]
+    asked = samples[samples["attempt_id"].isin(timed) & samples["phase"].isin(_QUERIES)]
+    counts = asked.groupby(["attempt_id", "phase"], observed=True).size()
+    fewest, enough = int(counts.min()) if len(counts) else 0, fewest_samples(0.5)
+    if not 0 < fewest < enough:
+        return []
+    return [
+        f"Medians rest on {'one query' if fewest == 1 else f'{fewest} queries'} a process, and {enough} are enough to "
+        f"tell one: `--min-iterations {enough}`."
+    ]
+
+
+def _threads(good: Sequence[Run]) -> list[str]:
+    """Threads wait for one another in loops, so that a count depends on how they were scheduled."""
+    if any(run["latency_kind"] is None and (run["threads"] or 1) > 1 for run in good if run["measure"] == "latency"):
+        return ["Instruction counts are exact at one thread alone; with more they vary by about half a percent."]
+    return []
+
+
+def _sustained(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """Minutes of two models cannot alternate: each heats the device for itself."""
+    if len(models) > 1 and any(run["scenario"] == "sustained" for run in good):
+        return ["Each process ran its minutes on end, one model after the other: minute is compared with like minute."]
+    return []
+
+
+def _searched(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """A model that holds a higher rate makes its queries wait longer: latencies at two rates are no comparison."""
+    jobs = [json.loads(run["job_json"] or "{}") for run in good if run["measure"] == "latency"]
+    if len(models) > 1 and any(j.get("scenario") == "server" and j.get("rate_queries_per_s") is None for j in jobs):
+        return ["Latencies from arrival are each at the model's own highest rate; `--rate` compares them at one."]
+    return []
+
+
+def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """Which runtime each model ran in, where they are not the same."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for model in models:
+        if names := runtimes_of([run for run in good if is_of(run, model)]):
+            found.setdefault(names, []).append(model.label)
+    if len(found) < 2:
+        return []
+    each = "; ".join(f"{', '.join(labels)} in {', '.join(names)}" for names, labels in found.items())
+    return [f"The models ran in different runtimes: {each}."]
+
+
+def _warm_up(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
+    """The check of the warm-up afterwards: MSER-5 over the whole series of a process."""
+    late, looked_at = 0, 0
+    latency = [run["attempt_id"] for run in good if run["measure"] == "latency"]
+    timed = samples[samples["duration_ns"].notna() & samples["attempt_id"].isin(latency)]
+    wanted = timed[timed["phase"].isin(("warmup", *_MEASURED))].sort_values("start_ns", kind="stable")
+    for _, rows in wanted.groupby("attempt_id", observed=True):
+        measured = int((rows["phase"] != "warmup").sum())
+        if measured:
+            looked_at += 1
+            # The cut is a multiple of five, so the recorded end of the warm-up is rounded up to one.
+            recorded = -(-(len(rows) - measured) // 5) * 5
+            late += mser5(np.asarray(rows["duration_ns"])) > recorded + 0.1 * measured
+    if not late:
+        return []
+    return [
+        f"{_of(late, looked_at, 'latency ')}: by MSER-5 still warming up when measuring began; "
+        "give them a longer --max-warmup."
+    ]
+
+
+def without_advice(notes: Sequence[str], flags: Sequence[FlagCount]) -> list[str]:
+    """The notes of a comparison for a paper, whose readers do not measure again: flags without what to do."""
+    shorter = {_flag_note(flag): _flag_note(flag, meaning) for flag in flags}
+    return [shorter.get(note, note) for note in notes]
+
+
+def _flag_note(count: FlagCount, words: Callable[[str], str] = sentence) -> str:
+    spread = {number for _, number in count.by_model}
+    models = (
+        ""
+        if len(spread) == 1 or count.processes == count.of
+        else " (" + ", ".join(f"{label} {number}" for label, number in count.by_model if number) + ")"
+    )
+    passes = f"{count.passes[0]} " if len(count.passes) == 1 else ""
+    return f"{_of(count.processes, count.of, passes)}{models}: {words(count.flag)}."
+
+
+def _of(count: int, total: int, which: str = "") -> str:
+    processes = plural(total, f"{which}process")
+    return f"All {processes}" if count == total and total > 1 else f"{count} of {processes}"
+
+
+def _stop(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."

@@ -1,0 +1,161 @@
+"""The rows of a comparison: one metric for every model, or the reason why there is none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from harness.analysis.figures import (
+    FILE_FACTS,
+    Figure,
+    Versus,
+    are_interleaved,
+    figure,
+    is_time,
+    kind_of,
+    places_of,
+    plural,
+    versus,
+)
+from harness.analysis.grouping import Model, Run, distinct, is_of
+from harness.metrics import CATALOGUE, Metric
+from harness.store.dataset import Tables
+
+# Where the reason for a null stands, for metrics that are not named like the scalar they come from.
+_SOURCES = {
+    "peak_over_idle_bytes": ("peak_rss_bytes", "rss_bytes"),
+    "load_ns": ("load_program_ns", "load_method_ns"),
+    "perplexity": ("loss_nats",),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric: a figure a model, and for each a comparison with the baseline (None for the baseline
+    itself).
+    """
+
+    metric: Metric
+    figures: tuple[Figure, ...]
+    versus: tuple[Versus | None, ...]
+
+    @property
+    def shown(self) -> bool:
+        """Whether it stands in a table for people; programs are given every row."""
+        return not self.metric.where_known or any(figure.estimate is not None for figure in self.figures)
+
+
+def rows_of(tables: Tables, runs: list[Run], models: list[Model], every_metric: bool) -> list[Row]:
+    """One row a metric of the catalogue that has a figure or an explained null; `models[0]` is the baseline.
+
+    `tables` holds all attempts of `runs`, but samples only of those that ended well. Metrics that are not
+    `main` are included if `every_metric`.
+    """
+    by_id = {run["attempt_id"]: run for run in runs}
+    of_model = [[run for run in runs if is_of(run, model)] for model in models]
+    reasons = _reasons(tables.scalars)
+    rows = []
+    for metric in CATALOGUE:
+        if not (metric.main or every_metric):
+            continue
+        series = metric.per_process(tables)
+        values = {str(attempt): float(value) for attempt, value in series.items() if math.isfinite(value)}
+        used = [[run for run in mine if run["attempt_id"] in values and _counts(metric, run)] for mine in of_model]
+        explained = [_explain(metric, mine, reasons) for mine in of_model]
+        for number, few in enumerate(_too_few(metric, tables, of_model)):
+            if few is not None:
+                used[number], explained[number] = [], few
+        if not any(used) and not any(explained) and not _any_recorded(metric, runs):
+            continue
+        figures = [
+            _figure(metric, mine, with_value, values, why)
+            for mine, with_value, why in zip(of_model, used, explained, strict=True)
+        ]
+        interleaved = are_interleaved([run for mine in used for run in mine])
+        places = [places_of(by_id, [run["attempt_id"] for run in mine]) for mine in used]
+        against = [
+            versus(metric, figures[0], other, (places[0], where), interleaved)
+            for other, where in zip(figures[1:], places[1:], strict=True)
+        ]
+        rows.append(Row(metric, tuple(figures), (None, *against)))
+    return rows
+
+
+def _too_few(metric: Metric, tables: Tables, of_model: list[list[Run]]) -> list[str | None]:
+    """Why a model has no figure for want of samples, though some of its processes may have one: those that have enough
+    are the fast ones.
+    """
+    found = metric.too_few(tables) if metric.too_few else {}
+    counted = [{run["attempt_id"] for run in mine if _counts(metric, run)} for mine in of_model]
+    return [next((reason for attempt, reason in found.items() if attempt in mine), None) for mine in counted]
+
+
+def _counts(metric: Metric, run: Run) -> bool:
+    """Whether a run's value belongs in the figure: a file is what it is in any run; all else needs the right
+    pass, ended well.
+    """
+    if metric.name in FILE_FACTS:
+        return True
+    if run["status"] != "ok" or (is_time(metric) and run["latency_kind"] is None):
+        return False
+    return bool(run["measure"] == metric.measure) or metric.name == "planned_bytes"
+
+
+def _figure(metric: Metric, runs: list[Run], used: list[Run], values: dict[str, float], reason: str | None) -> Figure:
+    """The figure of one model, of whose `runs` those `used` have a value for the metric."""
+    if used:
+        found = figure(metric, [values[run["attempt_id"]] for run in used], kind_of(metric, used))
+        without = len([run for run in runs if _counts(metric, run)]) - len(used)
+        return replace(found, reason=f"{plural(without, 'process')} without: {reason}") if without and reason else found
+    recorded = next((run["recorded_loss_nats"] for run in runs if run["recorded_loss_nats"] is not None), None)
+    if recorded is not None and metric.name in ("loss_nats", "perplexity"):
+        value = recorded if metric.name == "loss_nats" else math.exp(recorded)
+        return replace(figure(metric, [value], "recorded"), reason=reason or _failure(metric, runs))
+    return Figure(None, reason=reason or _failure(metric, runs))
+
+
+def _failure(metric: Metric, runs: list[Run]) -> str | None:
+    """What the pass that yields the metric said when it failed; that it was not made; None where it was and
+    has no such value.
+    """
+    made = [run for run in runs if run["measure"] == metric.measure]
+    if any(run["status"] == "ok" for run in made):
+        if is_time(metric) and not distinct(made, "latency_kind"):
+            return "this target has no latency"
+        if metric.measure == "quality" and any(run["reference_sha256"] == run["model_sha256"] for run in made):
+            return "this model is the reference that the others deviate from"
+        return "not measured"
+    failed = [run for run in made or runs if run["status"] != "ok"]
+    if not failed:
+        return f"not measured: there was no {metric.measure} pass"
+    last = failed[-1]
+    return f"not measured: {last['error_message'] or last['error_kind'] or last['status']}"
+
+
+def _explain(metric: Metric, runs: list[Run], reasons: dict[tuple[str, str], str]) -> str | None:
+    """The reason that the worker or the harness stored for the null of this metric."""
+    names = (metric.name, *_SOURCES.get(metric.name, ()), *(("latency_ns",) if is_time(metric) else ()))
+    good = [run for run in runs if run["status"] == "ok"]
+    return next(
+        (
+            reasons[run["attempt_id"], name]
+            for run in reversed(good)
+            for name in names
+            if (run["attempt_id"], name) in reasons
+        ),
+        None,
+    )
+
+
+def _reasons(scalars: pd.DataFrame) -> dict[tuple[str, str], str]:
+    explained = scalars[scalars["value"].isna() & scalars["reason"].notna()]
+    return {
+        (str(attempt), str(name)): str(reason)
+        for attempt, name, reason in zip(explained["attempt_id"], explained["name"], explained["reason"], strict=True)
+    }
+
+
+def _any_recorded(metric: Metric, runs: list[Run]) -> bool:
+    return metric.name == "loss_nats" and any(run["recorded_loss_nats"] is not None for run in runs)

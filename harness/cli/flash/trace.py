@@ -1,0 +1,101 @@
+"""`harness flash trace`: which neurons of a model are active on real text, and how well predictors know it before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--model", "name", required=True, metavar="NAME", help="A name from `harness models list`.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The .npz to write.")
+@click.option(
+    "--tokens", type=click.IntRange(min=2), default=1024, show_default=True, help="Of the validation text, recorded."
+)
+@click.option("--window", type=int, default=5, show_default=True, help="For what is printed of the trace.")
+@click.option("--rank", type=click.IntRange(min=1), help="Of the predictors. [default: a quarter of the width]")
+@click.option("--weights", type=click.Path(path_type=Path, file_okay=False), help="Folder of your own `train` run.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Tiny Shakespeare; default: $HARNESS_DATA, or downloaded."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def trace(
+    name: str,
+    output: Path,
+    tokens: int,
+    window: int,
+    rank: int | None,
+    weights: Path | None,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Record which neurons of a model are active, token by token, and train predictors of them on the training text.
+
+    The trace is for `harness flash ablate --trace`. Predictors are scored on the recorded text, which they have not
+    seen: what they miss, what they name in vain, and what the model's loss becomes when they are believed.
+
+    \b
+    harness flash trace --model relu --output relu.npz
+    """
+    import json
+    from dataclasses import asdict
+
+    import numpy as np
+    from rich.console import Console
+
+    from harness.cli.flash.build import PREDICTOR_STEPS, TRAINING_WINDOWS, windows
+    from harness.cli.flash.build import rank as usual_rank
+    from harness.flash import predictor
+    from harness.flash import trace as traces
+    from harness.models import data as texts
+    from harness.models import flash, zoo
+
+    with Console(stderr=True).status(f"Recording {name}") as status:
+        gpt, _ = zoo.load(name, weights)
+        corpus, context = texts.corpus(texts.load_text(data)), gpt.config.context
+        traces.require_window(window, tokens)
+        heard = windows(corpus.validation, context, -(-tokens // context))
+        inputs, active = flash.record(gpt, heard[:, :-1])
+        masks = [mask[:tokens] for mask in active]
+        what = f"recorded: {name} on {min(tokens, heard[:, :-1].size)} tokens of {texts.VALIDATION_NAME}"
+        recorded = traces.from_masks(masks, what)
+        traces.require_sparsity(recorded)
+        shares = traces.aggregates(recorded, window)
+        status.update("Training predictors")
+        rank = usual_rank(gpt.config.width) if rank is None else rank
+        learned = flash.record(gpt, windows(corpus.training, context, TRAINING_WINDOWS)[:, :-1])
+        trained = [predictor.train(x, mask, rank, steps=PREDICTOR_STEPS) for x, mask in zip(*learned, strict=True)]
+        scores = [predictor.score(one.mask(x), mask) for one, x, mask in zip(trained, inputs, active, strict=True)]
+        status.update("Computing the loss")
+        whole = flash.loss(gpt, heard)
+        believed = flash.loss(gpt, heard, lambda layer, x: trained[layer].mask(x))
+    traces.save(output, recorded)
+    facts = {
+        "file": str(output),
+        "trace": what,
+        "window": window,
+        "aggregates": asdict(shares),
+        "rank": rank,
+        "layers": [asdict(score) for score in scores],
+        "loss_nats": {"whole": whole, "predicted": believed, "added": believed - whole, "tokens": heard[:, 1:].size},
+    }
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    click.echo(f"{output}: {what}")
+    click.echo(
+        f"window {window}: {100 * shares.active:.1f} % active, {100 * shares.loaded:.2f} % newly loaded, "
+        f"{100 * shares.resident:.1f} % resident"
+    )
+    for number, score in enumerate(scores):
+        all_neurons = active[number].size
+        click.echo(
+            f"layer {number}: {100 * score.active / all_neurons:.1f} % active; a predictor of rank {rank} misses "
+            f"{score.missed:,} of {score.active:,} (recall {1 - score.missed / max(score.active, 1):.4f}), "
+            f"names {100 * score.predicted / all_neurons:.1f} %, of which {score.false_alarms:,} in vain"
+        )
+    click.echo(
+        f"loss over {np.size(heard[:, 1:]):,} tokens: {whole:.4f} nats a token, {believed:.4f} without what is missed "
+        f"({believed - whole:+.4f})"
+    )

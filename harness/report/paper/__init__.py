@@ -1,0 +1,1 @@
+"""Tables for papers: columns, cells and notes, and one renderer a format."""

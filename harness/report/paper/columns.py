@@ -1,0 +1,216 @@
+"""The columns of a table for a paper: each metric asked for, once a condition, with its ratios and their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.analysis.best import best, row_of
+from harness.analysis.figures import Figure, Versus, comparison_kind, comparison_word
+from harness.analysis.published import PublishedFigure, PublishedRow
+from harness.analysis.selection import View, matches
+from harness.analysis.spec import ColumnSpec
+from harness.metrics import Metric
+from harness.report.numbers import decimals, scale
+from harness.report.paper.cells import (
+    PaperCell,
+    comparator,
+    geometric_mean,
+    kinds_of,
+    missing,
+    published_text,
+    value_cell,
+    versus_cell,
+)
+
+_ABSENT = Figure(None, reason="not measured under this condition")
+_MEAN = "geometric mean"
+# What of other people's figures is no result.
+_PUBLISHED = {"estimate": "an estimate of its authors", "specification": "a specification, not a measurement"}
+
+
+@dataclass(frozen=True)
+class PaperColumn:
+    """Under `header` and, where several conditions are shown, under `group`; `kind` is what its cells are.
+
+    `word` names a comparison with the baseline ('' for a value); `unit` is that of the digits shown ('' for a ratio)
+    and `divisor` what the metric's own unit was divided by. `cells` by model; `views` are those that the figures hold
+    for, none for a mean.
+    """
+
+    metric: Metric
+    header: str
+    group: str
+    kind: Literal["value", "ratio", "difference", "mean"]
+    word: str
+    unit: str
+    divisor: float
+    cells: Mapping[str, PaperCell]
+    views: tuple[View, ...]
+
+    @property
+    def suffix(self) -> str:
+        """What stands behind every number of the column."""
+        return "×" if self.kind in ("ratio", "mean") else ""
+
+
+def columns_of(
+    asked: ColumnSpec, views: Sequence[View], labels: Sequence[str], published: Sequence[PublishedRow]
+) -> list[PaperColumn]:
+    """The columns that `asked` becomes: value and ratio for each condition that has the metric, then the geometric mean
+    of the ratios where there are several.
+
+    What is the same under several conditions, such as the size of a file, stands once. All share one unit, which suits
+    their geometric mean.
+    """
+    metric = asked.metric
+    fitting = [view for view in views if matches(view.comparison.condition, asked.where)]
+    shared = _shared([view for view in fitting if row_of(view.comparison, metric)], metric)
+    figures = [_figures(members[0], metric) for members in shared]
+    values = [figure.estimate.value for found in figures for figure in found.values() if figure.estimate]
+    theirs = [row.figures[metric.name] for row in published if metric.name in row.figures]
+    step = scale(metric.unit, values or [float(figure.value) for figure in theirs if not figure.ratio])
+    if not shared:
+        return [_empty(asked, step, labels, bool(fitting))]
+    columns = []
+    ratios = [_versus(members[0], metric) for members in shared]
+    for members, found, against in zip(shared, figures, ratios, strict=True):
+        view, same = members[0], tuple(members)
+        group = ", ".join(word for word in view.words if all(word in other.words for other in same))
+        winner = best(view.comparison, view.against, metric)
+        if asked.show != "ratio":
+            cells = _values(found, step, labels, winner)
+            columns.append(PaperColumn(metric, asked.header, group, "value", "", step[1], step[0], cells, same))
+        if asked.show != "value":
+            columns.append(_compared(asked, group, step, _ratios(found, against, step, labels, winner), same))
+    if asked.show != "value" and metric.compare == "ratio" and len(shared) > 1:
+        columns.append(_compared(asked, _MEAN, step, _means(figures, ratios, step, labels), ()))
+    return columns
+
+
+def takes(column: PaperColumn, metric: str, figure: PublishedFigure) -> bool:
+    """Whether a published figure of `metric` belongs in the column."""
+    return column.metric.name == metric and column.kind == ("ratio" if figure.ratio else "value")
+
+
+def published_cell(figures: Mapping[str, PublishedFigure], column: PaperColumn) -> PaperCell:
+    """What a published row, whose figures are given by metric, has in the column; an empty cell for nothing."""
+    figure = figures.get(column.metric.name)
+    if figure is None or not takes(column, column.metric.name, figure):
+        return PaperCell()
+    return PaperCell(
+        published_text(figure, 1.0 if figure.ratio else column.divisor),
+        value=float(figure.value),
+        low=None if figure.high is None else float(figure.value),
+        high=None if figure.high is None else float(figure.high),
+        comparator=comparator(figure),
+        kind=figure.kind,
+        kinds=(_PUBLISHED[figure.kind],) if figure.kind in _PUBLISHED else (),
+    )
+
+
+def _compared(
+    asked: ColumnSpec, group: str, step: tuple[float, str], cells: Mapping[str, PaperCell], views: tuple[View, ...]
+) -> PaperColumn:
+    word = comparison_word(asked.metric)
+    if asked.metric.compare == "difference":
+        return PaperColumn(asked.metric, asked.header, group, "difference", word, step[1], step[0], cells, views)
+    kind: Literal["ratio", "mean"] = "mean" if group == _MEAN else "ratio"
+    return PaperColumn(asked.metric, asked.header, group, kind, word, "", 1.0, cells, views)
+
+
+def _empty(asked: ColumnSpec, step: tuple[float, str], labels: Sequence[str], fitting: bool) -> PaperColumn:
+    wanted = ", ".join(f"{key} {value}" for key, value in asked.where.items())
+    reason = "nobody measured it in this selection" if fitting else f"nothing was measured under {wanted}"
+    cells = {label: missing(reason) for label in labels}
+    return PaperColumn(asked.metric, asked.header, "", "value", "", step[1], step[0], cells, ())
+
+
+def _figures(view: View, metric: Metric) -> dict[str, Figure]:
+    row = row_of(view.comparison, metric)
+    assert row is not None
+    return {model.label: figure for model, figure in zip(view.comparison.models, row.figures, strict=True)}
+
+
+def _versus(view: View, metric: Metric) -> dict[str, Versus | None]:
+    """Each model against the table's baseline; where that was not measured there is no ratio, and this says so."""
+    row = row_of(view.comparison, metric)
+    assert row is not None
+    none = Versus(comparison_kind(metric), reason="the baseline was not measured under this condition")
+    return {
+        model.label: versus if view.based else none
+        for model, versus in zip(view.comparison.models, row.versus, strict=True)
+    }
+
+
+def _shared(views: Sequence[View], metric: Metric) -> list[list[View]]:
+    """Views of which all models have the same exact figures, together, and each other view alone. The first of several
+    has all the models of the others.
+    """
+    shared: list[list[View]] = []
+    for view in sorted(views, key=lambda view: -len(view.comparison.models)):
+        facts = _facts(view, metric)
+        for members in shared:
+            first = _facts(members[0], metric)
+            if facts and first and all(first.get(label) == fact for label, fact in facts.items()):
+                members.append(view)
+                break
+        else:
+            shared.append([view])
+    order = {id(view): number for number, view in enumerate(views)}
+    return sorted(shared, key=lambda members: min(order[id(view)] for view in members))
+
+
+def _facts(view: View, metric: Metric) -> dict[str, tuple[float | None, str]] | None:
+    """The exact figures of a view by model; None where one is not exact."""
+    figures = _figures(view, metric)
+    if not all(figure.exact or figure.estimate is None for figure in figures.values()):
+        return None
+    return {
+        label: (figure.estimate.value if figure.estimate else None, figure.kind) for label, figure in figures.items()
+    }
+
+
+def _values(
+    found: Mapping[str, Figure], step: tuple[float, str], labels: Sequence[str], winner: str | None
+) -> dict[str, PaperCell]:
+    estimates = [figure.estimate for figure in found.values() if figure.estimate]
+    places = max((decimals(each.value, each.low, each.high, step) for each in estimates), default=0)
+    return {label: value_cell(found.get(label, _ABSENT), step, places, label == winner) for label in labels}
+
+
+def _ratios(
+    found: Mapping[str, Figure],
+    against: Mapping[str, Versus | None],
+    step: tuple[float, str],
+    labels: Sequence[str],
+    winner: str | None,
+) -> dict[str, PaperCell]:
+    (base_label, base), *_ = found.items()
+    cells = {}
+    for label in labels:
+        figure = found.get(label, _ABSENT)
+        if figure.estimate is None:
+            cells[label] = missing(figure.reason)
+        elif against[label] is None and label != base_label:
+            cells[label] = missing("the baseline has no figure")
+        else:
+            cells[label] = versus_cell(against[label], step, kinds_of(base, figure), label == winner)
+    return cells
+
+
+def _means(
+    figures: Sequence[Mapping[str, Figure]],
+    ratios: Sequence[Mapping[str, Versus | None]],
+    step: tuple[float, str],
+    labels: Sequence[str],
+) -> dict[str, PaperCell]:
+    bases = [next(iter(found)) for found in figures]
+    cells = {}
+    for label in labels:
+        pairs = zip(figures, bases, strict=True)
+        used = [found[name] for found, base in pairs for name in (base, label) if name in found]
+        mean = None if {label} == set(bases) else geometric_mean([found.get(label) for found in ratios])
+        cells[label] = versus_cell(mean, step, kinds_of(*used), False)
+    return cells

@@ -1,0 +1,108 @@
+"""What stands under a table for a paper: how to read it, how the numbers were obtained, what else to know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.analysis.notes import without_advice
+from harness.analysis.selection import View
+from harness.report.layout import caption
+from harness.report.paper.columns import PaperColumn
+from harness.statistics.ratio import RATIO_CONFIDENCE
+from harness.statistics.summary import CONFIDENCE
+
+
+def notes_on(columns: Sequence[PaperColumn], baseline: str) -> list[str]:
+    """A legend of what is in the table, facts, warnings. What holds for all views is said once, all else begins with
+    what tells its views from the others.
+    """
+    views = _views(columns)
+    facts: dict[tuple[int, ...], list[str]] = {}
+    for line, owners in _owned([_facts(view) for view in views]).items():
+        facts.setdefault(owners, []).append(line)
+    common_first = sorted(facts.items(), key=lambda item: -len(item[0]))
+    each = "Under each condition: " if len(views) > 1 else ""
+    warnings = _owned([without_advice(view.comparison.notes, view.comparison.flags) for view in views])
+    return [
+        _legend(columns, baseline),
+        *(_of(views, owners) + " · ".join(lines) for owners, lines in common_first),
+        *_files(views),
+        *((_of(views, owners) or each) + line for line, owners in warnings.items()),
+    ]
+
+
+def _views(columns: Sequence[PaperColumn]) -> list[View]:
+    """The views that figures come from; of several that say the same, one is enough."""
+    views: list[View] = []
+    for column in sorted(columns, key=lambda column: len(column.views)):
+        if not any(known is view for known in views for view in column.views):
+            views += column.views[:1]
+    return views
+
+
+def _legend(columns: Sequence[PaperColumn], baseline: str) -> str:
+    cells = [cell for column in columns for cell in column.cells.values()]
+    kinds = {column.kind for column in columns}
+    words = ", ".join(dict.fromkeys(column.word for column in columns if column.kind in ("ratio", "mean")))
+    parts = [f"Value [{_percent(CONFIDENCE)} interval over processes]"] if "value" in kinds else []
+    if words:
+        parts.append(f"{words} [{_percent(RATIO_CONFIDENCE)} interval] against {baseline}: above 1 the model is better")
+    if any(cell.resolved is False for cell in cells):
+        parts.append("n.s.: its interval contains 1")
+    if "difference" in kinds:
+        parts.append(f"difference to {baseline}: below 0 the model is better")
+    if "mean" in kinds:
+        parts.append("geometric mean over the conditions shown, its interval on the wide side")
+    if any(cell.bold for cell in cells):
+        parts.append(
+            "bold: best of its column, and told apart from every other model (their ratio's "
+            f"{_percent(RATIO_CONFIDENCE)} interval excludes 1, or both are exact)"
+        )
+    legend = "; ".join(parts)
+    return f"{legend[:1].upper()}{legend[1:]}."
+
+
+def _facts(view: View) -> list[str]:
+    """The caption of the comparison without its legend, with iterations, and the governor even where it is unknown."""
+    first, machine, *others, _ = caption(view.comparison)
+    if not view.comparison.fingerprint.get("frequency_governor"):
+        machine = f"{machine} · governor unknown" if machine else "governor unknown"
+    condition = view.comparison.condition
+    told = (condition.target, condition.device or "unknown device", condition.scenario)
+    where = " · ".join(word for word in told if word not in view.words)
+    return [where, machine, f"{first} · {view.iterations}" if view.iterations else first, *others]
+
+
+def _owned(lines: Sequence[Sequence[str]]) -> dict[str, tuple[int, ...]]:
+    """Every line once, in order of first appearance, with the numbers of the views that have it."""
+    found = dict.fromkeys(line for mine in lines for line in mine if line)
+    return {line: tuple(number for number, mine in enumerate(lines) if line in mine) for line in found}
+
+
+def _of(views: Sequence[View], owners: Sequence[int]) -> str:
+    """The words that these views have in common and no other has; the names of all of them where there are none."""
+    if len(owners) == len(views):
+        return ""
+    mine = [views[number].words for number in owners]
+    words = [word for word in mine[0] if all(word in other for other in mine)]
+    if words and sum(all(word in view.words for word in words) for view in views) == len(owners):
+        return f"{', '.join(words)}: "
+    return f"{'; '.join(', '.join(words) for words in mine)}: "
+
+
+def _files(views: Sequence[View]) -> list[str]:
+    """Models of one name that are different files under different conditions."""
+    hashes: dict[str, dict[str, None]] = {}
+    for view in views:
+        for model in view.comparison.models:
+            if model.sha256 is not None:
+                hashes.setdefault(model.label, {})[model.sha256[:8]] = None
+    return [
+        f"{label} is a different file under different conditions ({', '.join(found)})."
+        for label, found in hashes.items()
+        if len(found) > 1
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")

@@ -1,0 +1,1 @@
+"""One file a runtime: what loads a model and executes it."""

@@ -1,27 +1,25 @@
 """The evaluation and training text: tiny Shakespeare, one token a character.
 
-1,115,394 characters in 65 kinds, published with Karpathy's char-rnn; the first 90 % train, the last 10 % validate, as
-nanoGPT's `shakespeare_char` splits it. Every copy is checked against the text's sha256, wherever it came from.
+1,115,394 characters in 65 kinds, published with Karpathy's char-rnn; the plays are in the public domain. The first 90 %
+train, the last 10 % validate, as nanoGPT's `shakespeare_char` splits it. The text comes with harness; another copy is
+checked against its sha256.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import urllib.request
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import DataError
-from harness.folders import cache_folder
-from harness.models.cache import replacing
 
 VALIDATION_NAME = "tinyshakespeare/val"
 TEXT_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-TEXT_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 TRAINING_FRACTION = 0.9
 
 Tokens = npt.NDArray[np.int64]
@@ -38,26 +36,26 @@ class Corpus:
 
 
 def load_text(path: Path | None = None) -> str:
-    """Tiny Shakespeare, from `path`, else from $HARNESS_DATA, else from the cache folder, else downloaded into it.
+    """Tiny Shakespeare, from `path`, else from $HARNESS_DATA, else the copy that comes with harness.
 
-    Raises DataError where the file is missing, is another text than the one its sha256 names, or cannot be downloaded.
+    Raises DataError where the file cannot be read, or is another text than the one its sha256 names.
     """
     named = path or (Path(os.environ["HARNESS_DATA"]) if os.environ.get("HARNESS_DATA") else None)
-    cached = cache_folder() / "data" / "tinyshakespeare.txt"
-    source = named or cached
-    if named is None and not cached.exists():
-        _download(cached)
+    source = named or files("harness.models.text") / "tinyshakespeare.txt"
     try:
         data = source.read_bytes()
     except OSError as error:
         raise DataError(
-            f"The text {source} cannot be read ({error.strerror}).", "Name the file with --data or HARNESS_DATA."
+            f"The text {source} cannot be read ({error.strerror}).",
+            "Leave out --data and HARNESS_DATA: the text comes with harness.",
         ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != TEXT_SHA256:
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != TEXT_SHA256:
         raise DataError(
-            f"{source} is not tiny Shakespeare: its sha256 begins {found[:12]}, not {TEXT_SHA256[:12]}.",
-            "Delete the file and let harness download it again." if named is None else f"Get the text from {TEXT_URL}.",
+            f"{source} is not tiny Shakespeare: its sha256 begins {sha256[:12]}, not {TEXT_SHA256[:12]}.",
+            "Leave out --data and HARNESS_DATA: the text comes with harness."
+            if named is not None
+            else "The installation is damaged: install harness again.",
         )
     return data.decode("utf-8")
 
@@ -91,19 +89,3 @@ def corpus(text: str) -> Corpus:
 def validation_tokens(vocabulary: str, path: Path | None = None) -> Tokens:
     """The validation split of tiny Shakespeare in a model's own vocabulary, int64 [111540]. Raises DataError."""
     return encode(split(load_text(path))[1], vocabulary)
-
-
-def _download(to: Path) -> None:
-    """Fetch the text once. A half-written or wrong file never gets the name of the right one."""
-    try:
-        with urllib.request.urlopen(TEXT_URL, timeout=30) as response:
-            data: bytes = response.read()
-    except OSError as error:
-        raise DataError(
-            f"Tiny Shakespeare could not be downloaded ({error}).",
-            f"Save {TEXT_URL} yourself and give its path with --data or HARNESS_DATA.",
-        ) from error
-    if hashlib.sha256(data).hexdigest() != TEXT_SHA256:
-        raise DataError(f"{TEXT_URL} did not answer with tiny Shakespeare.", "Give a copy with --data or HARNESS_DATA.")
-    with replacing(to.parent) as scratch:
-        (scratch / to.name).write_bytes(data)

@@ -13,11 +13,11 @@ from energy.test_meter import WINDOW_S, Device, script
 from fakes.jobs import make_job, make_subject
 from fakes.target import CAPABILITIES, GOOD, FakeTarget
 
+from harness.cli import _energy
 from harness.cli._energy import describe, energy_pass, settled
 from harness.cli._progress import Reporter
 from harness.energy.source import Missing, Source
 from harness.errors import UsageError, WorkerError
-from harness.cli import _energy
 from harness.experiment.session import Session, open_session
 from harness.job import Job
 from harness.store.dataset import read_table

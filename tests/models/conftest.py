@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,5 @@ def seeded() -> Callable[..., GPT]:
 
 @pytest.fixture
 def shakespeare() -> Path:
-    """The real text, where the machine has it."""
-    if not os.environ.get("HARNESS_DATA"):
-        pytest.skip("HARNESS_DATA does not name a copy of tiny Shakespeare")
-    return Path(os.environ["HARNESS_DATA"])
+    """The real text."""
+    return Path(str(files("harness.models.text") / "tinyshakespeare.txt"))

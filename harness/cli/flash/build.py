@@ -28,7 +28,9 @@ TRAINING_WINDOWS, VALIDATION_WINDOWS, PREDICTOR_STEPS = 512, 64, 1000
 @click.option("--dtype", type=click.Choice(DTYPES), default="float16", show_default=True, help="Type of a weight.")
 @click.option("--weights", type=click.Path(path_type=Path, file_okay=False), help="Folder of your own `train` run.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Tiny Shakespeare; default: $HARNESS_DATA, or downloaded."
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Tiny Shakespeare; default: $HARNESS_DATA, or the copy that comes with harness.",
 )
 @click.option("--force", is_flag=True, help="Build even if the cached files are current.")
 def build(name: str, dtype: Dtype, weights: Path | None, data: Path | None, force: bool) -> None:

@@ -17,7 +17,9 @@ import click
 @click.option("--rank", type=click.IntRange(min=1), help="Of the predictors. [default: a quarter of the width]")
 @click.option("--weights", type=click.Path(path_type=Path, file_okay=False), help="Folder of your own `train` run.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Tiny Shakespeare; default: $HARNESS_DATA, or downloaded."
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Tiny Shakespeare; default: $HARNESS_DATA, or the copy that comes with harness.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def trace(

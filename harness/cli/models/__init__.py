@@ -132,7 +132,9 @@ def build(
 @models.command()
 @click.argument("name")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Tiny Shakespeare; default: $HARNESS_DATA, or downloaded."
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Tiny Shakespeare; default: $HARNESS_DATA, or the copy that comes with harness.",
 )
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for weights, log and checkpoints."

@@ -11,7 +11,9 @@ import click
 @click.argument("names", nargs=-1)
 @click.option("--weights", type=click.Path(path_type=Path, file_okay=False), help="Folder of your own `train` run.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Tiny Shakespeare; default: $HARNESS_DATA, or downloaded."
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Tiny Shakespeare; default: $HARNESS_DATA, or the copy that comes with harness.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(names: tuple[str, ...], weights: Path | None, data: Path | None, as_json: bool) -> None:

@@ -115,3 +115,8 @@ def sentence(flag: str) -> str:
 def meaning(flag: str) -> str:
     """What `flag` means alone; a flag of another version is shown as it is."""
     return _MEANINGS[flag][0] if flag in _MEANINGS else flag
+
+
+def advice(flag: str) -> str | None:
+    """What to do about `flag`; None for a flag of another version."""
+    return _MEANINGS[flag][1] if flag in _MEANINGS else None

@@ -27,6 +27,7 @@ COMMANDS = (
     "models",
     "targets",
     "devices",
+    "doctor",
 )
 
 

@@ -15,8 +15,8 @@ from harness.nightly.detection import worsening
 from harness.nightly.series import to_level
 from harness.report.cells import figure, plural, why_no_interval
 from harness.report.grouping import Condition, run_records
-from harness.statistics.looks import NEW_PAIRS, look_confidence
 from harness.statistics.ratio import RATIO_CONFIDENCE, paired_ratio
+from harness.statistics.rerun_looks import NEW_PAIRS, look_confidence
 from harness.store.dataset import Tables, read_sessions
 
 Decision = Literal["regression", "no regression", "undecided"]

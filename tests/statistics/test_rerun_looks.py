@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from harness.statistics.looks import NEW_PAIRS, look_confidence
+from harness.statistics.rerun_looks import NEW_PAIRS, look_confidence
 
 CONFIDENCE = 0.99
 

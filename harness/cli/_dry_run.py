@@ -85,7 +85,7 @@ def say(planned: Plan, target: Target, results: Path, processes: int, asked: flo
     lines += _condition_lines(expected)
     counted = ", ".join(f"{len(jobs)} for {measure}" for measure, jobs in passes.items())
     lines.append(f"Processes, one after the other: {counted}.")
-    lines.append(_lasts(measured_s, usual_s))
+    lines.append(_lasts(measured_s, usual_s) + ("" if asked is None else " Blocks that are added come on top."))
     return "\n".join(lines) + "\n"
 
 
@@ -125,7 +125,7 @@ def _expect(
     spreads = [] if noise is None else [noise.between(jobs[0], job) for job in jobs[1:]]
     known = [spread for spread in spreads if spread is not None]
     if not known or len(known) < len(spreads):
-        return unknown("these models were not measured on this device before; a first run tells")
+        return unknown("these models were not measured so on this device before; a first run tells")
     worst = max(known, key=lambda spread: spread.deviation)
     confidence = RATIO_CONFIDENCE if asked is None else CONFIDENCE_OF_A_LOOK[RATIO_CONFIDENCE]
 
@@ -161,10 +161,9 @@ def _condition_lines(expected: Sequence[Expected]) -> list[str]:
             f"{plural(one.earlier_processes, 'earlier process')} of these models (99 % interval)."
         )
         if one.asked is not None:
-            number = (
-                f"about {one.blocks}" if one.blocks is not None else f"more than {MOST_BLOCKS}, which are the most,"
-            )
-            lines.append(f"  To resolve {percent(one.asked)}, {number} processes a model are needed.")
+            needed = f"about {one.blocks}" if one.blocks is not None else f"more than {MOST_BLOCKS}"
+            most = "" if one.blocks is not None else f", and {MOST_BLOCKS} are the most"
+            lines.append(f"  To resolve {percent(one.asked)}, {needed} processes a model are needed{most}.")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def read_noise(results: Path, target: str, device: str, models: Sequence[str]) -
     by_name = {metric.name: metric for metric in CATALOGUE}
     for name in reversed(HEADLINES):  # the first of those that a process has stays
         values = by_name[name].per_process(tables)
-        logs |= np.log(values[values > 0]).to_dict()
+        logs |= {str(attempt): math.log(value) for attempt, value in values.items() if value > 0}
     return Noise(run_records(mine[mine["session_id"].isin(newest)]), logs)
 
 

@@ -159,7 +159,7 @@ class Blocks:
         """Samples are made to one value a process at once: there may be millions."""
         self._runs.append(tables.runs[tables.runs["measure"] == "latency"])
         for metric in self._metrics:
-            self._values[metric.name] |= metric.per_process(tables).to_dict()
+            self._values[metric.name] |= {str(name): value for name, value in metric.per_process(tables).items()}
 
     def _grow(self) -> str | None:
         """Put the jobs of the next block into their place, none if all is resolved or time is over."""

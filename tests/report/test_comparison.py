@@ -312,16 +312,6 @@ def test_flags_are_counted_by_pass_and_model(session: Any) -> None:
     )
 
 
-def test_a_warm_up_that_was_too_short_is_found_afterwards(session: Any) -> None:
-    for block in range(5):
-        slow = 280 if block < 2 else 0
-        session.add("a", block, samples={"warmup": [300] * 10, "steady": [300] * slow + [100] * (700 - slow)})
-    (comparison,) = compare_tables(session.tables())
-    assert comparison.notes == (
-        "2 of 5 latency processes: by MSER-5 still warming up when measuring began; give them a longer --max-warmup.",
-    )
-
-
 def test_a_model_that_could_not_be_described_is_a_column_that_says_so(session: Any) -> None:
     session.add("a", samples={"steady": [100]})
     failure = {"status": "failed", "error_kind": "model", "error_message": "Damaged."}

@@ -27,6 +27,7 @@ _LATER = (
     "input_sizes",
     "input_sets",
     "input_limits",
+    "resolve",
 )
 MEASURES = ("latency", "memory", "energy", "quality", "profile", "describe", "reads")
 
@@ -49,7 +50,8 @@ class Job:
     `method` is the one that runs, None for `forward` or the only one. `batch` is the samples of one execute, None where
     that is not known. `input_sizes` are those of made inputs where they are other than the file declares. Of quality by
     outputs: the number of different inputs, `input_sets`, and what the integers of each must stay below,
-    `input_limits`, the same for all models that are compared.
+    `input_limits`, the same for all models that are compared. `resolve` is the difference, 0.05 for 5 %, that a
+    comparison is to show: blocks like this one's are added until it does, and intervals allow for that.
     """
 
     target: str
@@ -91,6 +93,7 @@ class Job:
     input_sizes: tuple[tuple[int, ...], ...] | None = None
     input_sets: int | None = None
     input_limits: tuple[int | None, ...] | None = None
+    resolve: float | None = None
 
     def __post_init__(self) -> None:
         """1 and 1.0 are equal, so they must be written alike."""

@@ -17,6 +17,7 @@ from harness.statistics.early_stopping import fewest_samples, late_allowed
 from harness.statistics.steady import SteadyRule
 
 SECOND = 1_000_000_000
+MILLISECOND = SECOND // 1000
 COSTS = st.integers(0, 10**9)
 
 
@@ -170,16 +171,17 @@ def test_a_series_says_what_it_holds() -> None:
 
 def test_warm_up_ends_when_durations_are_steady() -> None:
     clock = FakeClock()
-    query = Scripted(clock, [900, 500, 300, 100])
-    warmup, steady = warm_up(query, 1.0, clock, SteadyRule(window=4))
+    query = Scripted(clock, [900 * MILLISECOND] * 4 + [100 * MILLISECOND])
+    warmup, steady = warm_up(query, 10.0, clock, SteadyRule())
     assert steady
-    assert warmup.duration_ns == [900, 500, 300, 100, 100, 100, 100]
+    # Of the first five of ten, four are slow; two queries later, a quarter of the window, two of five are.
+    assert warmup.duration_ns == [900 * MILLISECOND] * 4 + [100 * MILLISECOND] * 8
 
 
 def test_warm_up_ends_at_the_cap_when_durations_never_settle() -> None:
     clock = FakeClock()
     query = Scripted(clock, [SECOND, 2 * SECOND] * 100)
-    warmup, steady = warm_up(query, 7.5, clock, SteadyRule(window=4))
+    warmup, steady = warm_up(query, 7.5, clock, SteadyRule())
     assert not steady
     # 1 + 2 + 1 + 2 + 1 = 7 s are below the cap, so one more query is asked, and none after it.
     assert len(warmup.duration_ns) == query.calls == 6
@@ -188,15 +190,15 @@ def test_warm_up_ends_at_the_cap_when_durations_never_settle() -> None:
 def test_warm_up_without_time_asks_once() -> None:
     clock = FakeClock()
     query = Scripted(clock, [10])
-    warmup, steady = warm_up(query, 0.0, clock, SteadyRule(window=4))
+    warmup, steady = warm_up(query, 0.0, clock, SteadyRule())
     assert (len(warmup.duration_ns), steady) == (1, False)
 
 
 def test_warm_up_keeps_its_own_samples_and_empties_those_of_the_query() -> None:
     clock = FakeClock(0)
-    query = Scripted(clock, [10])
-    warmup, _ = warm_up(query, 1.0, clock, SteadyRule(window=4))
-    assert (warmup.start_ns, warmup.duration_ns) == ([0, 10, 20, 30], [10] * 4)
+    query = Scripted(clock, [SECOND])
+    warmup, _ = warm_up(query, 20.0, clock, SteadyRule())
+    assert (warmup.start_ns, warmup.duration_ns) == ([i * SECOND for i in range(10)], [SECOND] * 10)
     assert all(not series.start_ns and not series.duration_ns for series in query.phases.values())
 
 

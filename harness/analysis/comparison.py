@@ -26,8 +26,10 @@ from harness.analysis.grouping import (
     run_records,
 )
 from harness.analysis.notes import FlagCount, count_flags, notes_on
+from harness.analysis.resolution import Resolution, foot, resolution_of
 from harness.analysis.rows import Row, rows_of
 from harness.errors import NothingComparable, UsageError
+from harness.metrics import CATALOGUE, Metric
 from harness.store.dataset import Tables
 
 
@@ -37,7 +39,7 @@ class Comparison:
     each.
 
     `counted` says that they have no latency, only counts of instructions. `fingerprint` holds the conditions under
-    which they ran; `notes` are sentences for the reader.
+    which they ran; `resolution` is what difference they could have shown; `notes` are sentences for the reader.
     """
 
     condition: Condition
@@ -52,6 +54,7 @@ class Comparison:
     harness: tuple[str, ...]
     fingerprint: dict[str, Any]
     flags: tuple[FlagCount, ...]
+    resolution: Resolution | None
     notes: tuple[str, ...]
 
     @property
@@ -92,6 +95,17 @@ def compare_tables(
     return (replace(found[0], notes=(*found[0].notes, *left_out(tables))), *found[1:])
 
 
+def resolutions(tables: Tables, metrics: Sequence[Metric]) -> list[tuple[Resolution | None, list[Run]]]:
+    """What each condition resolves in these metrics, with its runs: of a session that is still going on, whose first
+    model is the baseline.
+    """
+    found = []
+    for _, runs in group(_last_attempts(run_records(tables.runs))):
+        rows = rows_of(tables, runs, models_of(runs), metrics)
+        found.append((resolution_of(rows, runs), runs))
+    return found
+
+
 def left_out(tables: Tables) -> tuple[str, ...]:
     """What a reader must know of rows that are missing because they cannot be read."""
     return tuple(f"WARNING: {problem}" for problem in tables.problems)
@@ -112,7 +126,9 @@ def _compare(
     samples = tables.samples[tables.samples["attempt_id"].isin([run["attempt_id"] for run in good])]
     scalars = tables.scalars[tables.scalars["attempt_id"].isin([run["attempt_id"] for run in runs])]
     frame = tables.runs[tables.runs["attempt_id"].isin([run["attempt_id"] for run in runs])]
-    rows = rows_of(Tables(frame, samples, scalars), runs, models, every_metric)
+    metrics = [metric for metric in CATALOGUE if metric.main or every_metric]
+    rows = rows_of(Tables(frame, samples, scalars), runs, models, metrics)
+    resolution = resolution_of(rows, runs)
     timed = [run for run in good if run["measure"] == "latency"]
     return Comparison(
         condition,
@@ -134,7 +150,8 @@ def _compare(
         ),
         fingerprint=_merged(run["fingerprint_json"] for run in [*timed, *good]),
         flags=tuple(count_flags(good, models)),
-        notes=tuple(notes_on(runs, models, samples)),
+        resolution=resolution,
+        notes=(*notes_on(runs, models, samples), *foot(resolution)),
     )
 
 

@@ -40,6 +40,7 @@ _FREE = (
     "input_sizes",
     "input_sets",
     "input_limits",
+    "resolve",
 )
 
 
@@ -112,13 +113,13 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
     runs = [run | {"device": run["device"] or devices.get(run["target"])} for run in runs]
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in (run for run in runs if run["measure"] == "latency"):
-        groups.setdefault((*_key(run), _options(run)), []).append(run)
+        groups.setdefault((*_key(run), options_of(run)), []).append(run)
     for measure, width in (("memory", len(KEY)), ("energy", len(KEY)), ("quality", 2), ("describe", 2)):
         present = list(groups)
         for run in (run for run in runs if run["measure"] == measure):
             joined = [key for key in present if key[:width] == _key(run)[:width] and _meets(run, groups[key][0])]
             if measure == "energy":  # it depends on all that was asked but for how long
-                joined = [key for key in joined if _lasting(key[-1]) == _lasting(_options(run))]
+                joined = [key for key in joined if lasting(key[-1]) == lasting(options_of(run))]
             for key in joined or [(*_key(run), None)]:
                 groups.setdefault(key, []).append(run)
     order = {run["attempt_id"]: index for index, run in enumerate(runs)}
@@ -251,6 +252,14 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def asked_resolution(run: Run) -> float | None:
+    """The difference that the blocks of this run's session were to show, 0.05 for 5 %; None where their number was
+    fixed.
+    """
+    asked: float | None = json.loads(run["job_json"] or "{}").get("resolve") if run["measure"] == "latency" else None
+    return asked
+
+
 def _key(run: Run) -> tuple[Any, ...]:
     return tuple(run[name] for name in KEY)
 
@@ -266,7 +275,8 @@ def _meets(run: Run, latency: Run) -> bool:
     return run["measure"] == "describe" or _precision(run) == _precision(latency)
 
 
-def _options(run: Run) -> str:
+def options_of(run: Run) -> str:
+    """What a job was asked for, but for what belongs to its model, its replicate and its quality data, as JSON."""
     options = json.loads(run["job_json"] or "{}")
     free = set(_FREE)
     if (policy := options.get("policy")) and str(run["model"]).endswith(f" {policy}"):
@@ -274,7 +284,7 @@ def _options(run: Run) -> str:
     return json.dumps({key: value for key, value in options.items() if key not in free}, sort_keys=True)
 
 
-def _lasting(options: str | None) -> dict[str, Any]:
+def lasting(options: str | None) -> dict[str, Any]:
     """Options without those that say how long to measure."""
     given: dict[str, Any] = json.loads(options or "{}")
     return {key: value for key, value in given.items() if not key.startswith(("min_", "max_"))}

@@ -1,6 +1,4 @@
-"""What a reader must know beside the figures: failures, flags, too few processes, a warm-up that was too
-short.
-"""
+"""What a reader must know beside the figures: failures, flags, too few processes."""
 
 from __future__ import annotations
 
@@ -9,19 +7,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from harness.analysis.figures import plural
 from harness.analysis.flags import meaning, sentence
 from harness.analysis.grouping import Model, Run, different_fields, is_of, runtimes_of
 from harness.statistics.early_stopping import fewest_samples
-from harness.statistics.steady import mser5
 
 ENOUGH = 5
-# Phases whose samples follow the warm-up, one an iteration of the scenario; a session of generation has one a
-# query.
-_MEASURED = ("steady", "batch", "generate")
 # Phases of whole queries, whose median is shown, and how a latency was obtained that varies.
 _QUERIES = ("steady", "multi_stream", "generate")
 _TIMED = ("measured", "emulated")
@@ -68,7 +61,6 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_threads(good),
         *_sustained(good, models),
         *_searched(good, models),
-        *_warm_up(good, samples),
         *(_flag_note(count) for count in count_flags(good, models)),
     ]
 
@@ -197,27 +189,6 @@ def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
         return []
     each = "; ".join(f"{', '.join(labels)} in {', '.join(names)}" for names, labels in found.items())
     return [f"The models ran in different runtimes: {each}."]
-
-
-def _warm_up(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
-    """The check of the warm-up afterwards: MSER-5 over the whole series of a process."""
-    late, looked_at = 0, 0
-    latency = [run["attempt_id"] for run in good if run["measure"] == "latency"]
-    timed = samples[samples["duration_ns"].notna() & samples["attempt_id"].isin(latency)]
-    wanted = timed[timed["phase"].isin(("warmup", *_MEASURED))].sort_values("start_ns", kind="stable")
-    for _, rows in wanted.groupby("attempt_id", observed=True):
-        measured = int((rows["phase"] != "warmup").sum())
-        if measured:
-            looked_at += 1
-            # The cut is a multiple of five, so the recorded end of the warm-up is rounded up to one.
-            recorded = -(-(len(rows) - measured) // 5) * 5
-            late += mser5(np.asarray(rows["duration_ns"])) > recorded + 0.1 * measured
-    if not late:
-        return []
-    return [
-        f"{_of(late, looked_at, 'latency ')}: by MSER-5 still warming up when measuring began; "
-        "give them a longer --max-warmup."
-    ]
 
 
 def without_advice(notes: Sequence[str], flags: Sequence[FlagCount]) -> list[str]:

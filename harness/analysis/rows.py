@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -19,8 +20,11 @@ from harness.analysis.figures import (
     plural,
     versus,
 )
-from harness.analysis.grouping import Model, Run, distinct, is_of
-from harness.metrics import CATALOGUE, Metric
+from harness.analysis.grouping import Model, Run, asked_resolution, distinct, is_of
+from harness.metrics import Metric
+from harness.statistics.looks import CONFIDENCE_OF_A_LOOK
+from harness.statistics.ratio import RATIO_CONFIDENCE
+from harness.statistics.summary import CONFIDENCE
 from harness.store.dataset import Tables
 
 # Where the reason for a null stands, for metrics that are not named like the scalar they come from.
@@ -47,19 +51,17 @@ class Row:
         return not self.metric.where_known or any(figure.estimate is not None for figure in self.figures)
 
 
-def rows_of(tables: Tables, runs: list[Run], models: list[Model], every_metric: bool) -> list[Row]:
-    """One row a metric of the catalogue that has a figure or an explained null; `models[0]` is the baseline.
+def rows_of(tables: Tables, runs: list[Run], models: list[Model], metrics: Sequence[Metric]) -> list[Row]:
+    """One row for each of `metrics` that has a figure or an explained null; `models[0]` is the baseline.
 
-    `tables` holds all attempts of `runs`, but samples only of those that ended well. Metrics that are not
-    `main` are included if `every_metric`.
+    `tables` holds all attempts of `runs`, but samples only of those that ended well. Intervals of runs that were added
+    until these were narrow (`harness.statistics.looks`) allow for it.
     """
     by_id = {run["attempt_id"]: run for run in runs}
     of_model = [[run for run in runs if is_of(run, model)] for model in models]
     reasons = _reasons(tables.scalars)
     rows = []
-    for metric in CATALOGUE:
-        if not (metric.main or every_metric):
-            continue
+    for metric in metrics:
         series = metric.per_process(tables)
         values = {str(attempt): float(value) for attempt, value in series.items() if math.isfinite(value)}
         used = [[run for run in mine if run["attempt_id"] in values and _counts(metric, run)] for mine in of_model]
@@ -69,14 +71,16 @@ def rows_of(tables: Tables, runs: list[Run], models: list[Model], every_metric: 
                 used[number], explained[number] = [], few
         if not any(used) and not any(explained) and not _any_recorded(metric, runs):
             continue
+        looked = any(asked_resolution(run) for mine in used for run in mine)
+        confidences = [CONFIDENCE_OF_A_LOOK[usual] if looked else usual for usual in (CONFIDENCE, RATIO_CONFIDENCE)]
         figures = [
-            _figure(metric, mine, with_value, values, why)
+            _figure(metric, mine, with_value, values, why, confidences[0])
             for mine, with_value, why in zip(of_model, used, explained, strict=True)
         ]
         interleaved = are_interleaved([run for mine in used for run in mine])
         places = [places_of(by_id, [run["attempt_id"] for run in mine]) for mine in used]
         against = [
-            versus(metric, figures[0], other, (places[0], where), interleaved)
+            versus(metric, figures[0], other, (places[0], where), interleaved, confidences[1])
             for other, where in zip(figures[1:], places[1:], strict=True)
         ]
         rows.append(Row(metric, tuple(figures), (None, *against)))
@@ -103,10 +107,17 @@ def _counts(metric: Metric, run: Run) -> bool:
     return bool(run["measure"] == metric.measure) or metric.name == "planned_bytes"
 
 
-def _figure(metric: Metric, runs: list[Run], used: list[Run], values: dict[str, float], reason: str | None) -> Figure:
+def _figure(
+    metric: Metric,
+    runs: list[Run],
+    used: list[Run],
+    values: dict[str, float],
+    reason: str | None,
+    confidence: float,
+) -> Figure:
     """The figure of one model, of whose `runs` those `used` have a value for the metric."""
     if used:
-        found = figure(metric, [values[run["attempt_id"]] for run in used], kind_of(metric, used))
+        found = figure(metric, [values[run["attempt_id"]] for run in used], kind_of(metric, used), confidence)
         without = len([run for run in runs if _counts(metric, run)]) - len(used)
         return replace(found, reason=f"{plural(without, 'process')} without: {reason}") if without and reason else found
     recorded = next((run["recorded_loss_nats"] for run in runs if run["recorded_loss_nats"] is not None), None)

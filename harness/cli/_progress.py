@@ -48,7 +48,7 @@ class Reporter:
 
     @contextmanager
     def jobs(self, jobs: Sequence[Job]) -> Iterator[Callable[[Attempt | Job], None]]:
-        """Within the block, call the function it gives for every job that has ended."""
+        """Within the block, call the function it gives for every job that has ended. `jobs` may grow meanwhile."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(20),
@@ -68,7 +68,7 @@ class Reporter:
                 nonlocal done
                 done += 1
                 following = escape(_label(jobs[done])) if done < len(jobs) else "done"
-                update(completed=done, description=following, within="")
+                update(completed=done, total=len(jobs), description=following, within="")
                 if isinstance(outcome, Job):
                     self.note(f"skipped {_label(outcome)}: this model failed before")
                 elif outcome.error is not None:

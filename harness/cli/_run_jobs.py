@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.run.flash_options import POLICIES
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.cli._progress import Reporter
+    from harness.cli._resolve import Blocks
+    from harness.errors import UsageError
     from harness.experiment.plan import Subject
     from harness.experiment.session import Session
     from harness.job import Job
@@ -67,23 +70,39 @@ def _precisions(text: str, target: Target) -> list[str]:
     return wanted
 
 
-def measure(
-    session: Session,
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run: `jobs` in order, the `latency` jobs of one block, the models of both, those that cannot do
+    what is asked with the reason, and where the joules of an energy pass come from.
+    """
+
+    jobs: list[Job]
+    latency: list[Job]
+    subjects: dict[str, Subject]
+    refused: list[tuple[Subject, UsageError]]
+    energy: Any
+
+
+def plan(
+    target: Target,
     subjects: dict[str, Subject],
     sweeps: dict[str, list[Any]],
     processes: int,
     options: dict[str, Any],
     reporter: Reporter,
-) -> None:
+) -> Plan:
+    """The jobs of a run. Raises UsageError where no model can do what is asked, or a difference is to be resolved and
+    there is only one that can.
+    """
     from dataclasses import replace
 
-    from harness.cli._energy import energy_pass, settled
+    from harness.cli._energy import energy_pass
     from harness.errors import UsageError
     from harness.experiment.plan import configurations, passes
     from harness.manifest import sha256_file
     from harness.scenarios import SCENARIOS
 
-    target, inputs, dimension = session.target, options["inputs"], _dimension(options["batch_dim"])
+    inputs, dimension = options["inputs"], _dimension(options["batch_dim"])
     if inputs is not None:
         subjects = {name: replace(subject, given=_given(subject, inputs)) for name, subject in subjects.items()}
     fixed: dict[str, Any] = {
@@ -116,6 +135,8 @@ def measure(
     for subject, why_not in refused:
         reporter.note(f"{subject.name} is left out: {why_not}")
     subjects = {job.model: subjects[job.model] for job in latency}
+    if options["resolve"] is not None and len(subjects) < 2:
+        raise UsageError("A difference is between two models, and one is left.", "Leave out --resolve.")
     memory = target.capabilities.memory and not options["no_memory"]
     name = inputs.name if inputs is not None else None
     jobs = passes(latency, processes, subjects, memory=memory, quality=not options["no_quality"], given=name)
@@ -134,17 +155,82 @@ def measure(
     if options["profile"]:
         first_of_model = {job.model: job for job in reversed(latency)}
         jobs += [replace(first_of_model[name], measure="profile") for name in subjects]
-    if options["skip_existing"]:
-        from harness.experiment.resume import resume
+    # Their number is not fixed, which is part of what was asked of them.
+    jobs = [replace(job, resolve=options["resolve"]) if job.measure == "latency" else job for job in jobs]
+    latency = [replace(job, resolve=options["resolve"]) for job in latency]
+    return Plan(jobs, latency, subjects, refused, energy)
 
-        whole, jobs = len(jobs), resume(session, session.results, jobs)
-        reporter.note(f"session {session.session_id}: {whole - len(jobs)} of {whole} jobs are there")
+
+def measure(
+    session: Session,
+    subjects: dict[str, Subject],
+    sweeps: dict[str, list[Any]],
+    processes: int,
+    options: dict[str, Any],
+    reporter: Reporter,
+) -> None:
+    from harness.cli._energy import settled
+
+    planned = plan(session.target, subjects, sweeps, processes, options, reporter)
+    jobs: list[Job] = planned.jobs
+    done: list[str] = []
+    if options["skip_existing"]:
+        from harness.experiment.plan import block_of
+        from harness.experiment.resume import resume
+        from harness.statistics.looks import MOST_BLOCKS
+
+        numbers = range(processes, MOST_BLOCKS) if options["resolve"] is not None else ()
+        added = [job for number in numbers for job in block_of(planned.latency, number)]
+        left = resume(session, session.results, [*jobs, *added])
+        done = list({job.job_id for job in (*jobs, *added)} - {job.job_id for job in left})
+        here = {job.job_id for job in added}
+        whole, jobs = len(jobs), [job for job in left if job.job_id not in here]
+        more = len(here & set(done))
+        reporter.note(
+            f"session {session.session_id}: {whole - len(jobs)} of {whole} jobs are there"
+            + (f", and {more} of added blocks" if more else "")
+        )
+    growing = None
+    if options["resolve"] is not None:
+        growing = _growing(session, planned, jobs, processes, done, options)
+        jobs = growing.jobs
+    file = options.get("energy_csv")
     with reporter.jobs(jobs) as advance, settled(session, file, reporter):
-        for outcome in session.run_all(jobs, subjects, inputs, reporter.within, energy):
+        running = session.run_all(
+            jobs if growing is None else growing, planned.subjects, options["inputs"], reporter.within, planned.energy
+        )
+        for outcome in running:
+            look = growing.ended(outcome) if growing is not None else None
             advance(outcome)
-    for subject, why_not in refused:  # last: the first model that was measured is the baseline
+            if look is not None:
+                reporter.note(look)
+    for subject, why_not in planned.refused:  # last: the first model that was measured is the baseline
         session.refuse(subject, why_not)
         reporter.failure(session.failed[-1])
+
+
+def _growing(
+    session: Session,
+    planned: Plan,
+    jobs: list[Job],
+    processes: int,
+    done: list[str],
+    options: dict[str, Any],
+) -> Blocks:
+    """The jobs of a run that adds blocks, and what an earlier part of its session measured."""
+    from harness.cli._resolve import Blocks
+    from harness.experiment.arrivals import parse_seconds
+    from harness.store.dataset import read_sessions
+
+    return Blocks(
+        jobs,
+        planned.latency,
+        processes,
+        options["resolve"],
+        None if options["max_time"] is None else parse_seconds(options["max_time"]),
+        done,
+        read_sessions(session.results, [session.session_id]) if done else None,
+    )
 
 
 def _dimension(text: str | None) -> Any:

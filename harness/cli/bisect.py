@@ -81,7 +81,7 @@ def bisect(
     from harness.nightly import bisection
     from harness.nightly.artifacts import kept_file
     from harness.nightly.verdict import settle
-    from harness.statistics.looks import NEW_PAIRS
+    from harness.statistics.rerun_looks import NEW_PAIRS
     from harness.store.writer import prepare
 
     metrics = _metrics(metric_name)

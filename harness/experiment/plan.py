@@ -143,9 +143,12 @@ def interleave(jobs: Sequence[Job], processes: int) -> list[Job]:
     """`processes` blocks of all jobs, every second block in reverse order (ABBA), so that a drift of the machine
     meets all alike.
     """
-    return [
-        replace(job, block=block) for block in range(processes) for job in (jobs if block % 2 == 0 else reversed(jobs))
-    ]
+    return [job for number in range(processes) for job in block_of(jobs, number)]
+
+
+def block_of(jobs: Sequence[Job], number: int) -> list[Job]:
+    """The block of that number."""
+    return [replace(job, block=number) for job in (jobs if number % 2 == 0 else reversed(jobs))]
 
 
 def passes(

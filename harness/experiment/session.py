@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,14 +172,15 @@ class Session:
 
     def run_all(
         self,
-        jobs: Sequence[Job],
+        jobs: Iterable[Job],
         subjects: Mapping[str, Subject],
         inputs: Path | None,
         on_progress: Callable[[int, int], None] | None = None,
         energy: Source | Missing | None = None,
     ) -> Iterator[Attempt | Job]:
-        """Run `jobs` in order, yielding each attempt as it ends; a job skipped because its model is hopeless is
-        yielded as itself. `energy` is where that of the energy pass comes from, or why there is none.
+        """Run `jobs` in order, yielding each attempt as it ends, before the next job is taken; a job skipped because
+        its model is hopeless is yielded as itself. `energy` is where that of the energy pass comes from, or why there
+        is none.
         """
         failures: Counter[tuple[str, bool]] = Counter()
         hopeless: set[str] = set()

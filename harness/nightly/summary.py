@@ -18,6 +18,7 @@ from harness.report.machine import dump_json
 from harness.report.numbers import quantity, scale
 from harness.report.rendering import render_tables
 from harness.report.table import Table, simple_table
+from harness.statistics.newest import FEWEST
 
 _METRICS = {metric.name: metric for metric in CATALOGUE}
 # Alerts that are no longer open are shown as long as somebody may ask what became of them.
@@ -67,9 +68,17 @@ def watched_tables(watched: Watched) -> list[Table]:
     filled = [section for section in sections if section[2]] or sections[-1:]
     first, *others = filled
     return [
-        simple_table(f"{title}: {headline(watched)}", *first[1:], watched.notes),
+        simple_table(f"{title}: {headline(watched)}", *first[1:], (*watched.notes, *_young(watched))),
         *(simple_table(*section) for section in others),
     ]
+
+
+def _young(watched: Watched) -> list[str]:
+    """What `3 of 4` means, where a series has so few nights."""
+    few = [nights_of_level(*series) < nights_needed(series[0]) for series in watched.series]
+    return [
+        f"{FEWEST} nights at one level are needed before the next night can be judged; an exact figure needs 1."
+    ] * any(few)
 
 
 def _shown(watched: Watched) -> list[Alert]:

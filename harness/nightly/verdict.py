@@ -15,8 +15,8 @@ from harness.metrics import Metric
 from harness.metrics.metric import Measure
 from harness.nightly.detection import worsening
 from harness.nightly.series import to_level
-from harness.statistics.looks import NEW_PAIRS, look_confidence
 from harness.statistics.ratio import RATIO_CONFIDENCE, paired_ratio
+from harness.statistics.rerun_looks import NEW_PAIRS, look_confidence
 from harness.store.dataset import Tables, read_sessions
 
 Decision = Literal["regression", "no regression", "undecided"]

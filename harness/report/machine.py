@@ -15,6 +15,7 @@ from harness.analysis.comparison import Comparison
 from harness.analysis.figures import Figure, Versus
 from harness.analysis.flags import sentence
 from harness.analysis.grouping import KEY
+from harness.analysis.resolution import Resolution
 from harness.analysis.rows import Row
 from harness.report.layout import versions
 
@@ -64,6 +65,7 @@ def comparison_json(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
                 {"model": model.label, "sha256": model.sha256, "latency_processes": count}
                 for model, count in zip(comparison.models, comparison.processes, strict=True)
             ],
+            "resolution": _resolution(comparison.resolution),
             "metrics": [_metric(comparison, row) for row in comparison.rows],
             "flags": [
                 asdict(flag) | {"by_model": dict(flag.by_model), "meaning": sentence(flag.flag)}
@@ -97,6 +99,10 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                 }
                 writer.writerow(options | metric | who | _figure(figure) | (_ratio(versus) if versus else {}))
     return file.getvalue()
+
+
+def _resolution(found: Resolution | None) -> dict[str, Any] | None:
+    return None if found is None else asdict(found) | {"reached": found.reached}
 
 
 def _metric(comparison: Comparison, row: Row) -> dict[str, Any]:

@@ -60,6 +60,13 @@ def times(value: float, low: float | None, high: float | None) -> tuple[str, str
     return f"{value:.{places}f}x", f"[{_bound(low, places)}, {_bound(high, places)}]"
 
 
+def percent(share: float) -> str:
+    """`8.3 %` or `12 %` of 0.0829 or 0.1151: two digits, rounded up, since what would not show must not seem less."""
+    places = max(0, 1 - _exponent(100 * share))
+    digits = math.ceil(round(100 * share * 10**places, 6)) / 10**places
+    return f"{digits:g} %"
+
+
 def signed(value: float, step: tuple[float, str]) -> str:
     """A difference with its sign: `+0.0123 nats`."""
     divisor, name = step

@@ -1,73 +1,54 @@
-"""When a process is warm: a rule that decides while it runs, and a second one that checks it afterwards.
+"""When a process is warm: a rule that decides while it runs.
 
-No number of warm-up iterations is right for all: on 441 labelled processes a fixed ten cut too early on 53 %, a
-coefficient of variation below 2 % over the last thirty on 28 %, MSER-5 on 26 % (this project's own measurement). So
-the worker warms up until its durations are calm or a cap is reached, every warm-up sample is kept, and MSER-5 looks
-at the series again offline.
+What it is scored against is known only when a process has ended: change points found by PELT (R. Killick, P. Fearnhead
+and I. A. Eckley, "Optimal detection of changepoints with a linear computational cost", JASA 107(500), 2012,
+doi 10.1080/01621459.2012.737745), then the first segment that is level with the last, as L. Traini and others label
+processes ("Towards effective assessment of steady state performance in Java software: are we there yet?", Empirical
+Software Engineering 28, 2023, doi 10.1007/s10664-022-10247-x). `tests/bench/warmup.py` does so, and prints the score.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-# Workers and planners need the rule alone; numpy is imported by who asks for the check.
-if TYPE_CHECKING:
-    import numpy as np
-
-WINDOW = 30
-MAX_VARIATION = 0.02
+WINDOW = 180
+WINDOW_NS = 200_000_000
+# Few slow queries fit below a cap on time: five in each half are the fewest whose median an odd one does not move.
+LEAST = 10
+MAX_DIFFERENCE = 0.015
 
 
 class SteadyRule:
-    """Feed it durations; it is `steady` once the last `window` of them vary by less than `max_variation`.
+    """Feed it durations; it is `steady` once the medians of both halves of a window differ by at most 1.5 %.
 
-    Variation is the standard deviation over the mean, here of the middle of the window: the slowest tenth is left
-    out, since one interrupt by the kernel is no sign of a cold cache.
+    The window is the last 180 queries, or as many of the fastest as fit 0.2 s where that is fewer, but never fewer than
+    ten. Medians of halves, since a decline moves them apart and an interrupt by the kernel does not; no bound on the
+    variation, which on a shared machine no amount of warm-up lowers. The window is looked at when it has filled and
+    after each quarter of it: who looks at every query stops on luck.
     """
 
-    def __init__(self, window: int = WINDOW, max_variation: float = MAX_VARIATION) -> None:
-        if window < 2 or max_variation <= 0:
-            raise ValueError("a window of at least 2 and a positive variation")
-        self._recent: deque[int] = deque(maxlen=window)
-        self._window = window
-        self._max_variation = max_variation
+    def __init__(self) -> None:
+        self.steady = False
+        self._recent: deque[int] = deque(maxlen=WINDOW)
+        self._until_look = LEAST
 
     def add(self, duration_ns: int) -> None:
         """Take in one more duration in nanoseconds."""
         self._recent.append(duration_ns)
+        self._until_look -= 1
+        if self._until_look:
+            return
+        # The fastest, since one slow query among the first, as where something is compiled, says nothing of the rest.
+        window = min(WINDOW, max(LEAST, WINDOW_NS // max(1, min(self._recent))))
+        missing = window - len(self._recent)
+        if missing > 0:
+            self._until_look = missing
+            return
+        self._until_look = window // 4
+        self.steady = self._level(window)
 
-    @property
-    def steady(self) -> bool:
-        """Whether the window is full and calm."""
-        if len(self._recent) < self._window:
-            return False
-        kept = sorted(self._recent)[: self._window - self._window // 10]
-        mean = sum(kept) / len(kept)
-        variance = sum((value - mean) ** 2 for value in kept) / len(kept)
-        return math.sqrt(variance) < self._max_variation * mean
-
-
-def mser5(durations_ns: Sequence[int] | np.ndarray) -> int:
-    """How many leading samples to drop so that the mean of the rest has the smallest standard error.
-
-    MSER over batches of five: K. P. White, "An effective truncation heuristic for bias reduction in simulation
-    output", Simulation 69(6), 1997, doi 10.1177/003754979706900601. Looks at the first half only, as the method
-    prescribes; the result is a multiple of five. Fewer than ten samples give 0.
-    """
-    import numpy as np
-
-    values = np.asarray(durations_ns, dtype=np.float64)
-    batches = values[: len(values) // 5 * 5].reshape(-1, 5).mean(axis=1)
-    if len(batches) < 2:
-        return 0
-    remaining = np.arange(len(batches), 0, -1)
-    # Deviations from the median, where most batches lie: squares of raw nanoseconds, or of deviations from a mean
-    # that one slow first batch has shifted, lose the variance to rounding and leave the cut to chance.
-    centred = batches - np.median(batches)
-    tail_sum = np.cumsum(centred[::-1])[::-1]
-    tail_squares = np.cumsum((centred**2)[::-1])[::-1]
-    error = (tail_squares - tail_sum**2 / remaining) / remaining**2
-    return 5 * int(np.argmin(error[: len(batches) // 2 + 1]))
+    def _level(self, window: int) -> bool:
+        values, half = list(self._recent), window // 2
+        halves = values[len(values) - window :][:half], values[len(values) - half :]
+        first, last = (sorted(part)[(half - 1) // 2] for part in halves)
+        return abs(first - last) <= MAX_DIFFERENCE * min(first, last)

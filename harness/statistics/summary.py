@@ -66,6 +66,17 @@ def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     return Estimate(centre, centre - half, centre + half, len(array))
 
 
+def pooled_deviation(groups: Sequence[Sequence[float]]) -> float | None:
+    """The standard deviation within groups, each of which has a mean of its own; None where two degrees of
+    freedom are not left.
+    """
+    arrays = [np.asarray(group, dtype=np.float64) for group in groups if len(group)]
+    freedom = sum(len(group) - 1 for group in arrays)
+    if freedom < FEWEST_PROCESSES - 1:
+        return None
+    return math.sqrt(sum(float(((group - group.mean()) ** 2).sum()) for group in arrays) / freedom)
+
+
 def half_width(values: np.ndarray, confidence: float) -> float | None:
     """Half the t interval of the mean of `values` (one-dimensional); None for too few."""
     if len(values) < FEWEST_PROCESSES:

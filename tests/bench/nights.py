@@ -36,9 +36,9 @@ from harness.nightly.detection import changes_of
 from harness.nightly.series import Point, Series
 from harness.nightly.verdict import judge
 from harness.statistics.change_points import SEGMENT
-from harness.statistics.looks import NEW_PAIRS, look_confidence
 from harness.statistics.newest import median_variance
 from harness.statistics.ratio import RATIO_CONFIDENCE
+from harness.statistics.rerun_looks import NEW_PAIRS, look_confidence
 
 Floats = npt.NDArray[np.float64]
 Nights = Callable[[np.random.Generator, int], Floats]

@@ -13,7 +13,7 @@ from harness.nightly.nights import RECENT
 from harness.nightly.summary import headline
 from harness.nightly.verdict import Pair
 from harness.nightly.watch import act, look, resolve
-from harness.statistics.looks import look_confidence
+from harness.statistics.rerun_looks import look_confidence
 
 TIMED = ("steady_latency_ns_p50",)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.analysis.figures import Figure, Versus
@@ -311,16 +312,6 @@ def test_flags_are_counted_by_pass_and_model(session: Any) -> None:
     )
 
 
-def test_a_warm_up_that_was_too_short_is_found_afterwards(session: Any) -> None:
-    for block in range(5):
-        slow = 280 if block < 2 else 0
-        session.add("a", block, samples={"warmup": [300] * 10, "steady": [300] * slow + [100] * (700 - slow)})
-    (comparison,) = compare_tables(session.tables())
-    assert comparison.notes == (
-        "2 of 5 latency processes: by MSER-5 still warming up when measuring began; give them a longer --max-warmup.",
-    )
-
-
 def test_a_model_that_could_not_be_described_is_a_column_that_says_so(session: Any) -> None:
     session.add("a", samples={"steady": [100]})
     failure = {"status": "failed", "error_kind": "model", "error_message": "Damaged."}
@@ -341,3 +332,33 @@ def test_a_policy_is_a_model_of_an_ablation_and_a_condition_elsewhere(make_sessi
     (together,) = compare_tables(ablation.tables())
     assert [model.name for model in together.models] == ["relu none", "relu + bundling"]
     assert len(compare_tables(single.tables())) == 2
+
+
+def test_the_foot_names_the_difference_that_shows_of_the_model_that_varies_most(session: Any) -> None:
+    drift = (1.0, 1.01, 1.02, 1.03, 1.04)
+    for block, factor in enumerate(drift):
+        for model, noise in (("a", 0.0), ("b", 0.001), ("c", 0.01)):
+            level = factor * (1 + noise * (-1) ** block)
+            session.add(model, block, samples={"steady": [round(1e6 * level)] * 700})
+    (comparison,) = compare_tables(session.tables())
+    found = comparison.resolution
+    versus = row(comparison, "steady_latency_ns_p50")[1][-1]
+    assert found is not None
+    assert versus is not None
+    assert (found.metric, found.asked, found.reached, found.paired) == ("steady_latency_ns_p50", None, None, True)
+    assert found.shows == versus.shows
+    # Differences of one hundredth up and down in five blocks: a deviation of 0.01095, and t of 4.604 and 0.941.
+    assert found.shows == pytest.approx(np.expm1((4.604 + 0.941) * 0.01095 / np.sqrt(5)), rel=1e-2)
+    assert comparison.notes == (
+        "Differences below about 2.8 % would not show (latency p50; 99 % interval, 5 processes, paired by block).",
+    )
+
+
+def test_a_foot_takes_an_interval_and_figures_that_vary(session: Any) -> None:
+    two(session, [100, 101], [50, 51])
+    (few,) = compare_tables(session.tables())
+    assert few.resolution is not None
+    assert few.resolution.shows is None
+    assert not any("would not show" in note for note in few.notes)
+    (alone,) = compare_tables(session.tables(), models=["a"])
+    assert alone.resolution is None

@@ -55,7 +55,7 @@ def test_a_token_has_the_energy_of_the_answers_over_their_tokens(generated: Sess
     assert per_token.figures[0].kind == "measured"
     versus = per_token.versus[1]
     assert versus is not None
-    assert (versus.kind, versus.paired) == ("ratio", True)
+    assert (versus.kind, versus.paired, versus.processes) == ("ratio", False, 3)  # they show no drift
     assert versus.value == pytest.approx(2.007, rel=0.01)
     assert found["net_joules_per_token"].figures[1].values[0] == pytest.approx(480 / 192 / 2)
     assert found["power_w"].figures[0].values == pytest.approx([30.0, 31.0, 32.0])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.numbers import quantity, scale, signed, times
+from harness.report.numbers import percent, quantity, scale, signed, times
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,19 @@ def test_an_interval_that_excludes_one_is_never_rounded_until_it_touches_one(hig
 def test_a_difference_has_a_sign() -> None:
     assert signed(0.0123, (1.0, "nats")) == "+0.0123 nats"
     assert signed(-0.5, (1.0, "")) == "-0.5000"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.05, "5 %"),
+        (0.07, "7 %"),
+        (0.0821, "8.3 %"),
+        (0.0501, "5.1 %"),
+        (0.115, "12 %"),
+        (0.001, "0.1 %"),
+        (1.5, "150 %"),
+    ],
+)
+def test_a_percentage_has_two_digits_and_never_seems_less(share: float, text: str) -> None:
+    assert percent(share) == text

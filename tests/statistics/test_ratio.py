@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.statistics.ratio import Ratio, paired_ratio, unpaired_ratio
+from harness.statistics.ratio import (
+    POWER,
+    Ratio,
+    block_ratio,
+    paired_ratio,
+    smallest_shown,
+    unpaired_ratio,
+    von_neumann,
+)
 
 positive = st.floats(1.0, 1.2)  # processes that agree well enough for an interval
 blocks = st.dictionaries(st.integers(0, 9), positive, min_size=3, max_size=8)
@@ -130,3 +138,69 @@ def test_a_change_of_five_percent_is_found_through_a_drift_of_ten() -> None:
         a, b = (drift * np.exp(generator.normal(shift, 0.01, 5)) for shift in (math.log(1.05), 0.0))
         found += paired_ratio(dict(enumerate(a)), dict(enumerate(b))).resolved
     assert found / 300 > 0.95
+
+
+def test_von_neumanns_ratio_worked_out_by_hand() -> None:
+    # Of a line 0, 1, 2, 3: three steps of 1 over deviations 2.25 + 0.25 + 0.25 + 2.25.
+    assert von_neumann(np.array([0.0, 1.0, 2.0, 3.0])) == pytest.approx(0.6)
+    assert von_neumann(np.array([0.0, 1.0, 0.0, 1.0])) == pytest.approx(3.0)
+    assert von_neumann(np.ones(4)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("blocks", "sums", "paired"),
+    [
+        (5, (0.0, 0.1, 0.2, 0.3, 0.4), True),  # a drift
+        (5, (0.0, 0.2, 0.0, 0.2, 0.0), False),
+        (5, (0.0, 0.0, 0.0, 0.0, 0.0), True),
+        (9, (0.0, 0.2, 0.0, 0.2, 0.0), False),
+        (10, (0.0, 0.2, 0.0, 0.2, 0.0), True),  # so many are always paired
+        (2, (0.0, 0.2), True),
+    ],
+)
+def test_few_blocks_without_a_drift_are_not_paired(blocks: int, sums: tuple[float, ...], paired: bool) -> None:
+    logs = [sums[block % len(sums)] / 2 for block in range(blocks)]
+    base, other = ({block: math.exp(log) for block, log in enumerate(logs)} for _ in range(2))
+    assert block_ratio(base, other).paired is paired
+    either = paired_ratio(base, other) if paired else unpaired_ratio([*base.values()], [*other.values()])
+    assert block_ratio(base, other) == either
+
+
+@given(blocks, st.dictionaries(st.integers(0, 9), st.floats(-0.05, 0.05)), st.floats(0.5, 2.0))
+def test_the_choice_does_not_look_at_differences(
+    both: dict[int, float], differences: dict[int, float], unit: float
+) -> None:
+    base = {block: value * math.exp(differences.get(block, 0.0)) for block, value in both.items()}
+    other = {block: value * unit * math.exp(-differences.get(block, 0.0)) for block, value in both.items()}
+    if abs(von_neumann(np.log([both[block] for block in sorted(both)])) - 2) > 1e-6:  # not by the last digit
+        assert block_ratio(base, other).paired == block_ratio(both, both).paired
+
+
+@given(blocks, blocks)
+def test_swapping_the_models_changes_neither_the_choice_nor_what_shows(
+    base: dict[int, float], other: dict[int, float]
+) -> None:
+    if set(base) & set(other):
+        forth, back = block_ratio(base, other), block_ratio(other, base)
+        assert forth.paired == back.paired
+        assert forth.value == pytest.approx(1 / back.value, rel=1e-9)
+        assert (forth.shows is None) == (forth.low is None) == (back.shows is None)
+        assert (forth.shows or 0.0) == pytest.approx(back.shows or 0.0, rel=1e-6, abs=1e-9)
+
+
+def test_what_shows_worked_out_by_hand() -> None:
+    # Five pairs at 99 %: t is 4.60409 for the interval and 0.94096 for the power.
+    assert smallest_shown(0.01, 4) == pytest.approx(math.expm1(0.0554505), rel=1e-5)
+    ratio = paired_ratio({0: math.exp(0.6), 1: math.exp(0.7), 2: math.exp(0.8)}, dict.fromkeys(range(3), 1.0))
+    assert ratio.shows == pytest.approx(smallest_shown(0.1 / math.sqrt(3), 2))
+    assert paired_ratio({0: 1.0, 1: 1.1}, {0: 1.0, 1: 1.0}).shows is None
+
+
+@pytest.mark.parametrize("pairs", [5, 20])
+def test_a_difference_that_is_said_to_show_is_found_as_often_as_said(pairs: int) -> None:
+    spread, generator, found = 0.02, np.random.default_rng(5), 0
+    difference = math.log1p(smallest_shown(spread / math.sqrt(pairs), pairs - 1))
+    for _ in range(2000):
+        logs = generator.normal(difference, spread, pairs)
+        found += paired_ratio(dict(enumerate(np.exp(logs))), dict.fromkeys(range(pairs), 1.0)).resolved
+    assert found / 2000 == pytest.approx(POWER, abs=0.06)

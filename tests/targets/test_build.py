@@ -40,7 +40,7 @@ def test_a_changed_source_or_version_has_another_key(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(build, "_SOURCES", sources)
     keys = [build._key(build.X86_64, command)]
     assert build._key(build.X86_64, command) == keys[0]
-    (sources / "steady.h").write_text((sources / "steady.h").read_text().replace("0.02", "0.03"))
+    (sources / "steady.h").write_text((sources / "steady.h").read_text().replace("0.015", "0.03"))
     keys.append(build._key(build.X86_64, command))
     monkeypatch.setattr(build, "executorch_version", lambda: "9.9.9")
     keys.append(build._key(build.X86_64, command))

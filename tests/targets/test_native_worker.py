@@ -184,11 +184,12 @@ def test_the_first_word_names_the_runtime(native: X86, models: Models) -> None:
 def test_the_rule_of_steadiness_is_the_same_in_both_languages(x86: Bundle) -> None:
     random_ = random.Random(7)
     outcomes = set()
-    for number in range(40):
-        calm = random_.choice((0.005, 0.015, 0.02, 0.025, 0.05))
+    for number in range(60):
+        calm, level = random_.choice((0.005, 0.02, 0.05)), random_.choice((1e4, 1e6, 4e6, 1e8))
+        fade = random_.choice((0.9, 0.99, 0.999))
         series = [
-            int(1e6 * (1 + 3 * 0.9**i) * random_.gauss(1, calm) * (2 if random_.random() < 0.03 else 1))
-            for i in range(random_.choice((10, 30, 80, 200)))
+            int(level * (1 + 3 * fade**i) * random_.gauss(1, calm) * (2 if random_.random() < 0.03 else 1))
+            for i in range(random_.choice((9, 30, 180, 500)))
         ]
         rule, expected = SteadyRule(), -1
         for count, duration in enumerate(series, 1):

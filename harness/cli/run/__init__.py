@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli._dry_run import dry_run_option
 from harness.cli._options import energy_options, format_option, json_option, results_option, skip_existing_option
+from harness.cli._resolve import check_resolve, resolve_options
 from harness.cli.run.flash_options import flash_options, flash_sweeps
 from harness.cli.run.options import run_options
 from harness.cli.run.server_options import load_job, load_options
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 @click.command()
 @run_options
 @skip_existing_option
+@resolve_options
+@dry_run_option
 @load_options
 @flash_options
 @energy_options
@@ -39,6 +43,7 @@ def run(
     processes: int | None,
     device: str | None,
     devices: str | None,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Measure models on a target, interleaved, and print the comparison.
@@ -49,6 +54,7 @@ def run(
     \b
     harness run --target x86 --model baseline.pte --model selfcomp.pte
     harness run -t x86 -m mlp.pte --scenario offline --threads 1,2 --batch 1,8
+    harness run -t x86 -m baseline -m selfcomp --resolve 5% --max-time 10m
     harness run -t x86 -m mlp.pte --scenario server --latency-bound 15ms
     harness run -t x86 -m baseline -m selfcomp --scenario sustained --duration 30m
     """
@@ -57,12 +63,14 @@ def run(
     import importlib
     import threading
 
+    from harness.cli._dry_run import say
     from harness.cli._progress import Reporter
-    from harness.cli._run_jobs import defaults, measure, processes_of, sweeps_of
+    from harness.cli._run_jobs import defaults, measure, plan, processes_of, sweeps_of
     from harness.cli._subjects import describe_all, find_artifacts
     from harness.errors import UsageError
     from harness.experiment.session import open_session
     from harness.lease import lease
+    from harness.scratch import ScratchFolder
     from harness.store.unfinished import delete_unfinished
     from harness.store.writer import prepare
     from harness.target import Adjustable, find_target
@@ -73,16 +81,18 @@ def run(
     state = target.availability()
     if not state.available:
         raise UsageError(f"Target {target_name} is not available here: {state.reason}.", state.todo)
-    prepare(results)
     reporter = Reporter(quiet=quiet)
-    if deleted := delete_unfinished(results).deleted:
-        reporter.note(f"deleted {len(deleted)} files that killed processes had not finished in {results}")
+    if not dry_run:
+        prepare(results)
+        if deleted := delete_unfinished(results).deleted:
+            reporter.note(f"deleted {len(deleted)} files that killed processes had not finished in {results}")
     if target.capabilities.latency is None:
         reporter.note(f"{target.name}: {target.summary}")
     load_sweeps, load = load_job(options, target)
     unset = {name: value for name, value in defaults(target).items() if options[name] is None}
     options = options | unset
     sweeps = sweeps_of(options, target) | load_sweeps | flash
+    check_resolve(options, target, models, processes)
     if ablate and any(len(values) > 1 for values in sweeps.values()):
         raise UsageError("An ablation has one condition, and its policies differ.", "Give each option one value.")
     if flash:
@@ -93,8 +103,23 @@ def run(
     # pandas takes a second to import: let it, while workers describe the models and nothing is timed.
     reports = threading.Thread(target=importlib.import_module, args=("harness.report",))
     reports.start()
+    # Of a dry run, too: a worker describes the models, which would disturb another run on the device.
+    leased = lease(
+        f"{target.name}-{target.device()}", lease_timeout, functools.partial(reporter.waiting, target.device())
+    )
+    if dry_run:
+        with leased, ScratchFolder() as nowhere, open_session(target, Path(nowhere), timeout) as session:
+            subjects = describe_all(session, artifacts, options, reporter)
+            subjects = by_policy(subjects) if ablate else subjects
+            if not subjects:
+                raise click.exceptions.Exit(1)
+            processes = processes or processes_of(target, options["scenario"])
+            planned = plan(target, subjects, sweeps, processes, options | {"fields": load}, reporter)
+        wanted = as_json or fmt == "json"
+        click.echo(say(planned, target, results, processes, options["resolve"], as_json=wanted), nl=False)
+        return
     with (
-        lease(f"{target.name}-{target.device()}", lease_timeout, functools.partial(reporter.waiting, target.device())),
+        leased,
         target.adjusted() if isinstance(target, Adjustable) else contextlib.nullcontext(),
         open_session(target, results, timeout + load.get("min_duration_s", 0.0)) as session,
         reporter.interruptible(session, results),

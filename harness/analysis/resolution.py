@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from harness.analysis.figures import plural
 from harness.analysis.grouping import Run, asked_resolution
+from harness.analysis.numbers import percent
 from harness.analysis.rows import Row
 from harness.metrics import HEADLINES
-from harness.report.numbers import percent
 from harness.statistics.looks import MOST_BLOCKS
 from harness.statistics.ratio import POWER, RATIO_CONFIDENCE
 

@@ -140,8 +140,8 @@ def _expect(
 
 def _condition_lines(expected: Sequence[Expected]) -> list[str]:
     from harness.analysis.figures import plural
+    from harness.analysis.numbers import percent
     from harness.analysis.selection import told_apart
-    from harness.report.numbers import percent
     from harness.statistics.looks import MOST_BLOCKS
 
     lines = []

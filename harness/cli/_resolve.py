@@ -215,7 +215,7 @@ class Blocks:
         return left, worst
 
     def _reached(self, found: Resolution) -> str:
-        from harness.report.numbers import percent
+        from harness.analysis.numbers import percent
 
         shown = "there is no interval yet" if found.shows is None else f"{percent(found.shows)} would show"
         return f"after {found.processes} blocks {shown}, {percent(self._asked)} asked"

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from harness.analysis.grouping import Condition
+from harness.analysis.numbers import quantity, scale
 from harness.analysis.selection import told_apart
 from harness.metrics import CATALOGUE, Metric
 from harness.nightly.alerts import Alert
@@ -15,7 +16,6 @@ from harness.nightly.series import Series
 from harness.nightly.verdict import Verdict, words
 from harness.nightly.watch import Watched
 from harness.report.machine import dump_json
-from harness.report.numbers import quantity, scale
 from harness.report.rendering import render_tables
 from harness.report.table import Table, simple_table
 from harness.statistics.newest import FEWEST

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from harness.analysis.figures import plural
 from harness.analysis.load_words import prompts_words
+from harness.analysis.numbers import quantity, scale, times
 from harness.flash.ablation import Conditions, Row
 from harness.flash.geometry import Geometry
 from harness.flash.profile import find
@@ -17,7 +18,6 @@ from harness.flash.reader import DIRECT
 from harness.flash.stored import Ablation
 from harness.flash.summary import Summary, summarise
 from harness.flash.trace import Aggregates, Trace, aggregates
-from harness.report.numbers import quantity, scale, times
 from harness.report.rendering import render_tables
 from harness.report.table import Cell, Section, Table
 from harness.statistics.summary import Estimate

@@ -10,9 +10,9 @@ from typing import Any
 from harness.analysis.comparison import Comparison
 from harness.analysis.figures import Figure, Versus, comparison_word, missing_interval
 from harness.analysis.grouping import RUNTIME, Condition
+from harness.analysis.numbers import decimals, quantity, scale, signed, times
 from harness.analysis.rows import Row
 from harness.metrics import SECTIONS
-from harness.report.numbers import decimals, quantity, scale, signed, times
 from harness.report.table import SUPERSCRIPT, Cell, Section, Table
 
 

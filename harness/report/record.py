@@ -14,10 +14,10 @@ import numpy as np
 from harness.analysis.comparison import Comparison, compare_tables, left_out
 from harness.analysis.flags import sentence
 from harness.analysis.grouping import Run, records, run_records
+from harness.analysis.numbers import quantity, scale
 from harness.errors import NothingComparable
 from harness.report.layout import comparison_table
 from harness.report.machine import comparison_csv, comparison_json, dump_json
-from harness.report.numbers import quantity, scale
 from harness.report.rendering import Format, render_tables
 from harness.report.table import Table, simple_table
 from harness.store.dataset import read_tables

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.numbers import percent, quantity, scale, signed, times
+from harness.analysis.numbers import percent, quantity, scale, signed, times
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ from harness.analysis.best import best
 from harness.analysis.figures import Figure, figure, versus
 from harness.analysis.flags import meaning, sentence
 from harness.analysis.load_words import load_words
+from harness.analysis.numbers import quantity, scale, times
 from harness.conditions import flags as conditions
 from harness.metrics import CATALOGUE
 from harness.report import compare_tables, paper_table, parse_spec, read_record, render, render_paper, render_record
 from harness.report.figures.panels import panels_of
 from harness.report.figures.points import points_of
-from harness.report.numbers import quantity, scale, times
 from harness.report.page.data import page_data
 from harness.report.paper.cells import geometric_mean
 from harness.statistics.summary import Estimate

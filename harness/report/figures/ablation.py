@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from harness.analysis.numbers import scale
 from harness.report.figures.style import GREY, SERIES, WIDTH, drawing, finish, fit, shown
-from harness.report.numbers import scale
 from harness.statistics.summary import Estimate
 
 _ROW = 0.19  # inches for a step

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
+from harness.analysis.numbers import scale
 from harness.errors import UsageError
 from harness.report.figures.latencies import MARKED, SHARES, Latencies
 from harness.report.figures.panels import Panel, origin
 from harness.report.figures.style import SERIES, WIDTH, drawing, finish, fit, shown
-from harness.report.numbers import scale
 
 _ROW = 0.15  # inches for the processes of a model
 # Inches: about how wide the axes are, what is free to their left, and a letter.

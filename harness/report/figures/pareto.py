@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harness.analysis.figures import Figure as Value
+from harness.analysis.numbers import scale
 from harness.metrics import Metric
 from harness.report.figures.front import staircase
 from harness.report.figures.labels import Boxes, Label, place
 from harness.report.figures.panels import Panel, origin
 from harness.report.figures.points import Point, Standing
 from harness.report.figures.style import BLACK, GREY, PALE, WIDTH, drawing, finish, fit, shown
-from harness.report.numbers import scale
 
 # Value, low and high of every point, [points, 3], in the unit of the axis.
 Spans = NDArray[np.float64]

@@ -8,12 +8,12 @@ from typing import Any
 
 from harness.analysis.figures import Figure, missing_interval, plural, why_no_interval
 from harness.analysis.notes import without_advice
+from harness.analysis.numbers import quantity, scale
 from harness.metrics import Metric
 from harness.report.figures.intensity import PHASES, Dot, Roof
 from harness.report.figures.latencies import MARKED, Latencies
 from harness.report.figures.panels import Panel, facts
 from harness.report.figures.points import Point
-from harness.report.numbers import quantity, scale
 from harness.report.table import lines_of
 
 Absent = Mapping[str, str]

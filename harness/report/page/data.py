@@ -18,10 +18,10 @@ from harness.analysis.comparison import Comparison, compare_tables
 from harness.analysis.figures import Figure, comparison_kind, comparison_word, plural
 from harness.analysis.flags import sentence
 from harness.analysis.grouping import KEY, RUNTIME, Run, choose, flatten, models_of, run_records
+from harness.analysis.numbers import scale
 from harness.errors import HarnessError
 from harness.metrics import CATALOGUE, SECTIONS
 from harness.report.layout import comparison_table
-from harness.report.numbers import scale
 from harness.report.page.profile import index_of, profiles
 from harness.report.table import Cell, lines_of, plain
 from harness.store.dataset import Tables, read_tables

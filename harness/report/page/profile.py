@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.grouping import Model, Run, distinct, is_of, models_of, records
-from harness.report.numbers import quantity, scale
+from harness.analysis.numbers import quantity, scale
 from harness.report.table import plain
 
 OPERATORS = 20

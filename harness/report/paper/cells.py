@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from harness.analysis.figures import Figure, Versus, missing_interval
+from harness.analysis.numbers import quantity, signed, times
 from harness.analysis.published import PublishedFigure
-from harness.report.numbers import quantity, signed, times
 
 MISSING = "–"
 _KINDS = {

@@ -8,11 +8,11 @@ from typing import Literal
 
 from harness.analysis.best import best, row_of
 from harness.analysis.figures import Figure, Versus, comparison_kind, comparison_word
+from harness.analysis.numbers import decimals, scale
 from harness.analysis.published import PublishedFigure, PublishedRow
 from harness.analysis.selection import View, matches
 from harness.analysis.spec import ColumnSpec
 from harness.metrics import Metric
-from harness.report.numbers import decimals, scale
 from harness.report.paper.cells import (
     PaperCell,
     comparator,

@@ -118,8 +118,9 @@ def test_what_shows_at_once_takes_no_more_blocks_and_has_the_interval_of_a_look(
     _, blocks, told = run(tmp_path / "looked", subjects, noisy(0.001), 0.05)
     assert len(latency_of(blocks)) == 10
     assert told == []
-    (note,) = [note for note in compared(tmp_path / "looked").notes if "Blocks were added" in note]
-    assert note == "Blocks were added until 5 % would show; intervals allow for these looks."
+    (note,) = [note for note in compared(tmp_path / "looked").notes if note.startswith("Asked to resolve")]
+    reached = "Asked to resolve 5 %: reached with 5 processes; intervals allow for a look after every block."
+    assert note == reached
     latency = [replace(job, resolve=None) for job in one_block(subjects, 0.05)]
     with open_session(FakeTarget(noisy(0.001), capabilities=MEASURED), tmp_path / "fixed", 20.0) as session:
         list(session.run_all(passes(latency, 5, subjects, memory=False), subjects, None))

@@ -78,7 +78,11 @@ def foot(found: Resolution | None) -> list[str]:
             f"{percent(found.confidence)} interval, {plural(found.processes, 'process')}, {how})."
         )
     if found.asked is not None and found.ended is None:
-        notes.append(f"Blocks were added until {percent(found.asked)} would show; intervals allow for these looks.")
+        with_so_many = plural(found.processes, "process")
+        notes.append(
+            f"Asked to resolve {percent(found.asked)}: reached with {with_so_many}; intervals allow for a look after "
+            "every block."
+        )
     elif found.asked is not None:
         reached = "there is no interval yet" if found.shows is None else f"reached {percent(found.shows)}"
         notes.append(f"Asked to resolve {percent(found.asked)}, {reached}: {found.ended}.")

@@ -260,6 +260,53 @@ def table(processes: Sequence[Process]) -> pd.DataFrame:
     )
 
 
+def mser5(warmup_ns: Floats, measured_ns: Floats) -> bool:
+    """Whether the smallest standard error of the mean is reached by dropping more than a tenth of what was measured
+    (White 1997, doi 10.1177/003754979706900601).
+    """
+    values = np.concatenate([warmup_ns, measured_ns])
+    batches = values[: len(values) // 5 * 5].reshape(-1, 5).mean(axis=1)
+    errors = [batches[drop:].var() / (len(batches) - drop) for drop in range(len(batches) // 2 + 1)]
+    return 5 * int(np.argmin(errors)) > -(-len(warmup_ns) // 5) * 5 + 0.1 * len(measured_ns)
+
+
+def first_slower(parts: int, by: float) -> Callable[[Floats, Floats], bool]:
+    """Whether the first part of what was measured is slower than all others, by the medians."""
+
+    def check(_: Floats, measured_ns: Floats) -> bool:
+        first, *rest = (np.median(part) for part in np.array_split(measured_ns, parts))
+        return bool(first > (1 + by) * max(rest))
+
+    return check
+
+
+CHECKS: Mapping[str, Callable[[Floats, Floats], bool]] = {
+    "MSER-5": mser5,
+    **{
+        f"first of {parts} slower by {by:.0%}": first_slower(parts, by)
+        for parts in (3, 4, 5, 10)
+        for by in (0.02, 0.05)
+    },
+}
+
+
+def checks(processes: Sequence[Process]) -> pd.DataFrame:
+    """How often a check afterwards, of half of what follows the warm-up, is right that measuring began too early."""
+    seen = []
+    for each in processes:
+        end, durations = harness(each.durations_ns), each.durations_ns
+        if each.start is not None and end is not None and len(durations) - end >= 300:
+            seen.append((durations[:end], durations[end : (end + len(durations)) // 2], end < each.start))
+    late = np.array([one[2] for one in seen])
+    rows = []
+    for name, check in CHECKS.items():
+        shown = np.array([check(warmup, measured) for warmup, measured, _ in seen])
+        right = int((shown & late).sum())
+        counts = {"of": len(seen), "too early": int(late.sum()), "shown": int(shown.sum()), "right": right}
+        rows.append({"check": name, **counts})
+    return pd.DataFrame(rows)
+
+
 MAKE_MODELS = """
 import sys, torch
 from pathlib import Path
@@ -399,6 +446,7 @@ def main(path: Path, out: Path | None, rounds: int, cpu: int, one: tuple[str, Pa
         click.echo(f"\n{share} (level: within {tolerance:.0%}); it begins at query (quartiles, p90): ", nl=False)
         click.echo(", ".join(f"{at:.0f}" for at in np.percentile([one.start for one in labelled], [25, 50, 75, 90])))
         click.echo(table(labelled).to_string(index=False))
+        click.echo(f"\nChecks afterwards\n{checks(labelled).to_string(index=False)}")
         for name in ("runtime", "model"):
             groups: dict[str, list[Process]] = {}
             for each in labelled:

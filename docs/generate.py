@@ -1,7 +1,7 @@
 """Parts of pages that are written from the code when the site is built: metrics, flags, columns, options.
 
-MkDocs calls `on_page_markdown` for each page (`hooks` in mkdocs.yml). A page asks for a part by a line
-`<!-- generated: NAME -->`, NAME being one of `PARTS`. So each fact stands in one place, the code.
+MkDocs calls `on_page_markdown` for each page (`hooks` in mkdocs.yml). A page asks for a part by a line that ends
+with `<!-- generated: NAME -->`, NAME being one of `PARTS`. So each fact stands in one place, the code.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import click
 from harness import protocol
 from harness.analysis import flags
 from harness.cli import cli
+from harness.cli.nightly.examples import example
 from harness.metrics import CATALOGUE, SECTIONS
 from harness.metrics.metric import Metric
 from harness.scenarios import SCENARIOS
 from harness.store import schemas
 
-MARK = re.compile(r"^<!-- generated: ([a-z]+) -->$", re.MULTILINE)
+MARK = re.compile(r"^.*<!-- generated: ([a-z]+) -->$", re.MULTILINE)
 BETTER = {"lower": "lower", "higher": "higher", None: "–"}
 COMPARED = {"ratio": "ratio", "difference": "difference", None: "–"}
 KINDS = {"_TIME": "UTC time", "bool_": "bool", "list_(string)": "list of strings"}
@@ -161,6 +162,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "scenarios": scenarios,
     "commands": commands,
     "events": events,
+    "nightly": lambda: f"```toml\n{example('config')}```\n",
 }
 
 

@@ -5,8 +5,8 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 from executorch.exir import to_edge_transform_and_lower
 from torch import nn
 from torchao.quantization import quantize_
-from torchao.quantization.quant_api import Int8DynamicActivationIntxWeightConfig
 from torchao.quantization.granularity import PerAxis
+from torchao.quantization.quant_api import Int8DynamicActivationIntxWeightConfig
 from torchao.utils import unwrap_tensor_subclass
 
 

@@ -141,9 +141,13 @@ def paragraph(part: str) -> str:
 
 
 def option_row(option: click.Option, context: click.Context) -> list[str]:
-    """Names and help of an option, with its default and range as `--help` shows them."""
-    record = option.get_help_record(context) or (", ".join(option.opts), "")
-    return [f"`{record[0]}`", record[1].replace("<", "&lt;").replace("[", "\\[")]
+    """Names and help of an option, with its default and range as `--help` shows them; choices stand with the help."""
+    names, text = option.get_help_record(context) or (", ".join(option.opts), "")
+    if isinstance(option.type, click.Choice):
+        names, text = ", ".join(option.opts), f"{' or '.join(f'`{each}`' for each in option.type.choices)}. {text}"
+    if option.secondary_opts:
+        names = f"{', '.join(option.opts)}, {', '.join(option.secondary_opts)}"
+    return [f"`{names}`", text.replace("<", "&lt;").replace("[", "\\[")]
 
 
 def events() -> str:

@@ -7,7 +7,6 @@ import io
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -144,18 +143,29 @@ def test_the_cnn_becomes_two_programs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert int8.stat().st_size < float32.stat().st_size / 3
 
 
-def test_the_example_of_a_target_has_what_the_core_asks() -> None:
+@pytest.mark.parametrize("measure", ["describe", "latency"])
+def test_the_example_of_a_target_measures(measure: str, tmp_path: Path) -> None:
+    """Its worker's events are those of the protocol, and end as they must."""
+    from harness.job import Files, Job
+    from harness.protocol import decode
     from harness.target import Target
 
-    (code,) = blocks(PAGES["docs/adding-a-target.md"], "python")
-    names: dict[str, Any] = {}
-    exec(code, names)
-    board = names["Board"]()
-    for member in ("name", "summary", "capabilities", "availability", "device", "launch", "environment"):
-        assert hasattr(board, member)
-    assert {name for name in vars(Target) if not name.startswith("_")} <= set(dir(board))
+    board = module(DOCS / "code" / "board" / "board.py").Board()
+    assert {name for name in Target.__annotations__ | vars(Target) if not name.startswith("_")} <= set(dir(board))
     assert board.availability().available
-    assert [reading.value for reading in board.environment()] == ["Board 1", "41.5"]
+    model = tmp_path / "small.sum"
+    model.write_text("1000")
+    job = Job(target="board", model="small", model_sha256="", scenario="single-stream", measure=measure)
+    process = board.launch(job, Files(model=str(model)))
+    try:
+        events = [decode(line) for line in process.lines(60)]
+    finally:
+        assert process.close() == 0
+    names = [event.event for event in events]
+    assert (names[0], names[-1]) == ("hello", "done")
+    assert names[1:-1] == {"describe": ["describe"], "latency": ["loaded", *["samples"] * 3, "scalar"]}[measure]
+    if measure == "latency":
+        assert [len(event.start_ns) for event in events if isinstance(event, Samples)] == [1, 30, job.min_iterations]
 
 
 def test_the_request_of_the_protocol_can_be_read() -> None:

@@ -69,13 +69,8 @@ def flag_names() -> list[str]:
 
 def all_flags() -> str:
     """Every flag: what it means and what to do."""
-    rows = ([f"`{name}`", flags.meaning(name), advice(name)] for name in flag_names())
+    rows = ([f"`{name}`", flags.meaning(name), flags.advice(name) or "–"] for name in flag_names())
     return table(("flag", "what happened", "what to do"), rows)
-
-
-def advice(flag: str) -> str:
-    """What to do about a flag: its sentence has it in brackets at the end."""
-    return flags.sentence(flag).removeprefix(f"{flags.meaning(flag)} (").removesuffix(")")
 
 
 def columns() -> str:

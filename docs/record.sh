@@ -25,5 +25,6 @@ record encoder.txt harness run -t x86 -m encoder-fp32.pte -m encoder-int8.pte --
 record inspect.txt harness models inspect cnn-fp32.pte
 record list.txt harness models list
 record targets.txt harness targets
+record doctor.txt harness doctor
 record reproduce.txt harness flash reproduce
 record arm64.txt harness run -t arm64 -m baseline.pte -m selfcomp.pte --quiet

@@ -49,6 +49,15 @@ def test_links_inside_the_project_lead_somewhere(page: str) -> None:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_in_plain_words(page: str) -> None:
+    """Words that this project once gave a meaning of its own, or that readers had to look up."""
+    text = re.sub(r"`[^`]*`|\([^)]*\.md[^)]*\)", "", prose(PAGES[page])).lower()
+    assert (
+        re.findall(r"\b(?:beside|kept|told|whole|said|filled up|a token p\d+|bits a weight|nats a token)\b", text) == []
+    )
+
+
 def test_every_page_is_in_the_navigation() -> None:
     nav = set(re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
     assert nav == {path.name for path in DOCS.glob("*.md")}
@@ -98,6 +107,9 @@ def test_the_picture_is_what_was_printed() -> None:
     shown = re.sub(r"<[^>]+>", "", svg).replace("&#160;", " ").replace("&#x27;", "'")
     for word in (DOCS / "output" / "first.txt").read_text(encoding="utf-8").split():
         assert word in shown
+    claims = re.findall(r"([\d.]+x) as fast", PAGES["README.md"].partition("## ")[0])
+    assert claims
+    assert set(claims) <= set(shown.split())
 
 
 def test_no_page_needs_the_network() -> None:
@@ -111,7 +123,17 @@ def test_no_page_needs_the_network() -> None:
     any(importlib.util.find_spec(name) is None for name in ("mkdocs", "material")), reason="MkDocs is not installed"
 )
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--quiet",
+        "--site-dir",
+        str(tmp_path / "site"),
+    ]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     pages = {path.stem for path in (tmp_path / "site").glob("*.html")} - {"404"}

@@ -83,7 +83,9 @@ def test_every_column_stands_on_its_page(generated: dict[str, str]) -> None:
     page = generated["docs/results.md"]
     for name, schema in {**schemas.TABLES, **schemas.LEDGERS}.items():
         part = page.partition(f"### `{name}`\n")[2].partition("\n### ")[0]
-        assert re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE) == schema.names
+        rows = re.findall(r"^\| `(\w+)` \| ([\w ]+) \| (.*) \|$", part, re.MULTILINE)
+        assert [column for column, _, _ in rows] == schema.names
+        assert [column for column, _, text in rows if not text] == [], name
 
 
 def test_every_option_stands_on_its_page(generated: dict[str, str]) -> None:

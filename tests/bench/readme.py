@@ -1,4 +1,4 @@
-"""The exact figures of README.md, measured again into `readme.csv`, which `tests/test_readme.py` holds README.md to.
+"""The exact figures of the pages, measured again into `readme.csv`, which `tests/docs/test_figures.py` reads.
 
 Exact are bytes, planned arenas, losses and counted instructions: with the same versions they are the same at every run,
 whatever else the machine does. Times are not, and are not here. Run it after a change of the exporter or of a version;
@@ -33,7 +33,7 @@ ONCE = ("--processes", "1", "--min-iterations", "5", "--min-duration", "0", "--m
 
 
 def first_table() -> list[dict[str, Any]]:
-    """Sizes, arenas and losses of README's first table."""
+    """Sizes, arenas and losses of the first table (`docs/output/first.txt`)."""
     found = measured("x86", [f"{name}.pte" for name in SMALL], ONCE)
     return rows("first", found, (*BYTES, "perplexity", "bits_per_weight"))
 
@@ -94,7 +94,7 @@ def read() -> list[dict[str, str]]:
 @click.command()
 @click.option("--table", "tables", multiple=True, type=click.Choice(tuple(TABLES)), help="Only this one.")
 def main(tables: tuple[str, ...]) -> None:
-    """Measure the exact figures of README.md again and write readme.csv."""
+    """Measure the exact figures of the pages again and write readme.csv."""
     before = read()
     now = {name: TABLES[name]() for name in tables or TABLES}
     after = [row for name in TABLES for row in now.get(name, [row for row in before if row["table"] == name])]

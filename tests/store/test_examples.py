@@ -1,4 +1,4 @@
-"""The examples of results/README.md run as they stand, and give the figures that `harness compare` prints."""
+"""The examples of docs/results.md run as they stand, and give the figures that `harness compare` prints."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from harness.analysis.comparison import compare_tables
 from harness.store.compact import compact
 from harness.store.dataset import read_tables
 
-README = (Path(__file__).parents[2] / "results" / "README.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize("compacted", [False, True], ids=["small files", "compacted"])

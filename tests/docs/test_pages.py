@@ -1,0 +1,142 @@
+"""The pages are whole: links lead somewhere, generated parts have everything, the site builds, README stays short."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from docs.sources import DOCS, FENCE, PAGES, ROOT, module, prose
+
+from harness.metrics import CATALOGUE
+from harness.store import schemas
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[str, str]:
+    """The pages of the site with their generated parts."""
+    fill = module(DOCS / "generate.py").fill
+    return {name: fill(text) for name, text in PAGES.items() if name.startswith("docs/")}
+
+
+def anchors(text: str) -> set[str]:
+    """What a link may name after `#`: headings, as MkDocs and GitHub spell them."""
+    headings = re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_readme_is_short_and_narrow() -> None:
+    lines = PAGES["README.md"].splitlines()
+    assert len(lines) <= 150
+    assert [line for line in lines if len(line) > 100] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_inside_the_project_lead_somewhere(page: str) -> None:
+    for link in LINK.findall(prose(PAGES[page])):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_in_plain_words(page: str) -> None:
+    """Words that this project once gave a meaning of its own, or that readers had to look up."""
+    text = re.sub(r"`[^`]*`|\([^)]*\.md[^)]*\)", "", prose(PAGES[page])).lower()
+    assert (
+        re.findall(r"\b(?:beside|kept|told|whole|said|filled up|a token p\d+|bits a weight|nats a token)\b", text) == []
+    )
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    nav = set(re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert nav == {path.name for path in DOCS.glob("*.md")}
+
+
+def test_every_metric_stands_on_its_page(generated: dict[str, str]) -> None:
+    for metric in CATALOGUE:
+        assert f"| `{metric.name}` | {metric.label} |" in generated["docs/metrics.md"]
+
+
+def test_every_flag_stands_on_its_page(generated: dict[str, str]) -> None:
+    """Those that conditions set, too, and each with what to do."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", generated["docs/flags.md"], re.MULTILINE))
+    assert len(rows) > 20
+    conditions = (ROOT / "harness" / "conditions" / "flags.py").read_text(encoding="utf-8")
+    raised = set(re.findall(r'^ +"(\w+)":', conditions, re.MULTILINE))
+    assert len(raised) > 15
+    assert raised <= set(rows)
+    assert "–" not in rows.values()
+
+
+def test_every_column_stands_on_its_page(generated: dict[str, str]) -> None:
+    page = generated["docs/results.md"]
+    for name, schema in {**schemas.TABLES, **schemas.LEDGERS}.items():
+        part = page.partition(f"### `{name}`\n")[2].partition("\n### ")[0]
+        rows = re.findall(r"^\| `(\w+)` \| ([\w ]+) \| (.*) \|$", part, re.MULTILINE)
+        assert [column for column, _, _ in rows] == schema.names
+        assert [column for column, _, text in rows if not text] == [], name
+
+
+def test_every_option_stands_on_its_page(generated: dict[str, str]) -> None:
+    generate = module(DOCS / "generate.py")
+    commands = dict(generate.all_commands())
+    assert {"harness run", "harness models build", "harness nightly run"} <= set(commands)
+    for words, command in commands.items():
+        part = generated["docs/command-line.md"].partition(f"## `{words}`\n")[2].partition("\n## ")[0]
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                assert max(option.opts, key=len) in part, (words, option.opts)
+
+
+def test_nothing_is_left_to_generate(generated: dict[str, str]) -> None:
+    assert sum("<!-- generated:" in text for name, text in PAGES.items() if name in generated) > 4
+    assert [name for name, text in generated.items() if "<!-- generated:" in text] == []
+
+
+def test_the_picture_is_what_was_printed() -> None:
+    svg = (DOCS / "pictures" / "first.svg").read_text(encoding="utf-8")
+    shown = re.sub(r"<[^>]+>", "", svg).replace("&#160;", " ").replace("&#x27;", "'")
+    for word in (DOCS / "output" / "first.txt").read_text(encoding="utf-8").split():
+        assert word in shown
+    claims = re.findall(r"([\d.]+x) as fast", PAGES["README.md"].partition("## ")[0])
+    assert claims
+    assert set(claims) <= set(shown.split())
+
+
+def test_no_page_needs_the_network() -> None:
+    """No script, style or picture from elsewhere."""
+    for name, text in PAGES.items():
+        assert re.findall(r"!\[[^]]*\]\(\w+:", FENCE.sub("", text)) == [], name
+    assert "http" not in (DOCS / "style.css").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("mkdocs", "material")), reason="MkDocs is not installed"
+)
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--quiet",
+        "--site-dir",
+        str(tmp_path / "site"),
+    ]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    pages = {path.stem for path in (tmp_path / "site").glob("*.html")} - {"404"}
+    assert pages == {path.stem for path in DOCS.glob("*.md")}

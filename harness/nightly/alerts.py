@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -128,7 +128,12 @@ def read_alerts(config: NightlyConfig) -> tuple[list[Alert], list[str]]:
         alert = Alert(**{field.name: row[field.name] for field in fields(Alert)})
         if (alert.config, alert.target) == (config.name, config.target):
             newest[alert.alert_id] = alert
-    return sorted(newest.values(), key=lambda alert: (alert.change_night, alert.model, alert.metric)), problems
+    return in_order(newest.values()), problems
+
+
+def in_order(alerts: Iterable[Alert]) -> list[Alert]:
+    """The oldest change first."""
+    return sorted(alerts, key=lambda alert: (alert.change_night, alert.model, alert.metric, alert.alert_id))
 
 
 def add(results: Path, alert: Alert) -> Alert:

@@ -20,7 +20,7 @@ from functools import partial
 
 from harness.errors import HarnessError, UsageError
 from harness.metrics import CATALOGUE, Metric
-from harness.nightly.alerts import Alert, add, covers, is_of, raised, read_alerts
+from harness.nightly.alerts import Alert, add, covers, in_order, is_of, raised, read_alerts
 from harness.nightly.artifacts import kept_file
 from harness.nightly.config import NightlyConfig
 from harness.nightly.detection import Change, around, changes_of, current_level, worsening
@@ -110,7 +110,7 @@ def act(watched: Watched, rerun: Rerun, now: Clock) -> Watched:
             step = replace(alert, state="undone", reason=undone)
         if step is not None and step != alert:
             alerts[alert.alert_id] = add(config.results, replace(step, night=night, written_at=now()))
-    return replace(watched, alerts=tuple(alerts.values()))
+    return replace(watched, alerts=tuple(in_order(alerts.values())))
 
 
 def resolve(config: NightlyConfig, beginning: str, why: str | None, now: Clock) -> Alert:

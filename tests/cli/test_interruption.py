@@ -114,7 +114,7 @@ def test_a_reader_that_is_stopped_speaks_of_no_results_and_leaves_no_file(
         _until_loaded(process, library)
         process.send_signal(number)
         ended = finish(process)
-        if ended.code == 0:  # it was quicker
+        if ended.code in (0, 3):  # it was quicker; `figure pareto` has too little to draw
             for file in set(home.folder.rglob("*")) - set(before):
                 file.unlink()
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 import uuid
@@ -21,12 +22,15 @@ from harness.nightly.artifacts import keep
 from harness.store.schemas import TABLES
 from harness.store.writer import write_attempt, write_row
 
-CONFIG = """
+# A rerun starts 20 processes and more: those of the native worker begin in milliseconds.
+RUNTIME = 'runtime = "native"' if shutil.which("c++") or shutil.which("g++") else ""
+CONFIG = f"""
 target = "x86"
 models = ["model.pte"]
 results = "results"
 metrics = ["steady_latency_ns_p50", "model_bytes"]
 [run]
+{RUNTIME}
 processes = 1
 min-duration = 0
 min-iterations = 3

@@ -104,7 +104,7 @@ def said(
     folder = tmp_path_factory.mktemp("hostile")
     archives = _archives(folder, *parts) | {"honest": models.mlp_pt2}
     code = (
-        "import json, sys; from pathlib import Path; from harness.worker import torch_runtime as runtime\n"
+        "import json, sys; from pathlib import Path; from harness.worker.runtimes import torch as runtime\n"
         "from harness.errors import ModelError\n"
         "said = {}\n"
         "for path in sys.argv[1:]:\n"

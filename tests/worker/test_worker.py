@@ -269,7 +269,7 @@ def test_a_request_that_lacks_a_field_is_the_users_error_too(models: Models, mis
 
 def test_what_libraries_print_on_standard_output_does_not_break_the_stream(models: Models) -> None:
     code = (
-        "import os, sys; from harness.worker import __main__ as worker, executorch_runtime as runtime\n"
+        "import os, sys; from harness.worker import __main__ as worker; from harness.worker.runtimes import executorch as runtime\n"
         "quiet = runtime.describe\n"
         "def loud(path):\n"
         "    print('printed by Python'); os.write(1, b'written by C\\n'); os.system('echo printed by a child')\n"
@@ -313,7 +313,7 @@ def test_a_worker_dies_with_its_parent_even_by_kill_9(models: Models) -> None:
     assert alive(int(pid))
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    assert ends(int(pid))
+    assert ends(int(pid), 20.0)  # it may be importing, or loading the model, when the pipe is closed
 
 
 def test_a_compiled_pt2_gives_the_same_outputs(models: Models, tmp_path: Path) -> None:

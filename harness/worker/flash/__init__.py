@@ -34,7 +34,7 @@ from harness.scenarios import repeat, warm_up
 from harness.statistics.steady import SteadyRule
 from harness.worker import probes
 from harness.worker.flash import program as flash_program
-from harness.worker.flash.peer import peer
+from harness.worker.flash.peer import peer as compare_with_peer
 from harness.worker.flash.query import FlashQuery, prompts
 from harness.worker.flash.reads import record
 from harness.worker.flash.rehearsal import rehearse, room_for, whole
@@ -98,7 +98,7 @@ def work(job: Job, files: Files, emit: Emit) -> None:
         else:
             _measure_latency(job, query, ready, file, rehearsed.tokens, emit)
     if job.measure == "latency":  # beyond the budget, which fio would be charged to
-        for scalar in peer(job, ready.kind, file, query):
+        for scalar in compare_with_peer(job, ready.kind, file, query):
             emit(scalar)
 
 

@@ -269,7 +269,8 @@ def test_a_request_that_lacks_a_field_is_the_users_error_too(models: Models, mis
 
 def test_what_libraries_print_on_standard_output_does_not_break_the_stream(models: Models) -> None:
     code = (
-        "import os, sys; from harness.worker import __main__ as worker; from harness.worker.runtimes import executorch as runtime\n"
+        "import os, sys\n"
+        "from harness.worker import __main__ as worker; from harness.worker.runtimes import executorch as runtime\n"
         "quiet = runtime.describe\n"
         "def loud(path):\n"
         "    print('printed by Python'); os.write(1, b'written by C\\n'); os.system('echo printed by a child')\n"

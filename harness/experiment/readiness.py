@@ -52,15 +52,16 @@ def examine(target: Target, results: Path, sleep: Callable[[float], None] = time
         return [
             Check("target", "problem", target.name, f"it is not available: {availability.reason}", availability.todo)
         ]
-    checks = [Check("target", "ok", target.name)]
+    checks, readings = [Check("target", "ok", target.name)], target.environment()
     if target.capabilities.latency == "measured":
-        before = target.environment()
+        before = readings
         sleep(WATCHED_S)
-        checks += condition_checks(target, before, target.environment())
+        readings = target.environment()
+        checks += condition_checks(target, before, readings)
     else:
         why = f"{target.name} measures no time of this machine, so its load and clock do not matter"
         checks.append(Check("conditions", "ok", None, why))
-    return [*checks, *memory_check(target.environment()), disk_check(results)]
+    return [*checks, *memory_check(readings), disk_check(results)]
 
 
 def condition_checks(target: Target, before: Sequence[Reading], after: Sequence[Reading]) -> list[Check]:

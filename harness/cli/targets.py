@@ -23,8 +23,8 @@ def targets(ctx: click.Context, as_json: bool) -> None:
         return
     from dataclasses import asdict
 
-    from harness.cli._energy import describe
     from harness.errors import HarnessError
+    from harness.experiment.energy_pass import describe
     from harness.target import find_target, target_names
 
     rows = []

@@ -113,6 +113,7 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
     numbers = {night.session_id: night.number for night in nights}
     runs = [run for run in run_records(tables.runs) if run["session_id"] in numbers and run["status"] == "ok"]
     conditions, joined = group(runs), joined_fingerprints(runs)
+    of_night = {night.session_id: night.reference for night in nights}
     found: dict[tuple[str, Condition, str, str, str], dict[int, Point]] = {}
     for metric in metrics:
         # A figure that is not above zero has no ratio to another.
@@ -128,9 +129,9 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
             for run in members:
                 if run["attempt_id"] in values and run["measure"] == metric.measure and _has_clock(metric, run):
                     sessions.setdefault((run["model"], run["session_id"]), []).append(run)
-            references = _references(metric, sessions, values)
+            references = _references(metric, sessions, values, of_night)
             for (model, session), used in sessions.items():
-                if model == used[0]["model_sha256"]:
+                if _is_reference(used[0], of_night):
                     continue
                 point, kind = _point(metric, numbers[session], used, values, references.get(session))
                 fingerprint = "+".join(sorted({joined[each] for each in distinct(used, "fingerprint")}))
@@ -147,16 +148,25 @@ def _has_clock(metric: Metric, run: Run) -> bool:
 
 
 def _references(
-    metric: Metric, sessions: Mapping[tuple[str, str], Sequence[Run]], values: Mapping[str, float]
+    metric: Metric,
+    sessions: Mapping[tuple[str, str], Sequence[Run]],
+    values: Mapping[str, float],
+    of_night: Mapping[str | None, str | None],
 ) -> dict[str, tuple[str, dict[int, float]]]:
-    """The reference of each session, by its hash, with its figure in each block: what was measured under its hash as
-    its name. Only time needs one.
-    """
+    """The sha256 of the reference of each session, with its figure in each block. Only time needs one."""
     return {
-        session: (model, {run["block"]: values[run["attempt_id"]] for run in used})
-        for (model, session), used in sessions.items()
-        if model == used[0]["model_sha256"] and is_time(metric)
+        session: (used[0]["model_sha256"], {run["block"]: values[run["attempt_id"]] for run in used})
+        for (_, session), used in sessions.items()
+        if _is_reference(used[0], of_night) and is_time(metric)
     }
+
+
+def _is_reference(run: Run, of_night: Mapping[str | None, str | None]) -> bool:
+    """Whether a run is one of the model that time is set against: of nights from before that was recorded, the one that
+    has its sha256 as its name.
+    """
+    name = of_night.get(run["session_id"]) or run["model_sha256"]
+    return bool(run["model"] == name)
 
 
 def _point(
@@ -175,12 +185,12 @@ def _point(
     point = Point(night, statistics.median(found.values()), len(found), exact, sha256, log_variance=variance)
     if reference is None:
         return point, kind
-    name, theirs = reference
+    sha256_of_reference, theirs = reference
     ratios = [value / theirs[block] for block, value in found.items() if block in theirs]
     if exact or not ratios:
         return point, kind
     relative = replace(point, relative=statistics.median(ratios), log_variance=median_variance(ratios))
-    return relative, f"{kind}, against {name[:8]}"
+    return relative, f"{kind}, against {sha256_of_reference[:8]}"
 
 
 def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:
@@ -189,7 +199,7 @@ def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:
     for run in run_records(tables.runs):
         if run["status"] == "ok":
             by_session.setdefault(run["session_id"], []).append(run)
-    notes = []
+    notes, of_night = [], {night.session_id: night.reference for night in nights}
     for first, second in itertools.pairwise(nights[-RECENT:]):
         pair = [by_session.get(str(night.session_id), []) for night in (first, second)]
         measures = {run["measure"] for run in pair[0]} & {run["measure"] for run in pair[1]}
@@ -198,7 +208,7 @@ def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:
                 f"On night {second.number} the device or its software is another: {'; '.join(different)}. "
                 "Series begin anew, and nothing is compared across it."
             )
-        references = [{run["model"] for run in runs if run["model"] == run["model_sha256"]} for runs in pair]
+        references = [{run["model_sha256"] for run in runs if _is_reference(run, of_night)} for runs in pair]
         if all(pair) and references[0] != references[1]:
             notes.append(f"On night {second.number} the reference is another. Series of time begin anew.")
     return notes

@@ -96,7 +96,7 @@ def build(
     from harness.errors import UsageError
 
     if target_name is not None:
-        from harness.cli._subjects import zoo_format
+        from harness.api.zoo import zoo_format
         from harness.target import find_target
 
         if fmt is not None:

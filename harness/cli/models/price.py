@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +10,6 @@ import click
 from harness.cli._options import results_option
 
 if TYPE_CHECKING:
-    from harness.cli._progress import Reporter
-    from harness.experiment.session import Session
-    from harness.models.pricing import Program
     from harness.target import Target
 
 INTEGERS = ("int8", "int4-channel")
@@ -62,8 +58,11 @@ def price(
     """
     import json
 
+    from harness.api.zoo import Zoo
     from harness.cli._progress import Reporter
     from harness.cli.models import price_table as _prices
+    from harness.experiment.request import RunRequest
+    from harness.experiment.run import run
     from harness.models.pricing import write_programs
     from harness.models.recipes import packaged
     from harness.report import compare_tables
@@ -76,18 +75,26 @@ def price(
     precision = precision or (recipe.precision if recipe.precision in INTEGERS else "int4-channel")
     target = _checked(target_name)
     prepare(results)
-    reporter = Reporter(quiet=False)
-    with ScratchFolder() as folder:
+    with ScratchFolder() as folder, Reporter(quiet=False) as reporter:
         reporter.note("making the programs: about a minute each")
         programs = []
         for program in write_programs(recipe, precision, Path(folder)):
             programs.append(program)
             reporter.note(f"made {program.path.stem}")
-        session = _measure(target, programs, threads, blocks, results, reporter)
-    reporter.summary(session, results)
-    if not session.succeeded:
+        request = RunRequest(
+            target=target.name,
+            models={program.path.stem: program.path for program in programs},
+            scenario="generate",
+            threads=threads,
+            processes=blocks,
+            quality=False,
+            memory=False,
+        )
+        outcome = run(request, results, Zoo(), reporter)
+    reporter.summary(outcome)
+    if not outcome.succeeded:
         raise click.exceptions.Exit(1)
-    tables, what = read_tables(results, session.session_id), f"{recipe.name} in {precision}, {phase}"
+    tables, what = read_tables(results, outcome.session_id), f"{recipe.name} in {precision}, {phase}"
     (comparison,) = compare_tables(tables, baseline=programs[0].path.stem)
     whole, found = _prices.prices(comparison, phase, programs)
     if as_json:
@@ -95,7 +102,7 @@ def price(
     else:
         click.echo(render_tables([_prices.table(comparison, what, whole, found)], "terminal"))
         click.echo(_prices.toml(recipe.name, comparison, what, found), nl=False)
-    if session.failed:
+    if outcome.failures:
         raise click.exceptions.Exit(1)
 
 
@@ -113,30 +120,3 @@ def _checked(name: str) -> Target:
             f"Target {name} cannot time a language model in a .pte file.", "`harness targets` shows what each measures."
         )
     return target
-
-
-def _measure(
-    target: Target, programs: Sequence[Program], threads: int, blocks: int, results: Path, reporter: Reporter
-) -> Session:
-    """Run all programs in interleaved blocks, latency alone; the session, ended, whose rows are in `results`."""
-    import functools
-
-    from harness.cli._subjects import describe_all
-    from harness.experiment.plan import configurations, passes
-    from harness.experiment.session import open_session
-    from harness.lease import lease
-
-    waiting = functools.partial(reporter.waiting, target.device())
-    with lease(f"{target.name}-{target.device()}", 3600.0, waiting), open_session(target, results, 600.0) as session:
-        artifacts = {program.path.stem: program.path for program in programs}
-        subjects = describe_all(session, artifacts, {"no_quality": True}, reporter)
-        latency = [
-            job
-            for subject in subjects.values()
-            for job in configurations(subject, target.name, "generate", {"threads": [threads]}, {})
-        ]
-        jobs = passes(latency, blocks, subjects, memory=False, quality=False)
-        with reporter.jobs(jobs) as advance:
-            for outcome in session.run_all(jobs, subjects, None, reporter.within):
-                advance(outcome)
-        return session

@@ -22,24 +22,24 @@ from harness.report.rendering import Format, PaperFormat, render, render_paper
 from harness.store.dataset import Tables, read_tables
 
 _METRICS = {metric.name: metric for metric in CATALOGUE}
-TABLE_COLUMNS = (
-    "condition",
-    "model",
-    "metric",
-    "label",
-    "value",
-    "low",
-    "high",
-    "unit",
-    "n",
-    "kind",
-    "versus_baseline",
-    "versus_low",
-    "versus_high",
-    "flags",
-    "reason",
-)
-"""Columns of `Result.table`."""
+TABLE_COLUMNS = {
+    "condition": "target, scenario, and what tells this condition from the others",
+    "model": "the name of the model; the first one is the baseline",
+    "metric": "the name of the metric, with its unit",
+    "label": "what tables for people call it",
+    "value": "the estimate over all processes; NaN where there is none, and `reason` says why",
+    "low": "lower end of its 95 % interval; NaN where it has none",
+    "high": "upper end of that interval",
+    "unit": "the unit of these three",
+    "n": "how many processes gave a value",
+    "kind": "how the value was obtained: measured, emulated, estimated, recorded",
+    "versus_baseline": "how many times better than the baseline: above 1 is better; for losses the difference",
+    "versus_low": "lower end of its 99 % interval; NaN where it has none",
+    "versus_high": "upper end of that interval",
+    "flags": "the flags that any process of this model raised under this condition, a tuple",
+    "reason": "why there is no value, or no interval",
+}
+"""Columns of `Result.table`, each with what it is."""
 
 
 @dataclass(frozen=True, eq=False)

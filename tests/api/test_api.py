@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docs.sources import PAGES, blocks
 from fakes.target import CAPABILITIES, DONE, HELLO, FakeTarget, Script, fails, samples, say
 from models_on_disk import Models
 
 import harness
 from harness.api.result import TABLE_COLUMNS
 from harness.experiment.progress import Describing, Ended, Event, Measuring, Note, Working
+from harness.experiment.request import read_plan
 from harness.job import Files, Job
 from harness.protocol import Describe, Progress
 
@@ -47,7 +51,7 @@ def test_two_real_models_are_measured_and_compared(models: Models, tmp_path: Pat
         **QUICK,
     )
     table = result.table()
-    assert tuple(table.columns) == TABLE_COLUMNS
+    assert list(table.columns) == list(TABLE_COLUMNS)
     speed = table[table["metric"] == "samples_per_s"]
     assert list(zip(speed["condition"], speed["model"], strict=True)) == [
         (f"x86, offline, batch {batch}", model) for batch in (1, 2) for model in ("mine", "other")
@@ -155,3 +159,27 @@ def test_events_are_sentences(faked: Callable[..., harness.Result]) -> None:
     ]
     assert {type(event) for event in told} == {Describing, Measuring, Working, Ended}
     assert str(Note("a sentence")) == "a sentence"
+
+
+def test_the_page_about_it_runs_as_it_stands(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With as little as can be measured in place of a second a process."""
+    for name, model in (("fp32", models.mlp), ("int8", models.other)):
+        (tmp_path / f"cnn-{name}.pte").write_bytes(model.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    page = PAGES["docs/python-api.md"]
+    measures, reads, several = blocks(page, "python")
+    assert "processes=5" in measures
+    exec(measures.replace("processes=5", "processes=3, min_duration_s=0, memory=False"), {})
+    assert re.search(r"^int8 is \d+\.\d\dx as fast as fp32 \[.*\]$", capsys.readouterr().out, re.MULTILINE)
+    shutil.copytree("results", "results-of-yesterday")
+    names: dict[str, Any] = {}
+    exec(reads, names)
+    assert names["both"].comparisons[0].models[0].name == "fp32"
+    quick = "processes=2, min_duration_s=0, min_iterations=3, max_warmup_s=0, memory=False, quality=False"
+    exec(several.replace("processes=5", quick), {})
+    (plan,) = blocks(page, "toml")
+    (tmp_path / "plan.toml").write_text(plan)
+    assert harness.RunRequest(**read_plan(tmp_path / "plan.toml")).threads == (1, 2)
+    assert set(harness.load_results("results").runs["threads"]) == {2}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import _completion
 from harness.cli._options import results_option
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     "columns",
     multiple=True,
     metavar="METRIC[,KEY=VALUE]...",
+    shell_complete=_completion.columns,
     help="A column; keys are show (value, ratio, both), header, target, scenario, threads, batch and so on.",
 )
 @click.option("--baseline", metavar="NAME", help="Set the others against this. [default: the first row]")

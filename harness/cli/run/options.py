@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 import click
 
+from harness.cli import _completion
 from harness.experiment.options import SECTIONS, Option
 from harness.experiment.request import OPTIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _RESULTS_SECTION = "results"
+_COMPLETIONS = {"target": _completion.targets, "models": _completion.models}
 
 
 class SectionedCommand(click.Command):
@@ -62,7 +64,15 @@ def _declared(each: Option) -> Callable[[Command], Command]:
         kinds = click.Choice(kind.choices)
     elif kind.is_file:
         kinds = click.Path(path_type=Path, dir_okay=False, exists=kind.must_exist)
-    return click.option(*flags, each.field, type=kinds, metavar=kind.metavar, multiple=kind.repeats, help=help)
+    return click.option(
+        *flags,
+        each.field,
+        type=kinds,
+        metavar=kind.metavar,
+        multiple=kind.repeats,
+        help=help,
+        shell_complete=_COMPLETIONS.get(each.field),
+    )
 
 
 def _turns_off(each: Option) -> bool:

@@ -53,7 +53,10 @@ def request_of(target: str, run_options: Sequence[str]) -> RunRequest:
     except click.ClickException as error:
         message = error.format_message().rstrip(".")
         raise UsageError(f"`harness run` would refuse these options: {message}.", "Correct them.") from error
-    return RunRequest(**{**given_values(context.params), "target": target, "models": ("later",)})
+    try:
+        return RunRequest(**{**given_values(context.params), "target": target, "models": ("later",)})
+    except UsageError as error:
+        raise UsageError(f"`harness run` would refuse these options: {error.message}", error.hint) from error
 
 
 def bisect(

@@ -11,7 +11,7 @@ import pandas as pd
 from harness.analysis.figures import plural
 from harness.analysis.spec import PublishedSpec
 from harness.errors import UsageError
-from harness.metrics import CATALOGUE
+from harness.metrics import METRICS
 
 _COLUMNS = ("paper", "authors_year", "source", "where", "model", "method", "configuration", "dataset", "device")
 _FIGURE = ("metric", "value", "value_high", "qualifier", "unit", "kind")
@@ -114,7 +114,7 @@ def _row(spec: PublishedSpec, records: Sequence[dict[str, str]]) -> PublishedRow
 
 
 def _figure(spec: PublishedSpec, metric: str, record: Mapping[str, str]) -> PublishedFigure:
-    of = next(known for known in CATALOGUE if known.name == metric)
+    of = METRICS[metric]
     ratio = record["unit"] == RATIO and of.compare == "ratio"
     factor = 1 if ratio else _UNITS.get(of.unit, {}).get(record["unit"])
     value = _number(record["value"])

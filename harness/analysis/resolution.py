@@ -45,7 +45,7 @@ def resolution_of(rows: Sequence[Row], runs: Sequence[Run]) -> Resolution | None
     of the comparison.
     """
     by_name = {row.metric.name: row for row in rows}
-    row = next((by_name[name] for name in HEADLINES if name in by_name), None)
+    row = next((by_name[metric.name] for metric in HEADLINES if metric.is_time and metric.name in by_name), None)
     others = [one for one in row.versus if one is not None and one.value is not None] if row is not None else []
     if row is None or not others:
         return None

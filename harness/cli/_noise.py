@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.analysis.grouping import Run, lasting, options_of, run_records
 from harness.job import Job
-from harness.metrics import CATALOGUE, HEADLINES
+from harness.metrics import HEADLINES
 from harness.statistics.summary import pooled_deviation
 from harness.store.dataset import read_runs, read_sessions
 
@@ -91,9 +91,8 @@ def read_noise(results: Path, target: str, device: str, models: Sequence[str]) -
     newest = list(dict.fromkeys(mine["session_id"].iloc[::-1]))[:_SESSIONS]
     tables = read_sessions(results, newest)
     logs: dict[str, float] = {}
-    by_name = {metric.name: metric for metric in CATALOGUE}
-    for name in reversed(HEADLINES):  # the first of those that a process has stays
-        values = by_name[name].per_process(tables)
+    for metric in reversed([metric for metric in HEADLINES if metric.is_time]):  # the first that a process has stays
+        values = metric.per_process(tables)
         logs |= {str(attempt): math.log(value) for attempt, value in values.items() if value > 0}
     return Noise(run_records(mine[mine["session_id"].isin(newest)]), logs)
 

@@ -108,12 +108,12 @@ class Blocks:
         done: Sequence[str] = (),
         stored: Tables | None = None,
     ) -> None:
-        from harness.metrics import CATALOGUE, HEADLINES
+        from harness.metrics import HEADLINES
 
         self.jobs = list(jobs)
         self._latency, self._next, self._asked, self._done = latency, first, asked, set(done)
         self._until_s = None if max_time_s is None else time.monotonic() + max_time_s
-        self._metrics = [metric for metric in CATALOGUE if metric.name in HEADLINES]
+        self._metrics = [metric for metric in HEADLINES if metric.is_time]
         self._values: dict[str, dict[str, float]] = {metric.name: {} for metric in self._metrics}
         self._runs: list[Any] = []
         # Blocks come after the first ones, before the passes that follow them.

@@ -15,18 +15,6 @@ if TYPE_CHECKING:
     from harness.nightly.bisection import Bisection, Candidate, Step
     from harness.nightly.verdict import Verdict
 
-# What decides where nobody said what: the first that the session has.
-_DECIDING = (
-    "decode_latency_ns_p50",
-    "steady_latency_ns_p50",
-    "samples_per_s",
-    "decode_instructions",
-    "steady_instructions",
-    "batch_instructions",
-    "decode_cycles",
-    "steady_cycles",
-)
-
 
 @click.command(short_help="Find the commit that made a model slower.")
 @click.argument("good")
@@ -117,12 +105,12 @@ def bisect(
 
 def _metrics(name: str | None) -> list[Metric]:
     from harness.errors import UsageError
-    from harness.metrics import CATALOGUE
+    from harness.metrics import CATALOGUE, HEADLINES
 
     known = {metric.name: metric for metric in CATALOGUE if metric.compare == "ratio"}
     if name is not None and name not in known:
         raise UsageError(f"The metric {name!r} has no ratio to decide by.", f"Choose among: {', '.join(known)}.")
-    return [known[name] for name in ((name,) if name else _DECIDING)]
+    return [known[name]] if name else list(HEADLINES)  # the first that the session has decides
 
 
 def _candidates(

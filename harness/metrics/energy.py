@@ -56,9 +56,9 @@ def _per_query(name: str) -> PerProcess:
     return per_process
 
 
-def _cost(name: str, label: str, per_process: PerProcess) -> Metric:
+def _cost(name: str, label: str, per_process: PerProcess, *, short: bool = False) -> Metric:
     """Joules of a piece of work: less is better."""
-    return Metric(name, label, "J", "lower", "ratio", "energy", "Energy", per_process)
+    return Metric(name, label, "J", "lower", "ratio", "energy", "Energy", per_process, short=short)
 
 
 def _beside(name: str, label: str, unit: Unit, *, main: bool = True) -> Metric:
@@ -67,8 +67,8 @@ def _beside(name: str, label: str, unit: Unit, *, main: bool = True) -> Metric:
 
 
 ENERGY = (
-    _cost("joules_per_token", "energy, a token", _per_token("energy_j")),
-    _cost("joules_per_query", "energy, a query", _per_query("energy_j")),
+    _cost("joules_per_token", "energy, a token", _per_token("energy_j"), short=True),
+    _cost("joules_per_query", "energy, a query", _per_query("energy_j"), short=True),
     _cost("net_joules_per_token", "energy over idle, a token", _per_token("net_energy_j")),
     _cost("net_joules_per_query", "energy over idle, a query", _per_query("net_energy_j")),
     _beside("power_w", "power", "W"),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from harness.metrics.derivations import percentile, scalar
-from harness.metrics.latency import percentiles, tail, time
+from harness.metrics.latency import percentiles, tail, throughputs, time
 from harness.metrics.metric import Metric
 from harness.metrics.percentiles import Percentile
 from harness.statistics.change_points import SEGMENT, change_points
@@ -116,15 +116,14 @@ def _warm_load(tables: Tables) -> pd.Series[float]:
 
 
 LOAD = (
-    Metric(
-        "server_queries_per_s",
-        "rate that holds p99",
-        "queries/s",
-        "higher",
-        "ratio",
-        "latency",
-        "Latency",
-        highest_rate,
+    throughputs("server_queries_per_s", "rate that holds p99", "queries/s", highest_rate, short=True),
+    time(
+        "server_latency_ns_p50",
+        "latency from arrival p50",
+        Percentile(arrivals, 0.5),
+        median_of="server",
+        headline=True,
+        short=True,
     ),
     *(
         tail(
@@ -133,12 +132,18 @@ LOAD = (
             Percentile(arrivals, share),
             where_known=share > 0.99,
         )
-        for name, share in (("50", 0.5), ("90", 0.9), ("99", 0.99), ("999", 0.999))
+        for name, share in (("90", 0.9), ("99", 0.99), ("999", 0.999))
     ),
-    time("server_service_latency_ns_p50", "service alone p50", percentile("server_service", 0.5), main=False),
-    *percentiles("multi_stream", "latency of a query"),
-    time("sustained_first_minute_latency_ns_p50", "latency, minute 1 p50", first_minute),
-    time("sustained_last_minute_latency_ns_p50", "latency, last minute p50", last_minute),
+    time(
+        "server_service_latency_ns_p50",
+        "service alone p50",
+        percentile("server_service", 0.5),
+        main=False,
+        median_of="server_service",
+    ),
+    *percentiles("multi_stream", "latency of a query", headline=True, short=True),
+    time("sustained_first_minute_latency_ns_p50", "latency, minute 1 p50", first_minute, short=True),
+    time("sustained_last_minute_latency_ns_p50", "latency, last minute p50", last_minute, short=True),
     time("sustained_plateau_latency_ns_p50", "latency, plateau p50", plateau),
     Metric("time_to_plateau_ns", "time to the plateau", "ns", None, None, "latency", "Latency", time_to_plateau),
 )

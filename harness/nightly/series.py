@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from harness.analysis.figures import figure, is_time, kind_of
+from harness.analysis.figures import figure, kind_of
 from harness.analysis.grouping import (
     Condition,
     Run,
@@ -143,7 +143,7 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
 
 
 def _has_clock(metric: Metric, run: Run) -> bool:
-    return not is_time(metric) or run["latency_kind"] is not None
+    return not metric.is_time or run["latency_kind"] is not None
 
 
 def _references(
@@ -155,7 +155,7 @@ def _references(
     return {
         session: (model, {run["block"]: values[run["attempt_id"]] for run in used})
         for (model, session), used in sessions.items()
-        if model == used[0]["model_sha256"] and is_time(metric)
+        if model == used[0]["model_sha256"] and metric.is_time
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from harness.analysis.grouping import Condition
 from harness.analysis.numbers import quantity, scale
 from harness.analysis.selection import told_apart
-from harness.metrics import CATALOGUE, Metric
+from harness.metrics import METRICS, Metric
 from harness.nightly.alerts import Alert
 from harness.nightly.detection import Change, nights_needed, nights_of_level
 from harness.nightly.series import Series
@@ -20,7 +20,6 @@ from harness.report.rendering import render_tables
 from harness.report.table import Table, simple_table
 from harness.statistics.newest import FEWEST
 
-_METRICS = {metric.name: metric for metric in CATALOGUE}
 # Alerts that are no longer open are shown as long as somebody may ask what became of them.
 _CLOSED_SHOWN = 10
 
@@ -133,7 +132,7 @@ def watched_json(watched: Watched) -> dict[str, Any]:
 
 
 def _alert_row(alert: Alert, apart: dict[Condition, str]) -> tuple[str, ...]:
-    metric = _METRICS.get(alert.metric)
+    metric = METRICS.get(alert.metric)
     before, after = (
         (f"{alert.before:g}", f"{alert.after:g}") if metric is None else _figures(metric, alert.before, alert.after)
     )

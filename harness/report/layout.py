@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.analysis.comparison import Comparison
-from harness.analysis.figures import Figure, Versus, comparison_word, missing_interval
+from harness.analysis.figures import Figure, Versus, missing_interval
 from harness.analysis.grouping import RUNTIME, Condition
 from harness.analysis.numbers import decimals, quantity, scale, signed, times
 from harness.analysis.rows import Row
@@ -45,7 +45,7 @@ def comparison_table(comparison: Comparison) -> Table:
     sections = []
     for name in SECTIONS:
         rows = [row for row in comparison.rows if row.metric.section == name and row.shown]
-        word = next((comparison_word(row.metric) for row in rows if any(row.versus)), "")
+        word = next((row.metric.comparison_word for row in rows if any(row.versus)), "")
         if rows:
             heading = (name, "", *(("", word) * len(others)))
             sections.append(Section(heading, tuple(_cells(row, footnotes) for row in rows)))

@@ -119,9 +119,7 @@ def _metric(comparison: Comparison, row: Row, number: int) -> dict[str, Any] | N
 
 def _kind(comparison: Comparison, row: Row, kind: str) -> str:
     """Everything that a pass without a device yields is what its latency is, but for the facts of a file."""
-    from harness.analysis.figures import FILE_FACTS
-
-    if kind != "measured" or row.metric.measure != "latency" or row.metric.name in FILE_FACTS:
+    if kind != "measured" or row.metric.measure != "latency" or row.metric.exactness == "file":
         return kind
     if comparison.counted:
         return "emulated"

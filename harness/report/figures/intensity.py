@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from harness.analysis.figures import Figure
 from harness.errors import NothingComparable
 from harness.metrics.derivations import scalar
+from harness.metrics.estimates import MEMORIES, roofline_names
 from harness.report.figures.panels import Panel
 
 # Phases that have figures of their own, and what they are called beside a model's name.
 PHASES = {"prefill": "prefill", "decode": "decode", "steady": ""}
-_MEMORIES = ("flash", "dram", "sram")
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,7 @@ def intensity_of(panel: Panel) -> tuple[Roof, list[Dot], dict[str, str]] | None:
     for index, model in enumerate(panel.comparison.models):
         found = []
         for phase in PHASES:
-            macs, moved, time = (
-                rows.get(name, nothing)[index]
-                for name in (f"{phase}_macs", f"{phase}_{roof.memory}_traffic_bytes", f"{phase}_latency_ns_p50")
-            )
+            macs, moved, time = (rows.get(name, nothing)[index] for name in roofline_names(phase, roof.memory))
             if macs.estimate and moved.estimate and time.estimate and macs.estimate.value and moved.estimate.value:
                 intensity = macs.estimate.value / moved.estimate.value
                 bound = min(roof.macs_per_s, intensity * roof.bytes_per_s[roof.memory])
@@ -93,7 +90,7 @@ def _roof(panel: Panel) -> Roof | None:
     """It is the same for all models of a panel, which holds one condition of one device."""
     for phase in PHASES:
         peaks = scalar("peak_macs_per_s", phase)(panel.tables)
-        speeds = {name: scalar(f"{name}_bytes_per_s", phase)(panel.tables) for name in _MEMORIES}
+        speeds = {name: scalar(f"{name}_bytes_per_s", phase)(panel.tables) for name in reversed(MEMORIES)}
         present = {name: float(values.iloc[0]) for name, values in speeds.items() if len(values)}
         if len(peaks) and present:
             return Roof(float(peaks.iloc[0]), present)

@@ -73,9 +73,8 @@ def choose_phase(name: str | None, panels: Sequence[Panel]) -> str:
 
 def label_of(phase: str) -> str:
     """What the catalogue calls the latency of a phase."""
-    known = {metric.name: metric.label for metric in CATALOGUE}
-    names = (f"{phase}_latency_ns_p50", f"{phase}_ns_p50")
-    return next((known[name].removesuffix(" p50") for name in names if name in known), f"{phase} latency")
+    labels = (metric.label.removesuffix(" p50") for metric in CATALOGUE if metric.median_of == phase)
+    return next(labels, f"{phase} latency")
 
 
 def latencies_of(panel: Panel, phase: str) -> tuple[list[Latencies], dict[str, str]]:

@@ -16,7 +16,7 @@ from harness.report.figures.panels import Panel
 QUALITIES = tuple(metric for metric in CATALOGUE if metric.section == "Quality" and metric.better)
 COSTS = tuple(metric for metric in CATALOGUE if metric.section != "Quality" and metric.better)
 # What is drawn where nothing is asked for: the first of these that was measured, else the first metric that was.
-_USUAL = ("decode_latency_ns_p50", "steady_latency_ns_p50", "samples_per_s", "model_bytes", "loss_nats")
+_USUAL = tuple(metric.name for metric in CATALOGUE if metric.paper == "both" or (metric in QUALITIES and metric.paper))
 
 # front: no other is as good in both and better in one. unresolved: another is by its figures, but the intervals do not
 # tell them apart. dominated: they do.

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.comparison import Comparison, compare_tables
-from harness.analysis.figures import Figure, comparison_kind, comparison_word, plural
+from harness.analysis.figures import Figure, plural
 from harness.analysis.flags import sentence
 from harness.analysis.grouping import KEY, RUNTIME, Run, choose, flatten, models_of, run_records
 from harness.analysis.numbers import scale
@@ -167,9 +167,9 @@ def _metrics(comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "label": metric.label,
             "section": metric.section,
             "better": metric.better,
-            "word": comparison_word(metric),
+            "word": metric.comparison_word,
             # Differences are read from the values themselves, ratios from lengths, which begin at zero.
-            "zero": comparison_kind(metric) != "difference" and metric.unit != "dB",
+            "zero": metric.comparison != "difference" and metric.unit != "dB",
             "main": metric.main,
         }
         for section in SECTIONS

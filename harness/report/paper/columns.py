@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.analysis.best import best, row_of
-from harness.analysis.figures import Figure, Versus, comparison_kind, comparison_word
+from harness.analysis.figures import Figure, Versus
 from harness.analysis.numbers import decimals, scale
 from harness.analysis.published import PublishedFigure, PublishedRow
 from harness.analysis.selection import View, matches
@@ -113,7 +113,7 @@ def published_cell(figures: Mapping[str, PublishedFigure], column: PaperColumn) 
 def _compared(
     asked: ColumnSpec, group: str, step: tuple[float, str], cells: Mapping[str, PaperCell], views: tuple[View, ...]
 ) -> PaperColumn:
-    word = comparison_word(asked.metric)
+    word = asked.metric.comparison_word
     if asked.metric.compare == "difference":
         return PaperColumn(asked.metric, asked.header, group, "difference", word, step[1], step[0], cells, views)
     kind: Literal["ratio", "mean"] = "mean" if group == _MEAN else "ratio"
@@ -137,7 +137,7 @@ def _versus(view: View, metric: Metric) -> dict[str, Versus | None]:
     """Each model against the table's baseline; where that was not measured there is no ratio, and this says so."""
     row = row_of(view.comparison, metric)
     assert row is not None
-    none = Versus(comparison_kind(metric), reason="the baseline was not measured under this condition")
+    none = Versus(metric.comparison, reason="the baseline was not measured under this condition")
     return {
         model.label: versus if view.based else none
         for model, versus in zip(view.comparison.models, row.versus, strict=True)

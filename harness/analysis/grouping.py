@@ -16,6 +16,7 @@ import pyarrow as pa
 from harness.analysis.load_words import load_words
 from harness.errors import NothingComparable, UsageError
 from harness.store.schemas import RUNS
+from harness.store.stored_job import StoredJob, read_job
 
 # How the fingerprint names the version of a runtime.
 RUNTIME = "version."
@@ -41,6 +42,7 @@ _FREE = (
     "input_sets",
     "input_limits",
     "resolve",
+    "ablation",
 )
 
 
@@ -113,13 +115,14 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
     runs = [run | {"device": run["device"] or devices.get(run["target"])} for run in runs]
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in (run for run in runs if run["measure"] == "latency"):
-        groups.setdefault((*_key(run), options_of(run)), []).append(run)
+        groups.setdefault((*_key(run), options_of(read_job(run["job_json"]))), []).append(run)
     for measure, width in (("memory", len(KEY)), ("energy", len(KEY)), ("quality", 2), ("describe", 2)):
         present = list(groups)
         for run in (run for run in runs if run["measure"] == measure):
             joined = [key for key in present if key[:width] == _key(run)[:width] and _meets(run, groups[key][0])]
             if measure == "energy":  # it depends on all that was asked but for how long
-                joined = [key for key in joined if lasting(key[-1]) == lasting(options_of(run))]
+                options = lasting(options_of(read_job(run["job_json"])))
+                joined = [key for key in joined if lasting(key[-1]) == options]
             for key in joined or [(*_key(run), None)]:
                 groups.setdefault(key, []).append(run)
     order = {run["attempt_id"]: index for index, run in enumerate(runs)}
@@ -256,32 +259,23 @@ def asked_resolution(run: Run) -> float | None:
     """The difference that the blocks of this run's session were to show, 0.05 for 5 %; None where their number was
     fixed.
     """
-    asked: float | None = json.loads(run["job_json"] or "{}").get("resolve") if run["measure"] == "latency" else None
-    return asked
+    return read_job(run["job_json"]).resolve if run["measure"] == "latency" else None
 
 
 def _key(run: Run) -> tuple[Any, ...]:
     return tuple(run[name] for name in KEY)
 
 
-def _precision(run: Run) -> str | None:
-    """What was computed in, as it was asked for; the column of that name is the manifest's, of what is stored."""
-    asked: str | None = json.loads(run["job_json"] or "{}").get("precision")
-    return asked
-
-
 def _meets(run: Run, latency: Run) -> bool:
     """Whether memory or quality is of the precision that was timed; a description has none."""
-    return run["measure"] == "describe" or _precision(run) == _precision(latency)
+    asked = [read_job(each["job_json"]).precision for each in (run, latency)]
+    return run["measure"] == "describe" or asked[0] == asked[1]
 
 
-def options_of(run: Run) -> str:
+def options_of(job: StoredJob) -> str:
     """What a job was asked for, but for what belongs to its model, its replicate and its quality data, as JSON."""
-    options = json.loads(run["job_json"] or "{}")
-    free = set(_FREE)
-    if (policy := options.get("policy")) and str(run["model"]).endswith(f" {policy}"):
-        free.add("policy")  # of an ablation, whose models are one file by the name of each policy
-    return json.dumps({key: value for key, value in options.items() if key not in free}, sort_keys=True)
+    free = {*_FREE, "policy"} if job.ablation is not None else set(_FREE)
+    return json.dumps({key: value for key, value in job.fields.items() if key not in free}, sort_keys=True)
 
 
 def lasting(options: str | None) -> dict[str, Any]:
@@ -292,7 +286,7 @@ def lasting(options: str | None) -> dict[str, Any]:
 
 def _data(run: Run) -> tuple[str | None, str | None, int | None]:
     """The data set a quality run used: its name, its hash, how many of its tokens."""
-    return run["data"], run["data_sha256"], json.loads(run["job_json"] or "{}").get("max_tokens")
+    return run["data"], run["data_sha256"], read_job(run["job_json"]).max_tokens
 
 
 def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
@@ -301,7 +295,8 @@ def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
     members = [run for run in members if not timed or run["model"] in timed or run["measure"] == "describe"]
     first = next((run for run in members if run["measure"] == "latency"), members[0])
     common = {name: first[name] for name in KEY}
-    common |= {"precision": _precision(first), "load": load_words(first["job_json"])}
+    job = read_job(first["job_json"])
+    common |= {"precision": job.precision, "load": load_words(job)}
     measured = [run for run in members if run["data_sha256"] is not None or run["data"] is not None]
     others = [run for run in members if run not in measured]
     if not measured:

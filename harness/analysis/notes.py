@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +11,7 @@ from harness.analysis.figures import plural
 from harness.analysis.flags import meaning, sentence
 from harness.analysis.grouping import Model, Run, different_fields, is_of, runtimes_of
 from harness.statistics.early_stopping import fewest_samples
+from harness.store.stored_job import read_job
 
 ENOUGH = 5
 # Phases of whole queries, whose median is shown, and how a latency was obtained that varies.
@@ -89,13 +88,8 @@ def _different(good: Sequence[Run]) -> list[str]:
 
 def _inputs(good: Sequence[Run]) -> list[str]:
     """Models that take other shapes are given other inputs; the reader should know."""
-    found = {
-        match.group(1)
-        for run in good
-        if run["measure"] == "latency"
-        if (match := re.search(r'"inputs_sha256":\s*"(\w+)"', run["job_json"] or ""))
-    }
-    return ["The models were given different inputs."] if len(found) > 1 else []
+    hashes = {read_job(run["job_json"]).inputs_sha256 for run in good if run["measure"] == "latency"}
+    return ["The models were given different inputs."] if len(hashes - {None}) > 1 else []
 
 
 def _sizes(good: Sequence[Run]) -> list[str]:
@@ -105,9 +99,9 @@ def _sizes(good: Sequence[Run]) -> list[str]:
     found: dict[tuple[str, int | None], str] = {}
     sizes_of: dict[tuple[int | None, ...], set[str]] = {}
     for run in good:
-        sizes = json.loads(run["job_json"] or "{}").get("input_sizes") if run["measure"] == "latency" else None
+        sizes = read_job(run["job_json"]).input_sizes if run["measure"] == "latency" else None
         if sizes is not None:
-            each = ", ".join(str(one) for one in sizes)
+            each = ", ".join(str(list(size)) for size in sizes)
             at = "" if run["batch"] is None else f"at batch {run['batch']} "
             found[run["model"], run["batch"]] = f"{at}the inputs of {run['model']} are {each}"
             sizes_of.setdefault((run["batch"], *map(len, sizes)), set()).add(each)
@@ -123,8 +117,8 @@ def _sizes(good: Sequence[Run]) -> list[str]:
 
 def _sample(good: Sequence[Run]) -> list[str]:
     """A loss on a part of a text is another than that on all of it."""
-    asked = [json.loads(run["job_json"] or "{}") for run in good if run["measure"] == "quality" and run["data_sha256"]]
-    most = {tokens for job in asked if (tokens := job.get("max_tokens")) is not None}
+    jobs = [read_job(run["job_json"]) for run in good if run["measure"] == "quality" and run["data_sha256"]]
+    most = {job.max_tokens for job in jobs if job.max_tokens is not None}
     tokens = " or ".join(map(str, sorted(most)))
     return [f"Quality was evaluated on at most {tokens} tokens of the text."] if most else []
 
@@ -173,8 +167,8 @@ def _sustained(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
 
 def _searched(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """A model that holds a higher rate makes its queries wait longer: latencies at two rates are no comparison."""
-    jobs = [json.loads(run["job_json"] or "{}") for run in good if run["measure"] == "latency"]
-    if len(models) > 1 and any(j.get("scenario") == "server" and j.get("rate_queries_per_s") is None for j in jobs):
+    jobs = [read_job(run["job_json"]) for run in good if run["measure"] == "latency"]
+    if len(models) > 1 and any(job.scenario == "server" and job.rate_queries_per_s is None for job in jobs):
         return ["Latencies from arrival are each at the model's own highest rate; `--rate` compares them at one."]
     return []
 

@@ -93,15 +93,16 @@ def _conditions(latency: Sequence[Job], target: Target) -> dict[str, tuple[Condi
     """The latency jobs of one block by condition, as they will stand in tables."""
     from harness.analysis.grouping import KEY, Condition, options_of
     from harness.analysis.load_words import load_words
+    from harness.store.stored_job import stored
 
     found: dict[str, tuple[Condition, list[Job]]] = {}
     for job in latency:
         facts = asdict(job) | {"device": target.device()}
         facts["cpus"] = None if job.cpus is None else ",".join(map(str, job.cpus))
         condition = Condition(
-            **{name: facts[name] for name in KEY}, precision=job.precision, load=load_words(job.canonical_json())
+            **{name: facts[name] for name in KEY}, precision=job.precision, load=load_words(stored(job))
         )
-        key = options_of({"job_json": job.canonical_json(), "model": job.model})
+        key = options_of(stored(job))
         found.setdefault(key, (condition, []))[1].append(job)
     return found
 

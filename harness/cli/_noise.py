@@ -14,6 +14,7 @@ from harness.job import Job
 from harness.metrics import HEADLINES
 from harness.statistics.summary import pooled_deviation
 from harness.store.dataset import read_runs, read_sessions
+from harness.store.stored_job import read_job, stored
 
 # The newest of them: a machine of a year ago was another.
 _SESSIONS = 10
@@ -63,15 +64,16 @@ class Noise:
         for run in self.runs:
             seconds = (run["finished_at"] - run["started_at"]).total_seconds()
             took.setdefault(_request(run), []).append(seconds)
-        wanted = [_request(_as_run(job)) for job in jobs]
+        wanted = [(job.model, job.measure, options_of(stored(job))) for job in jobs]
         if not all(key in took for key in wanted):
             return None
         return float(sum(np.median(took[key]) for key in wanted))
 
     def _by_session(self, job: Job) -> dict[str, dict[int, float]]:
-        asked, found = lasting(options_of(_as_run(job))), dict[str, dict[int, float]]()
+        asked, found = lasting(options_of(stored(job))), dict[str, dict[int, float]]()
         for run in self.runs:
-            alike = run["model"] == job.model and run["measure"] == "latency" and lasting(options_of(run)) == asked
+            alike = run["model"] == job.model and run["measure"] == "latency"
+            alike = alike and lasting(options_of(read_job(run["job_json"]))) == asked
             if alike and run["attempt_id"] in self.logs:
                 found.setdefault(run["session_id"], {})[run["block"]] = self.logs[run["attempt_id"]]
         return found
@@ -97,9 +99,5 @@ def read_noise(results: Path, target: str, device: str, models: Sequence[str]) -
     return Noise(run_records(mine[mine["session_id"].isin(newest)]), logs)
 
 
-def _as_run(job: Job) -> Run:
-    return {"model": job.model, "measure": job.measure, "job_json": job.canonical_json()}
-
-
 def _request(run: Run) -> tuple[str, str, str]:
-    return run["model"], run["measure"], options_of(run)
+    return run["model"], run["measure"], options_of(read_job(run["job_json"]))

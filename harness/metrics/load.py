@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 
@@ -14,6 +12,7 @@ from harness.metrics.percentiles import Percentile
 from harness.statistics.change_points import SEGMENT, change_points
 from harness.statistics.early_stopping import holds
 from harness.store.dataset import Tables
+from harness.store.stored_job import read_job
 
 _MINUTE_NS = 60_000_000_000
 # A change of level within a process: of the medians of minutes, whose noise is small and correlated.
@@ -26,9 +25,8 @@ def trials(tables: Tables) -> pd.DataFrame:
     """
     rates = tables.scalars[tables.scalars["name"] == "rate_queries_per_s"].dropna(subset=["value", "phase"])
     bounds = {
-        run.attempt_id: json.loads(str(run.job_json)).get("latency_bound_ns")
+        run.attempt_id: read_job(run.job_json).latency_bound_ns
         for run in tables.runs[tables.runs["attempt_id"].isin(rates["attempt_id"])].itertuples()
-        if run.job_json is not None
     }
     found = pd.DataFrame(
         {

@@ -70,7 +70,7 @@ def table_of(ablation: Ablation) -> Table:
     job = ablation.job
     budget = job.get("dram_budget_bytes")
     caption = (
-        f"{job['prompt_tokens']} prompt + {job['new_tokens']} new tokens · {prompts_words(job)}",
+        f"{job['prompt_tokens']} prompt + {job['new_tokens']} new tokens · {prompts_words(job.get('prompts_sha256'))}",
         f"window {job['window']} · neurons chosen: {job['predictor']} · DRAM for them: "
         f"{'no limit' if budget is None else f'at most {budget:,} bytes'}",
         f"{job['reader']} · depth {job['depth']} · {plural(ablation.processes, 'interleaved process')} a policy · "

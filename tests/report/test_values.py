@@ -24,6 +24,7 @@ from harness.report.figures.points import points_of
 from harness.report.page.data import page_data
 from harness.report.paper.cells import geometric_mean
 from harness.statistics.summary import Estimate
+from harness.store.stored_job import read_job
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 
@@ -375,7 +376,7 @@ def test_runs_say_how_long_they_took(session: Any, tmp_path: Path) -> None:
     ],
 )
 def test_a_load_in_words(job: dict[str, Any], words: str | None) -> None:
-    assert load_words(json.dumps(job)) == words
+    assert load_words(read_job(json.dumps(job))) == words
 
 
 def test_a_flag_says_what_to_do_and_in_a_paper_what_it_is(session: Any) -> None:

@@ -159,7 +159,10 @@ def by_policy(subjects: dict[str, Subject]) -> dict[str, Subject]:
     labelled = [
         (f"{name} {_added(policy)}", subject, policy) for name, subject in subjects.items() for policy in POLICIES
     ]
-    return {label: replace(subject, name=label, fields={"policy": policy}) for label, subject, policy in labelled}
+    return {
+        label: replace(subject, name=label, fields={"policy": policy, "ablation": subject.name})
+        for label, subject, policy in labelled
+    }
 
 
 def ablation_of(results: Path, session: str, as_json: bool) -> str:

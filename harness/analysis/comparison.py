@@ -14,7 +14,6 @@ from typing import Any
 
 from harness.analysis.figures import are_interleaved
 from harness.analysis.grouping import (
-    Condition,
     Model,
     Run,
     check_comparable,
@@ -28,6 +27,7 @@ from harness.analysis.grouping import (
 from harness.analysis.notes import FlagCount, count_flags, notes_on
 from harness.analysis.resolution import Resolution, foot, resolution_of
 from harness.analysis.rows import Row, rows_of
+from harness.conditions.fields import Condition
 from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE, Metric
 from harness.store.dataset import Tables

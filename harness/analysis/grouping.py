@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from harness.analysis.load_words import load_words
+from harness.conditions.fields import FIELDS, KEY, Condition, condition_of
 from harness.errors import NothingComparable, UsageError
 from harness.store.schemas import RUNS
 from harness.store.stored_job import StoredJob, read_job
@@ -24,7 +24,7 @@ RUNTIME = "version."
 # One row of the `runs` table: columns as in `harness.store.schemas`, None where the table has a null.
 Run = dict[str, Any]
 
-KEY = ("target", "device", "scenario", "threads", "cpus", "runtime", "compile", "batch", "prompt_tokens", "new_tokens")
+_QUALITY_WIDTH = sum(each.decides_quality for each in FIELDS if each.keyed)
 # What a job says of its model, its replicate and its quality data, and what it does after all is measured (`peer`); all
 # other options must be equal.
 _FREE = (
@@ -44,29 +44,6 @@ _FREE = (
     "resolve",
     "ablation",
 )
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What the models of one table have in common. `cpus` is None where processes were not pinned, `runtime` where the
-    target's own was used, `precision` where the file's own was, `data` where no quality was measured; the token
-    counts are None where the scenario has none.
-    """
-
-    target: str
-    device: str | None
-    scenario: str
-    threads: int | None
-    cpus: str | None
-    runtime: str | None
-    compile: bool
-    batch: int | None
-    prompt_tokens: int | None
-    new_tokens: int | None
-    data: str | None = None
-    data_sha256: str | None = None
-    precision: str | None = None
-    load: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +93,12 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in (run for run in runs if run["measure"] == "latency"):
         groups.setdefault((*_key(run), options_of(read_job(run["job_json"]))), []).append(run)
-    for measure, width in (("memory", len(KEY)), ("energy", len(KEY)), ("quality", 2), ("describe", 2)):
+    for measure, width in (
+        ("memory", len(KEY)),
+        ("energy", len(KEY)),
+        ("quality", _QUALITY_WIDTH),
+        ("describe", _QUALITY_WIDTH),
+    ):
         present = list(groups)
         for run in (run for run in runs if run["measure"] == measure):
             joined = [key for key in present if key[:width] == _key(run)[:width] and _meets(run, groups[key][0])]
@@ -267,9 +249,10 @@ def _key(run: Run) -> tuple[Any, ...]:
 
 
 def _meets(run: Run, latency: Run) -> bool:
-    """Whether memory or quality is of the precision that was timed; a description has none."""
-    asked = [read_job(each["job_json"]).precision for each in (run, latency)]
-    return run["measure"] == "describe" or asked[0] == asked[1]
+    """Whether memory or quality is of what was timed, such as the precision; a description says nothing of it."""
+    jobs = [read_job(each["job_json"]) for each in (run, latency)]
+    asked = [each.from_job for each in FIELDS if each.decides_quality and each.from_job is not None]
+    return run["measure"] == "describe" or all(value(jobs[0]) == value(jobs[1]) for value in asked)
 
 
 def options_of(job: StoredJob) -> str:
@@ -294,17 +277,11 @@ def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
     timed = {run["model"] for run in members if run["measure"] in ("latency", "memory", "energy")}
     members = [run for run in members if not timed or run["model"] in timed or run["measure"] == "describe"]
     first = next((run for run in members if run["measure"] == "latency"), members[0])
-    common = {name: first[name] for name in KEY}
-    job = read_job(first["job_json"])
-    common |= {"precision": job.precision, "load": load_words(job)}
     measured = [run for run in members if run["data_sha256"] is not None or run["data"] is not None]
     others = [run for run in members if run not in measured]
     if not measured:
-        return [(Condition(**common), members)]
+        return [(condition_of(first), members)]
     return [
-        (
-            Condition(**common, data=data[0], data_sha256=data[1]),
-            others + [run for run in measured if _data(run) == data],
-        )
+        (condition_of(first, data[0], data[1]), others + [run for run in measured if _data(run) == data])
         for data in dict.fromkeys(_data(run) for run in measured)
     ]

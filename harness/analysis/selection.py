@@ -11,8 +11,9 @@ import pandas as pd
 
 from harness.analysis.best import leader
 from harness.analysis.comparison import Comparison, compare_tables
-from harness.analysis.grouping import KEY, Condition, distinct, group, run_records
+from harness.analysis.grouping import distinct, group, run_records
 from harness.analysis.spec import TableSpec, default_columns
+from harness.conditions.fields import Condition, tell_apart
 from harness.errors import NothingComparable, UsageError
 from harness.store.dataset import Tables, read_tables
 
@@ -85,7 +86,7 @@ def views_of(tables: Tables, spec: TableSpec, models: Sequence[str], baseline: s
         for condition, members in group(runs)
         if matches(condition, spec.where) and any(matches(condition, column.where) for column in asked)
     ]
-    told = told_apart([condition for condition, _ in found])
+    told = tell_apart([condition for condition, _ in found])
     views, errors = [], []
     for words, (_, members) in zip(told, found, strict=True):
         part = _part(tables, [run["attempt_id"] for run in members])
@@ -147,38 +148,3 @@ def _named(name: str, known: Sequence[str]) -> str:
     if found:
         raise UsageError(f"{name!r} begins several models: {', '.join(found)}.", "Write more of the one you mean.")
     raise UsageError(f"Not measured here: {name}.", f"Models in this selection: {', '.join(known)}.")
-
-
-def told_apart(conditions: Sequence[Condition]) -> list[tuple[str, ...]]:
-    """What tells each condition from the others, as few words as do; a number where only options of a job do."""
-    found: list[tuple[str, ...]] = [()] * len(conditions)
-    for field in (*KEY, "precision", "load", "data"):
-        more = [(*words, _word(field, getattr(one, field))) for words, one in zip(found, conditions, strict=True)]
-        if len(set(more)) > len(set(found)):
-            found = more
-    if len(set(found)) < len(found):
-        return [(*words, f"condition {number}") for number, words in enumerate(found, 1)]
-    return found
-
-
-def _word(name: str, value: Any) -> str:
-    if value is None:
-        absent = {
-            "cpus": "not pinned",
-            "runtime": "the target's own runtime",
-            "precision": "the file's own precision",
-            "load": "no load of its own",
-            "data": "no quality data",
-        }
-        return absent.get(name, f"unknown {name.replace('_', ' ')}")
-    words = {
-        "threads": f"{value} thread{'' if value == 1 else 's'}",
-        "cpus": f"CPUs {value}",
-        "runtime": f"{value} runtime",
-        "compile": "compiled" if value else "not compiled",
-        "batch": f"batch {value}",
-        "prompt_tokens": f"{value} prompt tokens",
-        "new_tokens": f"{value} new tokens",
-        "data": f"on {value}",
-    }
-    return words.get(name, str(value))

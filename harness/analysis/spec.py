@@ -14,24 +14,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.conditions.fields import FILTERS
 from harness.errors import UsageError
 from harness.metrics import CATALOGUE, METRICS, Metric
 from harness.outside_files import read_toml
 
 Show = Literal["value", "ratio", "both"]
-# Fields of a condition that a column or a whole table may ask for, and what each may be.
-FILTERS: dict[str, type] = {
-    "target": str,
-    "device": str,
-    "scenario": str,
-    "threads": int,
-    "cpus": str,
-    "runtime": str,
-    "compile": bool,
-    "batch": int,
-    "prompt_tokens": int,
-    "new_tokens": int,
-}
 _TABLE = {
     "title": str,
     "caption": str,

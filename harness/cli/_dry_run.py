@@ -13,9 +13,9 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.analysis.grouping import Condition
     from harness.cli._noise import Noise
     from harness.cli._run_jobs import Plan
+    from harness.conditions.fields import Condition
     from harness.job import Job
     from harness.target import Target
 
@@ -91,19 +91,14 @@ def say(planned: Plan, target: Target, results: Path, processes: int, asked: flo
 
 def _conditions(latency: Sequence[Job], target: Target) -> dict[str, tuple[Condition, list[Job]]]:
     """The latency jobs of one block by condition, as they will stand in tables."""
-    from harness.analysis.grouping import KEY, Condition, options_of
-    from harness.analysis.load_words import load_words
+    from harness.analysis.grouping import options_of
+    from harness.conditions.fields import planned_condition
     from harness.store.stored_job import stored
 
     found: dict[str, tuple[Condition, list[Job]]] = {}
     for job in latency:
-        facts = asdict(job) | {"device": target.device()}
-        facts["cpus"] = None if job.cpus is None else ",".join(map(str, job.cpus))
-        condition = Condition(
-            **{name: facts[name] for name in KEY}, precision=job.precision, load=load_words(stored(job))
-        )
-        key = options_of(stored(job))
-        found.setdefault(key, (condition, []))[1].append(job)
+        condition = planned_condition(job, target.device())
+        found.setdefault(options_of(stored(job)), (condition, []))[1].append(job)
     return found
 
 
@@ -142,11 +137,11 @@ def _expect(
 def _condition_lines(expected: Sequence[Expected]) -> list[str]:
     from harness.analysis.figures import plural
     from harness.analysis.numbers import percent
-    from harness.analysis.selection import told_apart
+    from harness.conditions.fields import tell_apart
     from harness.statistics.looks import MOST_BLOCKS
 
     lines = []
-    for one, words in zip(expected, told_apart([each.condition for each in expected]), strict=True):
+    for one, words in zip(expected, tell_apart([each.condition for each in expected]), strict=True):
         first, *others = one.models
         against = f"{first}{' (baseline)' if others else ''}" + "".join(f", {name}" for name in others)
         order = "interleaved " if others and one.processes > 1 else ""

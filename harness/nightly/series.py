@@ -16,13 +16,12 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from harness.analysis.figures import figure, kind_of
 from harness.analysis.grouping import (
-    Condition,
     Run,
     different_fields,
     distinct,
@@ -30,6 +29,7 @@ from harness.analysis.grouping import (
     joined_fingerprints,
     run_records,
 )
+from harness.conditions.fields import Condition, lasting_facts, without_data
 from harness.metrics import Metric
 from harness.nightly.nights import RECENT, Night
 from harness.statistics.newest import median_variance
@@ -68,10 +68,7 @@ class Series:
     @cached_property
     def series_id(self) -> str:
         """The same on every night and machine."""
-        # None is left out, so that series from before there were such fields keep their names.
-        newer = ("precision", "load")
-        condition = {k: v for k, v in asdict(self.condition).items() if k not in newer or v is not None}
-        facts = [self.model, condition, self.metric.name, self.kind, self.fingerprint]
+        facts = [self.model, lasting_facts(self.condition), self.metric.name, self.kind, self.fingerprint]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -123,7 +120,7 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
         }
         for condition, members in conditions:
             # Those of other passes are in the conditions of every data set.
-            where = condition if metric.measure == "quality" else replace(condition, data=None, data_sha256=None)
+            where = condition if metric.measure == "quality" else without_data(condition)
             sessions: dict[tuple[str, str], list[Run]] = {}
             for run in members:
                 if run["attempt_id"] in values and run["measure"] == metric.measure and _has_clock(metric, run):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Literal
 
-from harness.analysis.grouping import Condition
 from harness.analysis.numbers import quantity, scale
-from harness.analysis.selection import told_apart
+from harness.conditions.fields import Condition, tell_apart, without_data
 from harness.metrics import METRICS, Metric
 from harness.nightly.alerts import Alert
 from harness.nightly.detection import Change, nights_needed, nights_of_level
@@ -183,13 +182,10 @@ def _conditions(watched: Watched) -> dict[Condition, str]:
         )
     )
     # A loss has data and a latency has none: that alone tells no two conditions apart.
-    bare = list(dict.fromkeys(_bare(condition) for condition in known))
-    told = dict(zip(bare, told_apart(bare), strict=True))
-    return {condition: f"({', '.join(told[_bare(condition)])})" * bool(told[_bare(condition)]) for condition in known}
-
-
-def _bare(condition: Condition) -> Condition:
-    return replace(condition, data=None, data_sha256=None)
+    bare = list(dict.fromkeys(without_data(condition) for condition in known))
+    told = dict(zip(bare, tell_apart(bare), strict=True))
+    words = {condition: ", ".join(told[without_data(condition)]) for condition in known}
+    return {condition: f"({text})" if text else "" for condition, text in words.items()}
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from harness.analysis.figures import figure, plural, why_no_interval
-from harness.analysis.grouping import Condition, run_records
+from harness.analysis.grouping import run_records
+from harness.conditions.fields import Condition
 from harness.errors import HarnessError
 from harness.metrics import Metric
 from harness.metrics.metric import Measure

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from harness.analysis.figures import plural
-from harness.analysis.load_words import prompts_words
 from harness.analysis.numbers import quantity, scale, times
+from harness.conditions.workload import prompts_words
 from harness.flash.ablation import Conditions, Row
 from harness.flash.geometry import Geometry
 from harness.flash.profile import find

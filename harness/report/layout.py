@@ -9,9 +9,10 @@ from typing import Any
 
 from harness.analysis.comparison import Comparison
 from harness.analysis.figures import Figure, Versus, missing_interval
-from harness.analysis.grouping import RUNTIME, Condition
+from harness.analysis.grouping import RUNTIME
 from harness.analysis.numbers import decimals, quantity, scale, signed, times
 from harness.analysis.rows import Row
+from harness.conditions.fields import CAPTION, Condition
 from harness.metrics import SECTIONS
 from harness.report.table import SUPERSCRIPT, Cell, Section, Table
 
@@ -75,14 +76,7 @@ def caption(comparison: Comparison) -> list[str]:
     order = "interleaved " if comparison.interleaved else ""
     return [
         _facts(
-            _tokens(condition.prompt_tokens, condition.new_tokens),
-            condition.load,
-            f"batch {condition.batch}" if condition.batch else None,
-            f"{condition.threads} thread{'' if condition.threads == 1 else 's'}" if condition.threads else None,
-            f"CPUs {condition.cpus}" if condition.cpus else None if comparison.counted else "not pinned to CPUs",
-            f"{condition.runtime} runtime" if condition.runtime else None,
-            "torch.compile" if condition.compile else None,
-            f"computed in {condition.precision}" if condition.precision else None,
+            *_conditions(condition, counted=comparison.counted),
             f"{each} {order}process{'' if counts == [1] else 'es'}{' a model' if several else ''}",
             *(f"latency {kind}" for kind in comparison.latency_kinds),
             _untimed(comparison) if comparison.counted else None,
@@ -188,9 +182,20 @@ def _title(comparison: Comparison) -> str:
     return _facts(condition.target, condition.device or "unknown device", condition.scenario)
 
 
-def _tokens(prompt: int | None, new: int | None) -> str | None:
-    parts = [f"{prompt} prompt" if prompt is not None else "", f"{new} new" if new is not None else ""]
-    return " + ".join(part for part in parts if part) + " tokens" if any(parts) else None
+def _conditions(condition: Condition, *, counted: bool) -> list[str]:
+    """What was asked, field by field; where instructions are counted, pinning would change nothing."""
+    facts: list[str] = []
+    unit = None
+    for each in CAPTION:
+        value = getattr(condition, each.name)
+        text = None if counted and value is None else each.say_in_caption(value)
+        if text is None:
+            continue
+        if each.unit is not None and each.unit == unit:
+            text = f"{facts.pop().removesuffix(f' {unit}')} + {text}"
+        facts.append(text)
+        unit = each.unit
+    return facts
 
 
 def _data(condition: Condition) -> str | None:

@@ -14,15 +14,13 @@ from typing import Any
 from harness.analysis.comparison import Comparison
 from harness.analysis.figures import Figure, Versus
 from harness.analysis.flags import sentence
-from harness.analysis.grouping import KEY
 from harness.analysis.resolution import Resolution
 from harness.analysis.rows import Row
+from harness.conditions.fields import ASKED
 from harness.report.layout import versions
 
 COLUMNS = (
-    *KEY,
-    "precision",
-    "load",
+    *ASKED,
     "baseline",
     "model",
     "model_sha256",
@@ -88,7 +86,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for comparison in comparisons:
-        options = {name: getattr(comparison.condition, name) for name in (*KEY, "precision", "load")}
+        options = {name: getattr(comparison.condition, name) for name in ASKED}
         for row in comparison.rows:
             metric = {"metric": row.metric.name, "unit": row.metric.unit, "better": row.metric.better}
             for model, figure, versus in zip(comparison.models, row.figures, row.versus, strict=True):

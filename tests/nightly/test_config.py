@@ -11,10 +11,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from harness.analysis.grouping import Condition
 from harness.cli.nightly import nightly
 from harness.cli.nightly.examples import example
 from harness.cli.nightly.subprocess_run import check_options, rerun_arguments, run_options
+from harness.conditions.fields import Condition
 from harness.errors import UsageError
 from harness.nightly.config import DEFAULT_METRICS, NightlyConfig, arguments, parse_config, read_config
 from harness.nightly.verdict import Pair

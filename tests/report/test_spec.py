@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.grouping import KEY
-from harness.analysis.spec import FILTERS, default_columns, parse_column, parse_spec, read_spec
+from harness.analysis.spec import default_columns, parse_column, parse_spec, read_spec
+from harness.conditions.fields import FILTERS, KEY
 from harness.errors import UsageError
 
 TOML = """

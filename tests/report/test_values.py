@@ -14,9 +14,9 @@ import pytest
 from harness.analysis.best import best
 from harness.analysis.figures import Figure, figure, versus
 from harness.analysis.flags import meaning, sentence
-from harness.analysis.load_words import load_words
 from harness.analysis.numbers import quantity, scale, times
 from harness.conditions import flags as conditions
+from harness.conditions.workload import workload_words
 from harness.metrics import CATALOGUE
 from harness.report import compare_tables, paper_table, parse_spec, read_record, render, render_paper, render_record
 from harness.report.figures.panels import panels_of
@@ -376,7 +376,7 @@ def test_runs_say_how_long_they_took(session: Any, tmp_path: Path) -> None:
     ],
 )
 def test_a_load_in_words(job: dict[str, Any], words: str | None) -> None:
-    assert load_words(read_job(json.dumps(job))) == words
+    assert workload_words(read_job(json.dumps(job))) == words
 
 
 def test_a_flag_says_what_to_do_and_in_a_paper_what_it_is(session: Any) -> None:

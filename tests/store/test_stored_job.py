@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 
 from harness.analysis.grouping import options_of
-from harness.analysis.load_words import load_words
+from harness.conditions.workload import workload_words
 from harness.job import Job
 from harness.store.stored_job import StoredJob, read_job, stored
 
@@ -49,8 +49,8 @@ def test_policies_of_an_ablation_are_models_of_one_condition() -> None:
     assert len({options_of(each) for each in two}) == 1
     swept = [stored(job(policy=policy)) for policy in ("none", "hybrid")]
     assert len({options_of(each) for each in swept}) == 2
-    assert "policy none" in str(load_words(swept[0]))
-    assert "policy" not in str(load_words(two[0]))
+    assert "policy none" in str(workload_words(swept[0]))
+    assert "policy" not in str(workload_words(two[0]))
 
 
 @pytest.mark.parametrize(("name", "policy"), [("relu none", "none"), ("relu + predictor", "predictor")])

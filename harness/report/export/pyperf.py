@@ -17,7 +17,8 @@ from harness.errors import NothingComparable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.analysis.grouping import Condition, Run
+    from harness.analysis.grouping import Run
+    from harness.conditions.fields import Condition
     from harness.store.dataset import Tables
 
 # Phases whose samples follow the warm-up's, and are of the same thing: the warm-up belongs to the first of them.
@@ -27,13 +28,13 @@ _WARMED = ("generate", "steady", "batch")
 def suite_json(tables: Tables) -> str:
     """A pyperf suite, in seconds. Raises NothingComparable where there are no durations."""
     from harness.analysis.grouping import group, run_records
-    from harness.analysis.selection import told_apart
+    from harness.conditions.fields import tell_apart
 
     good = [run for run in run_records(tables.runs) if run["status"] == "ok" and run["measure"] == "latency"]
     timed = tables.samples[tables.samples["duration_ns"].notna()]
     durations = dict(iter(timed.groupby(["attempt_id", "phase"], observed=True)["duration_ns"]))
     found = group(good)
-    told = told_apart([condition for condition, _ in found])
+    told = tell_apart([condition for condition, _ in found])
     benchmarks = [
         benchmark
         for words, (condition, members) in zip(told, found, strict=True)

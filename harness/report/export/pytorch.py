@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from harness.analysis.rows import Row
     from harness.store.dataset import Tables
 
-# Options of a condition, said with the benchmark.
-_OPTIONS = ("threads", "cpus", "compile", "batch", "prompt_tokens", "new_tokens", "precision", "load", "data")
 _OF_MODEL = ("model_sha256", "method", "parent", "parameters", "bits_per_weight", "bits_per_weight_stored")
 
 
@@ -50,10 +48,13 @@ def records_json(tables: Tables) -> str:
 
 def _records(session: str, comparison: Comparison, runs: list[Run]) -> Iterator[dict[str, Any]]:
     from harness.analysis.grouping import flatten, is_of
+    from harness.conditions.fields import TELLING
 
     condition, fields = comparison.condition, flatten(comparison.fingerprint)
     versions = {name.removeprefix("version."): text for name, text in fields.items() if name.startswith("version.")}
-    options = {name: getattr(condition, name) for name in _OPTIONS}
+    # The target and device stand with the runner, the scenario in the name, the runtime with the model.
+    apart = {"target", "device", "scenario", "runtime"}
+    options = {each.name: getattr(condition, each.name) for each in TELLING if each.name not in apart}
     started = min(run["started_at"] for run in runs).isoformat()
     about = {"target": condition.target, "device": condition.device, "session_id": session, "started_at": started}
     runner = {

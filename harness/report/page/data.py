@@ -17,8 +17,9 @@ import pandas as pd
 from harness.analysis.comparison import Comparison, compare_tables
 from harness.analysis.figures import Figure, plural
 from harness.analysis.flags import sentence
-from harness.analysis.grouping import KEY, RUNTIME, Run, choose, flatten, models_of, run_records
+from harness.analysis.grouping import RUNTIME, Run, choose, flatten, models_of, run_records
 from harness.analysis.numbers import scale
+from harness.conditions.fields import KEY, without_data
 from harness.errors import HarnessError
 from harness.metrics import CATALOGUE, SECTIONS
 from harness.report.layout import comparison_table
@@ -121,7 +122,7 @@ def _comparison(comparison: Comparison, models: Sequence[Mapping[str, Any]], sta
         "notes": lines_of(table.notes),
         # What sessions must share to be one trend: all that was asked for, and the machine; and what their figures must
         # share to be joined by a line: the versions too. The data are asked of quality alone.
-        "condition": json.dumps([{**asdict(comparison.condition), "data": None, "data_sha256": None}, machine]),
+        "condition": json.dumps([asdict(without_data(comparison.condition)), machine]),
         "fingerprint": json.dumps(comparison.fingerprint, sort_keys=True),
         "machine": lines_of(table.caption[1:2]),
         "data": comparison.condition.data_sha256 or "",

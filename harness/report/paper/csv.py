@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from harness.analysis.spec import FILTERS
+from harness.conditions.fields import FILTERS
 from harness.report.paper.cells import MISSING, PaperCell
 from harness.report.paper.columns import PaperColumn
 from harness.report.paper.table import PaperRow, PaperTable

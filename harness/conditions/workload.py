@@ -7,7 +7,7 @@ from __future__ import annotations
 from harness.store.stored_job import StoredJob
 
 
-def load_words(job: StoredJob) -> str | None:
+def workload_words(job: StoredJob) -> str | None:
     """Such as `50 queries/s, p99 within 15 ms`; None for a scenario that has nothing to say besides its options."""
     parts = [
         _rate(job.rate_queries_per_s) if job.scenario == "server" else None,

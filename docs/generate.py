@@ -20,7 +20,7 @@ from harness.cli import cli
 from harness.cli.nightly.examples import example
 from harness.metrics import CATALOGUE, SECTIONS
 from harness.metrics.metric import Metric
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.store import schemas
 
 MARK = re.compile(r"^.*<!-- generated: ([a-z]+) -->$", re.MULTILINE)

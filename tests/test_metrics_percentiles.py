@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.cli.run import run
 from harness.metrics import CATALOGUE, Metric
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.statistics.early_stopping import fewest_samples
 from harness.store.dataset import Tables
 from harness.store.schemas import RUNS, SAMPLES, SCALARS

@@ -10,6 +10,7 @@ import pandas as pd
 from harness.analysis.figures import plural
 from harness.analysis.flags import meaning, sentence
 from harness.analysis.grouping import Model, Run, different_fields, is_of, runtimes_of
+from harness.scenarios.catalogue import SCENARIOS
 from harness.statistics.early_stopping import fewest_samples
 from harness.store.stored_job import read_job
 
@@ -160,9 +161,13 @@ def _threads(good: Sequence[Run]) -> list[str]:
 
 def _sustained(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """Minutes of two models cannot alternate: each heats the device for itself."""
-    if len(models) > 1 and any(run["scenario"] == "sustained" for run in good):
+    if len(models) > 1 and any(_on_end(run["scenario"]) for run in good):
         return ["Each process ran its minutes on end, one model after the other: minute is compared with like minute."]
     return []
+
+
+def _on_end(scenario: str) -> bool:
+    return scenario in SCENARIOS and SCENARIOS[scenario].on_end
 
 
 def _searched(good: Sequence[Run], models: Sequence[Model]) -> list[str]:

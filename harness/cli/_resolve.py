@@ -59,6 +59,7 @@ def check_resolve(options: dict[str, Any], target: Target, models: Sequence[str]
     """Raises UsageError where there is nothing to resolve, or no block can be added."""
     from harness.errors import UsageError
     from harness.experiment.arrivals import parse_seconds
+    from harness.scenarios.catalogue import SCENARIOS
     from harness.statistics.looks import FEWEST_BLOCKS
 
     if options["max_time"] is not None:
@@ -72,7 +73,7 @@ def check_resolve(options: dict[str, Any], target: Target, models: Sequence[str]
         raise UsageError(
             f"What target {target.name} counts or estimates does not vary, so one process resolves all.", out
         )
-    if options["scenario"] == "sustained":
+    if options["scenario"] is not None and SCENARIOS[options["scenario"]].on_end:
         raise UsageError("A sustained process runs its minutes on end, so there are no blocks to add.", out)
     if options["scenario"] == "server" and options["rate"] is None:
         raise UsageError(

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def processes_of(target: Target, scenario: str | None) -> int:
-    return 1 if scenario == "sustained" or target.capabilities.latency in (None, "estimated") else 5
+    from harness.scenarios.catalogue import SCENARIOS
+
+    varies = target.capabilities.latency not in (None, "estimated")
+    return SCENARIOS[scenario or "single-stream"].processes if varies else 1
 
 
 def defaults(target: Target) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def plan(
     from harness.errors import UsageError
     from harness.experiment.plan import configurations, passes
     from harness.manifest import sha256_file
-    from harness.scenarios import SCENARIOS
+    from harness.scenarios.catalogue import SCENARIOS
 
     inputs, dimension = options["inputs"], _dimension(options["batch_dim"])
     if inputs is not None:

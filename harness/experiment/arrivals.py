@@ -9,14 +9,10 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.experiment.plan import parse_sweep
-
-STREAMS = "8"
-"""MLPerf's samples a query of multi-stream."""
-SUSTAINED = "30m"
+from harness.scenarios.catalogue import SCENARIOS, owner_of
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TIME = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(us|ms|s|m|h)", re.ASCII)
-_OF = {"rate": "server", "latency_bound": "server", "streams": "multi-stream", "duration": "sustained"}
 
 
 def parse_rates(text: str) -> list[float]:
@@ -47,14 +43,15 @@ def load_of(scenario: str | None, given: Mapping[str, Any]) -> tuple[dict[str, l
 
     Raises UsageError for an option of another scenario, and for a server with neither rate nor bound.
     """
-    for name, owner in _OF.items():
-        if given[name] is not None and scenario != owner:
+    for name, value in given.items():
+        owner = owner_of(name)
+        if value is not None and scenario != owner:
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(f"Only --scenario {owner} takes {flag}.", f"Add --scenario {owner}, or leave it out.")
     if scenario == "multi-stream":
-        return {"streams": _positive(parse_sweep(given["streams"] or STREAMS))}, {}
+        return {"streams": _positive(parse_sweep(given["streams"] or SCENARIOS[scenario].default("streams")))}, {}
     if scenario == "sustained":
-        seconds = parse_seconds(given["duration"] or SUSTAINED)
+        seconds = parse_seconds(given["duration"] or SCENARIOS[scenario].default("duration"))
         return {}, {"min_duration_s": seconds, "max_duration_s": seconds}
     if scenario == "server":
         return _server(given["rate"], given["latency_bound"]), {}

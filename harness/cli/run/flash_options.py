@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harness.cli.flash.ablate import READERS, parse_bytes
+from harness.scenarios.catalogue import SCENARIOS
 
 if TYPE_CHECKING:
     from harness.cli._progress import Reporter
@@ -24,9 +25,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # Spelled out here too, so that --help imports no numpy.
 POLICIES = ("none", "hybrid", "predictor", "windowing", "bundling", "pipeline")
 PREDICTORS = ("exact", "low-rank")
-_NUMBERS = {"window": "5", "depth": "32"}
-_WORDS = {"policy": (POLICIES, "bundling"), "reader": (READERS, "threads")}
-_OPTIONS = (*_NUMBERS, *_WORDS, "predictor", "dram_budget", "peer", "ablate")
+_FLASH = SCENARIOS["flash"]
+_NUMBERS = ("window", "depth")
+_WORDS = {"policy": POLICIES, "reader": READERS}
 
 
 def _sizes(ctx: click.Context, option: click.Parameter, value: str | None) -> list[int | None] | None:
@@ -48,25 +49,34 @@ def flash_options(command: Command) -> Command:
             help="flash: where fio is installed, set the reads against its own of that size and depth, after the first "
             "process of each model: some seconds. [default: peer]",
         ),
-        click.option("--depth", metavar="LIST", help="flash: reads at once. Sweeps. [default: 32]"),
         click.option(
-            "--reader", metavar="LIST", help=f"flash: what reads: {', '.join(READERS)}. Sweeps. [default: threads]"
+            "--depth", metavar="LIST", help=f"flash: reads at once. Sweeps. [default: {_FLASH.default('depth')}]"
+        ),
+        click.option(
+            "--reader",
+            metavar="LIST",
+            help=f"flash: what reads: {', '.join(READERS)}. Sweeps. [default: {_FLASH.default('reader')}]",
         ),
         click.option(
             "--predictor",
             type=click.Choice(PREDICTORS),
             help="flash: how the neurons to read are chosen: by the up projection, kept in DRAM, or by trained "
-            "predictors, which miss some. [default: exact]",
+            f"predictors, which miss some. [default: {_FLASH.default('predictor')}]",
         ),
         click.option(
             "--policy",
             metavar="LIST",
-            help=f"flash: how far the ablation's steps go: {', '.join(POLICIES)}. Sweeps. [default: bundling]",
+            help=f"flash: how far the ablation's steps go: {', '.join(POLICIES)}. Sweeps. "
+            f"[default: {_FLASH.default('policy')}]",
         ),
         click.option(
             "--dram-budget", callback=_sizes, metavar="LIST", help="flash: for neurons in DRAM, such as 2MB. Sweeps."
         ),
-        click.option("--window", metavar="LIST", help="flash: tokens whose neurons stay in DRAM. Sweeps. [default: 5]"),
+        click.option(
+            "--window",
+            metavar="LIST",
+            help=f"flash: tokens whose neurons stay in DRAM. Sweeps. [default: {_FLASH.default('window')}]",
+        ),
     ):
         command = option(command)
     return command
@@ -79,7 +89,7 @@ def flash_sweeps(options: dict[str, Any]) -> dict[str, list[Any]]:
     from harness.errors import UsageError
     from harness.experiment.plan import parse_sweep
 
-    given = [name for name in _OPTIONS if options[name] is not None]
+    given = [name for name in _FLASH.options if options[name] is not None]
     if options["scenario"] != "flash":
         if given:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -87,13 +97,13 @@ def flash_sweeps(options: dict[str, Any]) -> dict[str, list[Any]]:
         return {}
     if options["ablate"] and options["policy"]:
         raise UsageError("An ablation runs every policy.", "Give --ablate or --policy, not both.")
-    sweeps: dict[str, list[Any]] = {name: parse_sweep(options[name] or default) for name, default in _NUMBERS.items()}
+    sweeps: dict[str, list[Any]] = {name: parse_sweep(options[name] or _FLASH.default(name)) for name in _NUMBERS}
     if min(sweeps["depth"]) < 1:
         raise UsageError("At least one read is made at once.", "Give --depth 1 or more.")
-    sweeps |= {name: _words(name, options[name] or default, known) for name, (known, default) in _WORDS.items()}
+    sweeps |= {name: _words(name, options[name] or _FLASH.default(name), known) for name, known in _WORDS.items()}
     # Predictors that miss neurons make another model of it, with a quality of its own: they do not sweep.
     return sweeps | {
-        "predictor": [options["predictor"] or PREDICTORS[0]],
+        "predictor": [options["predictor"] or _FLASH.default("predictor")],
         "dram_budget_bytes": options["dram_budget"] or [None],
         "peer": [None if options["peer"] is False else True],
     }

@@ -8,8 +8,12 @@ from typing import Any, TypeVar
 
 import click
 
+from harness.scenarios.catalogue import SCENARIOS
+
 Command = TypeVar("Command", bound=Callable[..., Any])
-SCENARIO_NAMES = ("generate", "single-stream", "multi-stream", "offline", "server", "sustained", "cold-start", "flash")
+_QUERIES = ", ".join(
+    f"{scenario.queries} of {name}" for name, scenario in SCENARIOS.items() if scenario.repeats and not scenario.on_end
+)
 
 _OPTIONS = (
     click.option(
@@ -46,7 +50,7 @@ _OPTIONS = (
     ),
     click.option(
         "--scenario",
-        type=click.Choice(SCENARIO_NAMES),
+        type=click.Choice(tuple(SCENARIOS)),
         help="Default: generate for language models, else single-stream.",
     ),
     click.option(
@@ -136,9 +140,8 @@ _OPTIONS = (
     click.option(
         "--min-iterations",
         type=click.IntRange(1),
-        help="Queries a process, at least; p90 takes 64 and p99 662, and neither is shown of fewer. Default: 64 of "
-        "single-stream, 30 of generate (decode has a sample a token), 30 of offline, 1000 of server, 662 of "
-        "multi-stream, 11 of flash; 3 where instructions are counted.",
+        help="Queries a process, at least; p90 takes 64 and p99 662, and neither is shown of fewer. Default: "
+        f"{_QUERIES}; 3 where instructions are counted.",
     ),
     click.option(
         "--min-duration",

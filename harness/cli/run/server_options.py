@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from harness.scenarios.catalogue import SCENARIOS
+
 if TYPE_CHECKING:
     from harness.target import Target
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_OPTIONS = ("rate", "latency_bound", "streams", "duration")
-_SCENARIOS = ("server", "multi-stream", "sustained")
+_SCENARIOS = {name: scenario.options for name, scenario in SCENARIOS.items() if not scenario.in_flash}
+_OPTIONS = {option: default for options in _SCENARIOS.values() for option, default in options.items()}
 
 
 def load_options(command: Command) -> Command:
     """What `run` takes for these scenarios alone; each is None where it was not given."""
     for option in (
-        click.option("--duration", metavar="TIME", help="sustained: how long, such as 30m. [default: 30m]"),
-        click.option("--streams", metavar="LIST", help="multi-stream: samples a query. Sweeps. [default: 8]"),
+        click.option(
+            "--duration", metavar="TIME", help=f"sustained: how long, such as 30m. [default: {_OPTIONS['duration']}]"
+        ),
+        click.option(
+            "--streams", metavar="LIST", help=f"multi-stream: samples a query. Sweeps. [default: {_OPTIONS['streams']}]"
+        ),
         click.option(
             "--latency-bound",
             metavar="TIMES",
@@ -43,7 +49,7 @@ def load_job(options: dict[str, Any], target: Target) -> tuple[dict[str, list[An
 
     scenario = options["scenario"]
     sweeps, fixed = load_of(scenario, {name: options[name] for name in _OPTIONS})
-    if scenario in _SCENARIOS and scenario not in target.capabilities.scenarios:
+    if _SCENARIOS.get(scenario) and scenario not in target.capabilities.scenarios:
         raise UsageError(
             f"Target {target.name} has no scenario {scenario} here.", "`harness targets` shows what each has."
         )

@@ -10,7 +10,7 @@ import click
 from harness.cli._options import reading_options
 
 if TYPE_CHECKING:
-    from harness.report import Format
+    from harness.report.rendering import Format
 
 
 @click.command(short_help="Set measured models side by side.")
@@ -34,7 +34,8 @@ def compare(
     harness compare selfcomp-small baseline-small --baseline baseline-small
     harness compare --session all --format csv > figures.csv
     """
-    from harness.report import compare_tables, render
+    from harness.analysis.comparison import compare_tables
+    from harness.report.rendering import render
     from harness.store.dataset import read_tables
 
     tables = read_tables(results, session)

@@ -10,7 +10,7 @@ import click
 from harness.cli._options import results_option
 
 if TYPE_CHECKING:
-    from harness.report import PaperFormat
+    from harness.report.rendering import PaperFormat
 
 
 @click.command(short_help="Make a table for a paper.")
@@ -62,16 +62,12 @@ def table(
     harness table -m baseline-small -m selfcomp-small -c decode_latency_ns_p50 -c model_bytes,show=ratio -c loss_nats
     harness table paper.toml --format latex
     """
+    from harness.analysis.published import read_published
+    from harness.analysis.selection import read_selection
+    from harness.analysis.spec import parse_column, parse_spec, read_spec
     from harness.errors import UsageError
-    from harness.report import (
-        paper_table,
-        parse_column,
-        parse_spec,
-        read_published,
-        read_selection,
-        read_spec,
-        render_paper,
-    )
+    from harness.report.paper.table import paper_table
+    from harness.report.rendering import render_paper
 
     options: dict[str, Any] = {
         "models": list(models),

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.comparison import Comparison, compare_tables
 from harness.analysis.figures import Figure, Versus
 from harness.errors import NothingComparable, UsageError
-from harness.report import Comparison, compare_tables
 from harness.report.layout import caption
 
 

@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 from report.conftest import Session
 
+from harness.analysis.comparison import compare_tables
 from harness.analysis.rows import Row
 from harness.cli.figure import figure as command
 from harness.metrics import CATALOGUE
-from harness.report import compare_tables, render
+from harness.report.rendering import render
 
 ANSWER = {"scenario": "generate", "prompt_tokens": 64, "new_tokens": 32, "threads": 2, "cpus": "2,3"}
 # Joules of a window of six answers of 32 tokens, a process each.

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.analysis.comparison import compare_tables
 from harness.analysis.figures import Versus, figure
 from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE
-from harness.report import compare_tables
 from harness.report.figures.front import beats, is_no_worse, staircase
 from harness.report.figures.panels import Panel, panels_of
 from harness.report.figures.points import COSTS, QUALITIES, Point, choose, drawable, points_of

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from harness.analysis.comparison import compare_tables
 from harness.cli.report import report
 from harness.errors import NothingComparable, StoreError, UsageError
-from harness.report import compare_tables, render
 from harness.report.page.charts import specs_and_bundle
 from harness.report.page.data import page_data
 from harness.report.page.page import assemble
+from harness.report.rendering import render
 from harness.store.schemas import SCHEMA_VERSION, VERSION_KEY
 
 pytestmark = pytest.mark.usefixtures("unsynced")

@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report import PAPER_FORMATS, paper_table, parse_spec, read_published, render_paper
+from harness.analysis.published import read_published
+from harness.analysis.spec import parse_spec
 from harness.report.paper.latex_text import escape
-from harness.report.paper.table import PaperTable
+from harness.report.paper.table import PaperTable, paper_table
+from harness.report.rendering import PAPER_FORMATS, render_paper
 
 GOLDEN = Path(__file__).with_name("paper.tex")
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"

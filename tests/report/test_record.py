@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from harness.analysis.comparison import compare_tables
 from harness.cli.compare import compare
 from harness.cli.report import report
 from harness.errors import NothingComparable, UsageError
-from harness.report import compare_tables, read_record, render, render_record, render_sessions
+from harness.report.record import read_record, render_record
+from harness.report.rendering import render
+from harness.report.sessions import render_sessions
 from harness.store.dataset import read_tables
 
 

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from rich.cells import cell_len
 
-from harness.report import FORMATS, compare_tables, render
+from harness.analysis.comparison import compare_tables
 from harness.report.markdown import escape
+from harness.report.rendering import FORMATS, render
 
 GOLDEN = Path(__file__).with_name("comparison.md")
 HOSTILE = "a|b<script>[bold]*x*`y`\x1b[2J\u202e\nz"

@@ -12,17 +12,21 @@ from typing import Any
 import pytest
 
 from harness.analysis.best import best
+from harness.analysis.comparison import compare_tables
 from harness.analysis.figures import Figure, figure, versus
 from harness.analysis.flags import meaning, sentence
 from harness.analysis.numbers import quantity, scale, times
+from harness.analysis.spec import parse_spec
 from harness.conditions import flags as conditions
 from harness.conditions.workload import workload_words
 from harness.metrics import CATALOGUE
-from harness.report import compare_tables, paper_table, parse_spec, read_record, render, render_paper, render_record
 from harness.report.figures.panels import panels_of
 from harness.report.figures.points import points_of
 from harness.report.page.data import page_data
 from harness.report.paper.cells import geometric_mean
+from harness.report.paper.table import paper_table
+from harness.report.record import read_record, render_record
+from harness.report.rendering import render, render_paper
 from harness.statistics.summary import Estimate
 from harness.store.stored_job import read_job
 

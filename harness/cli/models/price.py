@@ -62,11 +62,11 @@ def price(
     """
     import json
 
+    from harness.analysis.comparison import compare_tables
     from harness.cli._progress import Reporter
     from harness.cli.models import price_table as _prices
     from harness.models.pricing import write_programs
     from harness.models.recipes import packaged
-    from harness.report import compare_tables
     from harness.report.rendering import render_tables
     from harness.scratch import ScratchFolder
     from harness.store.dataset import read_tables

@@ -16,7 +16,7 @@ from harness.cli.run.server_options import load_job, load_options
 
 if TYPE_CHECKING:
     from harness.experiment.session import Session
-    from harness.report import Format
+    from harness.report.rendering import Format
 
 
 @click.command()
@@ -101,7 +101,7 @@ def run(
         models = find_in_flash(models, target, options, reporter)
     artifacts = find_artifacts(models, target, reporter)
     # pandas takes a second to import: let it, while workers describe the models and nothing is timed.
-    reports = threading.Thread(target=importlib.import_module, args=("harness.report",))
+    reports = threading.Thread(target=importlib.import_module, args=("harness.report.rendering",))
     reports.start()
     # Of a dry run, too: a worker describes the models, which would disturb another run on the device.
     leased = lease(
@@ -148,12 +148,13 @@ def _print(session: Session, results: Path, ablate: bool, fmt: Format, *, profil
 
         click.echo(ablation_of(results, session.session_id, fmt == "json"), nl=False)
     elif session.succeeded:
-        from harness.report import compare_tables, render
+        from harness.analysis.comparison import compare_tables
+        from harness.report.rendering import render
         from harness.store.dataset import read_tables
 
         comparisons = compare_tables(read_tables(results, session.session_id))
         click.echo(render(comparisons, fmt), nl=False)
         if profile:
-            from harness.report import read_record, render_operators
+            from harness.report.record import read_record, render_operators
 
             click.echo("\n" + render_operators(read_record(results, session.session_id), fmt), nl=False)

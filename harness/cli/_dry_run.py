@@ -68,8 +68,8 @@ def say(planned: Plan, target: Target, results: Path, processes: int, asked: flo
     usual_s = None if noise is None else noise.lasts_s(planned.jobs)
     if as_json:
         return dump_json(
+            "plan",
             {
-                "version": 1,
                 "target": target.name,
                 "device": target.device(),
                 "passes": [
@@ -79,7 +79,7 @@ def say(planned: Plan, target: Target, results: Path, processes: int, asked: flo
                 "conditions": [asdict(one) for one in expected],
                 "measuring_s_at_least": measured_s,
                 "estimated_s": usual_s,
-            }
+            },
         )
     lines = [f"{target.name} · {target.device()}: nothing is measured, this is what would be run."]
     lines += _condition_lines(expected)

@@ -157,8 +157,7 @@ def _text(good: Candidate, last: Candidate, found: Bisection, metric: Metric, as
 
     answer = _answer(good, last, found, metric)
     if as_json:
-        whole = {"version": 1, "metric": metric.name, "good": asdict(good), "answer": answer, **asdict(found)}
-        return dump_json(whole)
+        return dump_json("bisection", {"metric": metric.name, "good": asdict(good), "answer": answer, **asdict(found)})
     rows = [
         (
             step.candidate.label,

@@ -250,6 +250,6 @@ def _write(
 
     write_whole(output, file_bytes(drawn, fmt, caption), "Name another file with --output.")
     if as_json:
-        click.echo(dump_json({"version": 1, "file": str(output), "caption": caption, "panels": panels}), nl=False)
+        click.echo(dump_json("figure", {"file": str(output), "caption": caption, "panels": panels}), nl=False)
     else:
         click.echo("\n".join([str(output), "", *caption]))

@@ -48,7 +48,7 @@ def compact(results: Path, dry_run: bool, as_json: bool, quiet: bool) -> None:
 
     with progress("compacting", quiet=quiet) as on_step:
         done = planned(results) if dry_run else merge(results, on_step)
-    click.echo(_compacted_text(done, results, dry_run, as_json))
+    click.echo(_compacted_text(done, results, dry_run, as_json), nl=False)
 
 
 @results.command()
@@ -81,7 +81,7 @@ def check(ctx: click.Context, results: Path, move: bool, as_json: bool, quiet: b
         for finding in checked.findings
         if move and finding.kind == "damaged"
     }
-    click.echo(_checked_text(checked, unfinished, results, moved, as_json))
+    click.echo(_checked_text(checked, unfinished, results, moved, as_json), nl=False)
     bad = [finding for finding in checked.findings if not finding.harmless and finding.file.path not in moved]
     ctx.exit(1 if bad else 0)
 
@@ -120,11 +120,10 @@ def export(output: Path, fmt: str, session: str, results: Path) -> None:
 
 
 def _compacted_text(done: Compacted, results: Path, dry_run: bool, as_json: bool) -> str:
-    import json
+    from harness.report.machine import dump_json
 
     if as_json:
         found = {
-            "version": 1,
             "results": str(results),
             "dry_run": dry_run,
             "files_before": done.files_before,
@@ -133,23 +132,22 @@ def _compacted_text(done: Compacted, results: Path, dry_run: bool, as_json: bool
             "bytes_after": done.bytes_after,
             "left": [{"file": damage.file.path, "reason": str(damage.error)} for damage in done.left],
         }
-        return json.dumps(found, indent=1)
+        return dump_json("compaction", found)
     lines = [f"left as it is: {damage.error}" for damage in done.left]
     if not done.files_before:
-        return "\n".join([f"Nothing to compact in {results}.", *lines])
+        return "\n".join([f"Nothing to compact in {results}.", *lines, ""])
     size = f"{done.bytes_before / 1e6:.1f} MB"
     if done.bytes_after is not None:
         size += f" became {done.bytes_after / 1e6:.1f} MB"
     verb = "would become" if dry_run else "became"
-    return "\n".join([f"{done.files_before} files {verb} {done.files_after}, {size}, in {results}.", *lines])
+    return "\n".join([f"{done.files_before} files {verb} {done.files_after}, {size}, in {results}.", *lines, ""])
 
 
 def _checked_text(checked: Checked, unfinished: Unfinished, results: Path, moved: dict[str, str], as_json: bool) -> str:
-    import json
+    from harness.report.machine import dump_json
 
     if as_json:
         found = {
-            "version": 1,
             "results": str(results),
             "files": checked.files,
             "attempts": checked.attempts,
@@ -166,7 +164,7 @@ def _checked_text(checked: Checked, unfinished: Unfinished, results: Path, moved
             ],
             "unfinished": {key: list(map(str, value)) for key, value in vars(unfinished).items()},
         }
-        return json.dumps(found, indent=1)
+        return dump_json("check", found)
     lines = [f"deleted: {file}, which a process that was killed had not finished." for file in unfinished.deleted]
     lines += [
         f"harmless, unfinished: {file} is being written, or was left on another machine; it goes when it is a day old."
@@ -182,4 +180,4 @@ def _checked_text(checked: Checked, unfinished: Unfinished, results: Path, moved
         f"{checked.files} files, {checked.attempts} attempts: "
         f"{bad or 'no'} problem{'' if bad == 1 else 's'} in {results}."
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])

@@ -26,7 +26,7 @@ _CLOSED_SHOWN = 10
 def render_watched(watched: Watched, fmt: Literal["terminal", "markdown", "json"]) -> str:
     """The night as text that ends with a line break; Markdown is fit for the summary of a CI job."""
     if fmt == "json":
-        return dump_json(watched_json(watched))
+        return dump_json("night", watched_json(watched))
     return render_tables(watched_tables(watched), fmt)
 
 
@@ -90,7 +90,6 @@ def _shown(watched: Watched) -> list[Alert]:
 def watched_json(watched: Watched) -> dict[str, Any]:
     """Everything at full precision; units stand in the metrics' names, null means that there is none."""
     return {
-        "version": 1,
         "config": watched.config.name,
         "target": watched.config.target,
         "results": str(watched.config.results),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -18,6 +17,7 @@ from harness.flash.reader import DIRECT
 from harness.flash.stored import Ablation
 from harness.flash.summary import Summary, summarise
 from harness.flash.trace import Aggregates, Trace, aggregates
+from harness.report.machine import dump_json
 from harness.report.rendering import render_tables
 from harness.report.table import Cell, Section, Table
 from harness.statistics.summary import Estimate
@@ -42,7 +42,7 @@ def measured(rows: Sequence[Row], trace: Trace, conditions: Conditions, beside: 
             "rows": [asdict(row) for row in rows],
             "notes": notes,
         }
-        return json.dumps(facts, indent=1) + "\n"
+        return dump_json("ablation", facts)
     rounds = 1 + max(row.round for row in rows)
     caption = (
         _trace_line(trace, conditions.window, shares),
@@ -60,8 +60,7 @@ def stored(ablations: Sequence[Ablation], as_json: bool) -> str:
     """The ablations of a session's language models, each a table, or all of them as JSON."""
     if as_json:
         note = HIDDEN_CACHE if any(ablation.virtual for ablation in ablations) else None
-        found = {"ablations": [asdict(ablation) for ablation in ablations], "note": note}
-        return json.dumps(found, indent=1) + "\n"
+        return dump_json("ablation", {"ablations": [asdict(ablation) for ablation in ablations], "note": note})
     return render_tables([table_of(ablation) for ablation in ablations], "terminal")
 
 
@@ -134,7 +133,7 @@ def projected(geometry: Geometry, trace: Trace, window: int, depth: int, device:
             "policies": [asdict(step) for step in steps],
             "notes": notes,
         }
-        return json.dumps(facts, indent=1) + "\n"
+        return dump_json("projection", facts)
     caption = (
         _trace_line(trace, window, shares),
         f"{profile.name}: {profile.summary} · depth {depth} · means a token, after the window has filled",

@@ -1,5 +1,5 @@
-"""Comparisons for programs, at full precision: JSON with everything, CSV with one row a condition, model and
-metric.
+"""What programs read, at full precision: JSON of one shape for every command, and CSV of a comparison with one row per
+condition, model and metric. Imports nothing heavy: every command with `--json` prints through it.
 """
 
 from __future__ import annotations
@@ -9,16 +9,46 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from harness.analysis.comparison import Comparison
-from harness.analysis.figures import Figure, Versus
 from harness.analysis.flags import sentence
-from harness.analysis.resolution import Resolution
-from harness.analysis.rows import Row
 from harness.conditions.fields import ASKED
-from harness.report.layout import versions
 
+if TYPE_CHECKING:
+    from harness.analysis.comparison import Comparison
+    from harness.analysis.figures import Figure, Versus
+    from harness.analysis.resolution import Resolution
+    from harness.analysis.rows import Row
+
+VERSION = 1
+"""Of the shape that all JSON has: `{"version", "kind", "data"}`."""
+Kind = Literal[
+    "ablation",
+    "bisection",
+    "check",
+    "comparison",
+    "compaction",
+    "devices",
+    "doctor",
+    "figure",
+    "flash-profile",
+    "flash-reproduction",
+    "inspection",
+    "model",
+    "models",
+    "neuron-file",
+    "night",
+    "packing",
+    "plan",
+    "price",
+    "projection",
+    "report",
+    "sessions",
+    "targets",
+    "trace",
+    "training",
+    "verification",
+]
 COLUMNS = (
     *ASKED,
     "baseline",
@@ -45,9 +75,11 @@ COLUMNS = (
 
 
 def comparison_json(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """The comparisons as JSON values. Units stand in the metrics' names; null means not measured, and
-    `reason` says why.
+    """The comparisons as JSON values, in the `data` of a comparison. Units stand in the metrics' names; null means not
+    measured, and `reason` says why.
     """
+    from harness.report.layout import versions
+
     return [
         {
             "condition": asdict(comparison.condition),
@@ -75,9 +107,11 @@ def comparison_json(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     ]
 
 
-def dump_json(value: Any) -> str:
-    """Indented ASCII JSON, keys in the order given."""
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+def dump_json(kind: Kind, data: Any) -> str:
+    """What a command prints with `--json`: indented ASCII JSON that ends with a line break, keys in the order given.
+    Raises ValueError for numbers that are not finite.
+    """
+    return json.dumps({"version": VERSION, "kind": kind, "data": data}, indent=2, allow_nan=False) + "\n"
 
 
 def comparison_csv(comparisons: Sequence[Comparison]) -> str:

@@ -71,13 +71,13 @@ def render_record(
             for run in record.runs
         ]
         return dump_json(
+            "report",
             {
-                "version": 1,
                 "comparisons": comparison_json(record.comparisons),
                 "why_not": record.why_not,
                 "runs": runs,
                 **rows,
-            }
+            },
         )
     return render_tables(record_tables(record), fmt, width=width, color=color)
 

@@ -37,7 +37,7 @@ def render(
     `render_tables`).
     """
     if fmt == "json":
-        return dump_json({"version": 1, "comparisons": comparison_json(comparisons)})
+        return dump_json("comparison", {"comparisons": comparison_json(comparisons)})
     if fmt == "csv":
         return comparison_csv(comparisons)
     return render_tables([comparison_table(comparison) for comparison in comparisons], fmt, width=width, color=color)

@@ -35,7 +35,7 @@ def ran(home: Home, models: Models) -> Ended:
 
 def _json(ended: Ended) -> Any:
     assert ended.code == 0, ended.err
-    return json.loads(ended.out)
+    return json.loads(ended.out)["data"]
 
 
 def _metrics(comparison: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:

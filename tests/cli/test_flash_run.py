@@ -29,7 +29,7 @@ def run(model: Path, *more: object) -> tuple[object, ...]:
 def test_a_model_in_flash_is_measured_and_every_token_kept(home: Home, model: Path) -> None:
     ended = home.harness(*run(model, "--window", 3, "--dram-budget", "60kB", "-n", 1, "--no-peer", "--json", *QUICK))
     assert ended.code == 0, ended.err
-    (comparison,) = json.loads(ended.out)["comparisons"]
+    (comparison,) = json.loads(ended.out)["data"]["comparisons"]
     assert comparison["condition"]["scenario"] == "flash"
     assert "prompts from the evaluation text" in comparison["condition"]["load"]
     figures = {row["metric"]: row["models"][0]["value"] for row in comparison["metrics"]}

@@ -19,7 +19,7 @@ def two(models: Models) -> tuple[object, ...]:
 
 
 def resolution(home: Home) -> dict[str, Any]:
-    (comparison,) = json.loads(home.harness("compare", "--json").out)["comparisons"]
+    (comparison,) = json.loads(home.harness("compare", "--json").out)["data"]["comparisons"]
     found: dict[str, Any] = comparison["resolution"]
     return found
 
@@ -54,7 +54,7 @@ def test_time_ends_a_run_that_says_how_far_it_came_and_goes_on_later(home: Home,
     assert (found["asked"], found["reached"], found["processes"]) == (0.001, False, 5)
     assert found["shows"] > 0.001
 
-    as_json = json.loads(home.harness(*two(models), "--dry-run", *SOON_OVER, *LATENCY_ALONE, "--json").out)
+    as_json = json.loads(home.harness(*two(models), "--dry-run", *SOON_OVER, *LATENCY_ALONE, "--json").out)["data"]
     (condition,) = as_json["conditions"]
     assert (condition["models"], condition["processes"], condition["earlier_processes"]) == (["mlp", "other"], 5, 10)
     assert condition["shows"] > 0.001

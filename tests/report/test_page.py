@@ -94,7 +94,9 @@ def test_every_figure_is_written_as_in_the_terminal(tmp_path: Path, generated: A
             for text in (cell["text"], cell.get("detail", ""), versus["text"], versus["detail"]):
                 assert text in printed
     assert all(note in printed.replace("\n", " ") for note in one["notes"] if len(note) < 100)
-    (compared,) = json.loads(render(compare_tables(generated.tables(), every_metric=True), "json"))["comparisons"]
+    (compared,) = json.loads(render(compare_tables(generated.tables(), every_metric=True), "json"))["data"][
+        "comparisons"
+    ]
     left_out = {metric["metric"] for metric in compared["metrics"]} - set(one["metrics"])
     assert left_out == {"prefill_latency_ns_p90", "prefill_latency_ns_p99"}, "of which nobody has a figure"
     for metric in compared["metrics"]:

@@ -73,7 +73,7 @@ def test_the_record_as_markdown_and_json(results: Path) -> None:
     record = read_record(results)
     markdown = render_record(record, "markdown")
     assert r"\[bold\]Segmentation fault" in markdown
-    parsed = json.loads(render_record(record, "json"))
+    parsed = json.loads(render_record(record, "json"))["data"]
     assert [run["status"] for run in parsed["runs"]].count("failed") == 1
     assert parsed["runs"][0]["started_at"] == "2026-11-22T10:00:00+00:00"
     assert len(parsed["environment"]) == 31
@@ -88,11 +88,11 @@ def test_a_session_in_which_all_failed_still_has_a_record(session: Any, tmp_path
     text = render_record(record, "terminal", width=100)
     assert "No process ended well" in text
     assert "trace" in text
-    assert json.loads(render_record(record, "json"))["why_not"].startswith("No process ended well")
+    assert json.loads(render_record(record, "json"))["data"]["why_not"].startswith("No process ended well")
 
 
 def test_sessions_are_listed(results: Path) -> None:
-    assert json.loads(render_sessions(results, "json"))["sessions"] == [
+    assert json.loads(render_sessions(results, "json"))["data"]["sessions"] == [
         {
             "session": "20261122-100000-abcdef",
             "date": "2026-11-22",

@@ -128,7 +128,9 @@ def test_csv_and_json_have_each_figure_in_the_unit_of_its_metric(generated: Any)
     p90 = found["gpt-fp32", "prefill_latency_ns_p90"]
     assert p90["value"] == ""
     assert p90["reason"] == "p90 takes 64 queries a process, and one had 22: `--min-iterations 64`"
-    metrics = {one["metric"]: one for one in json.loads(render(comparisons, "json"))["comparisons"][0]["metrics"]}
+    metrics = {
+        one["metric"]: one for one in json.loads(render(comparisons, "json"))["data"]["comparisons"][0]["metrics"]
+    }
     assert metrics["decode_latency_ns_p50"]["section"] == "Latency"
     assert metrics["model_bytes"]["models"][0]["value"] == 43_205_000
     assert metrics["model_bytes"]["models"][0]["interval_reason"] is None, "a fact has none to miss"

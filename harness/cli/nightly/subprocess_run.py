@@ -144,7 +144,7 @@ def _fixed(target: str, results: Path, models: Sequence[str]) -> list[str]:
 def _session_of(out: str) -> str | None:
     """The session of the comparison that was printed; None where there is none."""
     try:
-        return str(json.loads(out)["comparisons"][0]["sessions"][0])
+        return str(json.loads(out)["data"]["comparisons"][0]["sessions"][0])
     except (ValueError, LookupError, TypeError):
         return None
 

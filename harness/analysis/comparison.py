@@ -24,22 +24,24 @@ from harness.analysis.grouping import (
     models_of,
     run_records,
 )
-from harness.analysis.notes import FlagCount, count_flags, notes_on
+from harness.analysis.notes import FlagCount, count_flags, notes_on, warn_of_other_outputs
 from harness.analysis.resolution import Resolution, foot, resolution_of
 from harness.analysis.rows import Row, rows_of
+from harness.analysis.verdict import verdict
 from harness.conditions.fields import Condition
 from harness.errors import NothingComparable, UsageError
-from harness.metrics import CATALOGUE, Metric
+from harness.metrics import CATALOGUE, HEADLINES, Metric
 from harness.store.dataset import Tables
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One table. `models[0]` is the baseline. `processes` are the latency processes that ended well, a model
-    each.
+    """One table. `models[0]` is the baseline. `processes` are the latency processes that succeeded, a number for each
+    model.
 
     `counted` says that they have no latency, only counts of instructions. `fingerprint` holds the conditions under
-    which they ran; `resolution` is what difference they could have shown; `notes` are sentences for the reader.
+    which they ran; `resolution` is what difference they could have shown; `notes` are sentences for the reader;
+    `verdict` has one for each model but the baseline, by its label, that says what the comparison comes to.
     """
 
     condition: Condition
@@ -56,6 +58,14 @@ class Comparison:
     flags: tuple[FlagCount, ...]
     resolution: Resolution | None
     notes: tuple[str, ...]
+    verdict: dict[str, str]
+
+    @property
+    def short(self) -> Comparison:
+        """The same with its main metrics alone."""
+        present = {row.metric.name for row in self.rows if any(figure.estimate for figure in row.figures)}
+        headline = next((metric.name for metric in HEADLINES if metric.name in present), None)
+        return replace(self, rows=tuple(row for row in self.rows if row.metric.short or row.metric.name == headline))
 
     @property
     def not_shown(self) -> tuple[str, ...]:
@@ -151,7 +161,8 @@ def _compare(
         fingerprint=_merged(run["fingerprint_json"] for run in [*timed, *good]),
         flags=tuple(count_flags(good, models)),
         resolution=resolution,
-        notes=(*notes_on(runs, models, samples), *foot(resolution)),
+        notes=(*notes_on(runs, models, samples), *warn_of_other_outputs(rows, runs, models), *foot(resolution)),
+        verdict=verdict(models, rows),
     )
 
 

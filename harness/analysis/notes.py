@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,14 @@ import pandas as pd
 from harness.analysis.figures import plural
 from harness.analysis.flags import meaning, sentence
 from harness.analysis.grouping import Model, Run, different_fields, is_of, runtimes_of
+from harness.analysis.rows import Row
 from harness.scenarios.catalogue import SCENARIOS
 from harness.statistics.early_stopping import fewest_samples
 from harness.store.stored_job import read_job
 
 ENOUGH = 5
+LOWEST_SQNR_DB = 10.0
+"""A model whose outputs are farther from the baseline's, in decibels, computes something else."""
 # Phases of whole queries, whose median is shown, and how a latency was obtained that varies.
 _QUERIES = ("steady", "multi_stream", "generate")
 _TIMED = ("measured", "emulated")
@@ -61,6 +65,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_threads(good),
         *_sustained(good, models),
         *_searched(good, models),
+        *_passes(good),
         *(_flag_note(count) for count in count_flags(good, models)),
     ]
 
@@ -190,10 +195,33 @@ def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     return [f"The models ran in different runtimes: {each}."]
 
 
+def warn_of_other_outputs(rows: Sequence[Row], runs: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """A sentence for each model whose outputs are so far from the reference's that it is no compressed form of it."""
+    by_name = {row.metric.name: row.figures for row in rows}
+    references = {run["reference_sha256"] for run in runs}
+    named = next((model.label for model in models if model.sha256 is not None and model.sha256 in references), None)
+    return [
+        f"WARNING: the outputs of {model.label} are far from those of {named or 'its reference'}: the signal-to-noise "
+        f"ratio is {figure.estimate.value:.3g} dB, and below {LOWEST_SQNR_DB:.0f} dB it is no compressed form of that "
+        "model. Check that both are of the same network and take the same inputs."
+        for model, figure in zip(models, by_name.get("sqnr_db", ()), strict=False)
+        if figure.estimate is not None and figure.estimate.value < LOWEST_SQNR_DB
+    ]
+
+
 def without_advice(notes: Sequence[str], flags: Sequence[FlagCount]) -> list[str]:
     """The notes of a comparison for a paper, whose readers do not measure again: flags without what to do."""
     shorter = {_flag_note(flag): _flag_note(flag, meaning) for flag in flags}
     return [shorter.get(note, note) for note in notes]
+
+
+def _passes(good: Sequence[Run]) -> list[str]:
+    """How many processes each pass had, where a flag counts those of several: more than take turns for latency."""
+    if not any(len(count.passes) > 1 for count in count_flags(good, ())):
+        return []
+    counts = Counter(run["measure"] for run in good)
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return [f"{plural(len(good), 'process')} in all: {', '.join(f'{count} for {name}' for name, count in ordered)}."]
 
 
 def _flag_note(count: FlagCount, words: Callable[[str], str] = sentence) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from harness.metrics.derivations import instructions, scalar
-from harness.metrics.metric import Metric, PerProcess
+from harness.metrics.metric import Metric, PerProcess, Phrase
 
 # Phases in which instructions are counted, those that are a table's main cost, and the classes that a reader may ask
 # for besides their number.
 _COUNTED = {"prefill": "prefill", "decode": "decode, a token", "steady": "inference", "batch": "batch"}
-_HEADLINES = ("decode", "steady", "batch")
+_LEADS = {
+    phase: Phrase(f"{verb} with {{}} fewer instructions than", f"{verb} with {{}} more instructions than")
+    for phase, verb in (("decode", "decodes"), ("steady", "runs"), ("batch", "runs a batch"))
+}
 _CLASSES = {
     "load_store": "loads and stores",
     "branch": "branches",
@@ -58,7 +61,8 @@ def _counts() -> list[Metric]:
                 f"{phase}_instructions",
                 f"{label}, instructions",
                 instructions(phase),
-                headline=phase in _HEADLINES,
+                headline=phase in _LEADS,
+                lead=_LEADS.get(phase),
                 short=True,
                 watched=True,
             )

@@ -8,11 +8,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from harness.metrics.derivations import scalar
-from harness.metrics.metric import Metric, Section, Unit
+from harness.metrics.metric import Metric, Phrase, Section, Unit
 
 MEMORIES = ("sram", "dram", "flash")
 # The phases whose scalars they are.
 _ESTIMATED = {"prefill": "prefill", "decode": "decode, a token", "steady": "inference"}
+_LEADS = {
+    phase: Phrase(f"{verb} in {{}} fewer cycles than", f"{verb} in {{}} more cycles than")
+    for phase, verb in (("decode", "decodes"), ("steady", "runs"))
+}
 
 _OF_MEMORIES: tuple[tuple[str, str, Unit, Section], ...] = (
     ("cycles", "of {}, estimate", "cycles", "Latency"),
@@ -53,7 +57,8 @@ def _estimates(phase: str, label: str) -> list[Metric]:
             "cycles",
             section="Latency",
             main=True,
-            headline=phase != "prefill",
+            headline=phase in _LEADS,
+            lead=_LEADS.get(phase),
             short=True,
             watched=True,
         ),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.metrics.derivations import executes, load, percentile, prefill_rate, rate, scalar, throughput
-from harness.metrics.metric import Metric, PerProcess, Section, Unit
+from harness.metrics.metric import Metric, PerProcess, Phrase, Section, Unit
 from harness.metrics.percentiles import Percentile
 
 
@@ -44,19 +44,41 @@ _MAIN: dict[str, Any] = {"headline": True, "short": True, "watched": True, "pape
 
 GENERATE = (
     *percentiles("prefill", "prefill latency", 50, short=True, watched=True),
-    *percentiles("decode", "decode latency, a token", **_MAIN),
+    *percentiles("decode", "decode latency, a token", lead=Phrase("decodes {} as fast as"), **_MAIN),
     time("ttft_ns_p50", "time to first token p50", percentile("ttft", 0.5), median_of="ttft", watched=True),
     throughputs("decode_tokens_per_s", "decode throughput", "tokens/s", rate("decode")),
     throughputs("prefill_tokens_per_s", "prefill throughput", "tokens/s", prefill_rate, main=False),
 )
 QUERIES = (
-    *percentiles("steady", "latency", 90, **_MAIN),
-    throughputs("samples_per_s", "throughput", "samples/s", throughput, **_MAIN),
-    throughputs("queries_per_s", "executes", "queries/s", executes, headline=True, short=True),
+    *percentiles("steady", "latency", 90, lead=Phrase("runs {} as fast as"), **_MAIN),
+    throughputs(
+        "samples_per_s",
+        "throughput",
+        "samples/s",
+        throughput,
+        lead=Phrase("processes {} as many samples per second as"),
+        **_MAIN,
+    ),
+    throughputs(
+        "queries_per_s",
+        "executes",
+        "queries/s",
+        executes,
+        headline=True,
+        short=True,
+        lead=Phrase("executes {} as often per second as"),
+    ),
 )
 LOADING = (
     time("load_ns", "load time", load, section="Load", sources=("load_program_ns", "load_method_ns")),
     time("load_program_ns", "load time, program", scalar("load_program_ns"), section="Load", main=False),
     time("load_method_ns", "load time, method", scalar("load_method_ns"), section="Load", main=False),
-    time("first_inference_ns", "first inference", percentile("first", 0.5), section="Load", headline=True),
+    time(
+        "first_inference_ns",
+        "first inference",
+        percentile("first", 0.5),
+        section="Load",
+        headline=True,
+        lead=Phrase("runs its first inference {} as fast as"),
+    ),
 )

@@ -7,7 +7,7 @@ import pandas as pd
 
 from harness.metrics.derivations import percentile, scalar
 from harness.metrics.latency import percentiles, tail, throughputs, time
-from harness.metrics.metric import Metric
+from harness.metrics.metric import Metric, Phrase
 from harness.metrics.percentiles import Percentile
 from harness.statistics.change_points import SEGMENT, change_points
 from harness.statistics.early_stopping import holds
@@ -114,7 +114,14 @@ def _warm_load(tables: Tables) -> pd.Series[float]:
 
 
 LOAD = (
-    throughputs("server_queries_per_s", "rate that holds p99", "queries/s", highest_rate, short=True),
+    throughputs(
+        "server_queries_per_s",
+        "rate that holds p99",
+        "queries/s",
+        highest_rate,
+        short=True,
+        lead=Phrase("holds {} the rate of"),
+    ),
     time(
         "server_latency_ns_p50",
         "latency from arrival p50",
@@ -122,6 +129,7 @@ LOAD = (
         median_of="server",
         headline=True,
         short=True,
+        lead=Phrase("answers {} as fast as"),
     ),
     *(
         tail(
@@ -139,9 +147,21 @@ LOAD = (
         main=False,
         median_of="server_service",
     ),
-    *percentiles("multi_stream", "latency of a query", headline=True, short=True),
+    *percentiles(
+        "multi_stream",
+        "latency of a query",
+        headline=True,
+        short=True,
+        lead=Phrase("answers a query {} as fast as"),
+    ),
     time("sustained_first_minute_latency_ns_p50", "latency, minute 1 p50", first_minute, short=True),
-    time("sustained_last_minute_latency_ns_p50", "latency, last minute p50", last_minute, short=True),
+    time(
+        "sustained_last_minute_latency_ns_p50",
+        "latency, last minute p50",
+        last_minute,
+        short=True,
+        lead=Phrase("runs, in the last minute, {} as fast as"),
+    ),
     time("sustained_plateau_latency_ns_p50", "latency, plateau p50", plateau),
     Metric("time_to_plateau_ns", "time to the plateau", "ns", None, None, "latency", "Latency", time_to_plateau),
 )

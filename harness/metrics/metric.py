@@ -36,6 +36,16 @@ class Recorded:
 
 
 @dataclass(frozen=True)
+class Phrase:
+    """What a verdict says of a comparison by a metric, with {} for how many times, or for a difference. `worse` where
+    the model is worse than the baseline, and the factor then that of the baseline; None: as `better`.
+    """
+
+    better: str
+    worse: str | None = None
+
+
+@dataclass(frozen=True)
 class Metric:
     """`per_process` maps tables to a series of values indexed by `attempt_id`; attempts without a value are absent.
 
@@ -52,7 +62,8 @@ class Metric:
 
     `headline`: a table's main cost, the first of these that it has. `short`: in a short table. `watched`: by nightly
     runs that name no metrics. `paper` is how a table for a paper shows it that names no columns. `median_of` is the
-    phase whose median duration it is.
+    phase whose median duration it is. A verdict begins with the `lead` of the first metric that two models are compared
+    by, and the baseline's name, and adds the `aside` of all others.
     """
 
     name: str
@@ -75,6 +86,8 @@ class Metric:
     watched: bool = False
     paper: Literal["value", "both"] | None = None
     median_of: str | None = None
+    lead: Phrase | None = None
+    aside: Phrase | None = None
 
     @property
     def is_time(self) -> bool:

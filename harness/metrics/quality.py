@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from harness.metrics.derivations import perplexity, run, scalar
-from harness.metrics.metric import Metric, PerProcess, Recorded, Unit
+from harness.metrics.metric import Metric, PerProcess, Phrase, Recorded, Unit
 
 
 def quality(
@@ -40,6 +40,7 @@ QUALITY = (
         short=True,
         watched=True,
         paper="value",
+        aside=Phrase("loss {}"),
     ),
     quality(
         "perplexity",
@@ -62,8 +63,24 @@ QUALITY = (
         main=False,
     ),
     quality("max_abs_difference", "max difference of outputs", "1", "lower", scalar("max_abs_difference")),
-    quality("sqnr_db", "signal to noise of outputs", "dB", "higher", scalar("sqnr_db"), short=True),
-    quality("argmax_agreement", "argmax agreement of outputs", "1", "higher", scalar("argmax_agreement"), short=True),
+    quality(
+        "sqnr_db",
+        "signal to noise of outputs",
+        "dB",
+        "higher",
+        scalar("sqnr_db"),
+        short=True,
+        aside=Phrase("signal to noise {}"),
+    ),
+    quality(
+        "argmax_agreement",
+        "argmax agreement of outputs",
+        "1",
+        "higher",
+        scalar("argmax_agreement"),
+        short=True,
+        aside=Phrase("same class in {} of the rows"),
+    ),
     quality("max_abs_difference_x86", "max difference from x86", "1", "lower", scalar("max_abs_difference_x86")),
     quality("argmax_agreement_x86", "argmax agreement with x86", "1", "higher", scalar("argmax_agreement_x86")),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.metrics.derivations import peak, peak_over_idle, run, scalar
-from harness.metrics.metric import Metric, PerProcess, Unit
+from harness.metrics.metric import Metric, PerProcess, Phrase, Unit
 
 
 def _memory(name: str, label: str, per_process: PerProcess, **facts: Any) -> Metric:
@@ -28,7 +28,15 @@ SIZE = (
         paper="value",
     ),
     _memory("planned_bytes", "planned arena", scalar("planned_bytes"), exactness="repeats", any_pass=True),
-    _file("model_bytes", "file size", "bytes", short=True, watched=True, paper="both"),
+    _file(
+        "model_bytes",
+        "file size",
+        "bytes",
+        short=True,
+        watched=True,
+        paper="both",
+        aside=Phrase("file {} smaller", "file {} larger"),
+    ),
     _file("parameters", "parameters", "1", main=False),
     _file("bits_per_weight", "bits a weight, learned", "bits"),
     _file("bits_per_weight_stored", "bits a weight, stored", "bits", main=False),

@@ -71,6 +71,7 @@ COLUMNS = (
     "resolved",
     "ratio_reason",
     "interval_reason",
+    "verdict",
 )
 
 
@@ -102,6 +103,7 @@ def comparison_json(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
                 for flag in comparison.flags
             ],
             "notes": comparison.notes,
+            "verdict": comparison.verdict,
         }
         for comparison in comparisons
     ]
@@ -128,6 +130,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                     "baseline": comparison.models[0].label,
                     "model": model.label,
                     "model_sha256": model.sha256,
+                    "verdict": comparison.verdict.get(model.label),
                 }
                 writer.writerow(options | metric | who | _figure(figure) | (_ratio(versus) if versus else {}))
     return file.getvalue()

@@ -16,9 +16,9 @@ from harness.analysis.flags import sentence
 from harness.analysis.grouping import Run, records, run_records
 from harness.analysis.numbers import quantity, scale
 from harness.errors import NothingComparable
-from harness.report.layout import comparison_table
 from harness.report.machine import comparison_csv, comparison_json, dump_json
 from harness.report.rendering import Format, render_tables
+from harness.report.sweep import comparison_tables
 from harness.report.table import Table, simple_table
 from harness.store.dataset import read_tables
 
@@ -94,7 +94,7 @@ def record_tables(record: Record) -> list[Table]:
     """The record as tables: comparisons, runs, failures, flags, environment, operators, storage; empty ones
     left out.
     """
-    tables = [comparison_table(comparison) for comparison in record.comparisons]
+    tables = comparison_tables(record.comparisons)
     tables.append(_runs(record.runs, (record.why_not,) if record.why_not else ()))
     names = {run["attempt_id"]: run["model"] for run in record.runs}
     found = (

@@ -63,6 +63,10 @@ def _print(console: Console, table: Table, width: int) -> None:
         note = RichTable.grid(padding=(0, 1))
         note.add_row(Text(mark, style=style), Text(rest, style=style))
         console.print(note)
+    if table.verdict:
+        console.print()
+    for line in lines_of(table.verdict):
+        console.print(Text(line, style="bold"))
 
 
 def _layout(table: Table, width: int) -> list[tuple[bool, list[int], Table]]:

@@ -327,7 +327,7 @@ def test_a_policy_is_a_model_of_an_ablation_and_a_condition_elsewhere(make_sessi
     for policy in ("none", "bundling"):
         options = {"policy": policy, "window": 5}
         label = "relu none" if policy == "none" else f"relu + {policy}"
-        ablation.add(label, model_sha256="a" * 64, options=options, samples={"steady": [100]})
+        ablation.add(label, model_sha256="a" * 64, options=options | {"model": label}, samples={"steady": [100]})
         single.add("relu", job_id=policy, model_sha256="a" * 64, options=options, samples={"steady": [100]})
     (together,) = compare_tables(ablation.tables())
     assert [model.name for model in together.models] == ["relu none", "relu + bundling"]

@@ -95,7 +95,7 @@ def compare_tables(
     if not any(run["status"] == "ok" for run in runs):
         failures = "; ".join(dict.fromkeys(f"{run['model']}: {run['error_message'] or run['status']}" for run in runs))
         raise NothingComparable(
-            f"No process ended well, so there is nothing to compare ({failures}).",
+            f"No process succeeded, so there is nothing to compare ({failures}).",
             "`harness report` shows what each of them said.",
         )
     found = [

@@ -110,7 +110,7 @@ def versus(
         return None
     kind = metric.comparison
     if base.kind != other.kind or "recorded" in (base.kind, other.kind):
-        return Versus(kind, reason=f"{other.kind} figures are not set against {base.kind} ones")
+        return Versus(kind, reason=f"{other.kind} figures are not compared with {base.kind} ones")
     processes = min(len(base.values), len(other.values))
     if kind == "difference":
         reason = None if base.exact and other.exact else "the values differ between processes"

@@ -139,7 +139,7 @@ def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     first, *more = few.items()
     each = f"{plural(first[1], 'process')} of {first[0]}" + "".join(f", {count} of {label}" for label, count in more)
     if len(set(few.values())) == 1 and few.keys() == counts.keys():
-        each = f"{plural(first[1], 'process')}{' a model' if more else ''}"
+        each = f"{plural(first[1], 'process')}{' per model' if more else ''}"
     return [f"Latency rests on {each}; an interval needs at least {ENOUGH} to be trusted: `--processes {ENOUGH}`."]
 
 
@@ -152,8 +152,8 @@ def _few_queries(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
     if not 0 < fewest < enough:
         return []
     return [
-        f"Medians rest on {'one query' if fewest == 1 else f'{fewest} queries'} a process, and {enough} are enough to "
-        f"tell one: `--min-iterations {enough}`."
+        f"Medians rest on {'one query' if fewest == 1 else f'{fewest} queries'} per process, and a median takes "
+        f"{enough}: `--min-iterations {enough}`."
     ]
 
 

@@ -55,7 +55,7 @@ def resolution_of(rows: Sequence[Row], runs: Sequence[Run]) -> Resolution | None
     if found.reached is not False:
         return found
     interrupted = any(run["status"] == "interrupted" for run in runs)
-    most = f"{MOST_BLOCKS} processes a model are the most"
+    most = f"{MOST_BLOCKS} processes per model are the most"
     ended = (
         "it was interrupted"
         if interrupted

@@ -118,7 +118,7 @@ def matches(condition: Condition, where: Mapping[str, Any]) -> bool:
 
 
 def _iterations(tables: Tables) -> str | None:
-    """How many iterations were measured, such as `30 iterations a process`; None where a scenario has none."""
+    """How many iterations were measured, such as `30 iterations per process`; None where a scenario has none."""
     runs, samples = tables.runs, tables.samples
     timed = runs[(runs["status"] == "ok") & (runs["measure"] == "latency")]["attempt_id"]
     measured = samples[samples["phase"].isin(_ITERATIONS) & samples["attempt_id"].isin(timed)]
@@ -126,7 +126,7 @@ def _iterations(tables: Tables) -> str | None:
     if counts.empty:
         return None
     low, high = int(counts.min()), int(counts.max())
-    return f"{low if low == high else f'{low}–{high}'} iteration{'' if high == 1 else 's'} a process"
+    return f"{low if low == high else f'{low}–{high}'} iteration{'' if high == 1 else 's'} per process"
 
 
 def _compare(part: Tables, baseline: str | None, allow_different: bool) -> Comparison:

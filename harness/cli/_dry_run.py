@@ -147,7 +147,7 @@ def _condition_lines(expected: Sequence[Expected]) -> list[str]:
         order = "interleaved " if others and one.processes > 1 else ""
         lines.append(
             f"{', '.join((one.condition.scenario, *words))}: {against}; "
-            f"{plural(one.processes, order + 'process')}{' a model' if others else ''} for latency"
+            f"{plural(one.processes, order + 'process')}{' per model' if others else ''} for latency"
         )
         if one.shows is None:
             lines.append(f"  What difference would show is not known: {one.reason}.")

@@ -16,7 +16,7 @@ def workload_words(job: StoredJob) -> str | None:
     parts = [
         _rate(job.rate_queries_per_s) if "rate" in options else None,
         f"p99 within {job.latency_bound_ns / 1e6:g} ms" if job.latency_bound_ns else None,
-        f"{job.streams} samples a query" if job.streams else None,
+        f"{job.streams} samples per query" if job.streams else None,
         _lasting(lasting) if lasting is not None else None,
         f"window of {job.window} tokens" if job.window is not None else None,
         f"{job.depth} reads at once" if job.depth is not None else None,
@@ -31,7 +31,7 @@ def workload_words(job: StoredJob) -> str | None:
 
 def prompts_words(text_sha256: object) -> str:
     """Where the prompts of the flash scenario come from: which neurons are active depends on it."""
-    return "prompts from the evaluation text" if text_sha256 else "prompts of random tokens, for want of a text"
+    return "prompts from the evaluation text" if text_sha256 else "prompts of random tokens, as there is no text"
 
 
 def _rate(rate: float | None) -> str:

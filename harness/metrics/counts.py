@@ -9,7 +9,7 @@ from harness.metrics.metric import Metric, PerProcess, Phrase
 
 # Phases in which instructions are counted, those that are a table's main cost, and the classes that a reader may ask
 # for besides their number.
-_COUNTED = {"prefill": "prefill", "decode": "decode, a token", "steady": "inference", "batch": "batch"}
+_COUNTED = {"prefill": "prefill", "decode": "decode per token", "steady": "inference", "batch": "batch"}
 _LEADS = {
     phase: Phrase(f"{verb} with {{}} fewer instructions than", f"{verb} with {{}} more instructions than")
     for phase, verb in (("decode", "decodes"), ("steady", "runs"), ("batch", "runs a batch"))

@@ -12,7 +12,7 @@ from harness.store.dataset import Tables
 # The phases whose calls a device times, and what they are.
 _TIMED = {
     "prefill": "prefill, on the device",
-    "decode": "decode, a token, on the device",
+    "decode": "decode per token, on the device",
     "steady": "inference, on the device",
     "batch": "batch, on the device",
 }

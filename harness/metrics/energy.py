@@ -67,10 +67,10 @@ def _beside(name: str, label: str, unit: Unit, *, main: bool = True) -> Metric:
 
 
 ENERGY = (
-    _cost("joules_per_token", "energy, a token", _per_token("energy_j"), short=True),
-    _cost("joules_per_query", "energy, a query", _per_query("energy_j"), short=True),
-    _cost("net_joules_per_token", "energy over idle, a token", _per_token("net_energy_j")),
-    _cost("net_joules_per_query", "energy over idle, a query", _per_query("net_energy_j")),
+    _cost("joules_per_token", "energy per token", _per_token("energy_j"), short=True),
+    _cost("joules_per_query", "energy per query", _per_query("energy_j"), short=True),
+    _cost("net_joules_per_token", "energy over idle per token", _per_token("net_energy_j")),
+    _cost("net_joules_per_query", "energy over idle per query", _per_query("net_energy_j")),
     _beside("power_w", "power", "W"),
     _beside("idle_power_w", "power when idle", "W"),
     _beside("energy_j", "energy of the timed window", "J", main=False),

@@ -12,7 +12,7 @@ from harness.metrics.metric import Metric, Phrase, Section, Unit
 
 MEMORIES = ("sram", "dram", "flash")
 # The phases whose scalars they are.
-_ESTIMATED = {"prefill": "prefill", "decode": "decode, a token", "steady": "inference"}
+_ESTIMATED = {"prefill": "prefill", "decode": "decode per token", "steady": "inference"}
 _LEADS = {
     phase: Phrase(f"{verb} in {{}} fewer cycles than", f"{verb} in {{}} more cycles than")
     for phase, verb in (("decode", "decodes"), ("steady", "runs"))

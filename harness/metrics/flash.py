@@ -8,17 +8,17 @@ from harness.metrics.metric import Metric
 from harness.metrics.quality import quality
 
 FLASH = (
-    time("decode_io_ns_p50", "waiting for flash, a token p50", waits, median_of="decode_io"),
-    time("decode_mem_ns_p50", "moving in memory, a token p50", percentile("decode_mem", 0.5), median_of="decode_mem"),
+    time("decode_io_ns_p50", "waiting for flash per token p50", waits, median_of="decode_io"),
+    time("decode_mem_ns_p50", "moving in memory per token p50", percentile("decode_mem", 0.5), median_of="decode_mem"),
     time(
         "decode_compute_ns_p50",
-        "computing, a token p50",
+        "computing per token p50",
         percentile("decode_compute", 0.5),
         median_of="decode_compute",
     ),
     Metric(
         "flash_bytes_per_token",
-        "flash to DRAM, a token",
+        "flash to DRAM per token",
         "bytes",
         "lower",
         "ratio",
@@ -28,7 +28,7 @@ FLASH = (
     ),
     Metric(
         "flash_reads_per_token",
-        "reads, a token",
+        "reads per token",
         "1",
         "lower",
         "ratio",
@@ -42,7 +42,7 @@ FLASH = (
     ),
     Metric(
         "token_agreement",
-        "tokens of the whole model",
+        "tokens equal to the full model's",
         "1",
         "higher",
         None,
@@ -69,7 +69,7 @@ FLASH = (
     ),
     quality(
         "vain_neurons",
-        "neurons predicted in vain",
+        "neurons predicted but inactive",
         "1",
         "lower",
         share("predictor_false_alarms", "predictor_predicted"),

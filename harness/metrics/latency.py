@@ -44,7 +44,7 @@ _MAIN: dict[str, Any] = {"headline": True, "short": True, "watched": True, "pape
 
 GENERATE = (
     *percentiles("prefill", "prefill latency", 50, short=True, watched=True),
-    *percentiles("decode", "decode latency, a token", lead=Phrase("decodes {} as fast as"), **_MAIN),
+    *percentiles("decode", "decode latency per token", lead=Phrase("decodes {} as fast as"), **_MAIN),
     time("ttft_ns_p50", "time to first token p50", percentile("ttft", 0.5), median_of="ttft", watched=True),
     throughputs("decode_tokens_per_s", "decode throughput", "tokens/s", rate("decode")),
     throughputs("prefill_tokens_per_s", "prefill throughput", "tokens/s", prefill_rate, main=False),
@@ -61,7 +61,7 @@ QUERIES = (
     ),
     throughputs(
         "queries_per_s",
-        "executes",
+        "executions",
         "queries/s",
         executes,
         headline=True,

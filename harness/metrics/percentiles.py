@@ -68,4 +68,4 @@ class Percentile:
             options.append(f"--max-duration {seconds}")
         what = "tokens" if samples > queries else "queries"
         advice = f": `{' '.join(options)}`" if options else ""
-        return f"p{100 * self.share:g} takes {fewest} {what} a process, and one had {samples}{advice}"
+        return f"p{100 * self.share:g} takes {fewest} {what} per process, and one had {samples}{advice}"

@@ -31,7 +31,7 @@ def _recorded_perplexity(row: Mapping[str, Any]) -> float | None:
 QUALITY = (
     quality(
         "loss_nats",
-        "loss, a token",
+        "loss per token",
         "nats",
         "lower",
         scalar("loss_nats"),

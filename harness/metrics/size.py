@@ -38,6 +38,6 @@ SIZE = (
         aside=Phrase("file {} smaller", "file {} larger"),
     ),
     _file("parameters", "parameters", "1", main=False),
-    _file("bits_per_weight", "bits a weight, learned", "bits"),
-    _file("bits_per_weight_stored", "bits a weight, stored", "bits", main=False),
+    _file("bits_per_weight", "bits per weight, learned", "bits"),
+    _file("bits_per_weight_stored", "bits per weight, stored", "bits", main=False),
 )

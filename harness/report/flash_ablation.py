@@ -46,13 +46,13 @@ def measured(rows: Sequence[Row], trace: Trace, conditions: Conditions, beside: 
     rounds = 1 + max(row.round for row in rows)
     caption = (
         _trace_line(trace, conditions.window, shares),
-        f"{rows[0].kind} · depth {conditions.depth} · {rounds} alternated rounds in one process · medians a token, "
+        f"{rows[0].kind} · depth {conditions.depth} · {rounds} alternated rounds in one process · medians per token, "
         "after the window has filled",
         "value [95 % interval over rounds]; speed-up of the I/O latency [99 % interval]; n.s.: it contains 1, or there "
         "is none; no interval: one round, or the interval spans more than three powers of ten",
     )
     section = Section(("",) * len(_MEASURED), tuple(_row(summary, summaries[0]) for summary in summaries))
-    table = Table("Feed-forward weights from flash, a token", _MEASURED, (section,), caption, tuple(notes))
+    table = Table("Feed-forward weights from flash per token", _MEASURED, (section,), caption, tuple(notes))
     return render_tables([table], "terminal")
 
 
@@ -72,7 +72,7 @@ def table_of(ablation: Ablation) -> Table:
         f"{job['prompt_tokens']} prompt + {job['new_tokens']} new tokens · {prompts_words(job.get('prompts_sha256'))}",
         f"window {job['window']} · neurons chosen: {job['predictor']} · DRAM for them: "
         f"{'no limit' if budget is None else f'at most {budget:,} bytes'}",
-        f"{job['reader']} · depth {job['depth']} · {plural(ablation.processes, 'interleaved process')} a policy · "
+        f"{job['reader']} · depth {job['depth']} · {plural(ablation.processes, 'interleaved process')} per policy · "
         "medians of decoded tokens, after the window has filled",
         "value [95 % interval over processes]; speed-up of the I/O latency [99 % interval]; n.s.: it contains 1, or "
         "there is none; no interval: one process, or the interval spans more than three powers of ten",
@@ -83,7 +83,7 @@ def table_of(ablation: Ablation) -> Table:
         ("",) * (len(_MEASURED) + 2),
         tuple(_row(row, ablation.rows[0], _peer(row), _time(row, "token")) for row in ablation.rows),
     )
-    columns = (*_MEASURED, "against fio", "a token, all")
+    columns = (*_MEASURED, "against fio", "total per token")
     return Table(f"{ablation.model}, feed-forward weights from flash", columns, (section,), caption, tuple(notes))
 
 
@@ -103,7 +103,7 @@ def _agreement(ablation: Ablation) -> list[str]:
     if quality := ablation.quality:
         added = quality["loss_nats"] - quality["whole_loss_nats"]
         notes.append(
-            f"Loss over {quality['predicted_tokens']:.0f} tokens: {quality['loss_nats']:.4f} nats a token, "
+            f"Loss over {quality['predicted_tokens']:.0f} tokens: {quality['loss_nats']:.4f} nats per token, "
             f"{added:+.4f} against the whole model; {100 * quality['argmax_agreement']:.4g} % of its choices agree."
         )
     if active := quality.get("predictor_active"):
@@ -111,7 +111,7 @@ def _agreement(ablation: Ablation) -> list[str]:
         notes.append(
             f"Predictors missed {quality['predictor_missed']:,.0f} of {active:,.0f} active neurons "
             f"({100 * quality['predictor_missed'] / active:.2g} %) there, and {100 * vain:.2g} % of what they named is "
-            "read in vain."
+            "read needlessly."
         )
     return notes
 
@@ -136,11 +136,11 @@ def projected(geometry: Geometry, trace: Trace, window: int, depth: int, device:
         return dump_json("projection", facts)
     caption = (
         _trace_line(trace, window, shares),
-        f"{profile.name}: {profile.summary} · depth {depth} · means a token, after the window has filled",
+        f"{profile.name}: {profile.summary} · depth {depth} · means per token, after the window has filled",
         "estimated by the device model; nothing was measured",
     )
     section = Section(("",) * len(_PROJECTED), tuple(_step(step) for step in steps))
-    table = Table("Feed-forward weights from flash, a token, PROJECTED", _PROJECTED, (section,), caption, tuple(notes))
+    table = Table("Feed-forward weights from flash per token, PROJECTED", _PROJECTED, (section,), caption, tuple(notes))
     return render_tables([table], "terminal")
 
 
@@ -188,7 +188,7 @@ def _absent(summary: Summary, name: str = "") -> Cell:
 
 def _peer(summary: Summary) -> Cell:
     ratio = summary.peer_ratio
-    return Cell("not asked", tone="muted") if ratio is None else Cell(f"{ratio:.2f}x", value=ratio)
+    return Cell("not compared", tone="muted") if ratio is None else Cell(f"{ratio:.2f}x", value=ratio)
 
 
 def _step(step: Projection) -> tuple[Cell, ...]:

@@ -96,7 +96,7 @@ def caption_facts(comparison: Comparison) -> list[list[str]]:
     return [
         [
             *conditions_in_words(condition, counted=comparison.counted),
-            f"{each} {order}process{'' if counts == [1] else 'es'}{' a model' if several else ''}",
+            f"{each} {order}process{'' if counts == [1] else 'es'}{' per model' if several else ''}",
             *(f"latency {kind}" for kind in comparison.latency_kinds),
             *([_untimed(comparison)] if comparison.counted else []),
         ],

@@ -1,4 +1,4 @@
-"""The full record of a session: every metric, every run with what it said when it failed, its flags, and its
+"""The full record of a session: every metric, every run with its message when it failed, its flags, and its
 surroundings.
 """
 
@@ -138,7 +138,7 @@ def _failures(runs: Sequence[Run]) -> Table:
                 )
             )
             rows += [("", "stderr", line) for line in (run["stderr_tail"] or "").splitlines()[-20:]]
-    return simple_table("Failures", ("run", "kind", "what it said"), rows)
+    return simple_table("Failures", ("run", "kind", "message"), rows)
 
 
 def _flags(runs: Sequence[Run]) -> Table:

@@ -47,7 +47,7 @@ def test_run_prints_a_table_and_keeps_its_rows(ran: Ended, home: Home, models: M
     assert "mlp" in ran.out
     assert all(word in ran.out for word in ODD.split())  # a long heading may break between words
     assert "latency p50" in ran.out
-    assert "4 interleaved processes" in ran.out or "2 interleaved processes a model" in ran.out
+    assert "4 interleaved processes" in ran.out or "2 interleaved processes per model" in ran.out
     assert "harness compare --session" in ran.err
     runs = home.rows()
     assert [(run["measure"], run["model"], run["block"]) for run in sorted(runs, key=lambda run: run["position"])] == [

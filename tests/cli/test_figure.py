@@ -53,9 +53,9 @@ def test_a_file_and_its_caption(results: Path, tmp_path: Path, kind: str, fmt: s
     assert first == str(output)
     assert output.read_bytes().startswith(MAGIC[fmt])
     text = "\n".join(caption)
-    for words in ("x86 · cpu · single-stream", "3 interleaved processes a model", "harness 0.1.0 (0123456789ab)"):
+    for words in ("x86 · cpu · single-stream", "3 interleaved processes per model", "harness 0.1.0 (0123456789ab)"):
         assert words in text
-    assert "Latency rests on 3 processes a model" in text
+    assert "Latency rests on 3 processes per model" in text
 
 
 def test_the_same_results_give_the_same_svg(results: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def resolution(home: Home) -> dict[str, Any]:
 def test_a_dry_run_says_what_would_be_run_and_leaves_nothing(home: Home, models: Models) -> None:
     ended = home.harness(*two(models), "--dry-run", "--threads", "1,2", "-n", 7)
     assert ended.code == 0, ended.err
-    assert "single-stream, 1 thread: mlp (baseline), other; 7 interleaved processes a model" in ended.out
+    assert "single-stream, 1 thread: mlp (baseline), other; 7 interleaved processes per model" in ended.out
     assert "single-stream, 2 threads: mlp (baseline), other" in ended.out
     assert "12 for memory, 28 for latency, 2 for quality" in ended.out
     assert "not known: these models were not measured so on this device before; a first run tells." in ended.out

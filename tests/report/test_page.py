@@ -292,7 +292,7 @@ def test_a_session_that_cannot_be_compared_is_still_listed(tmp_path: Path, make_
     data = page_data(tmp_path)
     assert data["comparisons"] == []
     assert ["cpu_model (A / B)" in text for text in data["problems"]].count(True) == 1
-    assert ["No process ended well" in text for text in data["problems"]].count(True) == 1
+    assert ["No process succeeded" in text for text in data["problems"]].count(True) == 1
     assert len(data["runs"]) == 3
     assert [run["stderr"] for run in data["runs"] if "stderr" in run] == ["a\n\\x1b[2Jb"]
     assert len(page_data(tmp_path, allow_different=True)["comparisons"]) == 1
@@ -307,7 +307,7 @@ def test_a_baseline_that_a_session_lacks_is_said(tmp_path: Path, make_session: A
         later(session, number).write(tmp_path)
     data = page_data(tmp_path, baseline="a")
     assert [one["models"][0]["label"] for one in data["comparisons"]] == ["b", "a"]
-    assert data["problems"] == ["Session s1 has no a: it is set against the first model it measured."]
+    assert data["problems"] == ["Session s1 has no a: it is compared with the first model it measured."]
     with pytest.raises(UsageError, match="'zz' was not measured"):
         page_data(tmp_path, baseline="zz")
 

@@ -86,9 +86,9 @@ def test_a_session_in_which_all_failed_still_has_a_record(session: Any, tmp_path
     record = read_record(tmp_path)
     assert record.comparisons == ()
     text = render_record(record, "terminal", width=100)
-    assert "No process ended well" in text
+    assert "No process succeeded" in text
     assert "trace" in text
-    assert json.loads(render_record(record, "json"))["data"]["why_not"].startswith("No process ended well")
+    assert json.loads(render_record(record, "json"))["data"]["why_not"].startswith("No process succeeded")
 
 
 def test_sessions_are_listed(results: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
     first, second = spec.columns
     assert (first.metric.name, first.show, first.header) == ("decode_latency_ns_p50", "ratio", "decode")
     assert first.where == {"threads": 2}
-    assert (second.show, second.header) == ("value", "loss, a token")
+    assert (second.show, second.header) == ("value", "loss per token")
     assert spec.published[0].file == tmp_path / "paper.csv"
 
 

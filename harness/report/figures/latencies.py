@@ -52,7 +52,7 @@ class Latencies:
         return {mark: _mean(self.at(mark)) for mark in MARKED if mark not in few}
 
     def too_few(self) -> dict[int, int]:
-        """Those of MARKED that cannot be told, and how many samples a process takes for each."""
+        """Those of MARKED that cannot be told, and how many samples per process takes for each."""
         taken = {mark: fewest_samples(mark / 100) for mark in MARKED if mark > 50}
         return {mark: samples for mark, samples in taken.items() if min(self.samples) < samples}
 
@@ -86,7 +86,7 @@ def latencies_of(panel: Panel, phase: str) -> tuple[list[Latencies], dict[str, s
     for model in panel.comparison.models:
         runs = [run for run in _timed(panel) if is_of(run, model) and run["attempt_id"] in wanted.groups]
         if not runs:
-            absent[model.label] = f"no process of it ended well with samples of {phase}"
+            absent[model.label] = f"no process of it succeeded with samples of {phase}"
         else:
             durations = [wanted.get_group(run["attempt_id"]).to_numpy() for run in runs]
             found.append(

@@ -32,7 +32,7 @@ def tell_points(panels: Sequence[tuple[Panel, Sequence[Point], Absent]], cost: M
     every = [point for _, points, _ in panels for point in points]
     standings = {point.standing for point in every}
     lines = [
-        f"{_capital(quality.label)}, against {cost.label}: a point a model, with 95 % intervals over processes.",
+        f"{_capital(quality.label)}, against {cost.label}: one point per model, with 95 % intervals over processes.",
         "Line: the Pareto front, of the models that no other beats by being as good in both and better in one.",
     ]
     if "dominated" in standings:
@@ -72,7 +72,7 @@ def tell_rooflines(found: Sequence[tuple[Panel, Roof, Sequence[Dot], Absent]]) -
     """The caption of a roofline, in lines."""
     kinds = dict.fromkeys(dot.kind for _, _, dots, _ in found for dot in dots if dot.kind in _HOW)
     lines = [
-        "Multiply-accumulates a second against those for each byte moved to and from the slowest memory. Line: the "
+        "Multiply-accumulates per second against those per byte moved to and from the slowest memory. Line: the "
         "most that the memory (rising) and the array (level) allow.",
         "Filled: prefill or a whole inference. Hollow: a decoded token.",
         *(f"All of this was {_HOW[kind]}." for kind in kinds),
@@ -147,7 +147,7 @@ def _counts(one: Latencies) -> list[str]:
     if several and (why := why_no_interval(one.marks()[MARKED[0]].low, len(one.samples))):
         said.append(f"{one.model} has no intervals ({why}).")
     said += [
-        f"p{mark} of {one.model} is not marked: it takes {taken} samples a process, and one had "
+        f"p{mark} of {one.model} is not marked: it takes {taken} samples per process, and one had "
         f"{min(one.samples):,} (a larger `--min-iterations` gives more)."
         for mark, taken in one.too_few().items()
     ]

@@ -61,7 +61,7 @@ def page_data(
         measured = {name for model in models_of(members) for name in (model.name, model.label)}
         against = baseline if baseline in measured else None
         if against != baseline:
-            problems.append(f"Session {session_id} has no {baseline}: it is set against the first model it measured.")
+            problems.append(f"Session {session_id} has no {baseline}: it is compared with the first model it measured.")
         try:
             found = compare_tables(tables, baseline=against, every_metric=True, allow_different=allow_different)
         except HarnessError as error:

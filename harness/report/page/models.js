@@ -1,7 +1,7 @@
 // Models, and the profile of the one that is chosen.
 const FACTS = [["method", "Method"], ["parent", "Parent"], ["precision", "Precision"], ["parameters", "Parameters", "number"],
-  ["model_bytes", "File size", "number"], ["bits_per_weight", "Bits a weight, learned", "number"],
-  ["bits_per_weight_stored", "Bits a weight, stored", "number"]];
+  ["model_bytes", "File size", "number"], ["bits_per_weight", "Bits per weight, learned", "number"],
+  ["bits_per_weight_stored", "Bits per weight, stored", "number"]];
 function models() {
   const made = table("Models", [
     { label: "Model", sort: (model) => model.label, cell: profileButton },

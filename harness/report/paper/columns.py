@@ -122,7 +122,7 @@ def _compared(
 
 def _empty(asked: ColumnSpec, step: tuple[float, str], labels: Sequence[str], fitting: bool) -> PaperColumn:
     wanted = ", ".join(f"{key} {value}" for key, value in asked.where.items())
-    reason = "nobody measured it in this selection" if fitting else f"nothing was measured under {wanted}"
+    reason = "it was not measured in this selection" if fitting else f"nothing was measured under {wanted}"
     cells = {label: missing(reason) for label in labels}
     return PaperColumn(asked.metric, asked.header, "", "value", "", step[1], step[0], cells, ())
 

@@ -23,7 +23,7 @@ from harness.conditions.fields import KEY, without_data
 from harness.errors import HarnessError
 from harness.metrics import CATALOGUE, SECTIONS
 from harness.report.layout import comparison_table
-from harness.report.page.profile import index_of, profiles
+from harness.report.page.profile import FACTS, index_of, profiles
 from harness.report.table import Cell, lines_of, plain
 from harness.store.dataset import Tables, read_tables
 
@@ -75,6 +75,7 @@ def page_data(
         "metrics": _metrics(comparisons),
         "comparisons": comparisons,
         "models": models,
+        "model_facts": [[name, label, *([] if unit is None else ["number"])] for name, label, unit in FACTS],
         "runs": [_run(run, models, conditions) for run in reversed(runs)],
         "conditions": list(conditions),
         "flags": {flag: sentence(flag) for flag in dict.fromkeys(f for run in runs for f in run["flags"] or ())},

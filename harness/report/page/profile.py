@@ -9,18 +9,20 @@ import pandas as pd
 
 from harness.analysis.grouping import Model, Run, distinct, is_of, models_of, records
 from harness.analysis.numbers import quantity, scale
+from harness.metrics import CATALOGUE
 from harness.report.table import plain
 
 OPERATORS = 20
-# Columns of `runs` that describe a file, with their units.
-_FACTS = (
-    ("method", None),
-    ("parent", None),
-    ("precision", None),
-    ("parameters", "1"),
-    ("model_bytes", "bytes"),
-    ("bits_per_weight", "bits"),
-    ("bits_per_weight_stored", "bits"),
+# Columns of `runs` that describe a file, with their labels and units (None for text).
+FACTS: tuple[tuple[str, str, str | None], ...] = (
+    ("method", "Method", None),
+    ("parent", "Parent", None),
+    ("precision", "Precision", None),
+    *(
+        (metric.name, f"{metric.label[:1].upper()}{metric.label[1:]}", metric.unit)
+        for metric in CATALOGUE
+        if metric.exactness == "file" and metric.section == "Size"
+    ),
 )
 
 
@@ -42,7 +44,7 @@ def profiles(runs: Sequence[Run], ops: pd.DataFrame, io: pd.DataFrame) -> list[d
                     "target": target,
                     "runs": len(mine),
                     "failed": sum(run["status"] != "ok" for run in mine),
-                    "facts": {name: _fact(mine, name, unit) for name, unit in _FACTS},
+                    "facts": {name: _fact(mine, name, unit) for name, _, unit in FACTS},
                     "operators": _operators(ops[ops["attempt_id"].isin(ids)]),
                     # Times of operators are as real as the target's latency.
                     "operators_kind": ", ".join(distinct(mine, "latency_kind")) or "no latency on this target",

@@ -71,9 +71,11 @@ class Comparison:
     def not_shown(self) -> tuple[str, ...]:
         """What a table of all rows leaves out since no model has a figure, and what gives one: a sentence, or none."""
         hidden = [row for row in self.rows if not row.shown]
-        reasons = [(row.metric.label, next((one.reason for one in row.figures if one.reason), None)) for row in hidden]
-        each = [f"{label} ({reason})" for label, reason in reasons if reason is not None]
-        return (f"Not shown: {'; '.join(each)}.",) if each else ()
+        reasons = [
+            (row.metric.label, next((figure.reason for figure in row.figures if figure.reason), None)) for row in hidden
+        ]
+        parts = [f"{label} ({reason})" for label, reason in reasons if reason is not None]
+        return (f"Not shown: {'; '.join(parts)}.",) if parts else ()
 
 
 def compare_tables(
@@ -98,22 +100,22 @@ def compare_tables(
             f"No process succeeded, so there is nothing to compare ({failures}).",
             "`harness report` shows what each of them said.",
         )
-    found = [
+    comparisons = [
         _compare(tables, condition, members, baseline, every_metric, allow_different)
         for condition, members in group(runs)
     ]
-    return (replace(found[0], notes=(*found[0].notes, *left_out(tables))), *found[1:])
+    return (replace(comparisons[0], notes=(*comparisons[0].notes, *left_out(tables))), *comparisons[1:])
 
 
 def resolutions(tables: Tables, metrics: Sequence[Metric]) -> list[tuple[Resolution | None, list[Run]]]:
     """What each condition resolves in these metrics, with its runs: of a session that is still going on, whose first
     model is the baseline.
     """
-    found = []
+    by_condition = []
     for _, runs in group(_last_attempts(run_records(tables.runs))):
         rows = rows_of(tables, runs, models_of(runs), metrics)
-        found.append((resolution_of(rows, runs), runs))
-    return found
+        by_condition.append((resolution_of(rows, runs), runs))
+    return by_condition
 
 
 def left_out(tables: Tables) -> tuple[str, ...]:

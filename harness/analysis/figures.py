@@ -68,9 +68,9 @@ def figure(metric: Metric, values: Sequence[float], kind: str, confidence: float
     if metric.exactness != "varies" and all(value == values[0] for value in values):
         return Figure(Estimate(values[0], None, None, len(values)), kind, None, values, exact=True)
     positive = metric.compare == "ratio" and min(values) > 0
-    found = log_mean(values, confidence) if positive else mean(values, confidence)
-    why = None if kind == "estimated" else why_no_interval(found.low, len(values))
-    return Figure(found, kind, None, values, no_interval=why)
+    estimate = log_mean(values, confidence) if positive else mean(values, confidence)
+    why = None if kind == "estimated" else why_no_interval(estimate.low, len(values))
+    return Figure(estimate, kind, None, values, no_interval=why)
 
 
 def missing_interval(figure: Figure) -> str | None:

@@ -108,10 +108,10 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
             for key in joined or [(*_key(run), None)]:
                 groups.setdefault(key, []).append(run)
     order = {run["attempt_id"]: index for index, run in enumerate(runs)}
-    found = [
+    parts = [
         part for members in groups.values() for part in _by_data(sorted(members, key=lambda r: order[r["attempt_id"]]))
     ]
-    return sorted(found, key=lambda pair: order[pair[1][0]["attempt_id"]])
+    return sorted(parts, key=lambda pair: order[pair[1][0]["attempt_id"]])
 
 
 def models_of(runs: Iterable[Run]) -> list[Model]:
@@ -159,7 +159,7 @@ def different_fields(runs: Iterable[Run]) -> list[str]:
     some of the runs have belongs to the format of their model; two versions of one runtime are a difference. A
     reading that some lack was not taken by the harness that made them: nobody knows of a difference.
     """
-    found: dict[str, None] = {}
+    differences: dict[str, None] = {}
     by_measure: dict[str, dict[str, dict[str, str]]] = {}
     for run in runs:
         if run["fingerprint"] is not None:
@@ -171,10 +171,10 @@ def different_fields(runs: Iterable[Run]) -> list[str]:
         for name in sorted({name for fields in prints.values() for name in fields}):
             values = list(dict.fromkeys(fields[name] for fields in prints.values() if name in fields))
             if len(values) > 1:
-                found[f"{name} ({' / '.join(values)})"] = None
+                differences[f"{name} ({' / '.join(values)})"] = None
         if all(fields == next(iter(prints.values())) for fields in prints.values()):
-            found["fingerprint (" + " / ".join(key[:12] for key in prints) + ")"] = None
-    return list(found)
+            differences["fingerprint (" + " / ".join(key[:12] for key in prints) + ")"] = None
+    return list(differences)
 
 
 def joined_fingerprints(runs: Iterable[Run]) -> dict[str, str]:
@@ -182,34 +182,34 @@ def joined_fingerprints(runs: Iterable[Run]) -> dict[str, str]:
     nothing but readings that one of them lacks, since an older harness did not take them. Runtimes must be the same.
     """
     first: list[tuple[str, dict[str, str]]] = []
-    found: dict[str, str] = {}
+    joined: dict[str, str] = {}
     for run in runs:
-        if (key := run["fingerprint"]) is None or key in found:
+        if (key := run["fingerprint"]) is None or key in joined:
             continue
         fields = flatten(json.loads(run["fingerprint_json"] or "{}"))
         fields |= {"target": str(run["target"]), "device": str(run["device"])}
         for name, known in first:
             apart = fields.keys() ^ known.keys()
-            alike = all(fields[each] == known[each] for each in fields.keys() & known.keys())
-            if alike and apart and not any(each.startswith(RUNTIME) for each in apart):
+            alike = all(fields[field] == known[field] for field in fields.keys() & known.keys())
+            if alike and apart and not any(field.startswith(RUNTIME) for field in apart):
                 known |= fields
-                found[key] = name
+                joined[key] = name
                 break
         else:
             first.append((key, fields))
-            found[key] = key
-    return found
+            joined[key] = key
+    return joined
 
 
 def runtimes_of(runs: Iterable[Run]) -> tuple[str, ...]:
     """The runtimes of `runs` with their versions, such as `executorch 1.5.0`, sorted."""
-    found = {
+    names = {
         f"{name.removeprefix(RUNTIME)} {version}"
         for run in runs
         for name, version in flatten(json.loads(run["fingerprint_json"] or "{}")).items()
         if name.startswith(RUNTIME)
     }
-    return tuple(sorted(found))
+    return tuple(sorted(names))
 
 
 def check_comparable(condition: Condition, runs: Iterable[Run]) -> None:
@@ -250,8 +250,8 @@ def _key(run: Run) -> tuple[Any, ...]:
 
 def _meets(run: Run, latency: Run) -> bool:
     """Whether memory or quality is of what was timed, such as the precision; a description says nothing of it."""
-    jobs = [read_job(each["job_json"]) for each in (run, latency)]
-    asked = [each.from_job for each in FIELDS if each.decides_quality and each.from_job is not None]
+    jobs = [read_job(item["job_json"]) for item in (run, latency)]
+    asked = [item.from_job for item in FIELDS if item.decides_quality and item.from_job is not None]
     return run["measure"] == "describe" or all(value(jobs[0]) == value(jobs[1]) for value in asked)
 
 

@@ -102,17 +102,17 @@ def _sizes(good: Sequence[Run]) -> list[str]:
     """Which sizes inputs had where the file does not fix them; and where models got different ones, so that their times
     are not of the same work.
     """
-    found: dict[tuple[str, int | None], str] = {}
+    clauses: dict[tuple[str, int | None], str] = {}
     sizes_of: dict[tuple[int | None, ...], set[str]] = {}
     for run in good:
         sizes = read_job(run["job_json"]).input_sizes if run["measure"] == "latency" else None
         if sizes is not None:
-            each = ", ".join(str(list(size)) for size in sizes)
+            shapes = ", ".join(str(list(size)) for size in sizes)
             at = "" if run["batch"] is None else f"at batch {run['batch']} "
-            found[run["model"], run["batch"]] = f"{at}the inputs of {run['model']} are {each}"
-            sizes_of.setdefault((run["batch"], *map(len, sizes)), set()).add(each)
-    sentence = "; ".join(found.values())
-    notes = [f"{sentence[:1].upper()}{sentence[1:]}."] if found else []
+            clauses[run["model"], run["batch"]] = f"{at}the inputs of {run['model']} are {shapes}"
+            sizes_of.setdefault((run["batch"], *map(len, sizes)), set()).add(shapes)
+    sentence = "; ".join(clauses.values())
+    notes = [f"{sentence[:1].upper()}{sentence[1:]}."] if clauses else []
     if any(len(different) > 1 for different in sizes_of.values()):
         notes.append(
             "WARNING: these models got inputs of different sizes, so their times may not be of the same work: where "
@@ -137,10 +137,10 @@ def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     if not few:
         return []
     first, *more = few.items()
-    each = f"{plural(first[1], 'process')} of {first[0]}" + "".join(f", {count} of {label}" for label, count in more)
+    counted = f"{plural(first[1], 'process')} of {first[0]}" + "".join(f", {count} of {label}" for label, count in more)
     if len(set(few.values())) == 1 and few.keys() == counts.keys():
-        each = f"{plural(first[1], 'process')}{' per model' if more else ''}"
-    return [f"Latency rests on {each}; an interval needs at least {ENOUGH} to be trusted: `--processes {ENOUGH}`."]
+        counted = f"{plural(first[1], 'process')}{' per model' if more else ''}"
+    return [f"Latency rests on {counted}; an interval needs at least {ENOUGH} to be trusted: `--processes {ENOUGH}`."]
 
 
 def _few_queries(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
@@ -185,14 +185,14 @@ def _searched(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
 
 def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """Which runtime each model ran in, where they are not the same."""
-    found: dict[tuple[str, ...], list[str]] = {}
+    models_by_runtime: dict[tuple[str, ...], list[str]] = {}
     for model in models:
         if names := runtimes_of([run for run in good if is_of(run, model)]):
-            found.setdefault(names, []).append(model.label)
-    if len(found) < 2:
+            models_by_runtime.setdefault(names, []).append(model.label)
+    if len(models_by_runtime) < 2:
         return []
-    each = "; ".join(f"{', '.join(labels)} in {', '.join(names)}" for names, labels in found.items())
-    return [f"The models ran in different runtimes: {each}."]
+    parts = "; ".join(f"{', '.join(labels)} in {', '.join(names)}" for names, labels in models_by_runtime.items())
+    return [f"The models ran in different runtimes: {parts}."]
 
 
 def warn_of_other_outputs(rows: Sequence[Row], runs: Sequence[Run], models: Sequence[Model]) -> list[str]:

@@ -55,22 +55,25 @@ def rows_of(tables: Tables, runs: list[Run], models: list[Model], metrics: Seque
     for metric in metrics:
         series = metric.per_process(tables)
         values = {str(attempt): float(value) for attempt, value in series.items() if math.isfinite(value)}
-        used = [[run for run in mine if run["attempt_id"] in values and _counts(metric, run)] for mine in of_model]
-        explained = [_explain(metric, mine, reasons) for mine in of_model]
+        used = [
+            [run for run in model_runs if run["attempt_id"] in values and _counts(metric, run)]
+            for model_runs in of_model
+        ]
+        explained = [_explain(metric, model_runs, reasons) for model_runs in of_model]
         for number, few in enumerate(_too_few(metric, tables, of_model)):
             if few is not None:
                 used[number], explained[number] = [], few
         recorded_alone = metric.recorded is not None and metric.recorded.alone and _recorded(metric, runs)
         if not any(used) and not any(explained) and not recorded_alone:
             continue
-        looked = any(asked_resolution(run) for mine in used for run in mine)
+        looked = any(asked_resolution(run) for model_runs in used for run in model_runs)
         confidences = [CONFIDENCE_OF_A_LOOK[usual] if looked else usual for usual in (CONFIDENCE, RATIO_CONFIDENCE)]
         figures = [
-            _figure(metric, mine, with_value, values, why, confidences[0])
-            for mine, with_value, why in zip(of_model, used, explained, strict=True)
+            _figure(metric, model_runs, with_value, values, why, confidences[0])
+            for model_runs, with_value, why in zip(of_model, used, explained, strict=True)
         ]
-        interleaved = are_interleaved([run for mine in used for run in mine])
-        places = [places_of(by_id, [run["attempt_id"] for run in mine]) for mine in used]
+        interleaved = are_interleaved([run for model_runs in used for run in model_runs])
+        places = [places_of(by_id, [run["attempt_id"] for run in model_runs]) for model_runs in used]
         against = [
             versus(metric, figures[0], other, (places[0], where), interleaved, confidences[1])
             for other, where in zip(figures[1:], places[1:], strict=True)
@@ -83,9 +86,11 @@ def _too_few(metric: Metric, tables: Tables, of_model: list[list[Run]]) -> list[
     """Why a model has no figure for want of samples, though some of its processes may have one: those that have enough
     are the fast ones.
     """
-    found = metric.too_few(tables) if metric.too_few else {}
-    counted = [{run["attempt_id"] for run in mine if _counts(metric, run)} for mine in of_model]
-    return [next((reason for attempt, reason in found.items() if attempt in mine), None) for mine in counted]
+    reasons = metric.too_few(tables) if metric.too_few else {}
+    counted = [{run["attempt_id"] for run in model_runs if _counts(metric, run)} for model_runs in of_model]
+    return [
+        next((reason for attempt, reason in reasons.items() if attempt in model_runs), None) for model_runs in counted
+    ]
 
 
 def _counts(metric: Metric, run: Run) -> bool:
@@ -109,9 +114,13 @@ def _figure(
 ) -> Figure:
     """The figure of one model, of whose `runs` those `used` have a value for the metric."""
     if used:
-        found = figure(metric, [values[run["attempt_id"]] for run in used], kind_of(metric, used), confidence)
+        measured = figure(metric, [values[run["attempt_id"]] for run in used], kind_of(metric, used), confidence)
         without = len([run for run in runs if _counts(metric, run)]) - len(used)
-        return replace(found, reason=f"{plural(without, 'process')} without: {reason}") if without and reason else found
+        return (
+            replace(measured, reason=f"{plural(without, 'process')} without: {reason}")
+            if without and reason
+            else measured
+        )
     if recorded := _recorded(metric, runs):
         return replace(figure(metric, recorded[:1], "recorded"), reason=reason or _failure(metric, runs))
     return Figure(None, reason=reason or _failure(metric, runs))

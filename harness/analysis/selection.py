@@ -81,14 +81,14 @@ def views_of(tables: Tables, spec: TableSpec, models: Sequence[str], baseline: s
     """
     runs = [run for run in run_records(tables.runs) if run["model"] in models]
     asked = spec.columns or default_columns()
-    found = [
+    groups = [
         (condition, members)
         for condition, members in group(runs)
         if matches(condition, spec.where) and any(matches(condition, column.where) for column in asked)
     ]
-    told = tell_apart([condition for condition, _ in found])
+    words_of_each = tell_apart([condition for condition, _ in groups])
     views, errors = [], []
-    for words, (_, members) in zip(told, found, strict=True):
+    for words, (_, members) in zip(words_of_each, groups, strict=True):
         part = _part(tables, [run["attempt_id"] for run in members])
         based = any(run["model"] == baseline for run in members)
         try:
@@ -142,9 +142,9 @@ def _part(tables: Tables, attempts: Sequence[str]) -> Tables:
 
 
 def _named(name: str, known: Sequence[str]) -> str:
-    found = [name] if name in known else [other for other in known if other.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"{name!r} begins several models: {', '.join(found)}.", "Write more of the one you mean.")
+    candidates = [name] if name in known else [other for other in known if other.startswith(name)]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        raise UsageError(f"{name!r} begins several models: {', '.join(candidates)}.", "Write more of the one you mean.")
     raise UsageError(f"Not measured here: {name}.", f"Models in this selection: {', '.join(known)}.")

@@ -84,15 +84,15 @@ def pareto(
     """
     fmt = _format(output)
     panels, left_out = _panels(results, session, models, target, allow_different)
+    from harness.report.figures.captions import panel_json, points_caption, points_json
     from harness.report.figures.pareto import draw
     from harness.report.figures.points import COSTS, QUALITIES, choose, drawable, points_of
-    from harness.report.figures.telling import panel_json, points_json, tell_points
 
     x, y = choose(cost, COSTS, panels), choose(quality, QUALITIES, panels)
-    found = drawable([(panel, *points_of(panel, x, y)) for panel in panels])
-    drawn = draw([panel for panel, _, _ in found], [points for _, points, _ in found], x, y)
-    said = [panel_json(panel, points_json(points, x, y), absent) for panel, points, absent in found]
-    _write(drawn, output, fmt, [*tell_points(found, x, y), *left_out], said, as_json)
+    chosen = drawable([(panel, *points_of(panel, x, y)) for panel in panels])
+    drawn = draw([panel for panel, _, _ in chosen], [points for _, points, _ in chosen], x, y)
+    facts = [panel_json(panel, points_json(points, x, y), absent) for panel, points, absent in chosen]
+    _write(drawn, output, fmt, [*points_caption(chosen, x, y), *left_out], facts, as_json)
 
 
 @figure.command(short_help="Latencies of every process and model.")
@@ -117,16 +117,16 @@ def distribution(
     """
     fmt = _format(output)
     panels, left_out = _panels(results, session, models, target, allow_different)
+    from harness.report.figures.captions import latencies_caption, latencies_json, panel_json
     from harness.report.figures.distribution import draw
     from harness.report.figures.latencies import choose_phase, label_of, latencies_of
-    from harness.report.figures.telling import latencies_json, panel_json, tell_latencies
 
     name = choose_phase(phase, panels)
     every = [(panel, *latencies_of(panel, name)) for panel in panels]
-    found = [(panel, latencies, absent) for panel, latencies, absent in every if latencies]
-    drawn = draw([panel for panel, _, _ in found], [latencies for _, latencies, _ in found], label_of(name))
-    said = [panel_json(panel, latencies_json(latencies), absent) for panel, latencies, absent in found]
-    _write(drawn, output, fmt, [*tell_latencies(found, label_of(name)), *left_out], said, as_json)
+    chosen = [(panel, latencies, absent) for panel, latencies, absent in every if latencies]
+    drawn = draw([panel for panel, _, _ in chosen], [latencies for _, latencies, _ in chosen], label_of(name))
+    facts = [panel_json(panel, latencies_json(latencies), absent) for panel, latencies, absent in chosen]
+    _write(drawn, output, fmt, [*latencies_caption(chosen, label_of(name)), *left_out], facts, as_json)
 
 
 @figure.command(short_help="How near models come to what the device can do.")
@@ -153,17 +153,17 @@ def roofline(
     panels, left_out = _panels(results, session, models, target, allow_different)
     from dataclasses import asdict
 
+    from harness.report.figures.captions import panel_json, rooflines_caption
     from harness.report.figures.intensity import rooflines
     from harness.report.figures.roofline import draw
-    from harness.report.figures.telling import panel_json, tell_rooflines
 
-    found = rooflines(panels)
-    drawn = draw([panel for panel, *_ in found], [(roof, dots) for _, roof, dots, _ in found])
-    said = [
+    chosen = rooflines(panels)
+    drawn = draw([panel for panel, *_ in chosen], [(roof, dots) for _, roof, dots, _ in chosen])
+    facts = [
         panel_json(panel, [asdict(dot) for dot in dots], absent) | {"roof": asdict(roof)}
-        for panel, roof, dots, absent in found
+        for panel, roof, dots, absent in chosen
     ]
-    _write(drawn, output, fmt, [*tell_rooflines(found), *left_out], said, as_json)
+    _write(drawn, output, fmt, [*rooflines_caption(chosen), *left_out], facts, as_json)
 
 
 @figure.command(short_help="What each step of a flash ablation does.")
@@ -187,21 +187,26 @@ def ablation(results: Path, session: str, output: Path, as_json: bool) -> None:
     from harness.report.flash_ablation import table_of
     from harness.report.table import lines_of
 
-    found = [one for one in read_ablation(results, session) if len(one.rows) > 1]
-    if not found:
+    ablations = [measured for measured in read_ablation(results, session) if len(measured.rows) > 1]
+    if not ablations:
         raise NothingComparable(
             f"Session {session} of {results} has no ablation.", "Measure one: `harness run --scenario flash --ablate`."
         )
-    panels = [(one.model, [Step(row.policy, row.io, row.token, row.flash_bytes) for row in one.rows]) for one in found]
+    panels = [
+        (measured.model, [Step(row.policy, row.io, row.token, row.flash_bytes) for row in measured.rows])
+        for measured in ablations
+    ]
     caption = [
         "What each step of an ablation does to the latency of a token, and to the bytes that it reads from flash. "
         "Filled: waiting for flash. Hollow: the whole token. Bars: 95 % intervals over processes.",
     ]
-    for table in map(table_of, found):
+    for table in map(table_of, ablations):
         caption += [f"{table.title}: {'; '.join(table.caption[:2])}", *table.notes]
-    origin = " · ".join(dict.fromkeys(f"{one.job['target']} · session {one.session}" for one in found))
-    said = [{"model": name, "steps": [asdict(step) for step in steps]} for name, steps in panels]
-    _write(draw(panels, origin), output, fmt, lines_of(caption), said, as_json)
+    origin = " · ".join(
+        dict.fromkeys(f"{measured.job['target']} · session {measured.session}" for measured in ablations)
+    )
+    facts = [{"model": name, "steps": [asdict(step) for step in steps]} for name, steps in panels]
+    _write(draw(panels, origin), output, fmt, lines_of(caption), facts, as_json)
 
 
 # The figures of a model's own weights and training need no results; they have one implementation, under both names.

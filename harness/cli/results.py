@@ -123,7 +123,7 @@ def _compacted_text(done: Compacted, results: Path, dry_run: bool, as_json: bool
     from harness.report.machine import dump_json
 
     if as_json:
-        found = {
+        facts = {
             "results": str(results),
             "dry_run": dry_run,
             "files_before": done.files_before,
@@ -132,7 +132,7 @@ def _compacted_text(done: Compacted, results: Path, dry_run: bool, as_json: bool
             "bytes_after": done.bytes_after,
             "left": [{"file": damage.file.path, "reason": str(damage.error)} for damage in done.left],
         }
-        return dump_json("compaction", found)
+        return dump_json("compaction", facts)
     lines = [f"left as it is: {damage.error}" for damage in done.left]
     if not done.files_before:
         return "\n".join([f"Nothing to compact in {results}.", *lines, ""])
@@ -147,35 +147,35 @@ def _checked_text(checked: Checked, unfinished: Unfinished, results: Path, moved
     from harness.report.machine import dump_json
 
     if as_json:
-        found = {
+        facts = {
             "results": str(results),
             "files": checked.files,
             "attempts": checked.attempts,
             "findings": [
                 {
-                    "kind": one.kind,
-                    "harmless": one.harmless,
-                    "table": one.table,
-                    "file": one.file.path,
-                    "what": one.what,
-                    "quarantined_to": moved.get(one.file.path),
+                    "kind": finding.kind,
+                    "harmless": finding.harmless,
+                    "table": finding.table,
+                    "file": finding.file.path,
+                    "what": finding.what,
+                    "quarantined_to": moved.get(finding.file.path),
                 }
-                for one in checked.findings
+                for finding in checked.findings
             ],
             "unfinished": {key: list(map(str, value)) for key, value in vars(unfinished).items()},
         }
-        return dump_json("check", found)
+        return dump_json("check", facts)
     lines = [f"deleted: {file}, which a process that was killed had not finished." for file in unfinished.deleted]
     lines += [
         f"harmless, unfinished: {file} is being written, or was left on another machine; it goes when it is a day old."
         for file in unfinished.left
     ]
-    for one in checked.findings:
-        mark = "harmless, " if one.harmless else ""
-        lines.append(f"{mark}{one.kind}: {one.what}")
-        if one.file.path in moved:
-            lines.append(f"  moved to {moved[one.file.path]}")
-    bad = sum(not one.harmless for one in checked.findings)
+    for finding in checked.findings:
+        mark = "harmless, " if finding.harmless else ""
+        lines.append(f"{mark}{finding.kind}: {finding.what}")
+        if finding.file.path in moved:
+            lines.append(f"  moved to {moved[finding.file.path]}")
+    bad = sum(not finding.harmless for finding in checked.findings)
     lines.append(
         f"{checked.files} files, {checked.attempts} attempts: "
         f"{bad or 'no'} problem{'' if bad == 1 else 's'} in {results}."

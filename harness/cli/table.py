@@ -66,7 +66,7 @@ def table(
     harness table -m baseline-small -m selfcomp-small -c decode_latency_ns_p50 -c model_bytes,show=ratio -c loss_nats
     harness table paper.toml --format latex
     """
-    from harness.analysis.published import read_published
+    from harness.analysis.published_figures import read_published
     from harness.analysis.selection import read_selection
     from harness.analysis.spec import parse_column, parse_spec, read_spec
 

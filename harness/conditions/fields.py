@@ -115,20 +115,20 @@ class Condition:
 
 
 FIELDS: tuple[ConditionField, ...] = tuple(
-    replace(each.metadata["field"], name=each.name) for each in fields(Condition)
+    replace(entry.metadata["field"], name=entry.name) for entry in fields(Condition)
 )
-KEY: tuple[str, ...] = tuple(each.name for each in FIELDS if each.keyed)
+KEY: tuple[str, ...] = tuple(entry.name for entry in FIELDS if entry.keyed)
 """The columns of `runs` by which tables differ, those that decide quality first."""
-ASKED: tuple[str, ...] = tuple(each.name for each in FIELDS if not each.of_data)
+ASKED: tuple[str, ...] = tuple(entry.name for entry in FIELDS if not entry.of_data)
 """What was asked of all models alike: a condition without the data of its quality."""
-FILTERS: dict[str, type] = {each.name: each.filter for each in FIELDS if each.filter is not None}
+FILTERS: dict[str, type] = {entry.name: entry.filter for entry in FIELDS if entry.filter is not None}
 """What a table or a figure may ask for, and the type of its value."""
 TELLING: tuple[ConditionField, ...] = tuple(
-    sorted((each for each in FIELDS if each.words is not None), key=lambda each: each.of_data)
+    sorted((entry for entry in FIELDS if entry.words is not None), key=lambda entry: entry.of_data)
 )
 """Fields in the order in which they tell conditions apart."""
 CAPTION: tuple[ConditionField, ...] = tuple(
-    sorted((each for each in FIELDS if each.place is not None), key=lambda each: each.place or 0)
+    sorted((entry for entry in FIELDS if entry.place is not None), key=lambda entry: entry.place or 0)
 )
 """Fields in the order of the line of facts under a title."""
 
@@ -137,9 +137,9 @@ def condition_of(run: Mapping[str, Any], data: str | None = None, data_sha256: s
     """The condition of a row of `runs`, whose quality was measured on these data."""
     job = read_job(run["job_json"])
     values = {
-        each.name: run[each.name] if each.from_job is None else each.from_job(job)
-        for each in FIELDS
-        if not each.of_data
+        entry.name: run[entry.name] if entry.from_job is None else entry.from_job(job)
+        for entry in FIELDS
+        if not entry.of_data
     }
     return Condition(**values, data=data, data_sha256=data_sha256)
 
@@ -152,20 +152,20 @@ def planned_condition(job: Job, device: str) -> Condition:
 
 def without_data(condition: Condition) -> Condition:
     """The condition of whatever depends on no data."""
-    return replace(condition, **{each.name: None for each in FIELDS if each.of_data})
+    return replace(condition, **{entry.name: None for entry in FIELDS if entry.of_data})
 
 
 def lasting_facts(condition: Condition) -> dict[str, Any]:
     """The fields for an id that a new field does not change: a later one that is None is left out."""
-    later = {each.name for each in FIELDS if each.later}
+    later = {entry.name for entry in FIELDS if entry.later}
     return {name: value for name, value in asdict(condition).items() if name not in later or value is not None}
 
 
 def tell_apart(conditions: Sequence[Condition]) -> list[tuple[str, ...]]:
     """What tells each condition from the others, as few words as do; a number where only options of a job do."""
     told: list[tuple[str, ...]] = [()] * len(conditions)
-    for each in TELLING:
-        more = [(*words, each.say(getattr(one, each.name))) for words, one in zip(told, conditions, strict=True)]
+    for entry in TELLING:
+        more = [(*words, entry.say(getattr(one, entry.name))) for words, one in zip(told, conditions, strict=True)]
         if len(set(more)) > len(set(told)):
             told = more
     if len(set(told)) < len(told):

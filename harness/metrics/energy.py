@@ -36,8 +36,8 @@ def _counts(tables: Tables, *phases: str) -> pd.Series[int]:
 
 def _per_token(name: str) -> PerProcess:
     def per_process(tables: Tables) -> pd.Series[float]:
-        found = _rows(tables, name)
-        answers = found[found["phase"] == _ANSWERS]["value"]
+        values = _rows(tables, name)
+        answers = values[values["phase"] == _ANSWERS]["value"]
         return (answers / _counts(tables, _ANSWERS, "decode")).dropna()
 
     return per_process
@@ -47,11 +47,11 @@ def _per_query(name: str) -> PerProcess:
     """A query is one of the samples that stand for the whole: of a batch, all that it holds."""
 
     def per_process(tables: Tables) -> pd.Series[float]:
-        found = _rows(tables, name)
-        found = found[found["phase"] != _ANSWERS]
+        values = _rows(tables, name)
+        values = values[values["phase"] != _ANSWERS]
         sizes = tables.samples.groupby(["attempt_id", "phase"], observed=True).size()
-        counts = [sizes.get(key, 0) for key in zip(found.index, found["phase"], strict=True)]
-        return (found["value"] / pd.Series(counts, found.index, dtype="float64")).dropna()
+        counts = [sizes.get(key, 0) for key in zip(values.index, values["phase"], strict=True)]
+        return (values["value"] / pd.Series(counts, values.index, dtype="float64")).dropna()
 
     return per_process
 

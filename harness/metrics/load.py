@@ -28,7 +28,7 @@ def trials(tables: Tables) -> pd.DataFrame:
         run.attempt_id: read_job(run.job_json).latency_bound_ns
         for run in tables.runs[tables.runs["attempt_id"].isin(rates["attempt_id"])].itertuples()
     }
-    found = pd.DataFrame(
+    made = pd.DataFrame(
         {
             "attempt_id": rates["attempt_id"].astype("object"),
             "phase": rates["phase"].astype("object"),
@@ -36,33 +36,35 @@ def trials(tables: Tables) -> pd.DataFrame:
             "bound_ns": rates["attempt_id"].map(bounds).astype("float64"),
         }
     )
-    samples = _of(tables, found).merge(found, on=["attempt_id", "phase"])
+    samples = _of(tables, made).merge(made, on=["attempt_id", "phase"])
     late = (samples["duration_ns"] > samples["bound_ns"]).astype("int64")
     counted = late.groupby([samples["attempt_id"], samples["phase"]]).agg(queries="size", late="sum").reset_index()
-    found = found.merge(counted, on=["attempt_id", "phase"])
-    few_late = holds(found["queries"].to_numpy("int64"), found["late"].to_numpy("int64"))
-    return found.assign(held=np.logical_and(few_late, found["bound_ns"].notna()))
+    made = made.merge(counted, on=["attempt_id", "phase"])
+    few_late = holds(made["queries"].to_numpy("int64"), made["late"].to_numpy("int64"))
+    return made.assign(held=np.logical_and(few_late, made["bound_ns"].notna()))
 
 
-def _of(tables: Tables, found: pd.DataFrame) -> pd.DataFrame:
+def _of(tables: Tables, trial_rows: pd.DataFrame) -> pd.DataFrame:
     """The samples of these attempts, without categories; a store without servers is not looked through."""
-    samples = tables.samples if len(found) else tables.samples.iloc[:0]
-    return samples[samples["attempt_id"].isin(found["attempt_id"])].astype({"attempt_id": "object", "phase": "object"})
+    samples = tables.samples if len(trial_rows) else tables.samples.iloc[:0]
+    return samples[samples["attempt_id"].isin(trial_rows["attempt_id"])].astype(
+        {"attempt_id": "object", "phase": "object"}
+    )
 
 
 def highest_rate(tables: Tables) -> pd.Series[float]:
     """The highest rate whose p99 held the bound, by MLPerf's rule; absent where none did."""
-    found = trials(tables)
-    return found[found["held"]].groupby("attempt_id")["rate"].max()
+    rows = trials(tables)
+    return rows[rows["held"]].groupby("attempt_id")["rate"].max()
 
 
 def arrivals(tables: Tables) -> pd.DataFrame:
     """The samples of each server, from the scheduled arrival: of the one rate, or of the highest that held."""
     if not (tables.scalars["name"] == "rate_queries_per_s").any():
         return tables.samples.iloc[:0]
-    found = trials(tables)
-    found = found[(found["phase"] == "server") | found["held"]]
-    shown = found.sort_values("rate").groupby("attempt_id").tail(1)[["attempt_id", "phase"]]
+    rows = trials(tables)
+    rows = rows[(rows["phase"] == "server") | rows["held"]]
+    shown = rows.sort_values("rate").groupby("attempt_id").tail(1)[["attempt_id", "phase"]]
     return _of(tables, shown).merge(shown, on=["attempt_id", "phase"])
 
 
@@ -73,8 +75,10 @@ def minutes(tables: Tables) -> pd.Series[float]:
     begin = groups["start_ns"].transform("min")
     minute = ((rows["start_ns"] - begin) // _MINUTE_NS + 1).astype("int64")
     last = rows["start_ns"] + rows["duration_ns"]
-    whole = ((last - begin).groupby(rows["attempt_id"], observed=True).transform("max") // _MINUTE_NS).clip(lower=1)
-    rows = rows.assign(attempt_id=rows["attempt_id"].astype("object"), minute=minute)[minute <= whole]
+    whole_minutes = ((last - begin).groupby(rows["attempt_id"], observed=True).transform("max") // _MINUTE_NS).clip(
+        lower=1
+    )
+    rows = rows.assign(attempt_id=rows["attempt_id"].astype("object"), minute=minute)[minute <= whole_minutes]
     return rows.groupby(["attempt_id", "minute"])["duration_ns"].median()
 
 
@@ -100,13 +104,13 @@ def time_to_plateau(tables: Tables) -> pd.Series[float]:
 
 def _last_level(tables: Tables) -> pd.DataFrame:
     """Attempts with minutes enough to see a change."""
-    found = {}
+    levels = {}
     for attempt, medians in minutes(tables).groupby("attempt_id"):
         if len(medians) >= 2 * SEGMENT:
             changes = change_points(np.asarray(medians, dtype=np.float64), _MAX_P, _MIN_CHANGE)
             began = changes[-1].index if changes else 0
-            found[attempt] = (float(np.exp(np.log(medians.iloc[began:]).mean())), float(began * _MINUTE_NS))
-    return pd.DataFrame.from_dict(found, orient="index", columns=["level_ns", "began_ns"], dtype="float64")
+            levels[attempt] = (float(np.exp(np.log(medians.iloc[began:]).mean())), float(began * _MINUTE_NS))
+    return pd.DataFrame.from_dict(levels, orient="index", columns=["level_ns", "began_ns"], dtype="float64")
 
 
 def _warm_load(tables: Tables) -> pd.Series[float]:

@@ -28,11 +28,13 @@ _MEASURED = ("", "DRAM", "flash → DRAM", "throughput", "I/O latency", "speed-u
 _PROJECTED = ("", "flash → DRAM", "reads", "throughput", "I/O latency")
 
 
-def measured(rows: Sequence[Row], trace: Trace, conditions: Conditions, beside: Sequence[str], as_json: bool) -> str:
-    """The ablation that was measured, with its intervals, or all of it as JSON. `beside` are notes of the caller's."""
+def measured(
+    rows: Sequence[Row], trace: Trace, conditions: Conditions, more_notes: Sequence[str], as_json: bool
+) -> str:
+    """The ablation that was measured, with its intervals, or all of it as JSON. `more_notes` are the caller's."""
     summaries = summarise(rows, conditions.window)
     shares = aggregates(trace, conditions.window)
-    notes = [*_invalid(summaries), *_cached(rows), *filter(None, [host_note()]), *beside]
+    notes = [*_invalid(summaries), *_cached(rows), *filter(None, [host_note()]), *more_notes]
     if as_json:
         facts = {
             "trace": trace.description,
@@ -97,8 +99,10 @@ def _agreement(ablation: Ablation) -> list[str]:
     """What the tokens and the loss are, set against those of the whole model."""
     notes = []
     if ablation.agreement is not None:
-        whole = ablation.agreement == 1
-        share = "All tokens" if whole else f"At least {100 * ablation.agreement:.4g} % of the tokens of each process"
+        all_agree = ablation.agreement == 1
+        share = (
+            "All tokens" if all_agree else f"At least {100 * ablation.agreement:.4g} % of the tokens of each process"
+        )
         notes.append(f"{share} are those of the whole model.")
     if quality := ablation.quality:
         added = quality["loss_nats"] - quality["whole_loss_nats"]

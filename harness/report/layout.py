@@ -91,12 +91,12 @@ def caption_facts(comparison: Comparison) -> list[list[str]]:
     condition = comparison.condition
     counts = sorted(set(comparison.processes))
     several = len(comparison.models) > 1
-    each = "–".join(str(count) for count in (counts[0], counts[-1])[: len(counts)]) if counts else "0"
+    runs_of_each = "–".join(str(count) for count in (counts[0], counts[-1])[: len(counts)]) if counts else "0"
     order = "interleaved " if comparison.interleaved else ""
     return [
         [
             *conditions_in_words(condition, counted=comparison.counted),
-            f"{each} {order}process{'' if counts == [1] else 'es'}{' per model' if several else ''}",
+            f"{runs_of_each} {order}process{'' if counts == [1] else 'es'}{' per model' if several else ''}",
             *(f"latency {kind}" for kind in comparison.latency_kinds),
             *([_untimed(comparison)] if comparison.counted else []),
         ],
@@ -144,7 +144,7 @@ def cells_of(row: Row, alongside: Sequence[Row], footnotes: Footnotes, label: st
     """The cells of a row, in the unit and with the decimal places that all rows `alongside`, itself among them, need.
     `label` stands in place of the metric's own, which then is over the rows.
     """
-    estimates = [figure.estimate for each in alongside for figure in each.figures if figure.estimate is not None]
+    estimates = [figure.estimate for line in alongside for figure in line.figures if figure.estimate is not None]
     step = scale(row.metric.unit, [estimate.value for estimate in estimates])
     places = max((decimals(estimate.value, estimate.low, estimate.high, step) for estimate in estimates), default=0)
     alike = kind_of_all(alongside)
@@ -213,15 +213,15 @@ def conditions_in_words(condition: Condition, *, counted: bool) -> list[str]:
     """What was asked, field by field; where instructions are counted, pinning would change nothing."""
     facts: list[str] = []
     unit = None
-    for each in CAPTION:
-        value = getattr(condition, each.name)
-        text = None if counted and value is None else each.say_in_caption(value)
+    for entry in CAPTION:
+        value = getattr(condition, entry.name)
+        text = None if counted and value is None else entry.say_in_caption(value)
         if text is None:
             continue
-        if each.unit is not None and each.unit == unit:
+        if entry.unit is not None and entry.unit == unit:
             text = f"{facts.pop().removesuffix(f' {unit}')} + {text}"
         facts.append(text)
-        unit = each.unit
+        unit = entry.unit
     return facts
 
 

@@ -136,8 +136,8 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
     return file.getvalue()
 
 
-def _resolution(found: Resolution | None) -> dict[str, Any] | None:
-    return None if found is None else asdict(found) | {"reached": found.reached}
+def _resolution(resolution: Resolution | None) -> dict[str, Any] | None:
+    return None if resolution is None else asdict(resolution) | {"reached": resolution.reached}
 
 
 def _metric(comparison: Comparison, row: Row) -> dict[str, Any]:

@@ -19,6 +19,6 @@ def name_owners(words: Sequence[Sequence[str]], owners: Sequence[int]) -> str:
         return ""
     own = [words[number] for number in owners]
     common = [word for word in own[0] if all(word in other for other in own)]
-    if common and sum(all(word in each for word in common) for each in words) == len(owners):
+    if common and sum(all(word in names for word in common) for names in words) == len(owners):
         return f"{', '.join(common)}: "
-    return f"{'; '.join(', '.join(each) for each in own)}: "
+    return f"{'; '.join(', '.join(names) for names in own)}: "

@@ -38,7 +38,7 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[Table]:
 
 def _sweep(comparisons: Sequence[Comparison]) -> Table:
     words = tell_apart([comparison.condition for comparison in comparisons])
-    names = [", ".join(each) for each in words]
+    names = [", ".join(parts) for parts in words]
     footnotes = Footnotes()
     sections: list[Section] = []
     for section in SECTIONS:
@@ -85,8 +85,11 @@ def _caption(comparisons: Sequence[Comparison], words: Sequence[Sequence[str]]) 
     lines = []
     for several in zip(*facts, strict=True):
         lines.append(" · ".join(fact for fact in several[0] if all(fact in other for other in several)))
-    told = [conditions_in_words(each.condition, counted=each.counted) for each in comparisons]
-    own = [[fact for line in each for fact in line if fact not in said] for each, said in zip(facts, told, strict=True)]
+    conditions = [conditions_in_words(each.condition, counted=each.counted) for each in comparisons]
+    own = [
+        [fact for facts_of_line in several for fact in facts_of_line if fact not in condition]
+        for several, condition in zip(facts, conditions, strict=True)
+    ]
     of_some = [item for item in owners_of(own).items() if len(item[1]) < len(comparisons)]
     lines += [name_owners(words, owners) + fact for fact, owners in of_some]
     return [*lines, *dict.fromkeys(legend(len(each.models) > 1, each.counted) for each in comparisons)]

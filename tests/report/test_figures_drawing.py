@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE
 from harness.report.figures import distribution, pareto
+from harness.report.figures.captions import latencies_caption, points_caption
 from harness.report.figures.labels import Label, place
 from harness.report.figures.latencies import SHARES, Latencies, choose_phase, label_of, latencies_of
 from harness.report.figures.panels import MOST, Panel, panels_of
 from harness.report.figures.points import points_of
 from harness.report.figures.style import SERIES, drawing, file_bytes, fit, shown
-from harness.report.figures.telling import tell_latencies, tell_points
 
 METRICS = {metric.name: metric for metric in CATALOGUE}
 LATENCY, LOSS = METRICS["decode_latency_ns_p50"], METRICS["loss_nats"]
@@ -123,7 +123,7 @@ def test_processes_are_not_pooled(session: Any) -> None:
     assert found.means() == pytest.approx(np.full(len(SHARES), 200.0))
     assert list(found.marks()) == [50, 90]  # eighty samples are enough for p90, but not for p99
     assert (found.marks()[50].low, found.marks()[50].high) == (None, None)
-    told = " ".join(tell_latencies([(panel, [found], {})], "latency"))
+    told = " ".join(latencies_caption([(panel, [found], {})], "latency"))
     assert "m: 2 processes, 80 to 1,000 samples each, after 0 warm-up queries" in told
     assert "p99 of m is not marked: it takes 662 samples per process, and one had 80" in told
     assert "m has no intervals (2 processes, and it takes 3: `--processes 5`)." in told
@@ -230,7 +230,7 @@ def test_the_caption_says_how_it_was_obtained_and_what_is_missing(generated: Any
     generated.add("gpt-2bit", status="failed", **SAME)
     (panel,), _ = panels_of(generated.tables())
     points, absent = points_of(panel, LATENCY, LOSS)
-    told = tell_points([(panel, points, absent)], LATENCY, LOSS)
+    told = points_caption([(panel, points, absent)], LATENCY, LOSS)
     assert told[0].startswith("Loss per token, against decode latency per token p50")
     text = "\n".join(told)
     for words in ("x86 · cpu · generate", "5 interleaved processes", "executorch 1.5.0", "(0123456789ab)"):

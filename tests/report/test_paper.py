@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.analysis.comparison import compare_tables
-from harness.analysis.published import PublishedFigure, PublishedRow
+from harness.analysis.published_figures import PublishedFigure, PublishedRow
 from harness.analysis.selection import read_selection
 from harness.analysis.spec import parse_spec
 from harness.errors import NothingComparable, UsageError

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.published import read_published
+from harness.analysis.published_figures import read_published
 from harness.analysis.spec import parse_spec
 from harness.report.paper.latex_text import escape
 from harness.report.paper.table import PaperTable, paper_table

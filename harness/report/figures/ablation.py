@@ -51,7 +51,9 @@ def draw(panels: Sequence[tuple[str, Sequence[Step]]], origin: str) -> Figure:
 
 def _latencies(axes: Axes, steps: Sequence[Step]) -> None:
     """Waiting for reads filled, the whole token hollow, with their intervals."""
-    ends = [end for step in steps for one in (step.io, step.token) if one is not None for end in _ends(one)]
+    ends = [
+        end for step in steps for estimate in (step.io, step.token) if estimate is not None for end in _ends(estimate)
+    ]
     divisor, unit = scale("ns", ends)
     axes.set_xlabel(f"latency per token ({unit})")
     for row, step in enumerate(steps):

@@ -61,24 +61,24 @@ def intensity_of(panel: Panel) -> tuple[Roof, list[Dot], dict[str, str]] | None:
     nothing = (Figure(None),) * len(panel.comparison.models)
     dots, absent = [], {}
     for index, model in enumerate(panel.comparison.models):
-        found = []
+        model_dots = []
         for phase in PHASES:
             macs, moved, time = (rows.get(name, nothing)[index] for name in roofline_names(phase, roof.memory))
             if macs.estimate and moved.estimate and time.estimate and macs.estimate.value and moved.estimate.value:
                 intensity = macs.estimate.value / moved.estimate.value
                 bound = min(roof.macs_per_s, intensity * roof.bytes_per_s[roof.memory])
                 rate = macs.estimate.value / time.estimate.value * 1e9
-                found.append(Dot(model.label, phase, time.kind, intensity, rate, bound))
-        dots += found
-        if not found:
+                model_dots.append(Dot(model.label, phase, time.kind, intensity, rate, bound))
+        dots += model_dots
+        if not model_dots:
             absent[model.label] = f"it has no multiplications, no bytes of {roof.memory} or no time"
     return roof, dots, absent
 
 
 def rooflines(panels: list[Panel]) -> list[tuple[Panel, Roof, list[Dot], dict[str, str]]]:
     """The panels that have a roof and a dot. Raises NothingComparable where none has."""
-    found = [(panel, *parts) for panel in panels if (parts := intensity_of(panel)) is not None]
-    if drawn := [each for each in found if each[2]]:
+    with_roof = [(panel, *parts) for panel in panels if (parts := intensity_of(panel)) is not None]
+    if drawn := [parts_of_one for parts_of_one in with_roof if parts_of_one[2]]:
         return drawn
     raise NothingComparable(
         "No target here says how many multiplications a second and how many bytes a second it can do at most.",

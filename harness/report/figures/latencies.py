@@ -82,14 +82,14 @@ def latencies_of(panel: Panel, phase: str) -> tuple[list[Latencies], dict[str, s
     samples = _samples(panel)
     wanted = samples[samples["phase"] == phase].groupby("attempt_id", observed=True)["duration_ns"]
     warm_ups = samples[samples["phase"] == "warmup"].groupby("attempt_id", observed=True).size()
-    found, absent = [], {}
+    distributions, absent = [], {}
     for model in panel.comparison.models:
         runs = [run for run in _timed(panel) if is_of(run, model) and run["attempt_id"] in wanted.groups]
         if not runs:
             absent[model.label] = f"no process of it succeeded with samples of {phase}"
         else:
             durations = [wanted.get_group(run["attempt_id"]).to_numpy() for run in runs]
-            found.append(
+            distributions.append(
                 Latencies(
                     model.label,
                     ", ".join(distinct(runs, "latency_kind")),
@@ -98,7 +98,7 @@ def latencies_of(panel: Panel, phase: str) -> tuple[list[Latencies], dict[str, s
                     tuple(int(warm_ups.get(run["attempt_id"], 0)) for run in runs),
                 )
             )
-    return found, absent
+    return distributions, absent
 
 
 def _mean(values: NDArray[np.float64]) -> Estimate:

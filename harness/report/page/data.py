@@ -49,26 +49,26 @@ def page_data(
     is set against its own first model, and says so. Raises NothingComparable where there are no rows, StoreError
     where none can be read, UsageError for a baseline that no session has.
     """
-    whole = read_tables(results, session, ("ops", "io"))
-    runs = run_records(whole.runs)
+    stored = read_tables(results, session, ("ops", "io"))
+    runs = run_records(stored.runs)
     if baseline is not None:
         choose(models_of(runs), baseline)
-    models = profiles(runs, whole.others["ops"], whole.others["io"])
+    models = profiles(runs, stored.others["ops"], stored.others["io"])
     comparisons: list[dict[str, Any]] = []
-    problems = list(whole.problems)
-    for session_id, tables in _by_session(whole):
+    problems = list(stored.problems)
+    for session_id, tables in _by_session(stored):
         members = run_records(tables.runs)
         measured = {name for model in models_of(members) for name in (model.name, model.label)}
         against = baseline if baseline in measured else None
         if against != baseline:
             problems.append(f"Session {session_id} has no {baseline}: it is compared with the first model it measured.")
         try:
-            found = compare_tables(tables, baseline=against, every_metric=True, allow_different=allow_different)
+            of_session = compare_tables(tables, baseline=against, every_metric=True, allow_different=allow_different)
         except HarnessError as error:
             problems.append(f"Session {session_id} has no comparison. {error}")
             continue
         started = members[0]["started_at"]
-        comparisons = [_comparison(one, models, started) for one in found] + comparisons
+        comparisons = [_comparison(comparison, models, started) for comparison in of_session] + comparisons
     conditions: dict[str, int] = {}
     return {
         "problems": lines_of(problems),
@@ -162,7 +162,7 @@ def _cell(row: Sequence[Cell], number: int, figure: Figure) -> dict[str, Any]:
 
 def _metrics(comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The metrics that some comparison has, in the order of the catalogue's sections."""
-    present = dict.fromkeys(name for one in comparisons for name in one["metrics"])
+    present = dict.fromkeys(name for comparison in comparisons for name in comparison["metrics"])
     return [
         {
             "name": metric.name,

@@ -23,13 +23,13 @@ def notes_on(columns: Sequence[PaperColumn], baseline: str) -> list[str]:
     for line, owners in owners_of([_facts(view) for view in views]).items():
         facts.setdefault(owners, []).append(line)
     common_first = sorted(facts.items(), key=lambda item: -len(item[0]))
-    each = "Under each condition: " if len(views) > 1 else ""
+    every_condition = "Under each condition: " if len(views) > 1 else ""
     warnings = owners_of([without_advice(view.comparison.notes, view.comparison.flags) for view in views])
     return [
         _legend(columns, baseline),
         *(name_owners(words, owners) + " · ".join(lines) for owners, lines in common_first),
         *_files(views),
-        *((name_owners(words, owners) or each) + line for line, owners in warnings.items()),
+        *((name_owners(words, owners) or every_condition) + line for line, owners in warnings.items()),
     ]
 
 
@@ -70,8 +70,8 @@ def _facts(view: View) -> list[str]:
     if not view.comparison.fingerprint.get("frequency_governor"):
         machine = f"{machine} · governor unknown" if machine else "governor unknown"
     condition = view.comparison.condition
-    told = (condition.target, condition.device or "unknown device", condition.scenario)
-    where = " · ".join(word for word in told if word not in view.words)
+    parts = (condition.target, condition.device or "unknown device", condition.scenario)
+    where = " · ".join(word for word in parts if word not in view.words)
     return [where, machine, f"{first} · {view.iterations}" if view.iterations else first, *others]
 
 
@@ -83,9 +83,9 @@ def _files(views: Sequence[View]) -> list[str]:
             if model.sha256 is not None:
                 hashes.setdefault(model.label, {})[model.sha256[:8]] = None
     return [
-        f"{label} is a different file under different conditions ({', '.join(found)})."
-        for label, found in hashes.items()
-        if len(found) > 1
+        f"{label} is a different file under different conditions ({', '.join(prefixes)})."
+        for label, prefixes in hashes.items()
+        if len(prefixes) > 1
     ]
 
 

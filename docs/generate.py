@@ -22,7 +22,7 @@ from harness.cli.nightly.examples import example
 from harness.experiment.request import OPTIONS
 from harness.metrics import CATALOGUE, SECTIONS
 from harness.metrics.metric import Metric
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.store import schemas
 
 MARK = re.compile(r"^.*<!-- generated: ([a-z]+) -->$", re.MULTILINE)

@@ -13,13 +13,13 @@ import pytest
 from fakes.jobs import make_subject
 from fakes.target import CAPABILITIES, DONE, HELLO, FakeTarget, Script, fails, samples
 
-from harness.analysis.comparison import Comparison
+from harness.analysis.comparison import Comparison, compare_tables
 from harness.experiment.added_blocks import AddedBlocks
 from harness.experiment.plan import Subject, block_of, configurations, passes
 from harness.experiment.resume import resume
 from harness.experiment.session import Session, open_session
 from harness.job import Files, Job
-from harness.report import compare_tables, render
+from harness.report.rendering import render
 from harness.statistics.ratio import block_ratio
 from harness.statistics.summary import log_mean
 from harness.store.dataset import read_sessions, read_table, read_tables

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.comparison import Comparison, compare_tables
-from harness.analysis.selection import told_apart
 from harness.analysis.spec import parse_column, parse_spec
+from harness.conditions.fields import tell_apart
 from harness.errors import NothingComparable, UsageError
 from harness.experiment.run import Failure
 from harness.metrics import CATALOGUE
@@ -101,7 +101,7 @@ class Result:
             near = get_close_matches(unknown[0], _METRICS) or sorted(_METRICS)
             raise UsageError(f"There is no metric {unknown[0]!r}.", f"Near it: {', '.join(near)}.")
         comparisons = self._compared(every_metric=bool(metrics))
-        words = told_apart([comparison.condition for comparison in comparisons])
+        words = tell_apart([comparison.condition for comparison in comparisons])
         rows: list[dict[str, Any]] = []
         for comparison, condition in zip(comparisons, words, strict=True):
             name = ", ".join((comparison.condition.target, comparison.condition.scenario, *condition))

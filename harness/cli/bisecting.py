@@ -17,7 +17,7 @@ from harness.cli.run.options import given_values
 from harness.errors import HarnessError, UsageError
 from harness.experiment.request import NamedModel, RunRequest
 from harness.experiment.run import run as run_request
-from harness.metrics import CATALOGUE, Metric
+from harness.metrics import CATALOGUE, HEADLINES, Metric
 from harness.nightly import bisection
 from harness.nightly.artifacts import keep, kept_file
 from harness.nightly.bisection import Bisection, Candidate, Step
@@ -30,18 +30,6 @@ from harness.report.table import simple_table
 from harness.scratch import ScratchFolder
 from harness.statistics.rerun_looks import NEW_PAIRS
 from harness.store.writer import prepare
-
-# What decides where nobody said what: the first that the session has.
-_DECIDING = (
-    "decode_latency_ns_p50",
-    "steady_latency_ns_p50",
-    "samples_per_s",
-    "decode_instructions",
-    "steady_instructions",
-    "batch_instructions",
-    "decode_cycles",
-    "steady_cycles",
-)
 
 
 def request_of(target: str, run_options: Sequence[str]) -> RunRequest:
@@ -110,7 +98,7 @@ def _metrics(name: str | None) -> list[Metric]:
     known = {metric.name: metric for metric in CATALOGUE if metric.compare == "ratio"}
     if name is not None and name not in known:
         raise UsageError(f"The metric {name!r} has no ratio to decide by.", f"Choose among: {', '.join(known)}.")
-    return [known[name] for name in ((name,) if name else _DECIDING)]
+    return [known[name]] if name else list(HEADLINES)  # the first that the session has decides
 
 
 def _candidates(
@@ -145,8 +133,7 @@ def _candidates(
 def _text(good: Candidate, last: Candidate, found: Bisection, metric: Metric, as_json: bool) -> str:
     answer = _answer(good, last, found, metric)
     if as_json:
-        whole = {"version": 1, "metric": metric.name, "good": asdict(good), "answer": answer, **asdict(found)}
-        return dump_json(whole)
+        return dump_json("bisection", {"metric": metric.name, "good": asdict(good), "answer": answer, **asdict(found)})
     rows = [
         (
             step.candidate.label,

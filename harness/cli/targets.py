@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from harness.cli._targets_build import build
+from harness.report.machine import dump_json
 
 
 @click.group(invoke_without_command=True)
@@ -47,7 +46,7 @@ def targets(ctx: click.Context, as_json: bool) -> None:
             }
         )
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(dump_json("targets", rows), nl=False)
         return
     _print(rows)
 

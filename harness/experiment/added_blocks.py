@@ -16,7 +16,7 @@ from harness.analysis.resolution import Resolution
 from harness.experiment.plan import block_of
 from harness.experiment.runner import Attempt
 from harness.job import Job
-from harness.metrics import CATALOGUE, HEADLINES
+from harness.metrics import HEADLINES
 from harness.statistics import looks
 from harness.store.dataset import Tables
 from harness.store.schemas import SAMPLES, SCALARS
@@ -43,7 +43,7 @@ class AddedBlocks:
         self.jobs = list(jobs)
         self._latency, self._next, self._asked, self._done = latency, first, asked, set(done)
         self._until_s = None if max_time_s is None else time.monotonic() + max_time_s
-        self._metrics = [metric for metric in CATALOGUE if metric.name in HEADLINES]
+        self._metrics = [metric for metric in HEADLINES if metric.is_time]
         self._values: dict[str, dict[str, float]] = {metric.name: {} for metric in self._metrics}
         self._runs: list[Any] = []
         # Blocks come after the first ones, before the passes that follow them.

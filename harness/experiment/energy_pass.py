@@ -22,7 +22,7 @@ from harness.experiment.runner import Attempt
 from harness.experiment.session import Session
 from harness.job import Job
 from harness.protocol import Scalar
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.target import Powered, Target
 
 # Ten seconds average much that a latency does not: three processes show what is left.

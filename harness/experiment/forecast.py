@@ -5,11 +5,11 @@ earlier sessions. Nothing is measured, nothing is stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.analysis.grouping import KEY, Condition, options_of
-from harness.analysis.load_words import load_words
+from harness.analysis.grouping import options_of
+from harness.conditions.fields import Condition, planned_condition
 from harness.errors import NothingComparable
 from harness.experiment.earlier_noise import Noise, read_noise
 from harness.experiment.run_plan import RunPlan
@@ -17,6 +17,7 @@ from harness.job import Job
 from harness.statistics.looks import CONFIDENCE_OF_A_LOOK, FEWEST_BLOCKS, MOST_BLOCKS
 from harness.statistics.ratio import RATIO_CONFIDENCE, smallest_shown
 from harness.statistics.summary import FEWEST_PROCESSES
+from harness.store.stored_job import stored
 from harness.target import Target
 
 
@@ -82,13 +83,8 @@ def _conditions(latency: Sequence[Job], target: Target) -> dict[str, tuple[Condi
     """The latency jobs of one block by condition, as they will stand in tables."""
     groups: dict[str, tuple[Condition, list[Job]]] = {}
     for job in latency:
-        facts = asdict(job) | {"device": target.device()}
-        facts["cpus"] = None if job.cpus is None else ",".join(map(str, job.cpus))
-        condition = Condition(
-            **{name: facts[name] for name in KEY}, precision=job.precision, load=load_words(job.canonical_json())
-        )
-        key = options_of({"job_json": job.canonical_json(), "model": job.model})
-        groups.setdefault(key, (condition, []))[1].append(job)
+        condition = planned_condition(job, target.device())
+        groups.setdefault(options_of(stored(job)), (condition, []))[1].append(job)
     return groups
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.scenarios.catalogue import SCENARIOS, owner_of
 
 SECTIONS = {
     "what": "What is measured",
@@ -55,7 +56,6 @@ class Option:
     scenario: str | None = None
     sweeps: bool = False
     default_words: str | None = None
-    order: int = 0
 
     @property
     def key(self) -> str:
@@ -72,7 +72,6 @@ def option(
     flag: str | None = None,
     short: str | None = None,
     unit: str | None = None,
-    scenario: str | None = None,
     sweeps: bool = False,
     default_words: str | None = None,
 ) -> Any:
@@ -84,7 +83,6 @@ def option(
         "section": section,
         "short": short,
         "unit": unit,
-        "scenario": scenario,
         "sweeps": sweeps,
         "default_words": default_words,
     }
@@ -92,20 +90,21 @@ def option(
 
 
 def options_of(request: type) -> tuple[Option, ...]:
-    """The options of a dataclass in the order of its fields."""
-    return tuple(
-        Option(
-            field=field.name,
-            order=number,
-            **{**field.metadata["option"], "flag": field.metadata["option"]["flag"] or _flag(field.name)},
-        )
-        for number, field in enumerate(dataclasses.fields(request))
-        if "option" in field.metadata
-    )
+    """The options of a dataclass in the order of its fields. Which scenario one belongs to, and what it is there where
+    nobody says, the scenario knows.
+    """
+    return tuple(_option_of(field) for field in dataclasses.fields(request))
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _option_of(field: dataclasses.Field[Any]) -> Option:
+    facts = dict(field.metadata["option"])
+    facts["flag"] = facts["flag"] or "--" + field.name.replace("_", "-")
+    plain = Option(field=field.name, **facts)
+    name = plain.key.replace("-", "_")
+    if (owner := owner_of(name)) is None:
+        return plain
+    default = SCENARIOS[owner].options[name]
+    return dataclasses.replace(plain, scenario=owner, default_words=default or plain.default_words)
 
 
 def text(metavar: str) -> Kind:

@@ -15,7 +15,7 @@ from harness.made_inputs import count_sets, covers, find_limits
 from harness.manifest import Manifest
 from harness.model_description import find_method, is_language_model, lies_in_flash, longest_prompt, may_vary
 from harness.protocol import Describe
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS, default_scenario
 
 # Peak memory differs by less than a hundredth between processes; three show it.
 MEMORY_PROCESSES = 3
@@ -71,7 +71,7 @@ def configurations(
     """
     flash = lies_in_flash(subject.description)
     language = flash or is_language_model(subject.description)
-    scenario = scenario or ("flash" if flash else "generate" if language else "single-stream")
+    scenario = scenario or default_scenario(language_model=language, in_flash=flash)
     if SCENARIOS[scenario].in_flash != flash:
         raise UsageError(
             f"The feed-forward weights of {subject.name} lie in flash, so it cannot {scenario}."

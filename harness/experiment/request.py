@@ -31,8 +31,11 @@ from harness.experiment.options import (
 )
 from harness.experiment.values import parse_bytes, parse_rates, parse_seconds, parse_share, parse_sweep
 from harness.outside_files import expanded, read_mapping
+from harness.scenarios.catalogue import SCENARIOS
 
-SCENARIO_NAMES = ("generate", "single-stream", "multi-stream", "offline", "server", "sustained", "cold-start", "flash")
+_QUERIES = ", ".join(
+    f"{scenario.queries} of {name}" for name, scenario in SCENARIOS.items() if scenario.repeats and not scenario.on_end
+)
 # How far the steps of LLM in a flash go (arXiv 2312.11514), what reads, and how the neurons to read are chosen.
 POLICIES = ("none", "hybrid", "predictor", "windowing", "bundling", "pipeline")
 READERS = ("threads", "uring", "pread", "buffered", "mmap", "mmap-random")
@@ -127,7 +130,7 @@ class RunRequest:
         short="-m",
     )
     scenario: str | None = option(
-        choice(SCENARIO_NAMES),
+        choice(tuple(SCENARIOS)),
         "What is done with the model.",
         section="what",
         default=None,
@@ -214,8 +217,7 @@ class RunRequest:
         "Queries of each process, at least; p90 takes 64 and p99 662, and neither is shown of fewer.",
         section="length",
         default=None,
-        default_words="64 of single-stream, 30 of generate (decode has a sample per token), 30 of offline, 1000 of "
-        "server, 662 of multi-stream, 11 of flash; 3 where instructions are counted",
+        default_words=f"{_QUERIES}; 3 where instructions are counted",
     )
     max_warmup_s: float = option(
         seconds(parse_seconds),
@@ -343,7 +345,6 @@ class RunRequest:
         section="scenario",
         default=None,
         flag="--rate",
-        scenario="server",
         sweeps=True,
         unit="queries/s",
     )
@@ -354,7 +355,6 @@ class RunRequest:
         section="scenario",
         default=None,
         flag="--latency-bound",
-        scenario="server",
         sweeps=True,
         unit="ns",
     )
@@ -363,9 +363,7 @@ class RunRequest:
         "Samples of one query.",
         section="scenario",
         default=None,
-        scenario="multi-stream",
         sweeps=True,
-        default_words="8",
     )
     duration_s: float | None = option(
         time_with_unit(parse_seconds),
@@ -373,19 +371,15 @@ class RunRequest:
         section="scenario",
         default=None,
         flag="--duration",
-        scenario="sustained",
         unit="s",
-        default_words="30m",
     )
     window: tuple[int, ...] | None = option(
         _NUMBERS,
         "Tokens whose neurons stay in DRAM.",
         section="scenario",
         default=None,
-        scenario="flash",
         sweeps=True,
         unit="tokens",
-        default_words="5",
     )
     dram_budget_bytes: tuple[int, ...] | None = option(
         sweep(lambda listed: [parse_bytes(part) for part in listed.split(",")], whole_number),
@@ -393,7 +387,6 @@ class RunRequest:
         section="scenario",
         default=None,
         flag="--dram-budget",
-        scenario="flash",
         sweeps=True,
         unit="bytes",
         default_words="none",
@@ -403,9 +396,7 @@ class RunRequest:
         f"How far the ablation's steps go: {', '.join(POLICIES)}.",
         section="scenario",
         default=None,
-        scenario="flash",
         sweeps=True,
-        default_words="bundling",
     )
     predictor: str | None = option(
         choice(PREDICTORS),
@@ -413,26 +404,20 @@ class RunRequest:
         "some.",
         section="scenario",
         default=None,
-        scenario="flash",
-        default_words="exact",
     )
     reader: tuple[str, ...] | None = option(
         _words(READERS, "reader"),
         f"What reads: {', '.join(READERS)}.",
         section="scenario",
         default=None,
-        scenario="flash",
         sweeps=True,
-        default_words="threads",
     )
     depth: tuple[int, ...] | None = option(
         _NUMBERS,
         "Reads at once.",
         section="scenario",
         default=None,
-        scenario="flash",
         sweeps=True,
-        default_words="32",
     )
     peer: bool | None = option(
         switch(),
@@ -441,7 +426,6 @@ class RunRequest:
         section="scenario",
         default=None,
         flag="--peer/--no-peer",
-        scenario="flash",
         default_words="peer",
     )
     ablate: bool = option(
@@ -449,7 +433,6 @@ class RunRequest:
         "Measure every policy, and print the table of the ablation.",
         section="scenario",
         default=False,
-        scenario="flash",
     )
     skip_existing: bool = option(
         switch(),

@@ -17,7 +17,7 @@ from harness.experiment.request import POLICIES, RunRequest
 from harness.experiment.sweeps import LAST_POLICY, Sweeps
 from harness.job import Job
 from harness.manifest import sha256_file
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.target import Target
 
 
@@ -118,7 +118,10 @@ def by_policy(subjects: Mapping[str, Subject]) -> dict[str, Subject]:
         for name, subject in subjects.items()
         for policy in POLICIES
     ]
-    return {label: replace(subject, name=label, fields={"policy": policy}) for label, subject, policy in labelled}
+    return {
+        label: replace(subject, name=label, fields={"policy": policy, "ablation": subject.name})
+        for label, subject, policy in labelled
+    }
 
 
 def _given(subject: Subject, inputs: Path) -> Sizes | None:

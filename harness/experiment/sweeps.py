@@ -6,17 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import UsageError
-from harness.experiment.request import POLICIES, PREDICTORS, RunRequest
+from harness.experiment.request import POLICIES, RunRequest
+from harness.experiment.values import parse_seconds
+from harness.scenarios.catalogue import SCENARIOS
 from harness.statistics.early_stopping import FEWEST_QUERIES
 from harness.statistics.looks import FEWEST_BLOCKS
 from harness.target import Conditioned, Target
 
-STREAMS = 8
-"""MLPerf's samples a query of multi-stream."""
-SUSTAINED_S = 1800.0
-# Of the flash scenario, where nobody says: as in arXiv 2312.11514, and what keeps a device's queue full.
-WINDOW, DEPTH, POLICY, READER = 5, 32, "bundling", "threads"
-PROCESSES = 5
 EMULATED_QUERIES, EMULATED_TOKENS = 3, 512
 
 
@@ -38,8 +34,9 @@ def filled_in(request: RunRequest, target: Target) -> RunRequest:
         if getattr(request, name) is None
     ]
     counted = target.capabilities.latency is None
-    exact = request.scenario == "sustained" or target.capabilities.latency in (None, "estimated")
-    values: dict[str, Any] = {"processes": 1 if exact else PROCESSES, "min_duration_s": 0.0 if counted else 1.0}
+    varies = target.capabilities.latency not in (None, "estimated")
+    usual = SCENARIOS[request.scenario or "single-stream"].processes
+    values: dict[str, Any] = {"processes": usual if varies else 1, "min_duration_s": 0.0 if counted else 1.0}
     if counted:
         values |= {"min_iterations": EMULATED_QUERIES, "max_eval_tokens": EMULATED_TOKENS}
     return replace(request, **{name: value for name, value in values.items() if name in unset})
@@ -55,7 +52,7 @@ def sweeps_of(request: RunRequest, target: Target) -> Sweeps:
         )
     if request.cpus and not capabilities.pinning:
         raise UsageError(f"Target {target.name} cannot pin processors.", "Leave out --cpus.")
-    if scenario in ("server", "multi-stream", "sustained", "flash") and scenario not in capabilities.scenarios:
+    if scenario is not None and SCENARIOS[scenario].options and scenario not in capabilities.scenarios:
         raise UsageError(
             f"Target {target.name} has no scenario {scenario} here.", "`harness targets` shows what each has."
         )
@@ -69,11 +66,11 @@ def sweeps_of(request: RunRequest, target: Target) -> Sweeps:
     swept["cpus"] = list(request.cpus) or [wanted]
     shared: dict[str, Any] = {}
     if scenario == "multi-stream":
-        swept["streams"] = list(request.streams or (STREAMS,))
+        swept["streams"] = list(request.streams or (int(SCENARIOS[scenario].default("streams")),))
     elif scenario == "server":
         swept |= _arrivals(request)
     elif scenario == "sustained":
-        seconds = request.duration_s or SUSTAINED_S
+        seconds = request.duration_s or parse_seconds(SCENARIOS[scenario].default("duration"))
         shared = {"min_duration_s": seconds, "max_duration_s": seconds}
     elif scenario == "flash":
         swept |= _flash(request)
@@ -91,7 +88,7 @@ def check_resolve(request: RunRequest, target: Target) -> None:
         raise UsageError(
             f"What target {target.name} counts or estimates does not vary, so one process resolves all.", leave_out
         )
-    if request.scenario == "sustained":
+    if request.scenario is not None and SCENARIOS[request.scenario].on_end:
         raise UsageError("A sustained process runs its minutes on end, so there are no blocks to add.", leave_out)
     if request.scenario == "server" and request.rate_queries_per_s is None:
         raise UsageError(
@@ -130,13 +127,14 @@ def _arrivals(request: RunRequest) -> dict[str, list[Any]]:
 
 
 def _flash(request: RunRequest) -> dict[str, list[Any]]:
+    usual = SCENARIOS["flash"].default
     return {
-        "window": list(request.window or (WINDOW,)),
-        "depth": list(request.depth or (DEPTH,)),
-        "policy": list(request.policy or (POLICY,)),
-        "reader": list(request.reader or (READER,)),
+        "window": list(request.window or (int(usual("window")),)),
+        "depth": list(request.depth or (int(usual("depth")),)),
+        "policy": list(request.policy or (usual("policy"),)),
+        "reader": list(request.reader or (usual("reader"),)),
         # Predictors that miss neurons make another model of it, with a quality of its own: they do not sweep.
-        "predictor": [request.predictor or PREDICTORS[0]],
+        "predictor": [request.predictor or usual("predictor")],
         "dram_budget_bytes": list(request.dram_budget_bytes or (None,)),
         "peer": [None if request.peer is False else True],
     }

@@ -9,31 +9,18 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.experiment.request import OPTIONS, NamedModel, RunRequest, model_beside, request_values
-from harness.metrics import CATALOGUE, Metric
+from harness.metrics import CATALOGUE, METRICS, Metric
 from harness.outside_files import expanded, read_toml
 from harness.store.place import is_bucket
 
 # Those of a scenario or target that has none of the others are simply absent.
-DEFAULT_METRICS = (
-    "prefill_latency_ns_p50",
-    "decode_latency_ns_p50",
-    "ttft_ns_p50",
-    "steady_latency_ns_p50",
-    "samples_per_s",
-    "prefill_instructions",
-    "decode_instructions",
-    "steady_instructions",
-    "batch_instructions",
-    "prefill_cycles",
-    "decode_cycles",
-    "steady_cycles",
-    "model_bytes",
-    "loss_nats",
-)
+DEFAULT_METRICS = tuple(metric.name for metric in CATALOGUE if metric.watched)
 _KEYS = ("target", "models", "reference", "results", "metrics", "run", "detect")
 # Set by the night itself; everything else that `harness run` takes may be given.
 _OWN = frozenset({"target", "models", "profile", "ablate", "skip_existing"})
-_METRICS = {metric.name: metric for metric in CATALOGUE if metric.compare is not None and metric.better is not None}
+_METRICS = {
+    name: metric for name, metric in METRICS.items() if metric.compare is not None and metric.better is not None
+}
 
 
 @dataclass(frozen=True, kw_only=True)

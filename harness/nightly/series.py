@@ -16,13 +16,12 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from harness.analysis.figures import figure, is_time, kind_of
+from harness.analysis.figures import figure, kind_of
 from harness.analysis.grouping import (
-    Condition,
     Run,
     different_fields,
     distinct,
@@ -30,6 +29,7 @@ from harness.analysis.grouping import (
     joined_fingerprints,
     run_records,
 )
+from harness.conditions.fields import Condition, lasting_facts, without_data
 from harness.metrics import Metric
 from harness.nightly.nights import RECENT, Night
 from harness.statistics.newest import median_variance
@@ -68,10 +68,7 @@ class Series:
     @cached_property
     def series_id(self) -> str:
         """The same on every night and machine."""
-        # None is left out, so that series from before there were such fields keep their names.
-        newer = ("precision", "load")
-        condition = {k: v for k, v in asdict(self.condition).items() if k not in newer or v is not None}
-        facts = [self.model, condition, self.metric.name, self.kind, self.fingerprint]
+        facts = [self.model, lasting_facts(self.condition), self.metric.name, self.kind, self.fingerprint]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -124,7 +121,7 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
         }
         for condition, members in conditions:
             # Those of other passes are in the conditions of every data set.
-            where = condition if metric.measure == "quality" else replace(condition, data=None, data_sha256=None)
+            where = condition if metric.measure == "quality" else without_data(condition)
             sessions: dict[tuple[str, str], list[Run]] = {}
             for run in members:
                 if run["attempt_id"] in values and run["measure"] == metric.measure and _has_clock(metric, run):
@@ -144,7 +141,7 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
 
 
 def _has_clock(metric: Metric, run: Run) -> bool:
-    return not is_time(metric) or run["latency_kind"] is not None
+    return not metric.is_time or run["latency_kind"] is not None
 
 
 def _references(
@@ -157,7 +154,7 @@ def _references(
     return {
         session: (used[0]["model_sha256"], {run["block"]: values[run["attempt_id"]] for run in used})
         for (_, session), used in sessions.items()
-        if _is_reference(used[0], of_night) and is_time(metric)
+        if _is_reference(used[0], of_night) and metric.is_time
     }
 
 

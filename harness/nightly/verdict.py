@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness.analysis.figures import comparison_word, figure, plural, why_no_interval
-from harness.analysis.grouping import Condition, run_records
+from harness.analysis.figures import figure, plural, why_no_interval
+from harness.analysis.grouping import run_records
+from harness.conditions.fields import Condition
 from harness.errors import HarnessError
-from harness.metrics import CATALOGUE, Metric
+from harness.metrics import METRICS, Metric
 from harness.metrics.metric import Measure
 from harness.nightly.detection import worsening
 from harness.nightly.series import to_level
@@ -154,10 +155,10 @@ def words(verdict: Verdict) -> str:
     """
     if verdict.ratio is None or verdict.low is None or verdict.high is None:
         return verdict.reason or "no figure"
-    metric = next((metric for metric in CATALOGUE if metric.name == verdict.metric), None)
+    metric = METRICS.get(verdict.metric or "")
     value, low, high, word = verdict.ratio, verdict.low, verdict.high, "ratio"
     if metric is not None and metric.compare == "ratio":
-        word = comparison_word(metric)
+        word = metric.comparison_word
         if metric.better == "lower":
             value, low, high = 1 / value, 1 / high, 1 / low
     interval = f" [{low:.3f}, {high:.3f}]" if low != high else ""

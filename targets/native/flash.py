@@ -15,7 +15,7 @@ from harness.flash.files import BUILD, neurons_path
 from harness.flash.policies import named
 from harness.job import Files, Job, request_json
 from harness.protocol import Error, Output
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.targets.transports.local import LocalProcess
 
 _LIMIT_S = 600.0

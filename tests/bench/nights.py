@@ -28,7 +28,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
 
-from harness.analysis.grouping import Condition
+from harness.conditions.fields import Condition
 from harness.experiment.request import RunRequest
 from harness.metrics import CATALOGUE
 from harness.nightly.alerts import Alert, covers, is_of, raised

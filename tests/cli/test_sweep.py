@@ -44,7 +44,7 @@ def test_a_sweep_makes_a_table_a_condition_and_the_same_model_twice_has_two_name
     )
     assert ended.code == 0, ended.err
     assert ended.err == "", "quiet"
-    comparisons = json.loads(ended.out)["comparisons"]
+    comparisons = json.loads(ended.out)["data"]["comparisons"]
     assert [(c["condition"]["threads"], c["condition"]["cpus"], c["condition"]["batch"]) for c in comparisons] == [
         (1, str(cpu), 2),
         (2, str(cpu), 2),

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from harness.analysis.grouping import Condition
 from harness.cli.nightly import nightly
 from harness.cli.nightly.examples import example
+from harness.conditions.fields import Condition
 from harness.errors import UsageError
 from harness.experiment.request import NamedModel, RunRequest
 from harness.nightly.config import DEFAULT_METRICS, NightlyConfig, parse_config, read_config

@@ -143,7 +143,7 @@ def test_a_file_that_was_named_must_be_there_the_usual_one_need_not(
 def test_the_command_shows_what_cannot_be_reached_and_why(file: Path) -> None:
     said = CliRunner().invoke(command, ["--json"])
     assert said.exit_code == 0, said.output
-    phone, board = json.loads(said.output)
+    phone, board = json.loads(said.output)["data"]
     assert (phone["device"], phone["reachable"], phone["default"]) == ("phone", False, False)
     assert "not installed" in phone["reason"]
     assert (board["device"], board["reachable"], board["default"]) == ("board", False, True)

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import NothingComparable, UsageError
 from harness.flash.stored import read_ablation
 from harness.outside_files import write_whole
+from harness.report.figures.captions import (
+    latencies_caption,
+    latencies_json,
+    panel_json,
+    points_caption,
+    points_json,
+    rooflines_caption,
+)
 from harness.report.figures.intensity import rooflines
 from harness.report.figures.latencies import choose_phase, label_of, latencies_of
 from harness.report.figures.panels import Panel, panels_of
 from harness.report.figures.points import COSTS, QUALITIES, choose, drawable, points_of
-from harness.report.figures.telling import (
-    latencies_json,
-    panel_json,
-    points_json,
-    tell_latencies,
-    tell_points,
-    tell_rooflines,
-)
 from harness.report.flash_ablation import table_of
 from harness.report.machine import dump_json
 from harness.report.table import lines_of
@@ -58,7 +58,7 @@ def pareto(selected: Selected, cost: str | None, quality: str | None, *, as_json
     found = drawable([(panel, *points_of(panel, x, y)) for panel in selected.panels])
     drawn = _drawer("pareto").draw([panel for panel, _, _ in found], [points for _, points, _ in found], x, y)
     values = [panel_json(panel, points_json(points, x, y), absent) for panel, points, absent in found]
-    return _written(drawn, selected.output, [*tell_points(found, x, y), *selected.left_out], values, as_json)
+    return _written(drawn, selected.output, [*points_caption(found, x, y), *selected.left_out], values, as_json)
 
 
 def distribution(selected: Selected, phase: str | None, *, as_json: bool) -> str:
@@ -69,7 +69,7 @@ def distribution(selected: Selected, phase: str | None, *, as_json: bool) -> str
     label = label_of(name)
     drawn = _drawer("distribution").draw([panel for panel, _, _ in found], [items for _, items, _ in found], label)
     values = [panel_json(panel, latencies_json(latencies), absent) for panel, latencies, absent in found]
-    return _written(drawn, selected.output, [*tell_latencies(found, label), *selected.left_out], values, as_json)
+    return _written(drawn, selected.output, [*latencies_caption(found, label), *selected.left_out], values, as_json)
 
 
 def roofline(selected: Selected, *, as_json: bool) -> str:
@@ -80,7 +80,7 @@ def roofline(selected: Selected, *, as_json: bool) -> str:
         panel_json(panel, [asdict(dot) for dot in dots], absent) | {"roof": asdict(roof)}
         for panel, roof, dots, absent in found
     ]
-    return _written(drawn, selected.output, [*tell_rooflines(found), *selected.left_out], values, as_json)
+    return _written(drawn, selected.output, [*rooflines_caption(found), *selected.left_out], values, as_json)
 
 
 def ablation(results: Path, session: str, output: Path, *, as_json: bool) -> str:
@@ -135,5 +135,5 @@ def _written(drawn: Figure, output: Path, caption: Sequence[str], values: list[d
     kind = _kind_of_file(output)
     write_whole(output, _drawer("style").file_bytes(drawn, kind, caption), "Name another file with --output.")
     if as_json:
-        return dump_json({"version": 1, "file": str(output), "caption": caption, "panels": values})
+        return dump_json("figure", {"file": str(output), "caption": caption, "panels": values})
     return "\n".join([str(output), "", *caption, ""])

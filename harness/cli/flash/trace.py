@@ -40,7 +40,6 @@ def trace(
     \b
     harness flash trace --model relu --output relu.npz
     """
-    import json
     from dataclasses import asdict
 
     import numpy as np
@@ -52,6 +51,7 @@ def trace(
     from harness.flash import trace as traces
     from harness.models import data as texts
     from harness.models import flash, zoo
+    from harness.report.machine import dump_json
 
     with Console(stderr=True).status(f"Recording {name}") as status:
         gpt, _ = zoo.load(name, weights)
@@ -83,7 +83,7 @@ def trace(
         "loss_nats": {"whole": whole, "predicted": believed, "added": believed - whole, "tokens": heard[:, 1:].size},
     }
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        click.echo(dump_json("trace", facts), nl=False)
         return
     click.echo(f"{output}: {what}")
     click.echo(

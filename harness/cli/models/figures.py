@@ -31,9 +31,8 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
     \b
     harness models figures selfcomp --format svg
     """
-    import json
-
     from harness.errors import UsageError
+    from harness.report.machine import dump_json
 
     try:
         from harness.models import figures as draw
@@ -80,7 +79,7 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
             f"Figures cannot be written to {target} ({error.strerror}).", "Name another folder with --output."
         ) from error
     if as_json:
-        click.echo(json.dumps({"files": [str(file) for file in files]}))
+        click.echo(dump_json("figure", {"files": [str(file) for file in files]}), nl=False)
     else:
         click.echo("\n".join(map(str, files)))
 

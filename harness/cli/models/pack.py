@@ -33,7 +33,6 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
     harness models pack selfcomp --entropy --output packed
     harness models verify selfcomp --weights packed
     """
-    import json
     from dataclasses import asdict
 
     from rich.console import Console
@@ -43,6 +42,7 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
     from harness.models.recipes import packaged
     from harness.models.records import PACKAGED
     from harness.models.sizes import parts
+    from harness.report.machine import dump_json
 
     recipe, folder = packaged().find(name), weights or PACKAGED
     state, codes, record = storage.read_weights(folder, recipe.name)
@@ -62,7 +62,7 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
     if as_json:
         said = {"model": recipe.name, "path": None if path is None else str(path), "bytes": after}
         rows = [asdict(part) | {"bytes": part.stored_bytes, "fp32_bytes": part.fp32_bytes} for part in packed]
-        click.echo(json.dumps({**said, "bytes_without_entropy_coding": before, "parts": rows}, indent=1))
+        click.echo(dump_json("packing", {**said, "bytes_without_entropy_coding": before, "parts": rows}), nl=False)
         return
     Console().print(_table(packed))
     if entropy:

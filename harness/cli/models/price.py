@@ -56,8 +56,8 @@ def price(
     \b
     harness models price selfcomp --target x86 --blocks 10
     """
-    import json
 
+    from harness.analysis.comparison import compare_tables
     from harness.api.zoo import Zoo
     from harness.cli._progress import Reporter
     from harness.cli.models import price_table as _prices
@@ -65,7 +65,7 @@ def price(
     from harness.experiment.run import run
     from harness.models.pricing import write_programs
     from harness.models.recipes import packaged
-    from harness.report import compare_tables
+    from harness.report.machine import dump_json
     from harness.report.rendering import render_tables
     from harness.scratch import ScratchFolder
     from harness.store.dataset import read_tables
@@ -98,7 +98,7 @@ def price(
     (comparison,) = compare_tables(tables, baseline=programs[0].path.stem)
     whole, found = _prices.prices(comparison, phase, programs)
     if as_json:
-        click.echo(json.dumps(_prices.as_json(comparison, what, whole, found), indent=1))
+        click.echo(dump_json("price", _prices.as_json(comparison, what, whole, found)), nl=False)
     else:
         click.echo(render_tables([_prices.table(comparison, what, whole, found)], "terminal"))
         click.echo(_prices.toml(recipe.name, comparison, what, found), nl=False)

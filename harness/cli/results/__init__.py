@@ -38,7 +38,7 @@ def compact(results: Path, dry_run: bool, as_json: bool, quiet: bool) -> None:
     """
     from harness.cli.results import care
 
-    click.echo(care.compact(results, dry_run=dry_run, as_json=as_json, quiet=quiet))
+    click.echo(care.compact(results, dry_run=dry_run, as_json=as_json, quiet=quiet), nl=False)
 
 
 @results.command()
@@ -59,7 +59,7 @@ def check(ctx: click.Context, results: Path, move: bool, as_json: bool, quiet: b
     from harness.cli.results import care
 
     text, sound = care.check(results, move=move, as_json=as_json, quiet=quiet)
-    click.echo(text)
+    click.echo(text, nl=False)
     ctx.exit(0 if sound else 1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ from harness.cli.results.progress import progress
 from harness.errors import NothingComparable
 from harness.outside_files import write_whole
 from harness.report.export import pyperf, pytorch
+from harness.report.machine import dump_json
 from harness.store import check as store
 from harness.store import compact as compaction
 from harness.store.check import Checked
@@ -54,8 +54,7 @@ def export(output: Path, fmt: str, session: str, results: Path) -> Path:
 
 def _compacted_text(done: Compacted, results: Path, dry_run: bool, as_json: bool) -> str:
     if as_json:
-        found = {
-            "version": 1,
+        facts = {
             "results": str(results),
             "dry_run": dry_run,
             "files_before": done.files_before,
@@ -64,51 +63,50 @@ def _compacted_text(done: Compacted, results: Path, dry_run: bool, as_json: bool
             "bytes_after": done.bytes_after,
             "left": [{"file": damage.file.path, "reason": str(damage.error)} for damage in done.left],
         }
-        return json.dumps(found, indent=1)
+        return dump_json("compaction", facts)
     lines = [f"left as it is: {damage.error}" for damage in done.left]
     if not done.files_before:
-        return "\n".join([f"Nothing to compact in {results}.", *lines])
+        return "\n".join([f"Nothing to compact in {results}.", *lines, ""])
     size = f"{done.bytes_before / 1e6:.1f} MB"
     if done.bytes_after is not None:
         size += f" became {done.bytes_after / 1e6:.1f} MB"
     verb = "would become" if dry_run else "became"
-    return "\n".join([f"{done.files_before} files {verb} {done.files_after}, {size}, in {results}.", *lines])
+    return "\n".join([f"{done.files_before} files {verb} {done.files_after}, {size}, in {results}.", *lines, ""])
 
 
 def _checked_text(checked: Checked, unfinished: Unfinished, results: Path, moved: dict[str, str], as_json: bool) -> str:
     if as_json:
-        found = {
-            "version": 1,
+        facts = {
             "results": str(results),
             "files": checked.files,
             "attempts": checked.attempts,
             "findings": [
                 {
-                    "kind": one.kind,
-                    "harmless": one.harmless,
-                    "table": one.table,
-                    "file": one.file.path,
-                    "what": one.what,
-                    "quarantined_to": moved.get(one.file.path),
+                    "kind": finding.kind,
+                    "harmless": finding.harmless,
+                    "table": finding.table,
+                    "file": finding.file.path,
+                    "what": finding.what,
+                    "quarantined_to": moved.get(finding.file.path),
                 }
-                for one in checked.findings
+                for finding in checked.findings
             ],
             "unfinished": {key: list(map(str, value)) for key, value in vars(unfinished).items()},
         }
-        return json.dumps(found, indent=1)
+        return dump_json("check", facts)
     lines = [f"deleted: {file}, which a process that was killed had not finished." for file in unfinished.deleted]
     lines += [
         f"harmless, unfinished: {file} is being written, or was left on another machine; it goes when it is a day old."
         for file in unfinished.left
     ]
-    for one in checked.findings:
-        mark = "harmless, " if one.harmless else ""
-        lines.append(f"{mark}{one.kind}: {one.what}")
-        if one.file.path in moved:
-            lines.append(f"  moved to {moved[one.file.path]}")
-    bad = sum(not one.harmless for one in checked.findings)
+    for finding in checked.findings:
+        mark = "harmless, " if finding.harmless else ""
+        lines.append(f"{mark}{finding.kind}: {finding.what}")
+        if finding.file.path in moved:
+            lines.append(f"  moved to {moved[finding.file.path]}")
+    bad = sum(not finding.harmless for finding in checked.findings)
     lines.append(
         f"{checked.files} files, {checked.attempts} attempts: "
         f"{bad or 'no'} problem{'' if bad == 1 else 's'} in {results}."
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli._options import format_option, json_option, results_option
+from harness.cli._options import format_option, json_option, results_option, short_option
 from harness.cli.run.options import SectionedCommand, request_options
 
 if TYPE_CHECKING:
-    from harness.report import Format
+    from harness.report.rendering import Format
 
 
 @click.command(cls=SectionedCommand)
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @results_option
 @format_option
 @json_option
+@short_option
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 )
 @click.option("--quiet", "-q", is_flag=True, help="No progress on standard error.")
 def run(
-    plan: Path | None, results: Path, fmt: Format, as_json: bool, dry_run: bool, quiet: bool, **options: Any
+    plan: Path | None,
+    results: Path,
+    fmt: Format,
+    as_json: bool,
+    short: bool,
+    dry_run: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Measure models on a target, interleaved, and print the comparison.
 
@@ -47,4 +55,4 @@ def run(
     from harness.cli.run import command
 
     request, folder = command.request_of(plan, results, options)
-    command.run(request, folder, "json" if as_json else fmt, dry_run=dry_run, quiet=quiet)
+    command.run(request, folder, "json" if as_json else fmt, short=short, dry_run=dry_run, quiet=quiet)

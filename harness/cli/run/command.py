@@ -21,7 +21,7 @@ from harness.experiment.run import Outcome
 from harness.store.place import results_folder
 
 if TYPE_CHECKING:
-    from harness.report import Format
+    from harness.report.rendering import Format
 
 
 def request_of(plan: Path | None, results: Path, options: dict[str, Any]) -> tuple[RunRequest, Path]:
@@ -42,7 +42,7 @@ def request_of(plan: Path | None, results: Path, options: dict[str, Any]) -> tup
     return RunRequest(**values), results
 
 
-def run(request: RunRequest, results: Path, fmt: Format, *, dry_run: bool, quiet: bool) -> None:
+def run(request: RunRequest, results: Path, fmt: Format, *, short: bool, dry_run: bool, quiet: bool) -> None:
     """Run, or say what would be run, and print it in this format. Exits with 1 where a job failed."""
     with Reporter(quiet=quiet) as reporter:
         if dry_run:
@@ -56,7 +56,7 @@ def run(request: RunRequest, results: Path, fmt: Format, *, dry_run: bool, quiet
         outcome = experiment.run(request, results, Zoo(), _WithReports(reporter))
     try:
         if outcome.succeeded:
-            _print(request, outcome, fmt)
+            _print(request, outcome, fmt, short=short)
     finally:  # where the table cannot be printed, it can be again
         reporter.summary(outcome)
     if outcome.failures:
@@ -70,7 +70,7 @@ class _WithReports:
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
-        self._reports = threading.Thread(target=importlib.import_module, args=("harness.report",))
+        self._reports = threading.Thread(target=importlib.import_module, args=("harness.report.rendering",))
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Describing) and not self._reports.ident:
@@ -80,10 +80,13 @@ class _WithReports:
         self._reporter(event)
 
 
-def _print(request: RunRequest, outcome: Outcome, fmt: Format) -> None:
+def _print(request: RunRequest, outcome: Outcome, fmt: Format, *, short: bool) -> None:
     """The table of what was measured."""
+    from harness.analysis.comparison import compare_tables
     from harness.flash.stored import read_ablation
-    from harness.report import compare_tables, flash_ablation, read_record, render, render_operators
+    from harness.report import flash_ablation
+    from harness.report.record import read_record, render_operators
+    from harness.report.rendering import render
     from harness.store.dataset import read_tables
 
     session = outcome.session_id
@@ -91,6 +94,6 @@ def _print(request: RunRequest, outcome: Outcome, fmt: Format) -> None:
         text = flash_ablation.stored(read_ablation(outcome.results, session), fmt == "json")
         click.echo(text, nl=False)
         return
-    click.echo(render(compare_tables(read_tables(outcome.results, session)), fmt), nl=False)
+    click.echo(render(compare_tables(read_tables(outcome.results, session)), fmt, short=short), nl=False)
     if request.profile and fmt != "json":
         click.echo("\n" + render_operators(read_record(outcome.results, session), fmt), nl=False)

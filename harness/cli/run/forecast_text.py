@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from harness.analysis.figures import plural
 from harness.analysis.numbers import percent
-from harness.analysis.selection import told_apart
+from harness.conditions.fields import tell_apart
 from harness.experiment.forecast import Expected, Forecast
 from harness.report.machine import dump_json
 from harness.statistics.looks import MOST_BLOCKS
@@ -27,8 +27,8 @@ def forecast_text(forecast: Forecast) -> str:
 def forecast_json(forecast: Forecast) -> str:
     """The same for programs."""
     return dump_json(
+        "plan",
         {
-            "version": 1,
             "target": forecast.target,
             "device": forecast.device,
             "passes": [
@@ -38,19 +38,19 @@ def forecast_json(forecast: Forecast) -> str:
             "conditions": [asdict(expected) for expected in forecast.expected],
             "measuring_s_at_least": forecast.measuring_s_at_least,
             "estimated_s": forecast.estimated_s,
-        }
+        },
     )
 
 
 def _condition_lines(expected: Sequence[Expected]) -> list[str]:
     lines = []
-    for one, words in zip(expected, told_apart([each.condition for each in expected]), strict=True):
+    for one, words in zip(expected, tell_apart([each.condition for each in expected]), strict=True):
         first, *others = one.models
         against = f"{first}{' (baseline)' if others else ''}" + "".join(f", {name}" for name in others)
         order = "interleaved " if others and one.processes > 1 else ""
         lines.append(
             f"{', '.join((one.condition.scenario, *words))}: {against}; "
-            f"{plural(one.processes, order + 'process')}{' a model' if others else ''} for latency"
+            f"{plural(one.processes, order + 'process')}{' per model' if others else ''} for latency"
         )
         if one.shows is None:
             lines.append(f"  What difference would show is not known: {one.reason}.")

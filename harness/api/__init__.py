@@ -5,7 +5,6 @@ together, as the command line does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from harness.api.zoo import Zoo
 from harness.errors import UsageError
 from harness.experiment import run as experiment
 from harness.experiment.progress import Event, ignore
-from harness.experiment.request import OPTIONS, RunRequest
+from harness.experiment.request import RunRequest, check_names
 from harness.store.dataset import read_tables
 from harness.store.place import results_folder
 
@@ -40,12 +39,9 @@ def run(
     Raises UsageError for what cannot be asked, StoreError where rows cannot be stored, Interrupted where the user stops
     it; each has a `message` and a `hint`.
     """
-    if unknown := [name for name in options if name not in (each.field for each in OPTIONS)]:
-        raise UsageError(
-            f"A run has no option {unknown[0]!r}.", f"Choose from: {', '.join(each.field for each in OPTIONS)}."
-        )
+    check_names(options)
     if request is not None:
-        request = replace(request, **options)
+        request = request.with_options(**options)
     elif "target" not in options or "models" not in options:
         raise UsageError("A run needs a target and models.", 'Give target="x86" and models=["mine.pte"].')
     else:

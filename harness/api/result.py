@@ -199,7 +199,7 @@ def load_results(results: Path | str, session: str = "latest", *, models: Sequen
     """
     from harness.store.place import results_folder
 
-    return Result(read_tables(results_folder(results), session), results, tuple(models))
+    return Result(read_tables(results_folder(str(results)), session), results, tuple(models))
 
 
 def compare(

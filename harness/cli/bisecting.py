@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -79,7 +79,7 @@ def bisect(
                 again = " again" if number else ""
                 reporter.note(f"measuring {candidate.label} against {good.label}{again}, {pairs} processes each")
                 passes = passes_for(metrics[0].measure)
-                done = measured(run, replace(request, models=models, processes=pairs, **passes), results)
+                done = measured(run, request.with_options(models=models, processes=pairs, **passes), results)
                 if done.session_id is None or done.failed:
                     raise HarnessError(done.reason or "There is no session.")
                 return done.session_id

@@ -152,7 +152,8 @@ def planned_condition(job: Job, device: str) -> Condition:
 
 def without_data(condition: Condition) -> Condition:
     """The condition of whatever depends on no data."""
-    return replace(condition, **{entry.name: None for entry in FIELDS if entry.of_data})
+    data: dict[str, Any] = {entry.name: None for entry in FIELDS if entry.of_data}
+    return replace(condition, **data)
 
 
 def lasting_facts(condition: Condition) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from harness.errors import UsageError
 from harness.experiment.options import (
@@ -59,7 +59,7 @@ def _models(value: Any, name: str) -> tuple[NamedModel, ...]:
     return tuple(model if isinstance(model, NamedModel) else NamedModel(os.fspath(model)) for model in value)
 
 
-def _dimension(value: Any, name: str) -> int | str:
+def _dimension(value: Any, name: str) -> int | Literal["none"]:
     if value == "none":
         return "none"
     if isinstance(value, bool) or not str(value).isdecimal() or len(str(value)) > 3:
@@ -103,12 +103,13 @@ def _times(listed: str) -> list[int]:
     return [round(parse_seconds(part) * 1e9) for part in listed.split(",")]
 
 
+Dimension = int | Literal["none"] | None
 _NUMBERS = sweep(parse_sweep, whole_number)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """Everything that a run is asked for, as a frozen record; `dataclasses.replace` makes another.
+    """Everything that a run is asked for, as a frozen record; `with_options` makes another.
 
     A field takes what the command line takes (`batch="1-8"`, `resolve="5%"`, `latency_bound_ns="15ms"`) or what Python
     has (`batch=[1, 8]`, `resolve=0.05`, `latency_bound_ns=15_000_000`); it then holds the latter. None means: as the
@@ -246,7 +247,7 @@ class RunRequest:
         sweeps=True,
         default_words="0",
     )
-    batch_dim: int | str | None = option(
+    batch_dim: Dimension = option(
         Kind(_dimension, "N|none"),
         "Which dimension of the first input is the batch, counted from 0; none: an execute is one sample. Without it, "
         "the first is taken where it may vary or is 1, and else samples per second are not known.",
@@ -467,6 +468,11 @@ class RunRequest:
                 object.__setattr__(self, field.name, each.kind.read(value, each.key))
         self._check()
 
+    def with_options(self, **options: Any) -> RunRequest:
+        """Another request, with these fields in place of its own; values as for a new one. Raises UsageError."""
+        check_names(options)
+        return replace(self, **options)
+
     def _check(self) -> None:
         """What can be said before a target is known."""
         given: dict[str, list[str]] = {}
@@ -496,6 +502,13 @@ class RunRequest:
 
 OPTIONS: tuple[Option, ...] = options_of(RunRequest)
 """The options of a run in the order of the fields of `RunRequest`."""
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """Raises UsageError for a name that is no field of a request."""
+    names = [each.field for each in OPTIONS]
+    if unknown := [name for name in options if name not in names]:
+        raise UsageError(f"A run has no option {unknown[0]!r}.", f"Choose from: {', '.join(names)}.")
 
 
 def request_values(table: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:

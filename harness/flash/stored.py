@@ -61,7 +61,7 @@ def read_ablation(results: Path, session: str) -> list[Ablation]:
     tables = read_tables(results, session, ("io",))
     runs = tables.runs[tables.runs["scenario"] == "flash"].set_index("attempt_id")
     jobs = {str(attempt): read_job(text) for attempt, text in runs["job_json"].items()}
-    runs = runs.assign(policy=[job.policy for job in jobs.values()])
+    runs = runs.assign(policy=[str(job.policy) for job in jobs.values()])
     return [
         _ablation(group, tables.samples, tables.scalars, tables.others["io"], jobs)
         for _, group in runs.groupby(["session_id", "model_sha256"], sort=False)

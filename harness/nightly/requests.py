@@ -36,8 +36,7 @@ def rerun_request(request: RunRequest, pair: Pair, new_pairs: int) -> RunRequest
     whatever those of a night are.
     """
     where = pair.condition
-    return replace(
-        request,
+    return request.with_options(
         models=tuple(NamedModel(str(file), name) for file, name in zip((pair.good, pair.bad), pair.names, strict=True)),
         data_files=(),
         scenario=where.scenario,

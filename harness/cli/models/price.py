@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -81,15 +81,12 @@ def price(
         for program in write_programs(recipe, precision, Path(folder)):
             programs.append(program)
             reporter.note(f"made {program.path.stem}")
-        request = RunRequest(
-            target=target.name,
-            models={program.path.stem: program.path for program in programs},
-            scenario="generate",
-            threads=threads,
-            processes=blocks,
-            quality=False,
-            memory=False,
-        )
+        options: dict[str, Any] = {
+            "models": {program.path.stem: program.path for program in programs},
+            "threads": threads,
+            "processes": blocks,
+        }
+        request = RunRequest(target=target.name, scenario="generate", quality=False, memory=False, **options)
         outcome = run(request, results, Zoo(), reporter)
     reporter.summary(outcome)
     if not outcome.succeeded:

@@ -42,7 +42,7 @@ def evaluation(
             if "get_vocab_size" not in description.metadata
             else {"unmeasured_quality": "no manifest names its tokenizer; give the evaluation text as --tokens"}
         )
-    from harness.models.data import TEXT_SHA256, VALIDATION_NAME, validation_tokens
+    from harness.models.train.data import TEXT_SHA256, VALIDATION_NAME, validation_tokens
 
     try:
         tokens = validation_tokens(vocabulary, options["data"])

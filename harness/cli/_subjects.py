@@ -48,7 +48,7 @@ def zoo_format(path: Path, target: Target) -> tuple[str, str]:
 
     Raises UsageError for any other path.
     """
-    from harness.models.zoo import known
+    from harness.models.zoo.artifacts import known
 
     suffix = path.suffix if path.suffix in (".pte", ".pt2") else ""
     name = path.name.removesuffix(suffix)
@@ -65,7 +65,7 @@ def _build(wanted: list[tuple[str, str]], reporter: Reporter) -> list[Path]:
     """The files of these models. Those that are not there yet are built side by side, each in a process of its own:
     the exporter takes a minute and one processor.
     """
-    from harness.models.zoo import artifact, built, built_cached, built_static, cached, static
+    from harness.models.zoo.artifacts import artifact, built, built_cached, built_static, cached, static
 
     def ready(name: str, fmt: str) -> Path | None:
         variants = {"static": built_static, "cached": built_cached}

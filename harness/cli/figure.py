@@ -182,7 +182,7 @@ def ablation(results: Path, session: str, output: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     from harness.errors import NothingComparable
-    from harness.flash.stored import read_ablation
+    from harness.flash.ablation.from_results import read_ablation
     from harness.report.figures.ablation import Step, draw
     from harness.report.flash_ablation import table_of
     from harness.report.table import lines_of

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from harness.conditions.readings import Reading
-from harness.flash.proof import prove
+from harness.flash.io.proof import prove
 from harness.job import Job
 from harness.measurement import Measurement
 

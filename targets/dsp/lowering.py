@@ -14,8 +14,8 @@ import torch
 from torch.export import ExportedProgram
 
 from harness.targets.simulated.calibration import quantised
+from harness.targets.simulated.faster_lowering import quick
 from harness.targets.simulated.programs import Program
-from harness.targets.simulated.quick import quick
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.targets.dsp.cycles import Work
-from harness.targets.simulated.kept import FAKE_QUANT, Kept, folder_of, kept
+from harness.targets.simulated.program_cache import FAKE_QUANT, Kept, folder_of, kept
 
 _CODE = ("cycles.py", "integers.py", "lowering.py", "operators.py", "prepared.py", "softmax.py")
 _PACKAGES = ("executorch", "torch", "torchao")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.outside_files import read_toml
-from harness.targets.simulated import named
+from harness.targets.simulated import device_files
 
 DEFAULT = "cortex-m55"
 EVIDENCE = ("fitted", "counted", "assumed")
@@ -68,7 +68,7 @@ class Profile:
 
 def names() -> tuple[str, ...]:
     """The profiles that come with harness, the default first."""
-    return named.names(_FOLDER, DEFAULT)
+    return device_files.names(_FOLDER, DEFAULT)
 
 
 def find(name: str | None) -> Profile:
@@ -76,7 +76,7 @@ def find(name: str | None) -> Profile:
 
     Raises UsageError, listing the known ones, for what is neither, and for a file that does not say what it must.
     """
-    path = named.locate(_FOLDER, DEFAULT, name)
+    path = device_files.locate(_FOLDER, DEFAULT, name)
     keys = ", ".join(f.name for f in fields(Profile) if f.name not in ("name", "digest", "anchors"))
 
     def parse(said: dict[str, Any], sha256: str) -> Profile:

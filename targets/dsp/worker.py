@@ -14,7 +14,7 @@ from harness.protocol import PROTOCOL, Event, Hello, Samples, Scalar
 from harness.targets.dsp.prepared import prepared, versions, works_of
 from harness.targets.dsp.profile import Profile, find
 from harness.targets.dsp.scalars import REASONS, check_memory, operators, scalars
-from harness.targets.simulated.kept import Kept
+from harness.targets.simulated.program_cache import Kept
 from harness.targets.simulated.worker import Emit, answer, found_out, serve
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.outside_files import read_toml
-from harness.targets.simulated import named
+from harness.targets.simulated import device_files
 
 DEFAULT = "u85-256-flash"
 _FOLDER = Path(__file__).parent
@@ -52,7 +52,7 @@ class Configuration:
 
 def names() -> tuple[str, ...]:
     """The configurations that come with harness, the default first."""
-    return named.names(_FOLDER, DEFAULT)
+    return device_files.names(_FOLDER, DEFAULT)
 
 
 def find(name: str | None) -> Configuration:
@@ -60,7 +60,7 @@ def find(name: str | None) -> Configuration:
 
     Raises UsageError, listing the known ones, for what is neither, and for a file that does not say what it must.
     """
-    path = named.locate(_FOLDER, DEFAULT, name)
+    path = device_files.locate(_FOLDER, DEFAULT, name)
     keys = ", ".join(f.name for f in fields(Configuration) if f.name not in ("name", "summary"))
 
     def parse(said: dict[str, Any], _: str) -> Configuration:

@@ -18,8 +18,8 @@ from harness.targets.npu.configuration import Configuration
 from harness.targets.npu.products import accelerate_products
 from harness.targets.npu.sums import accelerate_sums
 from harness.targets.simulated.calibration import quantised
+from harness.targets.simulated.faster_lowering import quick
 from harness.targets.simulated.programs import Program
-from harness.targets.simulated.quick import quick
 
 _PRODUCTS = ("aten.matmul", "aten.bmm", "aten.baddbmm", "aten.mm", "aten.scaled_dot_product_attention", "aten.einsum")
 # What the host does at the boundary, whatever the model is.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.targets.npu.configuration import Configuration
-from harness.targets.simulated.kept import FAKE_QUANT, Kept, folder_of, kept
+from harness.targets.simulated.program_cache import FAKE_QUANT, Kept, folder_of, kept
 
 TOSA = "model.tosa"
 _CODE = ("certification.py", "lowering.py", "prepared.py", "products.py", "rescaling.py", "sums.py")

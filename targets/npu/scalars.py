@@ -10,7 +10,7 @@ from harness.targets.npu.configuration import Configuration
 from harness.targets.npu.roofline import CLASSES, bound_ns, vela_ns, works
 from harness.targets.npu.vela import Estimate
 from harness.targets.npu.vela_ini import Memories
-from harness.targets.simulated.kept import Kept
+from harness.targets.simulated.program_cache import Kept
 from harness.targets.simulated.worker import found_out
 
 # Vela's columns of each memory.

@@ -16,7 +16,7 @@ from harness.targets.npu.prepared import TOSA, prepared, versions
 from harness.targets.npu.scalars import certified, operators, scalars
 from harness.targets.npu.vela import estimate
 from harness.targets.npu.vela_ini import memories
-from harness.targets.simulated.kept import Kept
+from harness.targets.simulated.program_cache import Kept
 from harness.targets.simulated.worker import Emit, answer, serve
 
 

@@ -20,7 +20,7 @@ from harness.job import Files, Job, parse_request
 from harness.manifest import sha256_file
 from harness.model_description import find_method, is_language_model
 from harness.protocol import Describe, Done, Error, Event, Progress, Scalar, decode
-from harness.targets.simulated.kept import Kept, describe
+from harness.targets.simulated.program_cache import Kept, describe
 from harness.worker.channel import Channel
 
 Emit = Callable[[Event], None]

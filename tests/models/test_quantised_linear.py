@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchao.quantization import Int8DynamicActivationIntxWeightConfig, PerAxis, PerGroup, quantize_
 
-from harness.models.export import lowered_to_pte
-from harness.models.quantised_linear import (
+from harness.models.export.library_noise import quiet
+from harness.models.export.pte import lowered_to_pte
+from harness.models.export.quantised_linear import (
     GROUP,
     RANGES,
     QuantisedLinear,
@@ -22,7 +23,6 @@ from harness.models.quantised_linear import (
     rounded,
     rounded_levels,
 )
-from harness.models.quiet import quiet
 
 
 def integer_weights(seed: int, rows: int, columns: int, largest: int, live: float = 0.7) -> Tensor:

@@ -16,7 +16,7 @@ from harness.errors import ModelError
 from harness.job import Files, Job
 from harness.protocol import Describe, Event, Scalar
 from harness.targets.simulated import worker
-from harness.targets.simulated.kept import Kept, kept
+from harness.targets.simulated.program_cache import Kept, kept
 
 TOKENS, POSITION = {"dtype": "int64", "sizes": [1, 8]}, {"dtype": "int64", "sizes": [1]}
 LANGUAGE_MODEL = Describe(

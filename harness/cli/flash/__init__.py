@@ -13,7 +13,7 @@ from harness.cli.flash.trace import trace
 from harness.cli.flash.write import write
 
 if TYPE_CHECKING:
-    from harness.flash.reproduce import Row
+    from harness.flash.device_model.reproduce import Row
 
 
 @click.group()
@@ -44,7 +44,7 @@ def reproduce(as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from harness.flash.reproduce import ABLATED, PROFILE, reproduce
+    from harness.flash.device_model.reproduce import ABLATED, PROFILE, reproduce
 
     rows = reproduce()
     if as_json:

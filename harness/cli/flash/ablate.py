@@ -13,11 +13,11 @@ import click
 from harness.cli.flash.write import DTYPES, parse_shape
 
 if TYPE_CHECKING:
-    from harness.flash.ablation import Conditions, Row
-    from harness.flash.geometry import Geometry
-    from harness.flash.layout import Dtype, NeuronFile
-    from harness.flash.reader import Kind
-    from harness.flash.trace import Trace
+    from harness.flash.ablation.rounds import Conditions, Row
+    from harness.flash.ablation.trace import Trace
+    from harness.flash.io.geometry import Geometry
+    from harness.flash.io.layout import Dtype, NeuronFile
+    from harness.flash.io.reader import Kind
 
 # Spelled out here too, so that --help imports no numpy.
 READERS = ("threads", "uring", "pread", "buffered", "mmap", "mmap-random")
@@ -91,12 +91,12 @@ def ablate(
     """
     from rich.console import Console
 
-    from harness.flash import trace as traces
-    from harness.flash.ablation import Conditions
-    from harness.flash.geometry import Geometry
-    from harness.flash.layout import NeuronFile
-    from harness.flash.peer import peer_sentence
-    from harness.flash.reader import DIRECT
+    from harness.flash.ablation import trace as traces
+    from harness.flash.ablation.rounds import Conditions
+    from harness.flash.io.fio import peer_sentence
+    from harness.flash.io.geometry import Geometry
+    from harness.flash.io.layout import NeuronFile
+    from harness.flash.io.reader import DIRECT
     from harness.report import flash_ablation as tables
 
     opened: list[Geometry] = [NeuronFile.open(file) for file in files]
@@ -131,8 +131,8 @@ def _both_forms(files: tuple[Path, ...], geometry: Geometry, folder: Path) -> It
     from rich.console import Console
 
     from harness.errors import UsageError
-    from harness.flash import layout
-    from harness.flash.proof import check_storage
+    from harness.flash.io import layout
+    from harness.flash.io.proof import check_storage
 
     if files:
         yield [layout.NeuronFile.open(file) for file in files]
@@ -161,9 +161,9 @@ def _measured(files: list[NeuronFile], trace: Trace, conditions: Conditions, rou
     from rich.progress import track
 
     from harness.errors import UsageError
-    from harness.flash.ablation import ablate as replay
-    from harness.flash.ablation import form_of
-    from harness.flash.policies import POLICIES
+    from harness.flash.ablation.policies import POLICIES
+    from harness.flash.ablation.rounds import ablate as replay
+    from harness.flash.ablation.rounds import form_of
 
     forms = {file.form: file for file in files}
     if len(forms) < len(files):

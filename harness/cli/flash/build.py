@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from harness.flash.layout import Dtype
-    from harness.models.data import Corpus
-    from harness.models.gpt import GPT
+    from harness.flash.io.layout import Dtype
+    from harness.models.gpt.network import GPT
+    from harness.models.train.data import Corpus
 
 # Changed when files of an older version must be made again.
 VERSION = "1"
@@ -41,13 +41,13 @@ def build(name: str, dtype: Dtype, weights: Path | None, data: Path | None, forc
     """
     from rich.console import Console
 
-    from harness.models import zoo
+    from harness.models.zoo import artifacts
 
     def export(model: GPT, path: Path) -> None:
         write_form(model, path, dtype, _corpus(data))
 
     with Console(stderr=True).status(f"Building {name}: a first build takes half a minute"):
-        click.echo(zoo.variant(name, kind(dtype), export, built_with(), force=force, folder=weights))
+        click.echo(artifacts.variant(name, kind(dtype), export, built_with(), force=force, folder=weights))
 
 
 def kind(dtype: str) -> str:
@@ -69,9 +69,10 @@ def write_form(gpt: GPT, path: Path, dtype: Dtype, corpus: Corpus | None) -> Non
     """
     import numpy as np
 
-    from harness.flash import files, layout, predictor
-    from harness.flash.trace import from_masks, require_sparsity
-    from harness.models import flash
+    from harness.flash.ablation.trace import from_masks, require_sparsity
+    from harness.flash.io import layout
+    from harness.flash.language_model import files, predictor
+    from harness.models.export import pte_flash
 
     context = gpt.config.context
     if corpus is None:
@@ -79,10 +80,10 @@ def write_form(gpt: GPT, path: Path, dtype: Dtype, corpus: Corpus | None) -> Non
         seen = random.integers(0, gpt.config.vocabulary_size, (VALIDATION_WINDOWS, context))
     else:
         seen = windows(corpus.training, context, TRAINING_WINDOWS)[:, :-1]
-    inputs, active = flash.record(gpt, seen)
+    inputs, active = pte_flash.record(gpt, seen)
     require_sparsity(from_masks(active, "recorded"))
-    rows = flash.feed_forward(gpt)
-    shape = layout.Shape(gpt.config.width, tuple(len(up) for up, _ in rows), flash.rest_bytes(gpt))
+    rows = pte_flash.feed_forward(gpt)
+    shape = layout.Shape(gpt.config.width, tuple(len(up) for up, _ in rows), pte_flash.rest_bytes(gpt))
     layout.write(files.neurons_path(path, "plain"), shape, "plain", dtype, rows.__getitem__)
     layout.write(files.neurons_path(path, "bundled"), shape, "bundled", dtype, rows.__getitem__)
     if corpus is not None:
@@ -91,7 +92,7 @@ def write_form(gpt: GPT, path: Path, dtype: Dtype, corpus: Corpus | None) -> Non
             for x, mask in zip(inputs, active, strict=True)
         ]
         predictor.save(files.predictors_path(path), trained)
-    flash.export_flash(gpt, path, files.checksums(path))
+    pte_flash.export_flash(gpt, path, files.checksums(path))
 
 
 def windows(tokens: npt.NDArray[np.int64], context: int, most: int) -> npt.NDArray[np.int64]:
@@ -111,7 +112,7 @@ def rank(width: int) -> int:
 def _corpus(path: Path | None) -> Corpus | None:
     """The text, or None where there is none to be had and none was named."""
     from harness.errors import DataError
-    from harness.models.data import corpus, load_text
+    from harness.models.train.data import corpus, load_text
 
     try:
         return corpus(load_text(path))

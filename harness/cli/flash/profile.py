@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from harness.flash.profile import Profile
-    from harness.flash.reader import Kind
-    from harness.flash.sweep import Sample
+    from harness.flash.device_model.profile import Profile
+    from harness.flash.device_model.sweep import Sample
+    from harness.flash.io.reader import Kind
 
 # Spelled out here too, so that --help imports no numpy.
 READERS = ("threads", "uring", "pread")
@@ -49,10 +49,10 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
     from rich.progress import track
 
     from harness.errors import UsageError
-    from harness.flash import profile as profiles
-    from harness.flash import sweep
-    from harness.flash.peer import peer_sentence
-    from harness.flash.proof import host_note
+    from harness.flash.device_model import profile as profiles
+    from harness.flash.device_model import sweep
+    from harness.flash.io.fio import peer_sentence
+    from harness.flash.io.proof import host_note
 
     if not os.path.isdir(output.absolute().parent):  # said before anything is measured
         raise UsageError(f"There is no folder {output.parent}.", "Name another file with --output.")
@@ -88,7 +88,7 @@ def _print(fitted: Profile, samples: Sequence[Sample]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from harness.flash.device import NAMES, errors
+    from harness.flash.device_model.throughput import NAMES, errors
 
     assert fitted.held_out is not None
     shown = {

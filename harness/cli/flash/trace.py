@@ -48,17 +48,18 @@ def trace(
 
     from harness.cli.flash.build import PREDICTOR_STEPS, TRAINING_WINDOWS, windows
     from harness.cli.flash.build import rank as usual_rank
-    from harness.flash import predictor
-    from harness.flash import trace as traces
-    from harness.models import data as texts
-    from harness.models import flash, zoo
+    from harness.flash.ablation import trace as traces
+    from harness.flash.language_model import predictor
+    from harness.models.export import pte_flash
+    from harness.models.train import data as texts
+    from harness.models.zoo import artifacts
 
     with Console(stderr=True).status(f"Recording {name}") as status:
-        gpt, _ = zoo.load(name, weights)
+        gpt, _ = artifacts.load(name, weights)
         corpus, context = texts.corpus(texts.load_text(data)), gpt.config.context
         traces.require_window(window, tokens)
         heard = windows(corpus.validation, context, -(-tokens // context))
-        inputs, active = flash.record(gpt, heard[:, :-1])
+        inputs, active = pte_flash.record(gpt, heard[:, :-1])
         masks = [mask[:tokens] for mask in active]
         what = f"recorded: {name} on {min(tokens, heard[:, :-1].size)} tokens of {texts.VALIDATION_NAME}"
         recorded = traces.from_masks(masks, what)
@@ -66,12 +67,12 @@ def trace(
         shares = traces.aggregates(recorded, window)
         status.update("Training predictors")
         rank = usual_rank(gpt.config.width) if rank is None else rank
-        learned = flash.record(gpt, windows(corpus.training, context, TRAINING_WINDOWS)[:, :-1])
+        learned = pte_flash.record(gpt, windows(corpus.training, context, TRAINING_WINDOWS)[:, :-1])
         trained = [predictor.train(x, mask, rank, steps=PREDICTOR_STEPS) for x, mask in zip(*learned, strict=True)]
         scores = [predictor.score(one.mask(x), mask) for one, x, mask in zip(trained, inputs, active, strict=True)]
         status.update("Computing the loss")
-        whole = flash.loss(gpt, heard)
-        believed = flash.loss(gpt, heard, lambda layer, x: trained[layer].mask(x))
+        whole = pte_flash.loss(gpt, heard)
+        believed = pte_flash.loss(gpt, heard, lambda layer, x: trained[layer].mask(x))
     traces.save(output, recorded)
     facts = {
         "file": str(output),

@@ -11,7 +11,7 @@ from harness.cli.models.inspect import inspect
 from harness.cli.models.pack import pack
 from harness.cli.models.price import price
 from harness.cli.models.verify import verify
-from harness.models.recipes import INT4, PLAIN_INT4, PRECISIONS
+from harness.models.zoo.recipes import INT4, PLAIN_INT4, PRECISIONS
 
 FORMATS = ("pte", "pt2", "cached", "static")
 CHANNELS = ("padded", "exact", "masked")
@@ -39,7 +39,7 @@ def list_models(as_json: bool) -> None:
     """
     import json
 
-    from harness.models.summary import rows, table
+    from harness.models.zoo.listing import rows, table
 
     if as_json:
         click.echo(json.dumps(rows(), indent=1))
@@ -113,7 +113,7 @@ def build(
     with Console(stderr=True).status(f"Building {name}: a first build takes about a minute"):
         from harness.manifest import sha256_file
         from harness.models.cache import copy_artifact
-        from harness.models.zoo import artifact, cached, static
+        from harness.models.zoo.artifacts import artifact, cached, static
 
         if fmt == "static":
             path = static(name, channels or "padded", force=force, folder=weights)
@@ -165,8 +165,8 @@ def train(
 
     from harness.errors import UsageError
     from harness.folders import cache_folder
-    from harness.models.making import make
-    from harness.models.recipes import packaged
+    from harness.models.zoo.recipes import packaged
+    from harness.models.zoo.train_recipe import make
 
     if processes > 1 and threads > 1:
         raise UsageError("Several processes have one thread each.", "Give --processes or --threads, not both.")

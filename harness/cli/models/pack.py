@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.models.sizes import Part
+    from harness.models.zoo.sizes import Part
 
 
 @click.command()
@@ -39,10 +39,10 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
     from rich.console import Console
 
     from harness.errors import UsageError
-    from harness.models import storage
-    from harness.models.recipes import packaged
-    from harness.models.records import PACKAGED
-    from harness.models.sizes import parts
+    from harness.models.zoo import storage
+    from harness.models.zoo.recipes import packaged
+    from harness.models.zoo.records import PACKAGED
+    from harness.models.zoo.sizes import parts
 
     recipe, folder = packaged().find(name), weights or PACKAGED
     state, codes, record = storage.read_weights(folder, recipe.name)

@@ -13,7 +13,7 @@ from harness.cli._options import results_option
 if TYPE_CHECKING:
     from harness.cli._progress import Reporter
     from harness.experiment.session import Session
-    from harness.models.pricing import Program
+    from harness.models.zoo.pricing import Program
     from harness.target import Target
 
 INTEGERS = ("int8", "int4-channel")
@@ -64,8 +64,8 @@ def price(
 
     from harness.cli._progress import Reporter
     from harness.cli.models import price_table as _prices
-    from harness.models.pricing import write_programs
-    from harness.models.recipes import packaged
+    from harness.models.zoo.pricing import write_programs
+    from harness.models.zoo.recipes import packaged
     from harness.report import compare_tables
     from harness.report.rendering import render_tables
     from harness.scratch import ScratchFolder

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.comparison import Comparison
 from harness.analysis.figures import Figure, Versus
 from harness.analysis.numbers import quantity, scale, times
-from harness.models.recipes import LAYERS
+from harness.models.zoo.recipes import LAYERS
 from harness.report.layout import comparison_table
 from harness.report.table import Cell, Section, Table, lines_of
 from harness.statistics.summary import Estimate
 
 if TYPE_CHECKING:
-    from harness.models.pricing import Program
+    from harness.models.zoo.pricing import Program
 
 UNRESOLVED = "not resolved: the interval contains 0; give more --blocks"
 NOTHING = "saves nothing: the exported program is the same without these rows"

@@ -30,9 +30,9 @@ def verify(names: tuple[str, ...], weights: Path | None, data: Path | None, as_j
     from rich.table import Table
 
     from harness.errors import ModelError
-    from harness.models.recipes import packaged
-    from harness.models.records import PACKAGED, read_record
-    from harness.models.verifying import verify as checks_of
+    from harness.models.zoo.recipes import packaged
+    from harness.models.zoo.records import PACKAGED, read_record
+    from harness.models.zoo.verification import verify as checks_of
 
     zoo, folder = packaged(), weights or PACKAGED
     chosen = [zoo.find(name).name for name in names] or [name for name in zoo.recipes if read_record(folder, name)]

@@ -117,7 +117,7 @@ def find_in_flash(
     Raises UsageError for a target that cannot read weights from flash, HarnessError with what a build said.
     """
     from harness.errors import UsageError
-    from harness.flash.proof import HIDDEN_CACHE
+    from harness.flash.io.proof import HIDDEN_CACHE
 
     if "flash" not in target.capabilities.scenarios:
         raise UsageError(f"Target {target.name} has no scenario flash here.", "`harness targets` shows what each has.")
@@ -130,8 +130,8 @@ def _find(name: str, options: dict[str, Any], reporter: Reporter) -> Path:
     from harness.children import ending_with_us
     from harness.cli.flash.build import built_with, kind
     from harness.errors import HarnessError, UsageError
-    from harness.flash.files import neurons_path, predictors_path
-    from harness.models.zoo import built_variant, known
+    from harness.flash.language_model.files import neurons_path, predictors_path
+    from harness.models.zoo.artifacts import built_variant, known
 
     if not known(name.removesuffix(".pte")):
         raise UsageError(f"{name} is neither a file nor the name of a model.", "`harness models list` shows the names.")
@@ -164,7 +164,7 @@ def by_policy(subjects: dict[str, Subject]) -> dict[str, Subject]:
 
 def ablation_of(results: Path, session: str, as_json: bool) -> str:
     """The table of the ablation that a session measured, one a model, or its figures as JSON."""
-    from harness.flash.stored import read_ablation
+    from harness.flash.ablation.from_results import read_ablation
     from harness.report import flash_ablation as tables
 
     return tables.stored(read_ablation(results, session), as_json)

@@ -54,13 +54,13 @@ def _make(folder: Path) -> None:
     import numpy as np
     import torch
 
-    from harness.cli.flash.build import write_form
+    from harness.models.export.pte_flash_files import export_flash_files
     from harness.models.train.data import corpus
 
     torch.set_num_threads(1)
     folder.mkdir(parents=True)
     text = corpus(TEXT)
-    write_form(tiny_gpt(), folder / "tiny.pte", "float16", text)
+    export_flash_files(tiny_gpt(), folder / "tiny.pte", "float16", text)
     np.save(folder / "tokens.npy", text.validation)
 
 

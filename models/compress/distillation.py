@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.models.compress.objective import Objective
 from harness.models.gpt.network import GPT
-from harness.models.train.loop import Objective
-from harness.models.zoo.recipes import DistillationRecipe, used
+from harness.models.recipe import DistillationRecipe, used
 
 
 def divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from harness.models.compress.codes import Code
+from harness.models.compress.objective import Objective
 from harness.models.compress.selfcompression import block_linears, compress, quantised_codes
 from harness.models.gpt.network import GPT
-from harness.models.train.loop import Objective
-from harness.models.zoo.recipes import FixedRecipe, used
+from harness.models.recipe import FixedRecipe, used
 
 THRESHOLD = 0.7
 """Of the mean magnitude: the best for weights that are spread evenly, and near it (0.75) for normal ones."""

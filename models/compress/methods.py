@@ -13,10 +13,10 @@ from harness.errors import UsageError
 from harness.models.compress.codes import Code
 from harness.models.compress.distillation import Distillation
 from harness.models.compress.fixed_bits import FixedBits, TernaryCode
+from harness.models.compress.objective import Objective
 from harness.models.compress.selfcompression import SelfCompression
 from harness.models.gpt.network import GPT
-from harness.models.train.loop import Objective
-from harness.models.zoo.recipes import Recipe
+from harness.models.recipe import Recipe
 
 
 class Together(Objective):

@@ -36,9 +36,9 @@ from torch.nn.utils import parametrize
 
 from harness.errors import ModelError, UsageError
 from harness.models.compress.codes import Code
+from harness.models.compress.objective import Objective
 from harness.models.gpt.network import GPT
-from harness.models.train.loop import Objective
-from harness.models.zoo.recipes import CompressionRecipe, used
+from harness.models.recipe import CompressionRecipe, used
 
 
 def round_to_half(x: Tensor) -> Tensor:

@@ -10,10 +10,6 @@ An accelerator wants every size ahead of time and keeps no state, so the cache g
 
 Weights are float32 here; who lowers the file rounds them. In the archive's extra file `generation.json` lie the sizes
 and windows of real text: of the training part to find the ranges of activations on, of the validation part to certify.
-
-Accelerators compute channels by the sixteen, so dead ones are cut and the others filled up to a multiple of it
-(`padded`). `exact` does not fill up, and `masked` cuts nothing: zeros stay where they are. The three show what removed
-channels buy, and what zeros do.
 """
 
 from __future__ import annotations
@@ -26,18 +22,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from harness.errors import UsageError
-from harness.models.compress.shrinking import shrink
 from harness.models.export.deployment import Body, attention
 from harness.models.export.library_noise import quiet
 from harness.models.gpt.network import GPT
 from harness.models.train import data
-from harness.models.zoo import storage
-from harness.models.zoo.recipes import packaged
-from harness.models.zoo.records import PACKAGED
 
-CHANNELS = {"padded": 16, "exact": 1, "masked": 0}
-"""What channels are filled up to a multiple of; 0: nothing is cut."""
 HIDDEN = -64.0
 """Added to a score that must not count. Int8 has 256 steps for it and the scores, so it is no larger than it must be;
 but scores of baseline-small lie between -29 and 40, and with -20 hidden places cost 0.09 nats a token, with -44 still
@@ -87,17 +76,6 @@ class Step(nn.Module):
         for block in self.body.blocks:
             x = block(x, attend)
         return (self.body.readout(x), *kept)
-
-
-def static_model(name: str, channels: str, folder: Path | None = None) -> GPT:
-    """The model by name with its channels cut as `channels` says. Raises UsageError and ModelError as `zoo.load`."""
-    if channels not in CHANNELS:
-        raise UsageError(f"There are no {channels!r} channels.", f"Choose one of: {', '.join(CHANNELS)}.")
-    recipe = packaged().find(name)
-    model, record = storage.read(folder or PACKAGED, recipe.name, recipe.architecture)
-    if record.bits_stored is None or not CHANNELS[channels]:
-        return model
-    return shrink(model, CHANNELS[channels])
 
 
 def export_static(gpt: GPT, vocabulary: str, path: Path, text: Path | None = None) -> None:

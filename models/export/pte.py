@@ -1,4 +1,4 @@
-"""From a trained GPT to a file that a runtime loads: ExecuTorch's `.pte`, or torch.export's `.pt2`.
+"""From a trained GPT to ExecuTorch's `.pte`, its operators delegated to XNNPACK.
 
 A `.pte` has two methods over one set of weights, both lowered to XNNPACK:
 
@@ -69,17 +69,6 @@ def lowered_to_pte(methods: dict[str, ExportedProgram], constants: dict[str, int
     lowered = to_edge_transform_and_lower(methods, partitioner=partitioner, constant_methods=constants)
     # Reinplacing lets a cache be written where it lies; without it the whole of it is copied twice a token.
     return bytes(lowered.to_executorch(ExecutorchBackendConfig(run_reinplace_pass=True)).buffer)
-
-
-def export_pt2(gpt: GPT, path: Path) -> None:
-    """Write `gpt` to `path` as a torch.export archive, for targets that run or compile PyTorch.
-
-    tokens int64 [batch, context] to logits float32 [batch, context, vocabulary]; the batch is dynamic.
-    """
-    with quiet(), torch.no_grad():
-        tokens = torch.zeros(2, gpt.config.context, dtype=torch.int64)
-        program = torch.export.export(gpt.eval(), (tokens,), dynamic_shapes=({0: Dim("batch", min=1, max=1024)},))
-        torch.export.save(program, path)
 
 
 def constant_methods(gpt: GPT) -> dict[str, int | bool]:

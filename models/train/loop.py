@@ -12,7 +12,6 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,59 +22,18 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from harness.errors import ModelError, UsageError
 from harness.models.cache import replacing
-from harness.models.compress.codes import Code
+from harness.models.compress.objective import Objective
 from harness.models.gpt.network import GPT
+from harness.models.recipe import TrainingRecipe
 from harness.models.train import checkpoint, parallel
 from harness.models.train.data import Corpus, Tokens
 from harness.models.train.progress import shown
 from harness.models.train.quality import total_loss, windows
-from harness.models.zoo.recipes import TrainingRecipe
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.parquet"
 LOG_EVERY = 10
 """Steps a row of the log. Rows at a checkpoint have the validation loss too, computed in the recipe's own precision."""
-
-
-class Objective:
-    """Plain next-token training. A compression method overrides what it adds to it."""
-
-    def description(self) -> dict[str, Any]:
-        """What was asked of the method, JSON values only: a checkpoint belongs to it."""
-        return {}
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """More AdamW groups, each with `params` and `lr`."""
-        return []
-
-    def penalty(self) -> Tensor | float:
-        """Added to the loss of a step."""
-        return 0.0
-
-    def output_loss(self, inputs: Tensor, logits: Tensor) -> Tensor | float:
-        """Added to the loss of a step for what the model says, `logits` [B, T, vocabulary], of `inputs` int64 [B, T].
-
-        Called under the step's autocast.
-        """
-        return 0.0
-
-    def after_update(self, step: int) -> None:
-        """Called when the weights of `step` have been updated."""
-
-    def figures(self) -> dict[str, float]:
-        """Columns for the log, and for the progress bar."""
-        return {}
-
-    def state(self) -> dict[str, Any]:
-        """What a resumed run must know, JSON values only."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`, called when weights and optimizers have been restored."""
-
-    def codes(self, model: GPT) -> dict[str, Code]:
-        """The layers of `model` that the method has quantised, by name, first to last."""
-        return {}
 
 
 @dataclass(frozen=True)

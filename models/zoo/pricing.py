@@ -26,7 +26,7 @@ from harness.models.export.deployment import Body
 from harness.models.export.pte import export_pte
 from harness.models.gpt.architecture import GPTConfig
 from harness.models.gpt.network import GPT
-from harness.models.zoo.recipes import LAYERS, Recipe
+from harness.models.recipe import LAYERS, Recipe
 
 BITS = 4.0
 """Of the random integers. A program in int8 holds them in int8, and takes as long as it would with larger ones."""

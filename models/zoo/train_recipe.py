@@ -12,11 +12,12 @@ from harness.errors import DataError
 from harness.models.compress.codes import bits_per_weight, report
 from harness.models.compress.methods import objective
 from harness.models.gpt.network import GPT
+from harness.models.recipe import Recipe
 from harness.models.train import data, parallel
 from harness.models.train.loop import CHECKPOINT, evaluate, train
 from harness.models.train.quality import windows
 from harness.models.zoo import storage
-from harness.models.zoo.recipes import Recipe, Zoo
+from harness.models.zoo.recipes import Zoo
 from harness.models.zoo.records import PACKAGED, Record
 from harness.models.zoo.storage import Encoded
 

@@ -14,7 +14,7 @@ import torch
 from torch.export import ExportedProgram
 
 from harness.targets.simulated.calibration import quantised
-from harness.targets.simulated.faster_lowering import quick
+from harness.targets.simulated.faster_lowering import faster_lowering
 from harness.targets.simulated.programs import Program
 
 
@@ -43,7 +43,7 @@ def lower(program: Program, cpu: str) -> Lowered:
 
     config = cortex_m_edge_compile_config()
     example = program.calibration[0]
-    with torch.no_grad(), quick():
+    with torch.no_grad(), faster_lowering():
         float32 = torch.export.export(program.exported.module(check_guards=False), example)
         fake_quant = quantised(float32, program.calibration, CortexMQuantizer())
         edge = to_edge(fake_quant, compile_config=config).exported_program()

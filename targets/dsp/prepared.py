@@ -1,4 +1,4 @@
-"""Programs that were lowered once: kept by model, phase and the variant of CMSIS-NN.
+"""Programs that were lowered once: in the cache by model, phase and the variant of CMSIS-NN.
 
 Lowering takes up to minutes; what the operators cost on a profile is then arithmetic.
 """
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.targets.dsp.cycles import Work
-from harness.targets.simulated.program_cache import FAKE_QUANT, Kept, folder_of, kept
+from harness.targets.simulated.program_cache import FAKE_QUANT, CachedProgram, cached_program, folder_for
 
-_CODE = ("cycles.py", "integers.py", "lowering.py", "operators.py", "prepared.py", "softmax.py")
+CODE = ("harness.targets.dsp.prepared",)
+"""The modules that, with all that they import, decide what is prepared."""
 _PACKAGES = ("executorch", "torch", "torchao")
 
 
@@ -23,20 +24,19 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in _PACKAGES}
 
 
-def prepared(path: Path, sha256: str, phase: str, cpu: str) -> Kept:
+def prepared(path: Path, sha256: str, phase: str, cpu: str) -> CachedProgram:
     """The lowered program of a phase, made now where it is not there yet.
 
     `facts` has `certified` (scalars), `works`, `program_bytes`, `arena_bytes`, `lowering_cpu_s`, and `text`: whether
     ranges come from real text. Raises ModelError for an operator without a cycle model.
     """
-    here = Path(__file__).parent
-    folder = folder_of("dsp", [here / name for name in _CODE], versions(), sha256, phase, cpu)
-    return kept(folder, lambda scratch: _prepare(path, phase, cpu, scratch))
+    folder = folder_for("dsp", CODE, versions(), sha256, phase, cpu)
+    return cached_program(folder, lambda scratch: _prepare(path, phase, cpu, scratch))
 
 
-def works_of(made: Kept) -> list[Work]:
-    """The operators of a kept program."""
-    return [Work(**each) for each in made.facts["works"]]
+def works_of(made: CachedProgram) -> list[Work]:
+    """The operators of a lowered program."""
+    return [Work(**work) for work in made.facts["works"]]
 
 
 def _prepare(path: Path, phase: str, cpu: str, scratch: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from harness.targets.npu.configuration import Configuration
 from harness.targets.npu.products import accelerate_products
 from harness.targets.npu.sums import accelerate_sums
 from harness.targets.simulated.calibration import quantised
-from harness.targets.simulated.faster_lowering import quick
+from harness.targets.simulated.faster_lowering import faster_lowering
 from harness.targets.simulated.programs import Program
 
 _PRODUCTS = ("aten.matmul", "aten.bmm", "aten.baddbmm", "aten.mm", "aten.scaled_dot_product_attention", "aten.einsum")
@@ -56,7 +56,7 @@ def lower(program: Program, configuration: Configuration) -> Lowered:
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     example = program.calibration[0]
-    with torch.no_grad(), quick():
+    with torch.no_grad(), faster_lowering():
         float32 = torch.export.export(program.exported.module(check_guards=False), example)
         _check_products(float32, configuration)
         spec = TosaCompileSpec(configuration.tosa)

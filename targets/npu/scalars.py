@@ -10,8 +10,8 @@ from harness.targets.npu.configuration import Configuration
 from harness.targets.npu.roofline import CLASSES, bound_ns, vela_ns, works
 from harness.targets.npu.vela import Estimate
 from harness.targets.npu.vela_ini import Memories
-from harness.targets.simulated.program_cache import Kept
-from harness.targets.simulated.worker import found_out
+from harness.targets.simulated.program_cache import CachedProgram
+from harness.targets.simulated.worker import certification_scalars
 
 # Vela's columns of each memory.
 _AREAS = {"sram": ("sram",), "dram": ("dram",), "flash": ("off_chip_flash", "on_chip_flash")}
@@ -59,11 +59,11 @@ def scalars(
     ]
 
 
-def certified(phase: str, made: Kept) -> list[Scalar]:
+def certified(phase: str, made: CachedProgram) -> list[Scalar]:
     """What certification said when the program was lowered."""
     found = {name: value for name, value in made.facts.items() if name != "text"}
     reasons = {"tosa_sqnr_db": "the outputs are identical, or all zero", "out_of_range": "no activation is rounded"}
-    return found_out(phase, found, reasons)
+    return certification_scalars(phase, found, reasons)
 
 
 def operators(phase: str, estimate: Estimate, clock_hz: float) -> Iterator[Ops]:

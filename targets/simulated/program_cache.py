@@ -1,4 +1,4 @@
-"""What was made of a model once: kept by model, what it was made for, versions and our own code.
+"""Programs that were lowered once, in the cache folder: by model, what they are lowered for, versions and our code.
 
 Lowering traces a program anew for each of many passes and takes minutes; what is asked of it afterwards takes a second.
 """
@@ -9,22 +9,25 @@ import fcntl
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness.code_hash import code_hash
 from harness.folders import cache_folder
 from harness.protocol import Describe
 
 FAKE_QUANT, _FACTS, _DESCRIPTION = "fake_quant.pt2", "facts.json", "description.json"
-_HERE = Path(__file__).parent
+FOLLOWED = ("harness.targets", "harness.worker", "harness.made_inputs")
+"""Whose code decides what a lowered program is: the last two make the inputs that its ranges are found on."""
+DESCRIBING = ("harness.targets.simulated.description", "harness.targets.simulated.programs")
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedProgram:
     """A lowered program in `folder`, and what was found out when it was made: `facts`, any JSON."""
 
     folder: Path
@@ -36,47 +39,48 @@ class Kept:
         return self.folder / FAKE_QUANT
 
 
-def kept(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> Kept:
+def cached_program(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> CachedProgram:
     """What lies in `folder`; `make` leaves its files in a scratch folder and returns the facts, if nothing lies there.
 
     Two workers that ask at once make it once. Errors are those of `make`.
     """
     with _only_one(folder):
         if not (folder / _FACTS).exists():
-            with _making(folder) as scratch:
+            with _replacing(folder) as scratch:
                 facts = make(scratch)
                 (scratch / _FACTS).write_text(json.dumps(facts))
-    return Kept(folder, json.loads((folder / _FACTS).read_text()))
+    return CachedProgram(folder, json.loads((folder / _FACTS).read_text()))
 
 
-def folder_of(kind: str, code: Sequence[Path], versions: Mapping[str, str], *of: str) -> Path:
-    """Where what `kind` made `of` these lies: another folder for other versions, and for other files of code."""
-    content = b"".join(file.read_bytes() for file in (*code, *sorted(_HERE.glob("*.py"))))
-    key = json.dumps([*of, dict(versions), hashlib.sha256(content).hexdigest()]).encode()
+def folder_for(kind: str, code: tuple[str, ...], versions: Mapping[str, str], *parts: str) -> Path:
+    """The folder of what `kind` makes of `parts`: another one for other versions, and where the modules `code`, or what
+    they import, changed.
+    """
+    key = json.dumps([*parts, dict(versions), code_hash(code, FOLLOWED)]).encode()
     return cache_folder() / kind / hashlib.sha256(key).hexdigest()[:24]
 
 
 def describe(path: Path, sha256: str) -> Describe:
     """What a `.pt2` says of itself, read once a file. `sha256` names its content. Raises ModelError."""
-    file = folder_of("simulated", (), {"torch": version("torch")}, sha256) / _DESCRIPTION
+    file = folder_for("simulated", DESCRIBING, {"torch": version("torch")}, sha256) / _DESCRIPTION
     if not file.exists():
         from harness.targets.simulated.description import describe_archive
         from harness.targets.simulated.programs import read_archive
 
         described = describe_archive(read_archive(path))
-        with _making(file.parent) as scratch:
+        with _replacing(file.parent) as scratch:
             (scratch / file.name).write_text(json.dumps(asdict(described)))
     return Describe(**json.loads(file.read_text()))
 
 
 @contextmanager
-def _making(folder: Path) -> Iterator[Path]:
+def _replacing(folder: Path) -> Iterator[Path]:
     """A scratch folder whose files get into `folder` when the body ends well, the facts last."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as scratch:
         yield Path(scratch)
         # `facts.json` says that the rest is there, so it comes last.
-        for file in sorted(Path(scratch).iterdir(), key=lambda each: each.name == _FACTS):
+        for file in sorted(Path(scratch).iterdir(), key=lambda path: path.name == _FACTS):
             file.replace(folder / file.name)
 
 

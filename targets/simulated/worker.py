@@ -20,11 +20,11 @@ from harness.job import Files, Job, parse_request
 from harness.manifest import sha256_file
 from harness.model_description import find_method, is_language_model
 from harness.protocol import Describe, Done, Error, Event, Progress, Scalar, decode
-from harness.targets.simulated.program_cache import Kept, describe
+from harness.targets.simulated.program_cache import CachedProgram, describe
 from harness.worker.channel import Channel
 
 Emit = Callable[[Event], None]
-Make = Callable[[Path, str, str], Kept]
+Make = Callable[[Path, str, str], CachedProgram]
 """A model file, its sha256 and a phase to the lowered program of that phase."""
 
 
@@ -57,7 +57,12 @@ def serve(work: Callable[[Job, Files, Emit], None]) -> None:
 
 
 def answer(
-    job: Job, files: Files, emit: Emit, where: str, make: Make, estimate: Callable[[str, Kept], Iterable[Event]]
+    job: Job,
+    files: Files,
+    emit: Emit,
+    where: str,
+    make: Make,
+    estimate: Callable[[str, CachedProgram], Iterable[Event]],
 ) -> None:
     """Describe the model, evaluate it, or say what `estimate` says of each phase on `where`.
 
@@ -106,7 +111,7 @@ def _beside(make: Make, path: Path, sha256: str, phases: Sequence[str]) -> Itera
             process.join()
 
 
-def found_out(phase: str, found: Mapping[str, float | None], reasons: Mapping[str, str]) -> list[Scalar]:
+def certification_scalars(phase: str, found: Mapping[str, float | None], reasons: Mapping[str, str]) -> list[Scalar]:
     """What certification said when the program was lowered; `reasons` for what may be absent."""
     return [
         Scalar(name=name, value=value, reason=None if value is not None else reasons[name], phase=phase)
@@ -114,7 +119,7 @@ def found_out(phase: str, found: Mapping[str, float | None], reasons: Mapping[st
     ]
 
 
-def _quality(job: Job, files: Files, made: Kept, emit: Emit) -> None:
+def _quality(job: Job, files: Files, made: CachedProgram, emit: Emit) -> None:
     """The loss, or the outputs, of the fake-quantised prefill. A loss is kept: it is the same on every run."""
     kept = made.folder / f"loss-{(job.data_sha256 or '')[:16]}-{job.max_tokens}.jsonl"
     if files.tokens is not None and kept.exists():

@@ -13,9 +13,11 @@ import pytest
 
 from harness.errors import ModelError, UsageError
 from harness.manifest import Manifest, manifest_path, read_manifest, sha256_file
-from harness.models.export import pte as export_module
+from harness.models.export import pt2 as pt2_module
+from harness.models.export import pte as pte_module
 from harness.models.gpt.network import GPT
 from harness.models.zoo import artifacts
+from harness.models.zoo.loading import load
 from harness.models.zoo.recipes import Zoo, packaged
 from harness.models.zoo.records import PACKAGED, read_record
 
@@ -33,8 +35,8 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append("pt2")
         path.write_bytes(os.urandom(64))
 
-    monkeypatch.setattr(export_module, "export_pte", pte)
-    monkeypatch.setattr(export_module, "export_pt2", pt2)
+    monkeypatch.setattr(pte_module, "export_pte", pte)
+    monkeypatch.setattr(pt2_module, "export_pt2", pt2)
     return asked
 
 
@@ -168,7 +170,7 @@ def test_a_build_that_fails_leaves_the_last_file(exports: list[str], monkeypatch
         made.write_bytes(b"half")
         raise ModelError("The export failed.")
 
-    monkeypatch.setattr(export_module, "export_pte", failing)
+    monkeypatch.setattr(pte_module, "export_pte", failing)
     with pytest.raises(ModelError, match="The export failed"):
         artifacts.artifact("baseline", force=True)
     assert path.read_bytes() == before
@@ -176,13 +178,13 @@ def test_a_build_that_fails_leaves_the_last_file(exports: list[str], monkeypatch
 
 
 def test_two_that_ask_at_once_share_one_build(exports: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = export_module.export_pte
+    inner = pte_module.export_pte
 
     def slow(model: GPT, path: Path, precision: str) -> None:
         time.sleep(0.2)
         inner(model, path, precision)
 
-    monkeypatch.setattr(export_module, "export_pte", slow)
+    monkeypatch.setattr(pte_module, "export_pte", slow)
     threads = [threading.Thread(target=artifacts.artifact, args=("baseline",)) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -225,7 +227,7 @@ def test_known_names() -> None:
 
 
 def test_what_ships_is_really_smaller() -> None:
-    model, record = artifacts.load("selfcomp")
+    model, record = load("selfcomp")
     assert model.config.shapes is not None
     assert min(shape.ffn for shape in model.config.shapes) < 256
     assert record.bits_stored is not None

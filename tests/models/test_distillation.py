@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from harness.models.compress.distillation import Distillation, divergence
 from harness.models.gpt.architecture import GPTConfig
 from harness.models.gpt.network import GPT
+from harness.models.recipe import DistillationRecipe, TrainingRecipe
 from harness.models.train.data import Corpus
 from harness.models.train.loop import train
-from harness.models.zoo.recipes import DistillationRecipe, TrainingRecipe
 
 Seeded = Callable[..., GPT]
 

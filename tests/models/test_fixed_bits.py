@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from harness.models.compress.codes import report
 from harness.models.compress.fixed_bits import FixedBits, Ternary, TernaryCode, ternary
+from harness.models.compress.objective import Objective
 from harness.models.compress.selfcompression import block_linears
 from harness.models.gpt.architecture import GPTConfig
 from harness.models.gpt.network import GPT
+from harness.models.recipe import FixedRecipe, TrainingRecipe
 from harness.models.train.data import Corpus
-from harness.models.train.loop import Objective, evaluate, train
-from harness.models.zoo.recipes import FixedRecipe, TrainingRecipe
+from harness.models.train.loop import evaluate, train
 
 METHODS: dict[str, Callable[[GPT], Objective]] = {
     "ternary": TernaryCode,

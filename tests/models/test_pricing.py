@@ -11,9 +11,9 @@ from harness.models.compress.selfcompression import block_linears
 from harness.models.compress.shrinking import shrink
 from harness.models.export.quantised_linear import integers
 from harness.models.gpt.network import GPT, BlockShape, GPTConfig
+from harness.models.recipe import Recipe, TrainingRecipe
 from harness.models.zoo import pricing
 from harness.models.zoo.pricing import deployed_weights, random_model, remove_half, write_programs
-from harness.models.zoo.recipes import Recipe, TrainingRecipe
 
 CONFIG = GPTConfig(vocabulary_size=11, context=8, layers=2, heads=2, width=16)
 RECIPE = Recipe(

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.models.export import pt2_fixed_shapes
 from harness.models.export.deployment import Body
 from harness.models.export.pt2_fixed_shapes import HIDDEN, Prefill, Step, export_static
 from harness.models.gpt.architecture import BlockShape, GPTConfig
 from harness.models.gpt.network import GPT
 from harness.models.train import data
+from harness.models.zoo.loading import load_for_fixed_shapes
 
 CONTEXT = 8
 SIZES = {"vocabulary_size": 11, "context": CONTEXT, "layers": 2, "heads": 2, "width": 16}
@@ -73,4 +73,4 @@ def test_a_choice_of_channels_is_one_of_three() -> None:
     from harness.errors import UsageError
 
     with pytest.raises(UsageError, match="padded, exact, masked"):
-        pt2_fixed_shapes.static_model("baseline-small", "thick")
+        load_for_fixed_shapes("baseline-small", "thick")

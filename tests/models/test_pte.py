@@ -12,7 +12,8 @@ import torch
 from harness.errors import ModelError, UsageError
 from harness.models.export.deployment import AllLogits, Body
 from harness.models.export.library_noise import quiet
-from harness.models.export.pte import ALL_LOGITS, check_pte, export_pt2, export_pte
+from harness.models.export.pt2 import export_pt2
+from harness.models.export.pte import ALL_LOGITS, check_pte, export_pte
 from harness.models.gpt.network import GPT, BlockShape, GPTConfig
 
 pytestmark = pytest.mark.xdist_group("export")  # two workers would export everything twice

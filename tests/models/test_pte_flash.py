@@ -12,9 +12,9 @@ import torch
 from fakes.sparse import sparse_gpt
 from torch.nn import functional as F
 
-from harness.cli.flash.build import windows, write_form
 from harness.errors import ModelError
-from harness.models.export import pte_flash
+from harness.models.export import pte_flash, pte_flash_files
+from harness.models.export.pte_flash_files import export_flash_files, windows
 from harness.models.gpt.network import GPT, BlockShape, GPTConfig
 from harness.models.train.data import Corpus
 from harness.models.zoo import artifacts
@@ -115,7 +115,7 @@ def test_a_model_whose_neurons_do_not_rest_is_refused(
 ) -> None:
     config = replace(RELU, vocabulary_size=len(toy.vocabulary), activation=activation)
     with pytest.raises(ModelError, match=f"no ReLU-like sparsity: {sparsity}"):
-        write_form(sparse_gpt(config, lean=lean), tmp_path / "m.pte", "float16", toy)
+        export_flash_files(sparse_gpt(config, lean=lean), tmp_path / "m.pte", "float16", toy)
     assert not list(tmp_path.iterdir())
 
 
@@ -125,22 +125,24 @@ def test_windows_are_stretches_of_the_text() -> None:
     assert len(windows(tokens, 10, 50)) == 9, "a text has no more than fit it side by side"
 
 
-def test_a_variant_is_made_once_and_anew_when_what_it_was_built_with_changes(cache: Path) -> None:
+def test_files_for_flash_are_made_once_a_type_and_anew_when_their_code_changes(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[str] = []
 
-    def export(model: GPT, path: Path) -> None:
+    def export(model: GPT, path: Path, dtype: str, corpus: Corpus | None) -> None:
         made.append(path.name)
         path.write_bytes(len(made).to_bytes())
-        path.with_suffix(".neurons").write_bytes(b"beside")
+        path.with_suffix(".neurons").write_bytes(dtype.encode())
 
-    first = artifacts.variant("baseline", "flash", export, {"flash": "1"})
+    monkeypatch.setattr(pte_flash_files, "export_flash_files", export)
+    first = artifacts.flash("baseline", None)
     assert first == cache / "artifacts" / "baseline-small.flash.pte"
-    assert first.with_suffix(".neurons").read_bytes() == b"beside"
-    assert artifacts.built_variant("baseline", "flash", {"flash": "1"}) == first
-    assert artifacts.built_variant("baseline", "flash", {"flash": "2"}) is None
-    assert artifacts.built_variant("baseline", "flash-int8", {"flash": "1"}) is None
-    artifacts.variant("baseline", "flash", export, {"flash": "1"})
-    assert made == ["baseline-small.flash.pte"]
-    artifacts.variant("baseline", "flash", export, {"flash": "2"})
-    artifacts.variant("baseline", "flash", export, {"flash": "2"}, force=True)
-    assert made == ["baseline-small.flash.pte"] * 3
+    assert first.with_suffix(".neurons").read_bytes() == b"float16"
+    assert artifacts.built_flash("baseline") == artifacts.flash("baseline", None) == first
+    assert artifacts.built_flash("baseline", "int8") is None
+    assert artifacts.flash("baseline", None, "int8").name == "baseline-small.flash-int8.pte"
+    artifacts.flash("baseline", None, force=True)
+    assert made == ["baseline-small.flash.pte", "baseline-small.flash-int8.pte", "baseline-small.flash.pte"]
+    monkeypatch.setattr(artifacts, "code_hash", lambda entries, packages: "of other code")
+    assert artifacts.built_flash("baseline") is None

@@ -16,9 +16,9 @@ from harness.models.compress.codes import Code, bits_per_weight, report, report_
 from harness.models.compress.selfcompression import SelfCompressed, SelfCompression, quantise
 from harness.models.gpt.architecture import GPTConfig
 from harness.models.gpt.network import GPT
+from harness.models.recipe import CompressionRecipe, TrainingRecipe
 from harness.models.train.data import Corpus
 from harness.models.train.loop import train
-from harness.models.zoo.recipes import CompressionRecipe, TrainingRecipe
 
 WEIGHT = torch.tensor([[-9.0, -1.3, 0.2, 1.1, 7.0, 2.4], [0.4, -0.6, 0.1, -0.2, 0.3, 0.9]], dtype=torch.float64)
 # One group a channel, and blocks of three columns.

@@ -113,13 +113,13 @@ import sys
 from pathlib import Path
 
 from harness.job import Files, Job
-from harness.targets.simulated.program_cache import Kept
+from harness.targets.simulated.program_cache import CachedProgram
 from harness.targets.simulated.worker import _quality
 
 folder = Path(sys.argv[1])
 job = Job(target="npu", model="ffn", model_sha256="0" * 64, scenario="single-stream", measure="quality")
 files = Files(model="gone.pt2", inputs=str(folder / "inputs.npz"), output=str(folder))
-_quality(job, files, Kept(folder, {}), print)
+_quality(job, files, CachedProgram(folder, {}), print)
 """
 
 

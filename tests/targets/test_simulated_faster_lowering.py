@@ -10,7 +10,7 @@ from executorch.exir import to_edge
 from executorch.exir.pass_base import ExportPass
 from torch import nn
 
-from harness.targets.simulated.faster_lowering import quick
+from harness.targets.simulated.faster_lowering import faster_lowering
 
 PLAIN = torch.fx.Interpreter.call_function
 
@@ -33,7 +33,7 @@ def test_a_pass_computes_what_is_alike_once(monkeypatch: pytest.MonkeyPatch) -> 
     example = (torch.ones(2, 3), torch.ones(3, 2))
     graph = to_edge(torch.export.export(Model(), example)).exported_program().graph_module
     monkeypatch.setattr(torch.fx.Interpreter, "call_function", counted)
-    with quick():
+    with faster_lowering():
         retraced = ExportPass()(graph)
     assert retraced is not None
     assert operators(retraced.graph_module) == operators(graph)
@@ -50,7 +50,7 @@ class Types(nn.Module):
 
 def test_what_differs_in_its_arguments_alone_is_not_taken_for_alike() -> None:
     graph = to_edge(torch.export.export(Types(), (torch.ones(3, 3), torch.ones(5, 3)))).exported_program().graph_module
-    with quick():
+    with faster_lowering():
         retraced = ExportPass()(graph)
     assert retraced is not None
     assert operators(retraced.graph_module) == operators(graph)
@@ -68,6 +68,6 @@ def operators(graph: torch.fx.GraphModule) -> list[tuple[object, ...]]:
 
 
 def test_afterwards_nothing_is_changed() -> None:
-    with quick():
+    with faster_lowering():
         assert torch.fx.Interpreter.call_function is not PLAIN
     assert torch.fx.Interpreter.call_function is PLAIN

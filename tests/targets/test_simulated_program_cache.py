@@ -1,4 +1,4 @@
-"""What is kept of a model, under which key, and what a simulated worker says of it a second time."""
+"""What is cached of a model, under which key, and what a simulated worker says of it a second time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from fakes.jobs import make_job
 from harness.errors import HarnessError, ModelError, UsageError, WorkerError
 from harness.job import Files, Job
 from harness.protocol import Describe, Done, Error, Event, Progress, Scalar
-from harness.targets.simulated import program_cache as kept_module
-from harness.targets.simulated import target, worker
+from harness.targets.simulated import program_cache, target, worker
 from harness.targets.simulated.device_files import locate, names
-from harness.targets.simulated.program_cache import Kept, describe, folder_of, kept
+from harness.targets.simulated.program_cache import CachedProgram, cached_program, describe, folder_for
 
 PERCEPTRON = Describe(
     format="pt2",
@@ -39,7 +38,7 @@ class Losses:
         monkeypatch.setattr(torch_runtime, "load", lambda path, job, files: str(path))
         monkeypatch.setattr(quality, "loss", self._loss)
         (folder / "m.pt2").write_bytes(b"model")
-        (folder / "kept").mkdir()
+        (folder / "cached").mkdir()
 
     def _loss(self, model: str, tokens: Path, max_tokens: int | None, emit: Callable[[Event], None]) -> None:
         self.computed += 1
@@ -54,7 +53,9 @@ class Losses:
         job: Job = make_job(measure="quality", **changes)
         files = Files(model=str(self.folder / "m.pt2"), tokens=f"{'x' * len(job.data_sha256 or '')}.npy")
         said: list[Event] = []
-        worker.answer(job, files, said.append, "here", lambda *_: Kept(self.folder / "kept", {}), lambda *_: [])
+        worker.answer(
+            job, files, said.append, "here", lambda *_: CachedProgram(self.folder / "cached", {}), lambda *_: []
+        )
         return said
 
 
@@ -77,37 +78,27 @@ def test_a_loss_is_that_of_its_own_text_and_number_of_tokens(losses: Losses) -> 
     assert again == [[event for event in events if not isinstance(event, Progress)] for events in first]
 
 
-def test_a_loss_that_was_not_finished_is_not_kept(losses: Losses) -> None:
+def test_a_loss_that_was_not_finished_is_not_cached(losses: Losses) -> None:
     losses.fails = True
     with pytest.raises(KeyboardInterrupt):
         losses.asked(max_tokens=10)
     losses.fails = False
     assert len(losses.asked(max_tokens=10)) == 3
     assert losses.computed == 2
-    assert [path.name.startswith("loss-") for path in (losses.folder / "kept").iterdir()] == [True]
+    assert [path.name.startswith("loss-") for path in (losses.folder / "cached").iterdir()] == [True]
 
 
-def test_a_key_is_of_all_that_decides_the_outcome(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, ours = tmp_path / "code.py", tmp_path / "ours"
-    ours.mkdir()
-    code.write_text("1")
-    (ours / "worker.py").write_text("1")
-    monkeypatch.setattr(kept_module, "_HERE", ours)
-    first = folder_of("npu", [code], {"torch": "2"}, "sha", "prefill")
-    assert folder_of("npu", [code], {"torch": "2"}, "sha", "prefill") == first
+def test_a_key_is_of_all_that_decides_the_outcome(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def folder(kind: str = "npu", torch: str = "2", sha256: str = "sha", phase: str = "prefill") -> Path:
+        return folder_for(kind, ("harness.targets.npu.prepared",), {"torch": torch}, sha256, phase)
+
+    first = folder()
+    assert folder() == first
     assert first.is_relative_to(cache)
-    others = {
-        folder_of("dsp", [code], {"torch": "2"}, "sha", "prefill"),
-        folder_of("npu", [code], {"torch": "3"}, "sha", "prefill"),
-        folder_of("npu", [code], {"torch": "2"}, "other", "prefill"),
-        folder_of("npu", [code], {"torch": "2"}, "sha", "decode"),
-    }
-    code.write_text("2")
-    others.add(folder_of("npu", [code], {"torch": "2"}, "sha", "prefill"))
-    code.write_text("1")
-    (ours / "worker.py").write_text("2")
-    others.add(folder_of("npu", [code], {"torch": "2"}, "sha", "prefill"))
-    assert len(others - {first}) == 6
+    others = {folder("dsp"), folder(torch="3"), folder(sha256="other"), folder(phase="decode")}
+    monkeypatch.setattr(program_cache, "code_hash", lambda code, packages: f"changed {code} {packages}")
+    others.add(folder())
+    assert len(others - {first}) == 5
 
 
 def test_what_was_made_is_there_once_its_facts_are(tmp_path: Path) -> None:
@@ -127,9 +118,9 @@ def test_what_was_made_is_there_once_its_facts_are(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "replace", watched)
-        assert kept(tmp_path / "x", make).facts == {"of": 1}
+        assert cached_program(tmp_path / "x", make).facts == {"of": 1}
     assert (sorted(order[:2]), order[2:]) == (["a", "z"], ["facts.json"])
-    assert kept(tmp_path / "x", lambda _: pytest.fail("it was there")).facts == {"of": 1}
+    assert cached_program(tmp_path / "x", lambda _: pytest.fail("it was there")).facts == {"of": 1}
 
 
 def test_a_description_is_read_once_a_content(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,11 +151,15 @@ def test_a_description_is_read_once_a_content(tmp_path: Path, cache: Path, monke
 def test_what_a_fixed_program_cannot_do_is_refused(losses: Losses, changes: dict[str, Any], words: str) -> None:
     files = Files(model=str(losses.folder / "m.pt2"))
     with pytest.raises(UsageError, match=words):
-        worker.answer(make_job(**changes), files, lambda _: None, "here", lambda *_: Kept(Path(), {}), lambda *_: [])
+        worker.answer(
+            make_job(**changes), files, lambda _: None, "here", lambda *_: CachedProgram(Path(), {}), lambda *_: []
+        )
 
 
 def test_what_was_found_out_says_of_which_phase_or_why_not() -> None:
-    found = worker.found_out("decode", {"sqnr_db": 40.0, "max_lsb": None}, {"max_lsb": "no integer outputs"})
+    found = worker.certification_scalars(
+        "decode", {"sqnr_db": 40.0, "max_lsb": None}, {"max_lsb": "no integer outputs"}
+    )
     assert found == [
         Scalar(name="sqnr_db", value=40.0, reason=None, phase="decode"),
         Scalar(name="max_lsb", value=None, reason="no integer outputs", phase="decode"),

@@ -46,16 +46,15 @@ def trace(
     import numpy as np
     from rich.console import Console
 
-    from harness.cli.flash.build import PREDICTOR_STEPS, TRAINING_WINDOWS, windows
-    from harness.cli.flash.build import rank as usual_rank
     from harness.flash.ablation import trace as traces
     from harness.flash.language_model import predictor
     from harness.models.export import pte_flash
+    from harness.models.export.pte_flash_files import PREDICTOR_STEPS, TRAINING_WINDOWS, predictor_rank, windows
     from harness.models.train import data as texts
-    from harness.models.zoo import artifacts
+    from harness.models.zoo.loading import load
 
     with Console(stderr=True).status(f"Recording {name}") as status:
-        gpt, _ = artifacts.load(name, weights)
+        gpt, _ = load(name, weights)
         corpus, context = texts.corpus(texts.load_text(data)), gpt.config.context
         traces.require_window(window, tokens)
         heard = windows(corpus.validation, context, -(-tokens // context))
@@ -66,7 +65,7 @@ def trace(
         traces.require_sparsity(recorded)
         shares = traces.aggregates(recorded, window)
         status.update("Training predictors")
-        rank = usual_rank(gpt.config.width) if rank is None else rank
+        rank = predictor_rank(gpt.config.width) if rank is None else rank
         learned = pte_flash.record(gpt, windows(corpus.training, context, TRAINING_WINDOWS)[:, :-1])
         trained = [predictor.train(x, mask, rank, steps=PREDICTOR_STEPS) for x, mask in zip(*learned, strict=True)]
         scores = [predictor.score(one.mask(x), mask) for one, x, mask in zip(trained, inputs, active, strict=True)]

@@ -11,7 +11,7 @@ from harness.cli.models.inspect import inspect
 from harness.cli.models.pack import pack
 from harness.cli.models.price import price
 from harness.cli.models.verify import verify
-from harness.models.zoo.recipes import INT4, PLAIN_INT4, PRECISIONS
+from harness.models.recipe import INT4, PLAIN_INT4, PRECISIONS
 
 FORMATS = ("pte", "pt2", "cached", "static")
 CHANNELS = ("padded", "exact", "masked")

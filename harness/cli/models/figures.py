@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.models.gpt.network import GPT
-    from harness.models.zoo.recipes import Recipe
+    from harness.models.recipe import Recipe
     from harness.models.zoo.records import Record
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.comparison import Comparison
 from harness.analysis.figures import Figure, Versus
 from harness.analysis.numbers import quantity, scale, times
-from harness.models.zoo.recipes import LAYERS
+from harness.models.recipe import LAYERS
 from harness.report.layout import comparison_table
 from harness.report.table import Cell, Section, Table, lines_of
 from harness.statistics.summary import Estimate

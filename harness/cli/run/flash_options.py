@@ -128,15 +128,14 @@ def find_in_flash(
 
 def _find(name: str, options: dict[str, Any], reporter: Reporter) -> Path:
     from harness.children import ending_with_us
-    from harness.cli.flash.build import built_with, kind
     from harness.errors import HarnessError, UsageError
     from harness.flash.language_model.files import neurons_path, predictors_path
-    from harness.models.zoo.artifacts import built_variant, known
+    from harness.models.zoo.artifacts import built_flash, known
 
     if not known(name.removesuffix(".pte")):
         raise UsageError(f"{name} is neither a file nor the name of a model.", "`harness models list` shows the names.")
     name = name.removesuffix(".pte")
-    current = built_variant(name, kind("float16"), built_with())
+    current = built_flash(name)
     if current is not None:
         wanted = [neurons_path(current, "plain"), neurons_path(current, "bundled")]
         wanted += [predictors_path(current)] if options["predictor"] == "low-rank" else []

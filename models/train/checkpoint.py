@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from harness.atomic_files import replacing_files
 from harness.errors import ModelError
-from harness.models.cache import replacing
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def save(path: Path, model: nn.Module, optimizers: list[Optimizer], progress: Pr
             f"After step {progress.step} {broken[0]} is not finite; the checkpoint before it is kept.",
             "Lower the learning rate in the recipe and train again.",
         )
-    with replacing(path.parent) as scratch:
+    with replacing_files(path.parent) as scratch:
         save_file(tensors, scratch / path.name, metadata={"progress": json.dumps(vars(progress))})
 
 

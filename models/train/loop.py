@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW, Muon, Optimizer
 
+from harness.atomic_files import replacing_files
 from harness.errors import ModelError, UsageError
-from harness.models.cache import replacing
 from harness.models.compress.objective import Objective
 from harness.models.gpt.network import GPT
 from harness.models.recipe import TrainingRecipe
@@ -100,7 +100,7 @@ def train(
                 done = checkpoint.Progress(step + 1, digest, wall_s, cpu_s, objective.state())
                 parallel.gather(optimizers)
                 if parallel.rank() == 0:
-                    with replacing(folder) as scratch:
+                    with replacing_files(folder) as scratch:
                         pq.write_table(pa.Table.from_pylist(log), scratch / LOG)
                     checkpoint.save(folder / CHECKPOINT, model, optimizers, done)
     return Outcome(evaluate(model, corpus.validation), recipe.steps * tokens, done.wall_s, done.cpu_s)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.atomic_files import locked, replacing_files
 from harness.code_hash import code_hash
 from harness.errors import ModelError, UsageError
 from harness.folders import cache_folder
 from harness.manifest import read_manifest, sha256_file, write_manifest
-from harness.models.cache import replacing
 from harness.models.recipe import Recipe
 from harness.models.zoo.recipes import packaged
 from harness.models.zoo.records import PACKAGED, Record, read_record
@@ -220,23 +218,14 @@ def _built_with(exporter: str) -> dict[str, str]:
 
 
 def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None) -> Path:
-    with _only_one(wanted.path):
+    with locked(wanted.path.with_name(f".{wanted.path.name}.lock")):
         if force or wanted.current() is None:
             from harness.models.zoo.artifact_manifest import artifact_manifest
             from harness.models.zoo.loading import load
 
             model, record = load(wanted.recipe.name, folder)
-            with replacing(wanted.path.parent) as scratch:
+            with replacing_files(wanted.path.parent) as scratch:
                 path = scratch / wanted.path.name
                 export(model, path)
                 write_manifest(path, artifact_manifest(path, wanted.recipe, model, record, wanted.manifest))
     return wanted.path
-
-
-@contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Hold this artifact's lock. The kernel frees it with the process, however that ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

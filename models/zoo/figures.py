@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from harness.models.cache import replacing
+from harness.atomic_files import replacing_files
 from harness.models.export.quantised_linear import exact_levels
 
 FORMATS = ("pdf", "svg", "png")
@@ -206,7 +206,7 @@ def write(figures: Mapping[str, Figure], folder: Path, formats: Sequence[str], s
     figures give the same bytes. Raises OSError where `folder` cannot be written.
     """
     names = []
-    with _style(), replacing(folder) as scratch:
+    with _style(), replacing_files(folder) as scratch:
         for key, figure in figures.items():
             figure.supxlabel(source, x=0.995, ha="right", fontsize=5.5, color=GREY)
             # Laid out once: each drawing moves things by a hair, and the bytes would depend on the order of formats.

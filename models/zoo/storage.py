@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import save, save_file
 from torch import Tensor
 
+from harness.atomic_files import replacing_files
 from harness.errors import ModelError
 from harness.manifest import sha256_file
-from harness.models.cache import replacing
 from harness.models.compress.codes import Code
 from harness.models.compress.packing import pack, unpack
 from harness.models.gpt.architecture import GPTConfig
@@ -99,7 +99,7 @@ def embedding_code(weight: Tensor) -> Code:
 
 def write(folder: Path, file: Encoded, record: dict[str, Any]) -> Record:
     """Store weights under `record["name"]` in `folder`, with the record completed by the file's hash and size."""
-    with replacing(folder) as scratch:
+    with replacing_files(folder) as scratch:
         path = scratch / f"{record['name']}.safetensors"
         save_file(file.tensors, path, metadata=file.metadata)
         complete = Record(weights_sha256=sha256_file(path), weights_bytes=path.stat().st_size, **record)

@@ -5,17 +5,15 @@ Lowering traces a program anew for each of many passes and takes minutes; what i
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness.atomic_files import locked, replacing_files
 from harness.code_hash import code_hash
 from harness.folders import cache_folder
 from harness.protocol import Describe
@@ -44,9 +42,10 @@ def cached_program(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> C
 
     Two workers that ask at once make it once. Errors are those of `make`.
     """
-    with _only_one(folder):
+    with locked(folder / ".lock"):
         if not (folder / _FACTS).exists():
-            with _replacing(folder) as scratch:
+            # `facts.json` says that the rest is there, so it comes last.
+            with replacing_files(folder, last=_FACTS) as scratch:
                 facts = make(scratch)
                 (scratch / _FACTS).write_text(json.dumps(facts))
     return CachedProgram(folder, json.loads((folder / _FACTS).read_text()))
@@ -68,25 +67,6 @@ def describe(path: Path, sha256: str) -> Describe:
         from harness.targets.simulated.programs import read_archive
 
         described = describe_archive(read_archive(path))
-        with _replacing(file.parent) as scratch:
+        with replacing_files(file.parent) as scratch:
             (scratch / file.name).write_text(json.dumps(asdict(described)))
     return Describe(**json.loads(file.read_text()))
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A scratch folder whose files get into `folder` when the body ends well, the facts last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as scratch:
-        yield Path(scratch)
-        # `facts.json` says that the rest is there, so it comes last.
-        for file in sorted(Path(scratch).iterdir(), key=lambda path: path.name == _FACTS):
-            file.replace(folder / file.name)
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

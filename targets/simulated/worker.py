@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from harness.atomic_files import replacing_file
 from harness.errors import HarnessError, ModelError, UsageError, WorkerError
 from harness.job import Files, Job, parse_request
 from harness.manifest import sha256_file
@@ -120,10 +121,10 @@ def certification_scalars(phase: str, found: Mapping[str, float | None], reasons
 
 
 def _quality(job: Job, files: Files, made: CachedProgram, emit: Emit) -> None:
-    """The loss, or the outputs, of the fake-quantised prefill. A loss is kept: it is the same on every run."""
-    kept = made.folder / f"loss-{(job.data_sha256 or '')[:16]}-{job.max_tokens}.jsonl"
-    if files.tokens is not None and kept.exists():
-        for line in kept.read_text().splitlines():
+    """The loss, or the outputs, of the fake-quantised prefill. A loss is stored: it is the same on every run."""
+    stored = made.folder / f"loss-{(job.data_sha256 or '')[:16]}-{job.max_tokens}.jsonl"
+    if files.tokens is not None and stored.exists():
+        for line in stored.read_text().splitlines():
             emit(decode(line))
         return
     # They register the operators of a quantised graph.
@@ -147,9 +148,8 @@ def _quality(job: Job, files: Files, made: CachedProgram, emit: Emit) -> None:
 
     quality.loss(model, Path(files.tokens), job.max_tokens, say)
     lines = [json.dumps({"event": event.event, **asdict(event)}) for event in said if not isinstance(event, Progress)]
-    part = kept.with_name(f".{kept.name}.{os.getpid()}")  # half a file would be believed for good
-    part.write_text("\n".join(lines) + "\n")
-    part.replace(kept)
+    with replacing_file(stored) as file:  # half a file would be believed for good
+        file.write(("\n".join(lines) + "\n").encode())
 
 
 def _check(job: Job, described: Describe, where: str) -> None:

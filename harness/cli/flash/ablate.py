@@ -130,6 +130,7 @@ def _both_forms(files: tuple[Path, ...], geometry: Geometry, folder: Path) -> It
 
     from rich.console import Console
 
+    from harness.atomic_files import unwritable
     from harness.errors import UsageError
     from harness.flash.io import layout
     from harness.flash.io.proof import check_storage
@@ -141,9 +142,7 @@ def _both_forms(files: tuple[Path, ...], geometry: Geometry, folder: Path) -> It
     try:
         scratch = tempfile.TemporaryDirectory(prefix=".harness-flash-", dir=folder)
     except OSError as error:
-        raise UsageError(
-            f"{folder} cannot be written to ({error.strerror}).", "Name a folder you may write to with --folder."
-        ) from error
+        raise unwritable(folder, error, "Name a folder you may write to with --folder.", UsageError) from error
     with scratch as name:
         written = []
         for form in ("plain", "bundled"):

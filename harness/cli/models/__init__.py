@@ -112,8 +112,8 @@ def build(
 
     with Console(stderr=True).status(f"Building {name}: a first build takes about a minute"):
         from harness.manifest import sha256_file
-        from harness.models.cache import copy_artifact
         from harness.models.zoo.artifacts import artifact, cached, static
+        from harness.models.zoo.copying import copy_artifact
 
         if fmt == "static":
             path = static(name, channels or "padded", force=force, folder=weights)

@@ -44,6 +44,7 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
             "Figures are drawn by matplotlib, which is not installed.",
             "Install it with `pip install 'edge-harness[figures]'`.",
         ) from error
+    from harness.atomic_files import unwritable
     from harness.models.zoo import storage
     from harness.models.zoo.recipes import packaged
     from harness.models.zoo.records import PACKAGED
@@ -76,9 +77,7 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
     try:
         files = draw.write({f"{recipe.name}-{kind}": one for kind, one in drawn.items()}, target, kinds, source)
     except OSError as error:
-        raise UsageError(
-            f"Figures cannot be written to {target} ({error.strerror}).", "Name another folder with --output."
-        ) from error
+        raise unwritable(target, error, "Name another folder with --output.", UsageError) from error
     if as_json:
         click.echo(json.dumps({"files": [str(file) for file in files]}))
     else:

@@ -38,6 +38,7 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
 
     from rich.console import Console
 
+    from harness.atomic_files import unwritable
     from harness.errors import UsageError
     from harness.models.zoo import storage
     from harness.models.zoo.recipes import packaged
@@ -56,9 +57,7 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
         try:
             storage.rewrite(output, file, record)
         except OSError as error:
-            raise UsageError(
-                f"Weights cannot be written to {output} ({error.strerror}).", "Name another folder with --output."
-            ) from error
+            raise unwritable(output, error, "Name another folder with --output.", UsageError) from error
     if as_json:
         said = {"model": recipe.name, "path": None if path is None else str(path), "bytes": after}
         rows = [asdict(part) | {"bytes": part.stored_bytes, "fp32_bytes": part.fp32_bytes} for part in packed]

@@ -7,7 +7,6 @@ of itself how it came to be, and what it would cost on any device follows from i
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -17,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import HarnessError, ModelError, UsageError
+from harness.atomic_files import replacing_file, unwritable
+from harness.errors import ModelError, UsageError
 from harness.flash.ablation.window import Window
 from harness.flash.io.geometry import Indices
 
@@ -153,10 +153,9 @@ def require_window(window: int, tokens: int) -> None:
 
 def save(path: Path, trace: Trace) -> None:
     """Write the trace as `.npz`: fixed-width arrays, nothing pickled. Raises HarnessError where it cannot."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     flat = [layer for token in trace.active for layer in token]
     try:
-        with temporary.open("wb") as file:
+        with replacing_file(path) as file:
             np.savez_compressed(
                 file,
                 neurons=np.array(trace.neurons, dtype=np.int64),
@@ -164,12 +163,8 @@ def save(path: Path, trace: Trace) -> None:
                 active=np.concatenate(flat).astype(np.int32),
                 description=np.array(trace.description),
             )
-        os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise HarnessError(
-            f"The trace cannot be written to {path} ({error.strerror or error}).", "Give a path you may write."
-        ) from error
+        raise unwritable(f"The trace {path}", error, "Give a path you may write.") from error
 
 
 def load(path: Path) -> Trace:

@@ -20,6 +20,7 @@ from time import perf_counter_ns
 import numpy as np
 import numpy.typing as npt
 
+from harness.atomic_files import unwritable
 from harness.errors import HarnessError, UsageError
 from harness.flash.device_model.throughput import Cell
 from harness.flash.io.arena import Arena
@@ -137,9 +138,7 @@ def readable(path: Path, size: int = SCRATCH_BYTES) -> Iterator[Path]:
     try:
         descriptor, name = tempfile.mkstemp(prefix=".harness-flash-", dir=path)
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written to ({error.strerror}).", "Name a folder you may write to."
-        ) from error
+        raise unwritable(path, error, "Name a folder you may write to.", UsageError) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             _fill(file.fileno(), size, path)

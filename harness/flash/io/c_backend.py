@@ -12,11 +12,11 @@ import platform
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from harness.atomic_files import replacing_files
 from harness.flash.io.arena import Arena
 from harness.flash.io.geometry import Indices
 from harness.flash.io.transfer import PieceFailed, Transfer
@@ -102,13 +102,9 @@ def _built() -> Path:
     if library.exists():
         return library
     try:
-        library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=library.parent) as scratch:
-            fresh = Path(scratch) / library.name
-            subprocess.run(
-                [*command, "-o", fresh, _SOURCE], check=True, capture_output=True, text=True, timeout=_BUILD_LIMIT_S
-            )
-            os.replace(fresh, library)
+        with replacing_files(library.parent) as scratch:
+            build = [*command, "-o", scratch / library.name, _SOURCE]
+            subprocess.run(build, check=True, capture_output=True, text=True, timeout=_BUILD_LIMIT_S)
     except subprocess.CalledProcessError as error:
         raise Unavailable(f"the C compiler failed ({(error.stderr or str(error)).strip().splitlines()[-1]})") from error
     except (OSError, subprocess.TimeoutExpired) as error:

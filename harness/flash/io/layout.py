@@ -12,8 +12,6 @@ neuron unless that has the very same weights. Integers are little endian.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import struct
@@ -26,7 +24,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import HarnessError, ModelError, UsageError
+from harness.atomic_files import is_full, replacing_file, unwritable
+from harness.errors import ModelError, UsageError
 from harness.flash.io import encoding
 from harness.flash.io.encoding import Bytes, Dtype, Floats
 from harness.flash.io.geometry import PAGE_BYTES, Form, Geometry, Indices, Reads, Shape
@@ -64,9 +63,8 @@ def write(path: Path, shape: Shape, form: Form, dtype: Dtype, rows: Rows, align:
     shape or that the type cannot hold, HarnessError when the disk is full or cannot be written.
     """
     geometry = Geometry(shape, form, dtype, align)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with replacing_file(path) as file:
             # A disk that is too small says so now, not after minutes.
             os.posix_fallocate(file.fileno(), 0, geometry.file_bytes)
             tables = _write_records(file, geometry, rows)
@@ -74,26 +72,9 @@ def write(path: Path, shape: Shape, form: Form, dtype: Dtype, rows: Rows, align:
             file.seek(0)
             file.write(_header(geometry, zlib.crc32(tables)))
             file.write(tables)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise HarnessError(
-                f"The disk has no room for {path}, which takes {geometry.file_bytes} bytes.",
-                "Free space or name a file on another disk; nothing was left behind.",
-            ) from error
-        raise HarnessError(
-            f"{path} cannot be written ({error.strerror or error}).", "Name a file in a folder you may write."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        name = f"{path}, which takes {geometry.file_bytes} bytes" if is_full(error) else path
+        raise unwritable(name, error, "Name a file in a folder you may write.") from error
 
 
 @dataclass(frozen=True, eq=False)

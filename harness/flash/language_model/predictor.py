@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import HarnessError, ModelError, UsageError
+from harness.atomic_files import unwritable
+from harness.errors import ModelError, UsageError
 from harness.flash.ablation.trace import Trace, from_masks
 from harness.flash.io.encoding import Floats
 from harness.flash.io.geometry import Indices
@@ -133,9 +134,7 @@ def save(path: Path, predictors: Sequence[Predictor]) -> None:
     try:
         save_file(tensors, path, _FORMAT)
     except (OSError, SafetensorError) as error:
-        raise HarnessError(
-            f"Predictors cannot be written to {path} ({error}).", "Give a path you may write."
-        ) from error
+        raise unwritable(f"The file of predictors {path}", error, "Give a path you may write.") from error
 
 
 def load(path: Path) -> tuple[Predictor, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import HarnessError
+from harness.atomic_files import unwritable
 from harness.flash.ablation.replay import Read
 from harness.flash.io.geometry import Indices
 from harness.flash.io.layout import NeuronFile
@@ -70,7 +70,7 @@ def save(path: Path, recorder: Recorder, file: NeuronFile, slots: int, dram: dic
     try:
         save_file({name: np.ascontiguousarray(column) for name, column in tensors.items()}, path)
     except (OSError, SafetensorError) as error:
-        raise HarnessError(f"The reads cannot be written to {path} ({error}).", "Free space on its disk.") from error
+        raise unwritable(f"The recording {path}", error, "Free space on its disk.") from error
 
 
 def checksums(file: NeuronFile) -> npt.NDArray[np.int32]:

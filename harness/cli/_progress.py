@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,9 +11,12 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
 from harness.cli._hints import complete
+from harness.cli._waiting import LOG_EVERY_S, every
+from harness.durations import in_words
 from harness.errors import Interrupted
 from harness.experiment.runner import Attempt
 from harness.experiment.session import Session
@@ -26,6 +30,7 @@ class Reporter:
         self._console = Console(stderr=True, highlight=False)
         self._quiet = quiet
         self._update: Callable[..., None] | None = None
+        self._job, self._within, self._job_begun_s = "", "", 0.0
 
     def note(self, text: str) -> None:
         """A line for a person who waits."""
@@ -44,7 +49,8 @@ class Reporter:
     def within(self, done: int, total: int) -> None:
         """How far a long job has come."""
         if self._update is not None:
-            self._update(within=f" {100 * done // max(total, 1)} %")
+            self._within = f" {100 * done // max(total, 1)} %"
+            self._update(within=self._within, share=min(1.0, done / max(total, 1)))
 
     @contextmanager
     def jobs(self, jobs: Sequence[Job]) -> Iterator[Callable[[Attempt | Job], None]]:
@@ -54,31 +60,42 @@ class Reporter:
             BarColumn(20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[within]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            _Times(),
         )
         person = self._console.is_terminal and not self._quiet
-        with Progress(*columns, console=self._console, disable=not person) as bar:
-            task = bar.add_task(escape(_label(jobs[0])) if jobs else "", total=len(jobs), within="")
+        with (
+            Progress(*columns, console=self._console, disable=not person) as bar,
+            contextlib.nullcontext() if person or self._quiet else every(LOG_EVERY_S, self._log_job),
+        ):
+            self._begin_job(jobs[0] if jobs else None)
+            task = bar.add_task(escape(self._job), total=len(jobs), within="", share=0.0)
             self._update = update = functools.partial(bar.update, task)
             done, begun = 0, time.monotonic()
 
             def advance(outcome: Attempt | Job) -> None:
                 nonlocal done
                 done += 1
-                following = escape(_label(jobs[done])) if done < len(jobs) else "done"
-                update(completed=done, total=len(jobs), description=following, within="")
+                self._begin_job(jobs[done] if done < len(jobs) else None)
+                update(completed=done, total=len(jobs), description=escape(self._job) or "done", within="", share=0.0)
                 if isinstance(outcome, Job):
                     self.note(f"skipped {_label(outcome)}: this model failed before")
                 elif outcome.error is not None:
                     self.failure(outcome)
                 elif not person:
                     left_s = (time.monotonic() - begun) / done * (len(jobs) - done)
-                    left = f", about {left_s / 60:.0f} min left" if left_s > 60 else ""
+                    left = f", about {in_words(left_s)} left" if left_s >= 1 else ""
                     self.note(f"[{done}/{len(jobs)}] {_label(outcome.job)}{left}")
 
             yield advance
+
+    def _begin_job(self, job: Job | None) -> None:
+        self._job, self._within, self._job_begun_s = _label(job) if job else "", "", time.monotonic()
+
+    def _log_job(self) -> None:
+        """For a log: which job it is, how far it has come where that is known, and how long it has taken."""
+        if self._job:
+            parts = [self._within.strip(), in_words(time.monotonic() - self._job_begun_s)]
+            self.note(f"{self._job}: {', '.join(part for part in parts if part)}")
 
     def summary(self, session: Session, results: Path) -> None:
         """Where the rows are."""
@@ -97,6 +114,18 @@ class Reporter:
             stored = session.succeeded or session.failed or session.interrupted
             where = f"What had ended is in {results}: `harness report --session {session.session_id}`."
             raise Interrupted("interrupted.", where if stored else "") from stopped
+
+
+class _Times(ProgressColumn):
+    """How long it has taken, and how long it will: `2 min 32 s, about 24 s left`, by what is done until now."""
+
+    def render(self, task: Task) -> Text:
+        """One task's."""
+        spent_s, done = task.elapsed or 0.0, task.completed + float(task.fields["share"])
+        if not done or task.total is None or task.finished:
+            return Text(in_words(spent_s))
+        left_s = spent_s * (task.total - done) / done
+        return Text(f"{in_words(spent_s)}, about {in_words(left_s)} left")
 
 
 def _label(job: Job) -> str:

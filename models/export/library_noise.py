@@ -43,7 +43,7 @@ class Filter(io.TextIOWrapper):
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def library_noise_hidden() -> Iterator[None]:
     """While the body runs, chatty loggers report errors only; known noise and the exporters' warnings are dropped.
 
     What Python writes there (ExecuTorch's Python runtime too) is filtered as it comes, so that a progress display lives

@@ -22,8 +22,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from harness.durations import OnStep, unheard
 from harness.models.export.deployment import Body, attention
-from harness.models.export.library_noise import quiet
+from harness.models.export.library_noise import library_noise_hidden
 from harness.models.gpt.network import GPT
 from harness.models.train import data
 
@@ -78,7 +79,7 @@ class Step(nn.Module):
         return (self.body.readout(x), *kept)
 
 
-def export_static(gpt: GPT, vocabulary: str, path: Path, text: Path | None = None) -> None:
+def export_static(gpt: GPT, vocabulary: str, path: Path, text: Path | None = None, on_step: OnStep = unheard) -> None:
     """Write both programs to `path`. Calibration needs tiny Shakespeare: raises DataError where it cannot be had."""
     from torch.export.pt2_archive._package import package_pt2
 
@@ -90,7 +91,8 @@ def export_static(gpt: GPT, vocabulary: str, path: Path, text: Path | None = Non
     }
     sizes = {"vocabulary_size": gpt.config.vocabulary_size, "context": context, "masked": HIDDEN}
     tokens = torch.zeros(1, context, dtype=torch.int64)
-    with quiet(), torch.no_grad():
+    with library_noise_hidden(), torch.no_grad():
+        on_step("exporting")
         prefill, step = Prefill(body).eval(), Step(body).eval()
         caches = [
             cache.narrow(2 - index % 2, 0, context - 1).contiguous()

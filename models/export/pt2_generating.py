@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from harness.durations import OnStep, unheard
 from harness.errors import ModelError
 from harness.models.export.deployment import Body, attention
-from harness.models.export.library_noise import quiet
+from harness.models.export.library_noise import library_noise_hidden
 from harness.models.export.pte import constant_methods
 from harness.models.gpt.network import GPT, MASKED
 
@@ -63,15 +64,17 @@ class Cached(nn.Module):
         return self.body.readout(x)
 
 
-def export_cached(gpt: GPT, path: Path) -> None:
+def export_cached(gpt: GPT, path: Path, on_step: OnStep = unheard) -> None:
     """Write the program to `path`. Raises ModelError if it computes something else than `gpt`."""
     context = gpt.config.context
     # The example is as long as a call may be: a dynamic size shows that of its example.
     example = (torch.zeros(1, context, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
     sizes = {"tokens": {1: Dim("length", min=1, max=context)}, "input_pos": None}
-    with quiet(), torch.no_grad():
+    with library_noise_hidden(), torch.no_grad():
+        on_step("exporting")
         program = torch.export.export(Cached(Body(gpt.eval())).eval(), example, dynamic_shapes=sizes)
         torch.export.save(program, path, extra_files={METADATA: json.dumps(constant_methods(gpt))})
+        on_step("checking the file")
         check_cached(gpt, path)
 
 

@@ -32,9 +32,10 @@ from pathlib import Path
 import torch
 from torch.export import Dim, ExportedProgram
 
+from harness.durations import OnStep, unheard
 from harness.errors import ModelError, UsageError
 from harness.models.export.deployment import AllLogits, Body, Generator
-from harness.models.export.library_noise import quiet
+from harness.models.export.library_noise import library_noise_hidden
 from harness.models.gpt.network import GPT
 
 ALL_LOGITS = "forward_all_logits"
@@ -47,15 +48,19 @@ half way between two levels may still fall either way, and does so in some layer
 kernels: at 6 blocks that costs 0.025, and a single logit up to 0.3. One wrong position of 256 would cost 0.09."""
 
 
-def export_pte(gpt: GPT, path: Path, precision: str = "fp32") -> None:
+def export_pte(gpt: GPT, path: Path, precision: str = "fp32", on_step: OnStep = unheard) -> None:
     """Write `gpt` to `path` as an ExecuTorch program, weights as `precision` says (see above).
 
     Raises UsageError for another precision, ModelError if the file computes something else than `gpt`.
     """
     if precision not in TOLERANCE:
         raise UsageError(f"There is no precision {precision!r}.", f"Choose one of: {', '.join(TOLERANCE)}.")
-    with quiet(), torch.no_grad():
-        path.write_bytes(lowered_to_pte(exported_methods(gpt, precision), constant_methods(gpt)))
+    with library_noise_hidden(), torch.no_grad():
+        on_step("exporting")
+        methods = exported_methods(gpt, precision)
+        on_step("lowering to XNNPACK")
+        path.write_bytes(lowered_to_pte(methods, constant_methods(gpt)))
+        on_step("checking the file")
         check_pte(gpt, path, precision)
 
 

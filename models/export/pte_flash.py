@@ -25,9 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.durations import OnStep, unheard
 from harness.errors import ModelError
 from harness.models.export.deployment import Body, DeployedBlock, attention, full_rows
-from harness.models.export.library_noise import quiet
+from harness.models.export.library_noise import library_noise_hidden
 from harness.models.export.pte import constant_methods, lowered_to_pte
 from harness.models.gpt.network import GPT, MASKED, Block, FeedForward
 
@@ -177,19 +178,22 @@ def loss(gpt: GPT, windows: npt.NDArray[np.int64], masks: Callable[[int, Floats]
         return float(F.cross_entropy(logits.flatten(0, 1).double(), text[:, 1:].flatten()))
 
 
-def export_flash(gpt: GPT, path: Path, constants: Mapping[str, int]) -> None:
+def export_flash(gpt: GPT, path: Path, constants: Mapping[str, int], on_step: OnStep = unheard) -> None:
     """Write the program of `gpt` without its feed-forward layers to `path`, with `constants` beside its own.
 
     Raises ModelError if what the program computes with the layers put back is not what `gpt` computes.
     """
-    with quiet(), torch.no_grad():
+    with library_noise_hidden(), torch.no_grad():
+        on_step("exporting")
         methods = {}
         for number, stage in enumerate(stages(gpt)):
             arguments = example(gpt, number)
             methods[f"stage_{number}"] = torch.export.export(stage.eval(), arguments)
         known = {**constant_methods(gpt), "get_flash_layers": len(methods) - 1, **constants}
         known["enable_dynamic_shape"] = False
+        on_step("lowering to XNNPACK")
         path.write_bytes(lowered_to_pte(methods, known))
+        on_step("checking the file")
         _check(gpt, path)
 
 

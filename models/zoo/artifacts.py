@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.atomic_files import locked, replacing_files
 from harness.code_hash import code_hash
+from harness.durations import OnStep, unheard
 from harness.errors import ModelError, UsageError
 from harness.folders import cache_folder
 from harness.manifest import read_manifest, sha256_file, write_manifest
@@ -69,13 +70,20 @@ def known(name: str) -> bool:
 
 
 def artifact(
-    name: str, precision: str | None = None, fmt: str = "pte", *, force: bool = False, folder: Path | None = None
+    name: str,
+    precision: str | None = None,
+    fmt: str = "pte",
+    *,
+    force: bool = False,
+    folder: Path | None = None,
+    on_step: OnStep = unheard,
 ) -> Path:
     """The file of a model, with its manifest beside it; made now if it is absent, stale, damaged, or if `force`.
 
     A file is current while weights, recipe, precision, the versions of what exports it and the exporting code are those
     that its manifest names. Two processes that ask at once make it once. `folder` holds weights of the user's own
-    training. Raises UsageError for an unknown name, precision or format, ModelError for weights that cannot be used.
+    training; `on_step` hears of each step of making it, and of none where it is current. Raises UsageError for an
+    unknown name, precision or format, ModelError for weights that cannot be used.
     """
     wanted = _wanted(name, precision, fmt, folder)
 
@@ -83,13 +91,13 @@ def artifact(
         if fmt == "pte":
             from harness.models.export.pte import export_pte
 
-            export_pte(model, path, wanted.manifest["precision"])
+            export_pte(model, path, wanted.manifest["precision"], on_step)
         else:
             from harness.models.export.pt2 import export_pt2
 
-            export_pt2(model, path)
+            export_pt2(model, path, on_step)
 
-    return _made(wanted, export, force, folder)
+    return _made(wanted, export, force, folder, on_step)
 
 
 def built(name: str, precision: str | None = None, fmt: str = "pte", *, folder: Path | None = None) -> Path | None:
@@ -97,7 +105,14 @@ def built(name: str, precision: str | None = None, fmt: str = "pte", *, folder: 
     return _wanted(name, precision, fmt, folder).current()
 
 
-def static(name: str, channels: str = "padded", *, force: bool = False, folder: Path | None = None) -> Path:
+def static(
+    name: str,
+    channels: str = "padded",
+    *,
+    force: bool = False,
+    folder: Path | None = None,
+    on_step: OnStep = unheard,
+) -> Path:
     """The `.pt2` of a model in fixed shapes (`export.pt2_fixed_shapes`), NAME.static.pt2, or NAME.static-CHANNELS.pt2
     where its channels are not `padded`. Errors as for `artifact`, and DataError where there is no text to calibrate on.
     """
@@ -109,9 +124,10 @@ def static(name: str, channels: str = "padded", *, force: bool = False, folder: 
 
         record = read_record(folder or PACKAGED, wanted.recipe.name)
         assert record is not None, "its weights have just been loaded"
-        export_static(load_for_fixed_shapes(wanted.recipe.name, channels, folder), record.vocabulary, path)
+        model = load_for_fixed_shapes(wanted.recipe.name, channels, folder)
+        export_static(model, record.vocabulary, path, on_step=on_step)
 
-    return _made(wanted, export, force, folder)
+    return _made(wanted, export, force, folder, on_step)
 
 
 def built_static(name: str, channels: str = "padded", *, folder: Path | None = None) -> Path | None:
@@ -119,15 +135,15 @@ def built_static(name: str, channels: str = "padded", *, folder: Path | None = N
     return _wanted_static(name, channels, folder).current()
 
 
-def cached(name: str, *, force: bool = False, folder: Path | None = None) -> Path:
+def cached(name: str, *, force: bool = False, folder: Path | None = None, on_step: OnStep = unheard) -> Path:
     """The `.pt2` of a model that generates (`export.pt2_generating`), NAME.cached.pt2. Errors as for `artifact`."""
 
     def export(model: GPT, path: Path) -> None:
         from harness.models.export.pt2_generating import export_cached
 
-        export_cached(model, path)
+        export_cached(model, path, on_step)
 
-    return _made(_wanted_variant(name, "cached", "cached", "fp32", folder), export, force, folder)
+    return _made(_wanted_variant(name, "cached", "cached", "fp32", folder), export, force, folder, on_step)
 
 
 def built_cached(name: str, *, folder: Path | None = None) -> Path | None:
@@ -136,7 +152,13 @@ def built_cached(name: str, *, folder: Path | None = None) -> Path | None:
 
 
 def flash(
-    name: str, corpus: Corpus | None, dtype: Dtype = "float16", *, force: bool = False, folder: Path | None = None
+    name: str,
+    corpus: Corpus | None,
+    dtype: Dtype = "float16",
+    *,
+    force: bool = False,
+    folder: Path | None = None,
+    on_step: OnStep = unheard,
 ) -> Path:
     """The program of a model whose feed-forward weights lie in files beside it, NAME.flash.pte, or NAME.flash-DTYPE.pte
     (`export.pte_flash_files`); predictors are trained where there is a `corpus`. Errors as for `artifact`, and
@@ -146,9 +168,9 @@ def flash(
     def export(model: GPT, path: Path) -> None:
         from harness.models.export.pte_flash_files import export_flash_files
 
-        export_flash_files(model, path, dtype, corpus)
+        export_flash_files(model, path, dtype, corpus, on_step)
 
-    return _made(_wanted_flash(name, dtype, folder), export, force, folder)
+    return _made(_wanted_flash(name, dtype, folder), export, force, folder, on_step)
 
 
 def built_flash(name: str, dtype: Dtype = "float16", *, folder: Path | None = None) -> Path | None:
@@ -217,9 +239,10 @@ def _built_with(exporter: str) -> dict[str, str]:
     return {"code": code} | {name: version(name) for name in ("torch", "executorch", "torchao")}
 
 
-def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None) -> Path:
+def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None, on_step: OnStep) -> Path:
     with locked(wanted.path.with_name(f".{wanted.path.name}.lock")):
         if force or wanted.current() is None:
+            on_step("reading the weights")
             from harness.models.zoo.artifact_manifest import artifact_manifest
             from harness.models.zoo.loading import load
 

@@ -33,7 +33,7 @@ def _work(job: Job, files: Files, emit: Emit) -> None:
         files,
         emit,
         profile.name,
-        lambda path, sha256, phase: prepared(path, sha256, phase, profile.cpu),
+        lambda path, sha256, phase, on_step: prepared(path, sha256, phase, profile.cpu, on_step),
         lambda phase, made: _estimate(job.model, phase, made, profile),
     )
 

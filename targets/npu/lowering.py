@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from harness.durations import OnStep, unheard
 from harness.errors import ModelError, UsageError
 from harness.targets.npu.configuration import Configuration
 from harness.targets.npu.products import accelerate_products
@@ -44,7 +45,7 @@ class Lowered:
     tosa: bytes
 
 
-def lower(program: Program, configuration: Configuration) -> Lowered:
+def lower(program: Program, configuration: Configuration, on_step: OnStep = unheard) -> Lowered:
     """Quantise and lower one program for an accelerator.
 
     Raises UsageError where the accelerator lacks what the program is made of, ModelError for an operator without a path
@@ -61,7 +62,9 @@ def lower(program: Program, configuration: Configuration) -> Lowered:
         _check_products(float32, configuration)
         spec = TosaCompileSpec(configuration.tosa)
         quantizer = TOSAQuantizer(spec).set_global(get_symmetric_quantization_config(is_per_channel=True))
+        on_step("quantising")
         fake_quant = quantised(float32, program.calibration, quantizer)
+        on_step("lowering to TOSA")
         edge = to_edge_transform_and_lower(
             fake_quant,
             partitioner=[TOSAPartitioner(spec)],

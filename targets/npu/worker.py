@@ -36,7 +36,7 @@ def _work(job: Job, files: Files, emit: Emit) -> None:
         files,
         emit,
         configuration.name,
-        lambda path, sha256, phase: prepared(path, sha256, phase, configuration),
+        lambda path, sha256, phase, on_step: prepared(path, sha256, phase, configuration, on_step),
         lambda phase, made: _estimate(phase, made, configuration),
     )
 

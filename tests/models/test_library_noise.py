@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from harness.models.export.library_noise import quiet
+from harness.models.export.library_noise import library_noise_hidden
 
 
 def make_noise() -> None:
@@ -18,14 +18,14 @@ def make_noise() -> None:
 
 
 def test_noise_is_dropped_and_errors_are_not(capfd: pytest.CaptureFixture[str]) -> None:
-    with quiet():
+    with library_noise_hidden():
         make_noise()
         os.write(2, b"[method.cpp:12] Missing operator: aten::frobnicate\n")
     assert capfd.readouterr().err == "[method.cpp:12] Missing operator: aten::frobnicate\n"
 
 
 def test_errors_are_shown_when_the_body_raises(capfd: pytest.CaptureFixture[str]) -> None:
-    @quiet()
+    @library_noise_hidden()
     def fail() -> None:
         make_noise()
         os.write(2, b"a real remark\n")
@@ -37,14 +37,14 @@ def test_errors_are_shown_when_the_body_raises(capfd: pytest.CaptureFixture[str]
 
 
 def test_python_writes_at_once(capfd: pytest.CaptureFixture[str]) -> None:
-    with quiet():
+    with library_noise_hidden():
         os.write(2, b"second\n")
         print("first", file=sys.stderr)
     assert capfd.readouterr().err == "first\nsecond\n"
 
 
 def test_noise_that_comes_in_pieces(capfd: pytest.CaptureFixture[str]) -> None:
-    with quiet():
+    with library_noise_hidden():
         for piece in (
             "[",
             "cpuinfo_utils.cpp",
@@ -61,7 +61,7 @@ def test_noise_that_comes_in_pieces(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_afterwards_everything_is_heard_again(capfd: pytest.CaptureFixture[str]) -> None:
-    with quiet():
+    with library_noise_hidden():
         pass
     os.write(2, b"[threadpool.cpp:66] mine\n")
     assert capfd.readouterr().err == "[threadpool.cpp:66] mine\n"

@@ -11,7 +11,7 @@ import torch
 
 from harness.errors import ModelError, UsageError
 from harness.models.export.deployment import AllLogits, Body
-from harness.models.export.library_noise import quiet
+from harness.models.export.library_noise import library_noise_hidden
 from harness.models.export.pt2 import export_pt2
 from harness.models.export.pte import ALL_LOGITS, check_pte, export_pte
 from harness.models.gpt.network import GPT, BlockShape, GPTConfig
@@ -60,7 +60,7 @@ def int4(compressed: GPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def loaded(path: Path) -> Any:
-    with quiet():
+    with library_noise_hidden():
         from executorch.runtime import Runtime
 
         return Runtime.get().load_program(path)
@@ -155,14 +155,14 @@ def test_a_precision_that_is_none(model: GPT, tmp_path: Path) -> None:
 
 
 def test_a_program_of_another_model_is_not_let_through(seeded: Callable[..., GPT], fp32: Path) -> None:
-    with quiet(), torch.no_grad(), pytest.raises(ModelError, match="computes something else"):
+    with library_noise_hidden(), torch.no_grad(), pytest.raises(ModelError, match="computes something else"):
         check_pte(seeded(CONFIG, seed=1), fp32, "fp32")
 
 
 @torch.no_grad()
 def test_pt2_takes_any_batch(model: GPT, tmp_path: Path) -> None:
     export_pt2(model, tmp_path / "tiny.pt2")
-    with quiet():
+    with library_noise_hidden():
         module = torch.export.load(tmp_path / "tiny.pt2").module()
     for batch in (1, 5):
         tokens = torch.randint(29, (batch, 24))

@@ -30,12 +30,12 @@ def build(name: str, dtype: Dtype, weights: Path | None, data: Path | None, forc
     \b
     harness flash build relu
     """
-    from rich.console import Console
-
+    from harness.cli._waiting import waiting
     from harness.models.zoo import artifacts
 
-    with Console(stderr=True).status(f"Building {name}: a first build takes half a minute"):
-        click.echo(artifacts.flash(name, _corpus(data), dtype, force=force, folder=weights))
+    with waiting("flash build", f"building {name} (flash, {dtype})") as clock:
+        path = artifacts.flash(name, _corpus(data), dtype, force=force, folder=weights, on_step=clock.begin)
+    click.echo(path)
 
 
 def _corpus(path: Path | None) -> Corpus | None:

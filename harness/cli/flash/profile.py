@@ -45,9 +45,7 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
     import json
     from dataclasses import asdict, replace
 
-    from rich.console import Console
-    from rich.progress import track
-
+    from harness.cli._waiting import waiting
     from harness.errors import UsageError
     from harness.flash.device_model import profile as profiles
     from harness.flash.device_model import sweep
@@ -56,13 +54,15 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
 
     if not os.path.isdir(output.absolute().parent):  # said before anything is measured
         raise UsageError(f"There is no folder {output.parent}.", "Name another file with --output.")
-    console = Console(stderr=True)
-    with sweep.readable(path) as file:
-        total = len(sweep.SIZES) * len(sweep.DEPTHS) * rounds
-        taken = sweep.sweep(file, reader, rounds=rounds, announce=lambda text: click.echo(text, err=True))
-        bar = track(taken, "Reading", total, console=console, disable=not console.is_terminal, transient=True)
-        samples = list(bar)
-        with console.status("Reading by turns with fio"):
+    with waiting(f"flash profile {reader} {rounds}", f"measuring {path}") as clock:
+        clock.begin("writing a file to read")
+        with sweep.readable(path) as file:
+            clock.begin("reading by size and depth")
+            total, samples = len(sweep.SIZES) * len(sweep.DEPTHS) * rounds, []
+            for sample in sweep.sweep(file, reader, rounds=rounds, announce=lambda text: click.echo(text, err=True)):
+                samples.append(sample)
+                clock.within(len(samples), total)
+            clock.begin("reading by turns with fio")
             peer = peer_sentence(file, samples[0].kind, 16384, 32, min(rounds, _PEER_ROUNDS))
     cells, refused = sweep.cells(samples)
     for sentence in refused:

@@ -44,8 +44,8 @@ def trace(
     from dataclasses import asdict
 
     import numpy as np
-    from rich.console import Console
 
+    from harness.cli._waiting import waiting
     from harness.flash.ablation import trace as traces
     from harness.flash.language_model import predictor
     from harness.models.export import pte_flash
@@ -53,7 +53,8 @@ def trace(
     from harness.models.train import data as texts
     from harness.models.zoo.loading import load
 
-    with Console(stderr=True).status(f"Recording {name}") as status:
+    with waiting(f"flash trace {name} {tokens}", f"recording {name}") as clock:
+        clock.begin("recording which neurons are active")
         gpt, _ = load(name, weights)
         corpus, context = texts.corpus(texts.load_text(data)), gpt.config.context
         traces.require_window(window, tokens)
@@ -64,12 +65,12 @@ def trace(
         recorded = traces.from_masks(masks, what)
         traces.require_sparsity(recorded)
         shares = traces.aggregates(recorded, window)
-        status.update("Training predictors")
+        clock.begin("training predictors")
         rank = predictor_rank(gpt.config.width) if rank is None else rank
         learned = pte_flash.record(gpt, windows(corpus.training, context, TRAINING_WINDOWS)[:, :-1])
         trained = [predictor.train(x, mask, rank, steps=PREDICTOR_STEPS) for x, mask in zip(*learned, strict=True)]
-        scores = [predictor.score(one.mask(x), mask) for one, x, mask in zip(trained, inputs, active, strict=True)]
-        status.update("Computing the loss")
+        scores = [predictor.score(layer.mask(x), mask) for layer, x, mask in zip(trained, inputs, active, strict=True)]
+        clock.begin("computing the loss")
         whole = pte_flash.loss(gpt, heard)
         believed = pte_flash.loss(gpt, heard, lambda layer, x: trained[layer].mask(x))
     traces.save(output, recorded)

@@ -39,15 +39,15 @@ def write(
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
-
+    from harness.cli._waiting import waiting
     from harness.errors import UsageError
     from harness.flash.io import layout
     from harness.flash.io.weights import read_weights
 
     if (shape is None) == (source is None):
         raise UsageError("A neuron file needs dimensions or weights.", "Give either --shape or --from.")
-    with Console(stderr=True).status(f"Writing {file}"):
+    with waiting(f"flash write {form} {dtype}", f"writing {file}") as clock:
+        clock.begin("encoding and checking rows")
         if source is not None:
             dimensions, rows = read_weights(source, up, down)
         else:

@@ -108,21 +108,21 @@ def build(
     if precision is not None and fmt in ("cached", "static"):
         raise UsageError(f"A {fmt} file is rounded by who loads it.", "Leave out --precision.")
 
-    from rich.console import Console
+    from harness.cli._waiting import waiting
+    from harness.manifest import sha256_file
+    from harness.models.zoo.artifacts import artifact, cached, static
+    from harness.models.zoo.copying import copy_artifact
 
-    with Console(stderr=True).status(f"Building {name}: a first build takes about a minute"):
-        from harness.manifest import sha256_file
-        from harness.models.zoo.artifacts import artifact, cached, static
-        from harness.models.zoo.copying import copy_artifact
-
+    form = " ".join(part for part in (fmt, precision, channels) if part)
+    with waiting(f"models build {fmt}", f"building {name} ({form})") as clock:
         if fmt == "static":
-            path = static(name, channels or "padded", force=force, folder=weights)
+            path = static(name, channels or "padded", force=force, folder=weights, on_step=clock.begin)
         elif fmt == "cached":
-            path = cached(name, force=force, folder=weights)
+            path = cached(name, force=force, folder=weights, on_step=clock.begin)
         else:
-            path = artifact(name, precision, fmt, force=force, folder=weights)
-        if output is not None:
-            path = copy_artifact(path, output)
+            path = artifact(name, precision, fmt, force=force, folder=weights, on_step=clock.begin)
+    if output is not None:
+        path = copy_artifact(path, output)
     if as_json:
         click.echo(json.dumps({"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}))
     else:

@@ -63,7 +63,9 @@ def price(
     import json
 
     from harness.cli._progress import Reporter
+    from harness.cli._waiting import waiting
     from harness.cli.models import price_table as _prices
+    from harness.models.recipe import LAYERS
     from harness.models.zoo.pricing import write_programs
     from harness.models.zoo.recipes import packaged
     from harness.report import compare_tables
@@ -78,11 +80,13 @@ def price(
     prepare(results)
     reporter = Reporter(quiet=False)
     with ScratchFolder() as folder:
-        reporter.note("making the programs: about a minute each")
         programs = []
-        for program in write_programs(recipe, precision, Path(folder)):
-            programs.append(program)
-            reporter.note(f"made {program.path.stem}")
+        with waiting(f"models price {recipe.name} {precision}", "making the programs") as clock:
+            clock.begin(f"at most {len(LAYERS) + 1} programs")
+            for number, program in enumerate(write_programs(recipe, precision, Path(folder)), start=1):
+                programs.append(program)
+                clock.within(number, len(LAYERS) + 1)
+                reporter.note(f"made {program.path.stem}")
         session = _measure(target, programs, threads, blocks, results, reporter)
     reporter.summary(session, results)
     if not session.succeeded:

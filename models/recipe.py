@@ -159,10 +159,10 @@ class Recipe:
     def as_json(self) -> dict[str, Any]:
         """Every number of the recipe, as the manifest records it."""
         sections = {"compression": self.compression, "fixed": self.fixed, "distillation": self.distillation}
-        whole = {key: value for key, value in asdict(self).items() if key not in sections}
+        fields = {key: value for key, value in asdict(self).items() if key not in sections}
         # `compression` is null in records older than the other two.
-        whole["compression"] = None
-        return whole | {key: used(section) for key, section in sections.items() if section is not None}
+        fields["compression"] = None
+        return fields | {key: used(section) for key, section in sections.items() if section is not None}
 
 
 def _check_prices(prices: dict[str, float]) -> None:

@@ -26,8 +26,8 @@ from harness.models.recipe import DistillationRecipe, used
 def divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """t^2 * KL(softmax(teacher / t) || softmax(logits / t)), nats a token: a scalar from [..., vocabulary] each."""
     wanted = F.log_softmax(teacher.float() / temperature, dim=-1).flatten(0, -2)
-    found = F.log_softmax(logits.float() / temperature, dim=-1).flatten(0, -2)
-    return temperature**2 * F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+    student = F.log_softmax(logits.float() / temperature, dim=-1).flatten(0, -2)
+    return temperature**2 * F.kl_div(student, wanted, reduction="batchmean", log_target=True)
 
 
 class Distillation(Objective):
@@ -42,5 +42,5 @@ class Distillation(Objective):
 
     def output_loss(self, inputs: Tensor, logits: Tensor) -> Tensor:
         with torch.no_grad():
-            said = self.teacher(inputs)
-        return self.recipe.weight * divergence(logits, said, self.recipe.temperature)
+            teacher_logits = self.teacher(inputs)
+        return self.recipe.weight * divergence(logits, teacher_logits, self.recipe.temperature)

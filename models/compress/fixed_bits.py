@@ -34,10 +34,10 @@ THRESHOLD = 0.7
 def ternary(weight: Tensor) -> Code:
     """The ternary code of `weight` [out, in], one scale a channel. A channel of zeros has none but zeros."""
     size = weight.detach().abs()
-    kept = size > THRESHOLD * size.mean(dim=1, keepdim=True)
-    scale = (size * kept).sum(dim=1, keepdim=True) / kept.sum(dim=1, keepdim=True).clamp(min=1)
+    not_zero = size > THRESHOLD * size.mean(dim=1, keepdim=True)
+    scale = (size * not_zero).sum(dim=1, keepdim=True) / not_zero.sum(dim=1, keepdim=True).clamp(min=1)
     exponents = torch.log2(scale.clamp(min=torch.finfo(torch.float32).tiny)).half()
-    levels = (weight.detach().sign() * kept).to(torch.int8)
+    levels = (weight.detach().sign() * not_zero).to(torch.int8)
     return Code(levels, exponents, torch.full_like(exponents, math.log2(3)))
 
 

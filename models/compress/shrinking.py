@@ -61,13 +61,13 @@ def written(weight: Tensor) -> tuple[Index | None, Tensor]:
 
 def packed(channels: Tensor, keep: Tensor, size: int) -> Tensor:
     """The rows of `channels` [n, W] that `keep` [n] marks, then rows of zeros up to `size`."""
-    kept = channels[keep]
-    return torch.cat([kept, kept.new_zeros(size - kept.size(0), kept.size(1))])
+    remaining = channels[keep]
+    return torch.cat([remaining, remaining.new_zeros(size - remaining.size(0), remaining.size(1))])
 
 
-def rounded_up(count: int, multiple: int, whole: int) -> int:
+def rounded_up(count: int, multiple: int, uncut: int) -> int:
     """The next multiple of `multiple`, but no more than there were before anything was cut."""
-    return max(count, min(-(-count // multiple) * multiple, whole))
+    return max(count, min(-(-count // multiple) * multiple, uncut))
 
 
 def cut_attention(attention: Attention, multiple: int = 1) -> CutAttention | None:

@@ -88,10 +88,10 @@ def check_cached(gpt: GPT, path: Path) -> None:
         generator = torch.Generator().manual_seed(seed)
         tokens = torch.randint(gpt.config.vocabulary_size, (1, context), generator=generator)
         expected, prompt = gpt(tokens), context // 2
-        whole = module(tokens, torch.tensor([0]))
+        at_once = module(tokens, torch.tensor([0]))
         parts = [module(tokens[:, :prompt], torch.tensor([0]))]
         parts += [module(tokens[:, place : place + 1], torch.tensor([place])) for place in range(prompt, context)]
-        for logits in (whole, torch.cat(parts, dim=1)):
+        for logits in (at_once, torch.cat(parts, dim=1)):
             difference = ((logits - expected).abs().max() / expected.std()).item()
             if not difference <= TOLERANCE:
                 raise ModelError(

@@ -112,15 +112,15 @@ def check_pte(gpt: GPT, path: Path, precision: str) -> None:
     from executorch.runtime import Runtime
 
     program = Runtime.get().load_program(path)
-    whole, step = program.load_method(ALL_LOGITS), program.load_method("forward")
-    assert whole is not None
+    all_logits, step = program.load_method(ALL_LOGITS), program.load_method("forward")
+    assert all_logits is not None
     assert step is not None
     deployed, context = AllLogits(Body(gpt, precision)), gpt.config.context
     prompt = context // 2
     for seed in (0, 1):  # the second sequence must not see the first
         generator = torch.Generator().manual_seed(seed)
         tokens = torch.randint(gpt.config.vocabulary_size, (1, context), generator=generator)
-        windows = whole.execute([tokens])[0][0].clone()
+        windows = all_logits.execute([tokens])[0][0].clone()
         steps = [step.execute([tokens[:, :prompt], torch.tensor([0])])[0].clone()]
         for position in range(prompt, context):
             steps.append(step.execute([tokens[:, position : position + 1], torch.tensor([position])])[0].clone())

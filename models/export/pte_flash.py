@@ -216,16 +216,16 @@ def _check(gpt: GPT, path: Path) -> None:
     for seed in (0, 1):  # the second sequence must not see the first
         generator = torch.Generator().manual_seed(seed)
         tokens = torch.randint(gpt.config.vocabulary_size, (1, gpt.config.context), generator=generator)
-        found = []
+        logits = []
         for position in range(gpt.config.context):
             at = torch.tensor([position])
             inputs = [tokens[:, position : position + 1], at]
             for method, block in zip(methods[:-1], _feeding(gpt), strict=True):
                 residual, x = (output.clone() for output in method.execute(inputs))
                 inputs = [residual, cast(Tensor, block.ffn_rows(torch.zeros_like(x), _ffn(block)(x))), at]
-            found.append(methods[-1].execute(inputs)[0].clone())
+            logits.append(methods[-1].execute(inputs)[0].clone())
         expected = gpt(tokens)[0]
-        difference = float((torch.cat(found) - expected).abs().max() / expected.std())
+        difference = float((torch.cat(logits) - expected).abs().max() / expected.std())
         if not difference <= _TOLERANCE:
             raise ModelError(
                 f"{path.name} computes something else than its model: logits differ by {difference:.2g} spreads.",

@@ -55,11 +55,11 @@ def exact_levels(weight: Tensor) -> Levels | None:
         if not len(left):
             break
         hopeful = left[_multiples(few[left], smallest[left] / divisor)]
-        found = hopeful[_multiples(weight[hopeful], smallest[hopeful] / divisor)]
-        if len(found):
-            step[found] = smallest[found] / divisor
-            levels[found] = (weight[found] / step[found, None]).round().to(torch.int8)
-            left = left[~torch.isin(left, found)]
+        fitting = hopeful[_multiples(weight[hopeful], smallest[hopeful] / divisor)]
+        if len(fitting):
+            step[fitting] = smallest[fitting] / divisor
+            levels[fitting] = (weight[fitting] / step[fitting, None]).round().to(torch.int8)
+            left = left[~torch.isin(left, fitting)]
     if len(left):
         return None
     return Levels(levels, step, 4 if levels.min() >= RANGES[4][0] and levels.max() <= RANGES[4][1] else 8)
@@ -78,10 +78,10 @@ def grouped_levels(weight: Tensor) -> Levels | None:
     """
     if weight.size(1) % GROUP:
         return None
-    found = exact_levels(weight.reshape(-1, GROUP))
-    if found is None or found.bits != 4:
+    exact = exact_levels(weight.reshape(-1, GROUP))
+    if exact is None or exact.bits != 4:
         return None
-    return Levels(found.levels.view_as(weight), found.step.view(weight.size(0), -1).to(torch.bfloat16).float(), 4)
+    return Levels(exact.levels.view_as(weight), exact.step.view(weight.size(0), -1).to(torch.bfloat16).float(), 4)
 
 
 def rounded_levels(weight: Tensor, bits: int, group: int | None = None) -> Levels:

@@ -53,5 +53,5 @@ class GPTConfig:
     @property
     def block_shapes(self) -> tuple[BlockShape, ...]:
         """The shape of every block, first to last."""
-        whole = BlockShape(self.heads, self.head_dim, self.head_dim, 4 * self.width)
-        return self.shapes or (whole,) * self.layers
+        uncut = BlockShape(self.heads, self.head_dim, self.head_dim, 4 * self.width)
+        return self.shapes or (uncut,) * self.layers

@@ -127,9 +127,9 @@ def sparsity(layers: Sequence[Mapping[str, Any]]) -> Figure:
         panels, ("zero_weights", "dead_rows"), ("zero weights (%)", "dead rows (% of output channels)"), strict=True
     ):
         for kind, (name, colour, line, marker) in LINES.items():
-            found = {int(row["layer"].split(".")[1]): row[key] for row in layers if row["layer"].endswith("." + kind)}
-            percent = [100 * share for share in found.values()]
-            axes.plot(list(found), percent, color=colour, linestyle=line, marker=marker, mfc="white", label=name)
+            blocks = {int(row["layer"].split(".")[1]): row[key] for row in layers if row["layer"].endswith(f".{kind}")}
+            percent = [100 * share for share in blocks.values()]
+            axes.plot(list(blocks), percent, color=colour, linestyle=line, marker=marker, mfc="white", label=name)
         axes.set_xlabel("block")
         axes.set_ylabel(label)
         axes.set_ylim(-3, 103)

@@ -15,13 +15,13 @@ from harness.models.zoo.records import PACKAGED, read_record
 def rows() -> list[dict[str, Any]]:
     """One row a model: names, method, bits a weight and loss as recorded (None if it has no weights), files built."""
     zoo = packaged()
-    found = []
+    models = []
     for recipe in zoo.recipes.values():
         record = read_record(PACKAGED, recipe.name)
         built = sorted(
             path.name for path in (cache_folder() / "artifacts").glob(f"{recipe.name}.*") if _is_model(path.name)
         )
-        found.append(
+        models.append(
             {
                 "name": recipe.name,
                 "aliases": [alias for alias, name in zoo.aliases.items() if name == recipe.name],
@@ -34,7 +34,7 @@ def rows() -> list[dict[str, Any]]:
                 "built": built,
             }
         )
-    return found
+    return models
 
 
 def table(models: list[dict[str, Any]]) -> Table:

@@ -49,12 +49,12 @@ def write_programs(recipe: Recipe, precision: str, folder: Path) -> Iterator[Pro
 
     Files are named so that nobody takes them for trained models. `precision` and errors as for `export_pte`.
     """
-    whole = deployed_weights(random_model(recipe.architecture))
+    all_weights = deployed_weights(random_model(recipe.architecture))
     for kind in (None, *LAYERS):
         model = random_model(recipe.architecture)
         channels = 0 if kind is None else remove_half(model, kind)
         small = shrink(model)
-        if kind is None or deployed_weights(small) < whole:
+        if kind is None or deployed_weights(small) < all_weights:
             path = folder / f"random-{recipe.name}-{precision}-{'whole' if kind is None else f'half-{kind}'}.pte"
             export_pte(small, path, precision)
             yield Program(path, kind, channels)

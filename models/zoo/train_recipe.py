@@ -54,14 +54,14 @@ def _train(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None) -> tuple[E
     codes = method.codes(model)
     weights = {name: value for name, value in model.state_dict().items() if ".parametrizations." not in name}
     file = storage.encoded(weights, codes)
-    state, kept = storage.decoded(file)
+    state, stored_codes = storage.decoded(file)
     stored = GPT(recipe.architecture)
     stored.load_state_dict(state)
     figures: dict[str, Any] = {}
     if codes:
-        layers = report({layer: kept[layer] for layer in codes})
-        learned, whole, entropy = bits_per_weight(layers)
-        figures = {"bits_learned": learned, "bits_stored": whole, "bits_entropy": entropy}
+        layers = report({layer: stored_codes[layer] for layer in codes})
+        learned, stored_bits, entropy = bits_per_weight(layers)
+        figures = {"bits_learned": learned, "bits_stored": stored_bits, "bits_entropy": entropy}
         figures["layers"] = [asdict(layer) for layer in layers]
     record = {
         "name": recipe.name,

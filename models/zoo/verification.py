@@ -62,13 +62,13 @@ def _bits(record: Record, layers: list[LayerReport]) -> list[Check]:
 
 def _layers(record: Record, layers: list[LayerReport], figure: str) -> Check:
     """The mean over all weights; it agrees where every single layer does."""
-    found = {layer.layer: asdict(layer) for layer in layers}
+    computed = {layer.layer: asdict(layer) for layer in layers}
     recorded = {str(layer["layer"]): layer for layer in record.layers}
 
     def mean(rows: dict[str, dict[str, float]]) -> float:
         return sum(row["weights"] * row[figure] for row in rows.values()) / sum(row["weights"] for row in rows.values())
 
-    agrees = found.keys() == recorded.keys() and all(
-        abs(found[layer][figure] - recorded[layer][figure]) <= 1e-6 for layer in found
+    agrees = computed.keys() == recorded.keys() and all(
+        abs(computed[layer][figure] - recorded[layer][figure]) <= 1e-6 for layer in computed
     )
-    return Check(record.name, figure, mean(recorded), mean(found), agrees)
+    return Check(record.name, figure, mean(recorded), mean(computed), agrees)

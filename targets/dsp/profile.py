@@ -79,9 +79,9 @@ def find(name: str | None) -> Profile:
     path = device_files.locate(_FOLDER, DEFAULT, name)
     keys = ", ".join(f.name for f in fields(Profile) if f.name not in ("name", "digest", "anchors"))
 
-    def parse(said: dict[str, Any], sha256: str) -> Profile:
-        anchors = said.pop("anchors", None)
-        classes = {kind: _rate(kind, each) for kind, each in said.pop("classes").items()}
+    def parse(keys: dict[str, Any], sha256: str) -> Profile:
+        anchors = keys.pop("anchors", None)
+        classes = {kind: _rate(kind, rate) for kind, rate in keys.pop("classes").items()}
         if missing := [kind for kind in KINDS if kind not in classes]:
             raise ValueError(f"it lacks classes.{missing[0]}, {KINDS[missing[0]]}")
         if unknown := [kind for kind in classes if kind not in KINDS]:
@@ -91,7 +91,7 @@ def find(name: str | None) -> Profile:
             classes=classes,
             digest=sha256[:12],
             anchors=None if anchors is None else path.parent / anchors,
-            **said,
+            **keys,
         )
         for key in ("clock_hz", "sram_bytes", "flash_bytes", "macs_per_cycle"):
             _positive(key, getattr(profile, key))
@@ -100,8 +100,8 @@ def find(name: str | None) -> Profile:
     return read_toml(path, parse, "profile", f"It must say {keys}; cortex-m55.toml shows how.")
 
 
-def _rate(kind: str, said: dict[str, Any]) -> Rate:
-    rate = Rate(**said)
+def _rate(kind: str, keys: dict[str, Any]) -> Rate:
+    rate = Rate(**keys)
     for name in ("output", "vector", "gather"):
         value = getattr(rate, name)
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < float("inf"):

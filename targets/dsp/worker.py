@@ -41,10 +41,10 @@ def _work(job: Job, files: Files, emit: Emit) -> None:
 def _estimate(model: str, phase: str, made: CachedProgram, profile: Profile) -> Iterator[Event]:
     works, arena, program = works_of(made), made.facts["arena_bytes"], made.facts["program_bytes"]
     check_memory(f"{model} ({phase})", arena, program, profile)
-    found = scalars(phase, works, arena, program, profile)
-    total = next(scalar.value for scalar in found if scalar.name == "cycles") or 0.0
+    figures = scalars(phase, works, arena, program, profile)
+    total = next(scalar.value for scalar in figures if scalar.name == "cycles") or 0.0
     yield Samples(phase=phase, start_ns=[0], duration_ns=[max(1, round(total / profile.clock_hz * 1e9))])
-    yield from found
+    yield from figures
     yield from certification_scalars(phase, made.facts["certified"], REASONS)
     yield Scalar(name="lowering_cpu_s", value=made.facts["lowering_cpu_s"], phase=phase)
     yield Scalar(name="calibrated_on_text", value=float(made.facts["text"]), phase=phase)

@@ -95,7 +95,7 @@ def _check_products(float32: ExportedProgram, configuration: Configuration) -> N
     given = float32.graph_signature
     constant = {*given.inputs_to_parameters, *given.inputs_to_buffers, *given.inputs_to_lifted_tensor_constants}
     for node in float32.graph.nodes:
-        both = len(node.all_input_nodes) >= 2 and not any(each.name in constant for each in node.all_input_nodes)
+        both = len(node.all_input_nodes) >= 2 and not any(operand.name in constant for operand in node.all_input_nodes)
         if node.op == "call_function" and str(node.target).startswith(_PRODUCTS) and both:
             raise UsageError(
                 f"{configuration.accelerator} cannot multiply two activations ({node.target}), so it runs feed-forward "

@@ -43,12 +43,12 @@ def _work(job: Job, files: Files, emit: Emit) -> None:
 
 def _estimate(phase: str, made: CachedProgram, configuration: Configuration) -> Iterator[Event]:
     tosa = made.folder / TOSA
-    found, areas = estimate(tosa, configuration), memories(configuration)
-    yield Samples(phase=phase, start_ns=[0], duration_ns=[found.duration_ns])
-    yield from scalars(phase, found, configuration, areas, tosa.read_bytes())
+    vela, areas = estimate(tosa, configuration), memories(configuration)
+    yield Samples(phase=phase, start_ns=[0], duration_ns=[vela.duration_ns])
+    yield from scalars(phase, vela, configuration, areas, tosa.read_bytes())
     yield from certified(phase, made)
     yield Scalar(name="calibrated_on_text", value=float(made.facts["text"]), phase=phase)
-    yield from operators(phase, found, areas.clock_hz)
+    yield from operators(phase, vela, areas.clock_hz)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from harness.errors import UsageError
 
 def names(folder: Path, default: str) -> tuple[str, ...]:
     """The configurations in `folder`, the default first."""
-    found = sorted(file.stem for file in folder.glob("*.toml"))
-    return (default, *(name for name in found if name != default))
+    stems = sorted(file.stem for file in folder.glob("*.toml"))
+    return (default, *(name for name in stems if name != default))
 
 
 def locate(folder: Path, default: str, name: str | None) -> Path:

@@ -138,11 +138,11 @@ def _lowering_in_background(make: Make, path: Path, sha256: str, phases: Sequenc
             process.join()
 
 
-def certification_scalars(phase: str, found: Mapping[str, float | None], reasons: Mapping[str, str]) -> list[Scalar]:
+def certification_scalars(phase: str, values: Mapping[str, float | None], reasons: Mapping[str, str]) -> list[Scalar]:
     """What certification said when the program was lowered; `reasons` for what may be absent."""
     return [
         Scalar(name=name, value=value, reason=None if value is not None else reasons[name], phase=phase)
-        for name, value in found.items()
+        for name, value in values.items()
     ]
 
 
@@ -185,7 +185,7 @@ def _check(job: Job, described: Describe, where: str) -> None:
             "Leave out --scenario: one run of the program is what can be estimated.",
         )
     sizes = [list(meta["sizes"]) for meta in find_method(described, job.method)["inputs"]]
-    if job.input_sizes is not None and [list(each) for each in job.input_sizes] != sizes:
+    if job.input_sizes is not None and [list(size) for size in job.input_sizes] != sizes:
         raise UsageError(
             f"{job.model} is compiled for inputs of the sizes {sizes}, not for a batch of {job.batch}.",
             "Leave out --batch, or export it with the batch that you want.",

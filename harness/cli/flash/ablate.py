@@ -31,10 +31,10 @@ def parse_bytes(ctx: click.Context, option: click.Parameter, value: str | None) 
     """A number of bytes from 2000000, 2MB, or 1.5 GiB."""
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]i?|)b?", value.lower(), re.ASCII)
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]i?|)b?", value.lower(), re.ASCII)
+    if match is None:
         raise click.BadParameter(f"{value!r} is no number of bytes; write it as 2MB or 512KiB.", ctx, option)
-    return int(float(found[1]) * _UNITS[found[2]])
+    return int(float(match[1]) * _UNITS[match[2]])
 
 
 @click.command()

@@ -58,10 +58,10 @@ def trace(
         gpt, _ = load(name, weights)
         corpus, context = texts.corpus(texts.load_text(data)), gpt.config.context
         traces.require_window(window, tokens)
-        heard = windows(corpus.validation, context, -(-tokens // context))
-        inputs, active = pte_flash.record(gpt, heard[:, :-1])
+        validation = windows(corpus.validation, context, -(-tokens // context))
+        inputs, active = pte_flash.record(gpt, validation[:, :-1])
         masks = [mask[:tokens] for mask in active]
-        what = f"recorded: {name} on {min(tokens, heard[:, :-1].size)} tokens of {texts.VALIDATION_NAME}"
+        what = f"recorded: {name} on {min(tokens, validation[:, :-1].size)} tokens of {texts.VALIDATION_NAME}"
         recorded = traces.from_masks(masks, what)
         traces.require_sparsity(recorded)
         shares = traces.aggregates(recorded, window)
@@ -71,8 +71,8 @@ def trace(
         trained = [predictor.train(x, mask, rank, steps=PREDICTOR_STEPS) for x, mask in zip(*learned, strict=True)]
         scores = [predictor.score(layer.mask(x), mask) for layer, x, mask in zip(trained, inputs, active, strict=True)]
         clock.begin("computing the loss")
-        whole = pte_flash.loss(gpt, heard)
-        believed = pte_flash.loss(gpt, heard, lambda layer, x: trained[layer].mask(x))
+        full_loss = pte_flash.loss(gpt, validation)
+        believed = pte_flash.loss(gpt, validation, lambda layer, x: trained[layer].mask(x))
     traces.save(output, recorded)
     facts = {
         "file": str(output),
@@ -81,7 +81,12 @@ def trace(
         "aggregates": asdict(shares),
         "rank": rank,
         "layers": [asdict(score) for score in scores],
-        "loss_nats": {"whole": whole, "predicted": believed, "added": believed - whole, "tokens": heard[:, 1:].size},
+        "loss_nats": {
+            "whole": full_loss,
+            "predicted": believed,
+            "added": believed - full_loss,
+            "tokens": validation[:, 1:].size,
+        },
     }
     if as_json:
         click.echo(json.dumps(facts, indent=1))
@@ -99,6 +104,6 @@ def trace(
             f"names {100 * score.predicted / all_neurons:.1f} %, of which {score.false_alarms:,} in vain"
         )
     click.echo(
-        f"loss over {np.size(heard[:, 1:]):,} tokens: {whole:.4f} nats a token, {believed:.4f} without what is missed "
-        f"({believed - whole:+.4f})"
+        f"loss over {np.size(validation[:, 1:]):,} tokens: {full_loss:.4f} nats per token, "
+        f"{believed:.4f} without what is missed ({believed - full_loss:+.4f})"
     )

@@ -180,8 +180,8 @@ def train(
         click.echo(f"Stopped. The same command goes on from the last checkpoint in {folder}.", err=True)
         click.get_current_context().exit(130)
     if as_json:
-        said = {"validation_loss": record.validation_loss, "bits_stored": record.bits_stored}
-        click.echo(json.dumps({"folder": str(folder), "weights_sha256": record.weights_sha256, **said}))
+        figures = {"validation_loss": record.validation_loss, "bits_stored": record.bits_stored}
+        click.echo(json.dumps({"folder": str(folder), "weights_sha256": record.weights_sha256, **figures}))
     else:
         click.echo(f"{recipe.name}: {record.validation_loss:.4f} nats a token over the validation split.")
         click.echo(f"Export it with: harness models build {recipe.name} --weights {folder}")

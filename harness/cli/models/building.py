@@ -65,7 +65,7 @@ def run_build(words: Sequence[str], note: Note) -> str:
     from harness.children import ending_with_us
     from harness.errors import HarnessError
 
-    said: list[str] = []
+    lines: list[str] = []
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "harness", *words],
         stdin=subprocess.DEVNULL,
@@ -78,11 +78,11 @@ def run_build(words: Sequence[str], note: Note) -> str:
         assert child.stdout is not None
         assert child.stderr is not None
         for line in child.stderr:  # standard output has one line at most, at the end: nobody waits for it to be read
-            said.append(line)
+            lines.append(line)
             if line.startswith(_PROGRESS):
                 note(line.strip())
         printed = child.stdout.read()
     if child.returncode != 0:
-        what, _, todo = "".join(said).strip().rpartition("harness: ")[2].partition("\n")
+        what, _, todo = "".join(lines).strip().rpartition("harness: ")[2].partition("\n")
         raise HarnessError(what, todo)
     return printed.strip()

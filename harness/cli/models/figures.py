@@ -75,7 +75,7 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
     target = output or Path(f"figures-{recipe.name}")
     source = f"{recipe.name} · weights sha256 {record.weights_sha256[:12]} · torch {record.torch}"
     try:
-        files = draw.write({f"{recipe.name}-{kind}": one for kind, one in drawn.items()}, target, kinds, source)
+        files = draw.write({f"{recipe.name}-{kind}": figure for kind, figure in drawn.items()}, target, kinds, source)
     except OSError as error:
         raise unwritable(target, error, "Name another folder with --output.", UsageError) from error
     if as_json:

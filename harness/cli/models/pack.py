@@ -59,9 +59,9 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
         except OSError as error:
             raise unwritable(output, error, "Name another folder with --output.", UsageError) from error
     if as_json:
-        said = {"model": recipe.name, "path": None if path is None else str(path), "bytes": after}
+        facts = {"model": recipe.name, "path": None if path is None else str(path), "bytes": after}
         rows = [asdict(part) | {"bytes": part.stored_bytes, "fp32_bytes": part.fp32_bytes} for part in packed]
-        click.echo(json.dumps({**said, "bytes_without_entropy_coding": before, "parts": rows}, indent=1))
+        click.echo(json.dumps({**facts, "bytes_without_entropy_coding": before, "parts": rows}, indent=1))
         return
     Console().print(_table(packed))
     if entropy:

@@ -93,12 +93,12 @@ def price(
         raise click.exceptions.Exit(1)
     tables, what = read_tables(results, session.session_id), f"{recipe.name} in {precision}, {phase}"
     (comparison,) = compare_tables(tables, baseline=programs[0].path.stem)
-    whole, found = _prices.prices(comparison, phase, programs)
+    uncut, prices = _prices.prices(comparison, phase, programs)
     if as_json:
-        click.echo(json.dumps(_prices.as_json(comparison, what, whole, found), indent=1))
+        click.echo(json.dumps(_prices.as_json(comparison, what, uncut, prices), indent=1))
     else:
-        click.echo(render_tables([_prices.table(comparison, what, whole, found)], "terminal"))
-        click.echo(_prices.toml(recipe.name, comparison, what, found), nl=False)
+        click.echo(render_tables([_prices.table(comparison, what, uncut, prices)], "terminal"))
+        click.echo(_prices.toml(recipe.name, comparison, what, prices), nl=False)
     if session.failed:
         raise click.exceptions.Exit(1)
 

@@ -73,8 +73,8 @@ class _Stored:
     def __init__(self, ids: Mapping[int, str], samples: pd.DataFrame, scalars: pd.DataFrame) -> None:
         self._ids = ids
         self._scalars = scalars.dropna(subset="value").set_index(["attempt_id", "name"])["value"]
-        mine = samples[samples["attempt_id"].isin(list(ids.values()))]
-        self._durations = mine.groupby(["attempt_id", "phase"], observed=True)["duration_ns"]
+        own_samples = samples[samples["attempt_id"].isin(list(ids.values()))]
+        self._durations = own_samples.groupby(["attempt_id", "phase"], observed=True)["duration_ns"]
 
     def total(self, name: str) -> float:
         """Of a scalar over all processes."""
@@ -91,8 +91,8 @@ class _Stored:
 
     def mean(self, name: str) -> float | None:
         """Of a scalar over the processes that have it; None where none has."""
-        found = [float(self._scalars[a, name]) for a in self._ids.values() if (a, name) in self._scalars.index]
-        return sum(found) / len(found) if found else None
+        values = [float(self._scalars[a, name]) for a in self._ids.values() if (a, name) in self._scalars.index]
+        return sum(values) / len(values) if values else None
 
     def medians(self, phase: str) -> Values:
         """The median duration a process, where it is known and something."""
@@ -109,8 +109,8 @@ class _Stored:
         return self._positive(rate)
 
     def _positive(self, value: Callable[[str], float]) -> Values:
-        found = {block: value(attempt) for block, attempt in self._ids.items()}
-        return {block: one for block, one in found.items() if one > 0}
+        by_block = {block: value(attempt) for block, attempt in self._ids.items()}
+        return {block: number for block, number in by_block.items() if number > 0}
 
 
 def _ablation(
@@ -130,11 +130,13 @@ def _ablation(
         proofs = tuple(_proof(row, io) for _, row in members.reset_index().iterrows())
         rows.append(_summary(named(str(policy)), stored, first, proofs))
     values = scalars.dropna(subset="value").set_index(["attempt_id", "name"])["value"]
-    said: dict[tuple[str, str], float] = dict(zip(values.index.tolist(), values.tolist(), strict=True))
+    by_attempt: dict[tuple[str, str], float] = dict(zip(values.index.tolist(), values.tolist(), strict=True))
     counted = [str(attempt) for attempt in latency[latency["status"] == "ok"].index]
-    agreement = [said[attempt, "token_agreement"] for attempt in counted if (attempt, "token_agreement") in said]
+    agreement = [
+        by_attempt[attempt, "token_agreement"] for attempt in counted if (attempt, "token_agreement") in by_attempt
+    ]
     judged = [str(attempt) for attempt in runs[(runs["measure"] == "quality") & (runs["status"] == "ok")].index]
-    judged = [attempt for attempt in judged if (attempt, "loss_nats") in said][:1]
+    judged = [attempt for attempt in judged if (attempt, "loss_nats") in by_attempt][:1]
     step = named(str(latency["policy"].iloc[0])).name
     return Ablation(
         str(latency["model"].iloc[0]).removesuffix(f" {step}"),
@@ -147,7 +149,7 @@ def _ablation(
         int(latency["block"].nunique()),
         tuple(rows),
         min(agreement, default=None),
-        {name: said[a, name] for a in judged for name in (*_LOSSES, *_PREDICTED) if (a, name) in said},
+        {name: by_attempt[a, name] for a in judged for name in (*_LOSSES, *_PREDICTED) if (a, name) in by_attempt},
         json.loads(latency["fingerprint_json"].iloc[0]).get("hypervisor") == "yes",
     )
 

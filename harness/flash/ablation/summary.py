@@ -95,7 +95,7 @@ def _proof(tokens: Sequence[Row]) -> Proof:
 def _per_round(rounds: dict[int, list[Row]], value: Callable[[Row], float]) -> dict[int, float]:
     """The medians that are positive: of a round in which nothing was read there is none."""
     medians = {number: median(map(value, tokens)) for number, tokens in rounds.items() if tokens}
-    return {number: found for number, found in medians.items() if found > 0}
+    return {number: figure for number, figure in medians.items() if figure > 0}
 
 
 def _estimate(rounds: dict[int, list[Row]], value: Callable[[Row], float]) -> Estimate | None:

@@ -70,18 +70,18 @@ class Profile:
         for name, parameter in self.parameters.items():
             if parameter.origin == "illustrative":
                 assumed.setdefault(parameter.source, []).append(name)
-        found = [f"Illustrative in {self.name}: {', '.join(names)}: {source}" for source, names in assumed.items()]
+        sentences = [f"Illustrative in {self.name}: {', '.join(names)}: {source}" for source, names in assumed.items()]
         if self.sizes and sizes and not self.sizes[0] <= min(sizes) <= max(sizes) <= self.sizes[1]:
-            found.append(
+            sentences.append(
                 f"Reads of {min(sizes)} to {max(sizes)} bytes are an extrapolation: "
                 f"{self.name} was observed from {self.sizes[0]} to {self.sizes[1]}."
             )
         if self.depths and not self.depths[0] <= depth <= self.depths[1]:
-            found.append(
+            sentences.append(
                 f"Depth {depth} is an extrapolation: {self.name} was observed "
                 f"from {self.depths[0]} to {self.depths[1]}."
             )
-        return found
+        return sentences
 
 
 def from_cells(name: str, summary: str, cells: Sequence[Cell], origin: Origin, source: str) -> Profile:
@@ -166,13 +166,13 @@ def parse(facts: dict[str, Any]) -> Profile:
 
 
 def _parameter(name: str, facts: dict[str, Any]) -> Parameter:
-    found = Parameter(**facts)
-    _numbers({f"the value of {name}": found.value})
-    if found.origin not in get_args(Origin):
-        raise ValueError(f"the origin of {name} is {found.origin!r}, not one of {', '.join(get_args(Origin))}")
-    if not str(found.source).strip():
+    parameter = Parameter(**facts)
+    _numbers({f"the value of {name}": parameter.value})
+    if parameter.origin not in get_args(Origin):
+        raise ValueError(f"the origin of {name} is {parameter.origin!r}, not one of {', '.join(get_args(Origin))}")
+    if not str(parameter.source).strip():
         raise ValueError(f"{name} names no source")
-    return Parameter(float(found.value), found.origin, str(found.source))
+    return Parameter(float(parameter.value), parameter.origin, str(parameter.source))
 
 
 def _numbers(facts: dict[str, Any]) -> dict[str, Any]:

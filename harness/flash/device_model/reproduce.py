@@ -132,15 +132,15 @@ def published(model: str, method: str, metric: str) -> float:
     otherwise the CPU's. Raises LookupError where there is not exactly one.
     """
     text = (files("harness.published") / "llm_in_a_flash.csv").read_text(encoding="utf-8")
-    found = [
+    published_rows = [
         row
         for row in csv.DictReader(text.splitlines())
         if (row["model"], row["method"], row["metric"]) == (model, method, metric) and row["device"] in ("", "CPU")
     ]
-    found = [row for row in found if row["device"] == ""] or found
-    if len(found) != 1:
-        raise LookupError(f"{len(found)} published figures of {model}, {method}, {metric}")
-    return float(found[0]["value"])
+    published_rows = [row for row in published_rows if row["device"] == ""] or published_rows
+    if len(published_rows) != 1:
+        raise LookupError(f"{len(published_rows)} published figures of {model}, {method}, {metric}")
+    return float(published_rows[0]["value"])
 
 
 def _row(model: str, method: str, size: float, rate: float, kind: Kind, basis: str) -> Row:

@@ -101,15 +101,15 @@ def sweep(
 
 def cells(samples: Sequence[Sample]) -> tuple[list[Cell], list[str]]:
     """The median of the valid rounds of each cell, and a sentence for each cell that has no valid round."""
-    found, refused = [], []
+    valid_cells, refused = [], []
     for key in dict.fromkeys((sample.read_bytes, sample.depth) for sample in samples):
         of_cell = [sample for sample in samples if (sample.read_bytes, sample.depth) == key]
         valid = [sample.bytes_per_s for sample in of_cell if sample.proof.valid]
         if valid:
-            found.append(Cell(*key, float(np.median(valid))))
+            valid_cells.append(Cell(*key, float(np.median(valid))))
         else:
             refused.append(f"Reads of {key[0]} bytes at depth {key[1]} are left out: {of_cell[0].proof.reason}.")
-    return sorted(found, key=lambda cell: (cell.read_bytes, cell.depth)), refused
+    return sorted(valid_cells, key=lambda cell: (cell.read_bytes, cell.depth)), refused
 
 
 def unrest(samples: Sequence[Sample]) -> float:

@@ -130,12 +130,12 @@ def unreached(limits: Limits, cells: Sequence[Cell]) -> list[str]:
     """The limits without which no cell would change by 1 %: they were not met, so the fit says little of them."""
     without = {"latency_ns": 0.0, "lane_bytes_per_s": math.inf, "reads_per_s": math.inf, "bytes_per_s": 1e30}
     size, depth, _ = _columns(cells)
-    whole = throughput(limits, size, depth)
+    limited = throughput(limits, size, depth)
     values = {name: getattr(limits, name) for name in NAMES}
     return [
         name
         for name, absent in without.items()
-        if (throughput(Limits(**{**values, name: absent}), size, depth) < 1.01 * whole).all()
+        if (throughput(Limits(**{**values, name: absent}), size, depth) < 1.01 * limited).all()
     ]
 
 
@@ -149,13 +149,13 @@ def _fit(cells: Sequence[Cell], starts: Sequence[Limits]) -> Limits:
     def residuals(logs: _Floats) -> _Floats:
         return np.log(throughput(_limits(logs), size, depth) / measured)
 
-    found = [
+    fits = [
         least_squares(
             residuals, np.clip(np.log([getattr(start, name) for name in NAMES]), low, high), bounds=(low, high)
         )
         for start in starts
     ]
-    return _limits(min(found, key=lambda result: float(result.cost)).x)
+    return _limits(min(fits, key=lambda result: float(result.cost)).x)
 
 
 def _guess(cells: Sequence[Cell], sharpness: float) -> Limits:

@@ -137,10 +137,10 @@ def _ours(reader: Reader, offsets: np.ndarray, size_bytes: int, batch: int, slot
 def _fio(engine: str, path: Path, size_bytes: int, depth: int, reads: int) -> float:
     """Seconds that fio needs for as many reads, by its own clock and without its start."""
     jobs, in_flight = (depth, 1) if engine == "psync" else (1, depth)  # psync waits for each read: it needs threads
-    colons_kept = str(path).replace(":", r"\:")  # fio splits names at colons
+    escaped = str(path).replace(":", r"\:")  # fio splits names at colons
     command = [
         "fio", "--name=peer", "--readonly", "--rw=randread", "--norandommap", "--randrepeat=0", "--direct=1",
-        "--thread", "--group_reporting", "--output-format=json", f"--filename={colons_kept}",
+        "--thread", "--group_reporting", "--output-format=json", f"--filename={escaped}",
         f"--size={path.stat().st_size // size_bytes * size_bytes}", f"--bs={size_bytes}", f"--ioengine={engine}",
         f"--iodepth={in_flight}", f"--numjobs={jobs}", f"--io_size={-(-reads // jobs) * size_bytes}",
     ]  # fmt: skip

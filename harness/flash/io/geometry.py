@@ -49,8 +49,8 @@ class Geometry:
 
     def __post_init__(self) -> None:
         counts = (self.shape.width, *self.shape.neurons, self.shape.rest_bytes, self.align)
-        whole = all(type(count) is int and count >= 0 for count in counts)
-        if not whole or self.shape.width * sum(self.shape.neurons) == 0:
+        all_counts = all(type(count) is int and count >= 0 for count in counts)
+        if not all_counts or self.shape.width * sum(self.shape.neurons) == 0:
             raise UsageError(
                 "A neuron file needs a width and at least one neuron.", "Give whole numbers, none of them negative."
             )

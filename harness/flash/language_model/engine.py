@@ -91,7 +91,7 @@ def from_flash(
 
 
 def generate(
-    one: Callable[[int, int], Step], prompt: npt.NDArray[np.int64], new_tokens: int
+    one_token: Callable[[int, int], Step], prompt: npt.NDArray[np.int64], new_tokens: int
 ) -> Iterator[tuple[int | None, Step]]:
     """Steps of a sequence, greedily: those of the `prompt` [p], then `new_tokens` - 1 more. With each from the prompt's
     last on comes the token that it chose, the first of the largest logits.
@@ -99,7 +99,7 @@ def generate(
     token = 0
     for position in range(len(prompt) + new_tokens - 1):
         token = int(prompt[position]) if position < len(prompt) else token
-        done = one(token, position)
+        done = one_token(token, position)
         chosen = None
         if position >= len(prompt) - 1:
             chosen = token = int(done.logits.argmax())

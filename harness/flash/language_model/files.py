@@ -63,10 +63,10 @@ def open_predictors(program: Path, metadata: Mapping[str, Any]) -> tuple[Predict
             "Use --predictor exact, or build it again with a text (`harness flash build --force`).",
         )
     path = predictors_path(program)
-    found = predictor.load(path)
+    predictors = predictor.load(path)
     if zlib.crc32(path.read_bytes()) != metadata[_PREDICTORS]:
         raise ModelError(f"{path} has not the predictors that {program.name} was made with.", BUILD)
-    return found
+    return predictors
 
 
 def _constant(form: Form) -> str:

@@ -42,12 +42,12 @@ def exact(file: NeuronFile) -> Selector:
 
     def select(layer: int, x: Floats) -> Indices:
         rows, scales = layers[layer], file.scales[starts[layer] : starts[layer + 1], 0]
-        found = []
+        active = []
         for first in range(0, len(rows), _BLOCK_NEURONS):
             some = slice(first, first + _BLOCK_NEURONS)
             up = encoding.decode(rows[some], scales[some], file.dtype, file.shape.width)
-            found.append(first + np.flatnonzero(up @ x > 0))
-        return np.concatenate(found)
+            active.append(first + np.flatnonzero(up @ x > 0))
+        return np.concatenate(active)
 
     return Selector(select, sum(rows.nbytes for rows in layers))
 

@@ -126,7 +126,7 @@ class Files:
     `data` is the file of the weights where they are not in the program (`.ptd`). `inputs` are those that a user gives
     (`harness.worker.given_inputs`), for the native worker a `.safetensors` of `set0_arg0`, `set0_arg1`, ...; `tokens`
     is an int64 `.npy`; `output` a folder. `neurons` and `reads` are for a worker without the engine: the file that lies
-    in flash, and what the engine reads of it (`harness.flash.recording`).
+    in flash, and what the engine reads of it (`harness.flash.language_model.recording`).
     """
 
     model: str

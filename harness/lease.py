@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
 
+from harness.atomic_files import try_lock
 from harness.errors import HarnessError
 from harness.folders import cache_folder
 
@@ -32,7 +32,7 @@ def lease(device: str, timeout_s: float, on_wait: Callable[[str], None]) -> Iter
         ) from error
     with opened as file:
         deadline, told = time.monotonic() + timeout_s, False
-        while not _try_lock(file.fileno()):
+        while not try_lock(file.fileno()):
             file.seek(0)
             holder = file.read().strip() or "another process"
             if not told:
@@ -51,11 +51,3 @@ def lease(device: str, timeout_s: float, on_wait: Callable[[str], None]) -> Iter
             yield
         finally:
             file.truncate(0)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

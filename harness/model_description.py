@@ -107,6 +107,6 @@ def _positions(description: Describe) -> Positions | None:
 
 def lies_in_flash(description: Describe) -> bool:
     """Whether a program is all of a language model but its feed-forward layers, whose weights lie in files of neurons
-    (`harness.flash.files`).
+    (`harness.flash.language_model.files`).
     """
     return bool(description.metadata.get("get_flash_layers")) and "get_vocab_size" in description.metadata

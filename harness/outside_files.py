@@ -10,12 +10,12 @@ import json
 import math
 import os
 import stat
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.atomic_files import replacing_file, unwritable
 from harness.errors import HarnessError, UsageError
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ def write_whole(path: Path, data: bytes | str, todo: str, error: type[HarnessErr
     try:
         _replace(path, data)
     except (OSError, ValueError) as caught:
-        raise error(f"{path} cannot be written ({_why(caught)}).", todo) from caught
+        raise unwritable(path, caught, todo, error) from caught
 
 
 def expanded(text: str, where: str) -> Path:
@@ -158,14 +158,7 @@ def _replace(path: Path, data: bytes) -> None:
         path.write_bytes(data)
         return
     final = Path(os.path.realpath(path))
-    descriptor, name = tempfile.mkstemp(prefix=".harness-", dir=final.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask if before is None else stat.S_IMODE(before.st_mode))
-        os.replace(name, final)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with replacing_file(final) as file:
+        file.write(data)
+        if before is not None:
+            os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))

@@ -6,13 +6,14 @@ deletes them: a lock, unlike a process's number, is also right where containers 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 import weakref
 from contextlib import suppress
 from pathlib import Path
+
+from harness.atomic_files import try_lock
 
 PREFIX = "harness-scratch-"
 
@@ -55,7 +56,8 @@ def _hold(folder: str | Path) -> int | None:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(descriptor):
+            raise BlockingIOError(folder)
         if not os.path.samestat(os.fstat(descriptor), os.stat(folder)):
             raise FileNotFoundError(folder)
     except (BlockingIOError, FileNotFoundError):

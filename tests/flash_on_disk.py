@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from harness.errors import UsageError
-from harness.flash.proof import check_storage
+from harness.flash.io.proof import check_storage
 
 TEXT = "the cat sat on the mat. the dog sat on the log. " * 60
 CONTEXT = 16
@@ -44,7 +44,7 @@ def tiny_gpt() -> Any:
     """The model that the files were made from."""
     from fakes.sparse import sparse_gpt
 
-    from harness.models.architecture import GPTConfig
+    from harness.models.gpt.architecture import GPTConfig
 
     size = len(set(TEXT))
     return sparse_gpt(GPTConfig(vocabulary_size=size, context=CONTEXT, layers=2, heads=2, width=16, activation="relu"))
@@ -54,13 +54,13 @@ def _make(folder: Path) -> None:
     import numpy as np
     import torch
 
-    from harness.cli.flash.build import write_form
-    from harness.models.data import corpus
+    from harness.models.export.pte_flash_files import export_flash_files
+    from harness.models.train.data import corpus
 
     torch.set_num_threads(1)
     folder.mkdir(parents=True)
     text = corpus(TEXT)
-    write_form(tiny_gpt(), folder / "tiny.pte", "float16", text)
+    export_flash_files(tiny_gpt(), folder / "tiny.pte", "float16", text)
     np.save(folder / "tokens.npy", text.validation)
 
 

@@ -181,9 +181,9 @@ def _make_lm_pt2(path: Path) -> Any:
     """As harness makes them of its own models: the export is tested in tests/models, what runs it elsewhere."""
     import torch
 
-    from harness.models.architecture import GPTConfig
-    from harness.models.cached import export_cached
-    from harness.models.gpt import GPT
+    from harness.models.export.pt2_generating import export_cached
+    from harness.models.gpt.architecture import GPTConfig
+    from harness.models.gpt.network import GPT
 
     torch.manual_seed(2)
     shape = GPTConfig(vocabulary_size=VOCABULARY, context=CONTEXT, layers=1, heads=HEADS, width=WIDTH)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.flash.geometry import Form, Shape
-from harness.flash.layout import Dtype, NeuronFile, random_rows, write
+from harness.flash.io.geometry import Form, Shape
+from harness.flash.io.layout import Dtype, NeuronFile, random_rows, write
 
 SHAPE = Shape(129, (7, 0, 30), 1000)
 

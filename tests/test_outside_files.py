@@ -14,9 +14,9 @@ import pytest
 
 from harness.analysis.spec import read_spec
 from harness.errors import HarnessError, ModelError, UsageError
-from harness.flash import profile
+from harness.flash.device_model import profile
 from harness.manifest import manifest_path, read_manifest
-from harness.models.records import read_record
+from harness.models.zoo.records import read_record
 from harness.nightly.config import read_config
 from harness.outside_files import expanded, printable, read_json, read_toml, write_whole
 from harness.targets.dsp import profile as dsp

@@ -15,7 +15,7 @@ def targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
 
 def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Files, and the models that harness can build."""
-    from harness.models.recipes import packaged
+    from harness.models.zoo.recipes import packaged
 
     zoo = packaged()
     names = [name for name in (*zoo.aliases, *zoo.recipes) if name.startswith(incomplete)]

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
 
 from harness.cli._hints import complete
+from harness.cli._waiting import LOG_EVERY_S, every
+from harness.durations import in_words
 from harness.experiment.progress import Describing, Ended, Event, Failed, Measuring, Note, Working, job_label
 from harness.experiment.run import Outcome
 from harness.experiment.runner import Attempt
@@ -34,7 +30,9 @@ class Reporter:
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._jobs: Sequence[Job] = ()
-        self._begun_s = 0.0
+        self._begun_s = self._job_begun_s = 0.0
+        self._job, self._within = "", ""
+        self._log = ExitStack()
 
     def __enter__(self) -> Reporter:
         return self
@@ -50,8 +48,11 @@ class Reporter:
             self.note(str(event))
         elif isinstance(event, Measuring):
             self._begin(event.jobs)
-        elif isinstance(event, Working) and self._bar is not None:
-            self._bar.update(self._task, within=f" {100 * event.done // max(event.total, 1)} %")
+        elif isinstance(event, Working):
+            self._within = f" {100 * event.done // max(event.total, 1)} %"
+            if self._bar is not None:
+                share = min(1.0, event.done / max(event.total, 1))
+                self._bar.update(self._task, within=self._within, share=share)
         elif isinstance(event, Ended):
             self._ended(event)
         elif isinstance(event, Failed):
@@ -76,35 +77,49 @@ class Reporter:
 
     def _begin(self, jobs: Sequence[Job]) -> None:
         self._jobs, self._begun_s = jobs, time.monotonic()
-        if self._quiet or not self._console.is_terminal:
+        self._begin_job(jobs[0] if jobs else None)
+        if self._quiet:
+            return
+        if not self._console.is_terminal:
+            self._log.enter_context(every(LOG_EVERY_S, self._log_job))
             return
         columns = (
             TextColumn("{task.description}"),
             BarColumn(20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[within]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            _Times(),
         )
         self._bar = Progress(*columns, console=self._console)
-        self._task = self._bar.add_task(escape(job_label(jobs[0])) if jobs else "", total=len(jobs), within="")
+        self._task = self._bar.add_task(escape(self._job), total=len(jobs), within="", share=0.0)
         self._bar.start()
 
     def _ended(self, event: Ended) -> None:
+        self._begin_job(self._jobs[event.done] if event.done < event.total else None)
         if self._bar is not None:
-            following = escape(job_label(self._jobs[event.done])) if event.done < event.total else "done"
-            self._bar.update(self._task, completed=event.done, total=event.total, description=following, within="")
+            following = escape(self._job) or "done"
+            self._bar.update(
+                self._task, completed=event.done, total=event.total, description=following, within="", share=0.0
+            )
         if event.attempt is None:
             self.note(str(event))
         elif event.attempt.error is not None:
             self._failure(event.attempt)
         elif self._bar is None:
             left_s = (time.monotonic() - self._begun_s) / event.done * (event.total - event.done)
-            left = f", about {left_s / 60:.0f} min left" if left_s > 60 else ""
+            left = f", about {in_words(left_s)} left" if left_s >= 1 else ""
             self.note(f"{event}{left}")
         if event.done == event.total:
             self._stop()
+
+    def _begin_job(self, job: Job | None) -> None:
+        self._job, self._within, self._job_begun_s = job_label(job) if job else "", "", time.monotonic()
+
+    def _log_job(self) -> None:
+        """For a log: which job it is, how far it has come where that is known, and how long it has taken."""
+        if self._job:
+            parts = [self._within.strip(), in_words(time.monotonic() - self._job_begun_s)]
+            self.note(f"{self._job}: {', '.join(part for part in parts if part)}")
 
     def _failure(self, attempt: Attempt) -> None:
         """One sentence what happened, one what to do."""
@@ -112,6 +127,19 @@ class Reporter:
         self._console.print(f"[red]failed[/red] {escape(job_label(attempt.job))}: {why}", soft_wrap=True)
 
     def _stop(self) -> None:
+        self._log.close()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+class _Times(ProgressColumn):
+    """How long it has taken, and how long it will: `2 min 32 s, about 24 s left`, by what is done until now."""
+
+    def render(self, task: Task) -> Text:
+        """One task's."""
+        spent_s, done = task.elapsed or 0.0, task.completed + float(task.fields["share"])
+        if not done or task.total is None or task.finished:
+            return Text(in_words(spent_s))
+        left_s = spent_s * (task.total - done) / done
+        return Text(f"{in_words(spent_s)}, about {in_words(left_s)} left")

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from harness.conditions.readings import Reading
-from harness.flash.proof import prove
+from harness.flash.io.proof import prove
 from harness.job import Job
 from harness.measurement import Measurement
 from harness.scenarios.catalogue import SCENARIOS
@@ -42,7 +42,7 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
         "threads_beyond_cpus": job.threads > _processors(now, job, measurement),
         "not_steady": measurement.scalar("warmup_steady") == 0.0,
         "fewer_samples": (queries := measurement.scalar("queries")) is not None and queries < job.min_iterations,
-        "not_cold": SCENARIOS[job.scenario].cold and job.measure == "latency" and not _cold(measurement),
+        "not_cold": job.measure == "latency" and SCENARIOS[job.scenario].cold and not _cold(measurement),
         "not_from_flash": job.window is not None and job.measure == "latency" and not _from_flash(measurement),
         "throttled": _throttled(then, now),
         "hot_at_start": then.get("temperature_celsius", -math.inf) > then.get("temperature_wanted_celsius", math.inf),

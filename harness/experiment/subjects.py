@@ -14,7 +14,7 @@ from harness.experiment.plan import Subject
 from harness.experiment.progress import Describing, Failed, Note, Progress
 from harness.experiment.request import NamedModel, RunRequest
 from harness.experiment.session import Session
-from harness.flash.proof import HIDDEN_CACHE
+from harness.flash.io.proof import HIDDEN_CACHE
 from harness.outside_files import check_name
 from harness.target import Target
 

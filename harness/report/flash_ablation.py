@@ -8,15 +8,15 @@ from dataclasses import asdict
 from harness.analysis.figures import plural
 from harness.analysis.numbers import quantity, scale, times
 from harness.conditions.workload import prompts_words
-from harness.flash.ablation import Conditions, Row
-from harness.flash.geometry import Geometry
-from harness.flash.profile import find
-from harness.flash.projection import Projection, project, sizes
-from harness.flash.proof import HIDDEN_CACHE, host_note
-from harness.flash.reader import DIRECT
-from harness.flash.stored import Ablation
-from harness.flash.summary import Summary, summarise
-from harness.flash.trace import Aggregates, Trace, aggregates
+from harness.flash.ablation.from_results import Ablation
+from harness.flash.ablation.projection import Projection, project, sizes
+from harness.flash.ablation.rounds import Conditions, Row
+from harness.flash.ablation.summary import Summary, summarise
+from harness.flash.ablation.trace import Aggregates, Trace, aggregates
+from harness.flash.device_model.profile import find
+from harness.flash.io.geometry import Geometry
+from harness.flash.io.proof import HIDDEN_CACHE, host_note
+from harness.flash.io.reader import DIRECT
 from harness.report.machine import dump_json
 from harness.report.rendering import render_tables
 from harness.report.table import Cell, Section, Table

@@ -8,13 +8,12 @@ never meet half an attempt: without its `runs` file the others do not count.
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from harness.atomic_files import is_full, replacing_file
 from harness.errors import StoreError
 from harness.store.mark import temporary
 from harness.store.place import file_system, is_local, why
@@ -117,21 +116,8 @@ def put_file(results: Path, path: str, data: bytes | memoryview) -> None:
         return
     final = results / path
     final.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = temporary(final)
-    try:
-        with unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, final)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    folder = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with replacing_file(final, temporary(final)) as file:
+        file.write(data)
 
 
 def _write_parquet(
@@ -168,7 +154,7 @@ def _explain(results: Path, error: OSError, spool: Path | None = None) -> StoreE
             f"Results cannot be written to {results} ({why(error)}); the last rows are kept in {spool}.",
             f"The next `harness run` into it delivers them. {kept}",
         )
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if is_full(error):
         return StoreError(
             f"The disk of {results} is full.", f"Free space or give another folder with --results. {kept}"
         )

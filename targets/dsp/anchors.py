@@ -43,7 +43,7 @@ def anchors(profile: Profile) -> list[Anchor]:
 
 def held_out_error(profile: Profile) -> float | None:
     """The greatest error on rows that nothing was fitted to, as a share; None where there are none."""
-    return max((abs(each.ratio - 1) for each in anchors(profile) if each.held_out), default=None)
+    return max((abs(anchor.ratio - 1) for anchor in anchors(profile) if anchor.held_out), default=None)
 
 
 def _anchor(row: dict[str, str], profile: Profile) -> Anchor:
@@ -59,14 +59,14 @@ def main() -> None:
     except HarnessError as error:
         sys.exit(f"{error}")
     print(f"{profile.name}: {profile.calibration}")
-    found = anchors(profile)
-    if found:
+    rows = anchors(profile)
+    if rows:
         print(f"{'row':>4} {'class':<10} {'shape':<32} {'published':>11} {'ours':>11} {'ratio':>6}")
-    for each in found:
-        use = "held out" if each.held_out else "fitted"
+    for anchor in rows:
+        use = "held out" if anchor.held_out else "fitted"
         print(
-            f"{each.row:>4} {each.work.kind:<10} {each.shape:<32} {each.published_cycles:>11,} "
-            f"{each.estimated_cycles:>11,.0f} {each.ratio:>6.3f} {use}"
+            f"{anchor.row:>4} {anchor.work.kind:<10} {anchor.shape:<32} {anchor.published_cycles:>11,} "
+            f"{anchor.estimated_cycles:>11,.0f} {anchor.ratio:>6.3f} {use}"
         )
     if (worst := held_out_error(profile)) is not None:
         print(f"greatest error on held-out rows: {worst:.1%}")

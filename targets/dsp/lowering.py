@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from harness.durations import OnStep, unheard
 from harness.targets.simulated.calibration import quantised
+from harness.targets.simulated.faster_lowering import faster_lowering
 from harness.targets.simulated.programs import Program
-from harness.targets.simulated.quick import quick
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Lowered:
     arena_bytes: int
 
 
-def lower(program: Program, cpu: str) -> Lowered:
+def lower(program: Program, cpu: str, on_step: OnStep = unheard) -> Lowered:
     """Quantise and lower one program for a Cortex-M by ExecuTorch's name of it."""
     # The quantizer comes first: it registers what the passes refer to.
     from executorch.backends.cortex_m.quantizer.quantizer import CortexMQuantizer  # isort: skip
@@ -43,9 +44,11 @@ def lower(program: Program, cpu: str) -> Lowered:
 
     config = cortex_m_edge_compile_config()
     example = program.calibration[0]
-    with torch.no_grad(), quick():
+    with torch.no_grad(), faster_lowering():
         float32 = torch.export.export(program.exported.module(check_guards=False), example)
+        on_step("quantising")
         fake_quant = quantised(float32, program.calibration, CortexMQuantizer())
+        on_step("lowering to CMSIS-NN")
         edge = to_edge(fake_quant, compile_config=config).exported_program()
         integers = CortexMPassManager(edge, target_config=CortexMTargetConfig(cpu=CortexM[cpu])).transform()
         # It is taken to pieces on the way to a file.

@@ -50,8 +50,8 @@ def _works(integers: ExportedProgram) -> Iterator[Work]:
         if not _tensors(node):  # arithmetic on sizes
             continue
         out, ins = _tensors(node)[0], node.all_input_nodes
-        weights = sum(_bytes(each) for each in ins if each.name in constant)
-        moved = sum(map(_bytes, [node, *(each for each in ins if each.name not in constant)]))
+        weights = sum(_bytes(operand) for operand in ins if operand.name in constant)
+        moved = sum(map(_bytes, [node, *(operand for operand in ins if operand.name not in constant)]))
         work = _cost(name, node, out)
         if name == "embedding":  # of the table only the rows that are looked up are read
             weights = _bytes(node)
@@ -114,12 +114,12 @@ def _is_cortex_m(node: torch.fx.Node) -> bool:
 
 def _tensors(node: torch.fx.Node) -> list[torch.Tensor]:
     value = node.meta.get("val")
-    found = value if isinstance(value, (tuple, list)) else (value,)
-    return [each for each in found if isinstance(each, torch.Tensor)]
+    values = value if isinstance(value, (tuple, list)) else (value,)
+    return [entry for entry in values if isinstance(entry, torch.Tensor)]
 
 
 def _bytes(node: torch.fx.Node) -> int:
-    return sum(each.numel() * each.element_size() for each in _tensors(node)[:1])
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(node)[:1])
 
 
 def _shape(node: torch.fx.Node, argument: int) -> list[int]:
@@ -130,4 +130,4 @@ def _shape(node: torch.fx.Node, argument: int) -> list[int]:
 
 def _first(node: torch.fx.Node, kind: type) -> Any:
     """The first argument of a pooling that is a list: its window."""
-    return next(each for each in node.args if isinstance(each, kind))
+    return next(argument for argument in node.args if isinstance(argument, kind))

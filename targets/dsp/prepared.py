@@ -1,4 +1,4 @@
-"""Programs that were lowered once: kept by model, phase and the variant of CMSIS-NN.
+"""Programs that were lowered once: in the cache by model, phase and the variant of CMSIS-NN.
 
 Lowering takes up to minutes; what the operators cost on a profile is then arithmetic.
 """
@@ -11,10 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness.durations import OnStep
 from harness.targets.dsp.cycles import Work
-from harness.targets.simulated.kept import FAKE_QUANT, Kept, folder_of, kept
+from harness.targets.simulated.program_cache import FAKE_QUANT, CachedProgram, cached_program, folder_for
 
-_CODE = ("cycles.py", "integers.py", "lowering.py", "operators.py", "prepared.py", "softmax.py")
+CODE = ("harness.targets.dsp.prepared",)
+"""The modules that, with all that they import, decide what is prepared."""
 _PACKAGES = ("executorch", "torch", "torchao")
 
 
@@ -23,23 +25,24 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in _PACKAGES}
 
 
-def prepared(path: Path, sha256: str, phase: str, cpu: str) -> Kept:
+def prepared(path: Path, sha256: str, phase: str, cpu: str, on_step: OnStep) -> CachedProgram:
     """The lowered program of a phase, made now where it is not there yet.
 
-    `facts` has `certified` (scalars), `works`, `program_bytes`, `arena_bytes`, `lowering_cpu_s`, and `text`: whether
-    ranges come from real text. Raises ModelError for an operator without a cycle model.
+    `on_step` hears of each step of making it. `facts` has `certified` (scalars), `works`, `program_bytes`,
+    `arena_bytes`, `lowering_cpu_s`, and `text`: whether ranges come from real text. Raises ModelError for an operator
+    without a cycle model.
     """
-    here = Path(__file__).parent
-    folder = folder_of("dsp", [here / name for name in _CODE], versions(), sha256, phase, cpu)
-    return kept(folder, lambda scratch: _prepare(path, phase, cpu, scratch))
+    folder = folder_for("dsp", CODE, versions(), sha256, phase, cpu)
+    return cached_program(folder, lambda scratch: _prepare(path, phase, cpu, scratch, on_step))
 
 
-def works_of(made: Kept) -> list[Work]:
-    """The operators of a kept program."""
-    return [Work(**each) for each in made.facts["works"]]
+def works_of(made: CachedProgram) -> list[Work]:
+    """The operators of a lowered program."""
+    return [Work(**work) for work in made.facts["works"]]
 
 
-def _prepare(path: Path, phase: str, cpu: str, scratch: Path) -> dict[str, Any]:
+def _prepare(path: Path, phase: str, cpu: str, scratch: Path, on_step: OnStep) -> dict[str, Any]:
+    on_step("reading the model")
     import torch
 
     from harness.targets.dsp.integers import Integers, output_steps
@@ -50,12 +53,13 @@ def _prepare(path: Path, phase: str, cpu: str, scratch: Path) -> dict[str, Any]:
 
     begin = time.process_time()
     chosen = program(path, read_archive(path), phase)
-    lowered = lower(chosen, cpu)
+    lowered = lower(chosen, cpu, on_step)
     spent = time.process_time() - begin
     torch.export.save(lowered.fake_quant, scratch / FAKE_QUANT)
     fake_quant = lowered.fake_quant.module(check_guards=False)
     steps = output_steps(lowered.integers)
     integers = Integers(lowered.integers)
+    on_step("comparing integers with float32")
     return {
         "certified": compare("cmsis_nn", chosen.held_out, lowered.float32, fake_quant, integers.run, steps),
         "works": [asdict(work) for work in works(lowered.integers)],

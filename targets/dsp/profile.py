@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.outside_files import read_toml
-from harness.targets.simulated import named
+from harness.targets.simulated import device_files
 
 DEFAULT = "cortex-m55"
 EVIDENCE = ("fitted", "counted", "assumed")
@@ -68,7 +68,7 @@ class Profile:
 
 def names() -> tuple[str, ...]:
     """The profiles that come with harness, the default first."""
-    return named.names(_FOLDER, DEFAULT)
+    return device_files.names(_FOLDER, DEFAULT)
 
 
 def find(name: str | None) -> Profile:
@@ -76,12 +76,12 @@ def find(name: str | None) -> Profile:
 
     Raises UsageError, listing the known ones, for what is neither, and for a file that does not say what it must.
     """
-    path = named.locate(_FOLDER, DEFAULT, name)
+    path = device_files.locate(_FOLDER, DEFAULT, name)
     keys = ", ".join(f.name for f in fields(Profile) if f.name not in ("name", "digest", "anchors"))
 
-    def parse(said: dict[str, Any], sha256: str) -> Profile:
-        anchors = said.pop("anchors", None)
-        classes = {kind: _rate(kind, each) for kind, each in said.pop("classes").items()}
+    def parse(keys: dict[str, Any], sha256: str) -> Profile:
+        anchors = keys.pop("anchors", None)
+        classes = {kind: _rate(kind, rate) for kind, rate in keys.pop("classes").items()}
         if missing := [kind for kind in KINDS if kind not in classes]:
             raise ValueError(f"it lacks classes.{missing[0]}, {KINDS[missing[0]]}")
         if unknown := [kind for kind in classes if kind not in KINDS]:
@@ -91,7 +91,7 @@ def find(name: str | None) -> Profile:
             classes=classes,
             digest=sha256[:12],
             anchors=None if anchors is None else path.parent / anchors,
-            **said,
+            **keys,
         )
         for key in ("clock_hz", "sram_bytes", "flash_bytes", "macs_per_cycle"):
             _positive(key, getattr(profile, key))
@@ -100,8 +100,8 @@ def find(name: str | None) -> Profile:
     return read_toml(path, parse, "profile", f"It must say {keys}; cortex-m55.toml shows how.")
 
 
-def _rate(kind: str, said: dict[str, Any]) -> Rate:
-    rate = Rate(**said)
+def _rate(kind: str, keys: dict[str, Any]) -> Rate:
+    rate = Rate(**keys)
     for name in ("output", "vector", "gather"):
         value = getattr(rate, name)
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < float("inf"):

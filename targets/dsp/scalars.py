@@ -41,7 +41,7 @@ def scalars(phase: str, works: Sequence[Work], arena_bytes: int, program_bytes: 
     evidence = by_evidence(works, profile)
     total, macs = sum(evidence.values()), sum(work.macs for work in works)
     left = [work for work in works if work.float32]
-    found: dict[str, float | None] = {
+    values: dict[str, float | None] = {
         "cycles": total,
         "float32_cycles": sum(cycles(work, profile) for work in left),
         "float32_operators": len(left),
@@ -57,7 +57,7 @@ def scalars(phase: str, works: Sequence[Work], arena_bytes: int, program_bytes: 
     }
     return [
         Scalar(name=name, value=value, reason=None if value is not None else profile.calibration, phase=phase)
-        for name, value in found.items()
+        for name, value in values.items()
     ]
 
 
@@ -68,6 +68,6 @@ def operators(phase: str, works: Sequence[Work], profile: Profile) -> Iterator[O
         arithmetic = "float32" if work.float32 else "int8"
         how = f"{arithmetic}, rate {profile.classes[work.kind].evidence}"
         spent[work.operator, how].append(cycles(work, profile))
-    for (name, how), each in sorted(spent.items(), key=lambda item: -sum(item[1])):
-        total_ns = round(sum(each) / profile.clock_hz * 1e9)
-        yield Ops(operator=f"{phase} {name}", delegate=how, calls=len(each), total_ns=total_ns)
+    for (name, how), cycle_counts in sorted(spent.items(), key=lambda item: -sum(item[1])):
+        total_ns = round(sum(cycle_counts) / profile.clock_hz * 1e9)
+        yield Ops(operator=f"{phase} {name}", delegate=how, calls=len(cycle_counts), total_ns=total_ns)

@@ -41,19 +41,19 @@ def _exp(x: Tensor) -> Tensor:
     y = (quarter << 5) + (1 << 28)
     square = _product(y, y)
     cubic = _product(_halved(_product(square, square), 2) + _product(square, y), _THIRD) + square
-    found = _EXP_EIGHTH + _product(y + _halved(cubic, 1), _EXP_EIGHTH)
+    result = _EXP_EIGHTH + _product(y + _halved(cubic, 1), _EXP_EIGHTH)
     for bit, factor in enumerate(_EXP_POWERS, 24):
-        found = torch.where((left >> bit) & 1 == 1, _product(found, factor), found)
-    return torch.where(x == 0, _ONE - 1, found)
+        result = torch.where((left >> bit) & 1 == 1, _product(result, factor), result)
+    return torch.where(x == 0, _ONE - 1, result)
 
 
 def _reciprocal(x: Tensor) -> Tensor:
     """1 / (1 + x) of Q0.31 in [0, 1) as Q0.31, by three steps of Newton's."""
     half = (x + _ONE) >> 1
-    found = _GUESS + _product(half, _SLOPE)
+    estimate = _GUESS + _product(half, _SLOPE)
     for _ in range(3):
-        found = found + (_product(found, (1 << 29) - _product(half, found)) << 2)
-    return found << 1
+        estimate = estimate + (_product(estimate, (1 << 29) - _product(half, estimate)) << 2)
+    return estimate << 1
 
 
 def _product(x: Tensor, y: Tensor | int) -> Tensor:

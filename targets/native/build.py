@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import harness.flash
+import harness.flash.io
 from harness import __version__
 from harness.errors import HarnessError
 from harness.folders import cache_folder
@@ -24,7 +24,7 @@ from harness.targets.native.bundle import MANIFEST, RUNNER, Bundle, read_bundle,
 from harness.targets.native.sdk import executorch_version, sdk
 
 _SOURCES = Path(__file__).parent
-_FLASHIO = Path(harness.flash.__file__).parent / "native" / "flashio.c"
+_FLASHIO = Path(harness.flash.io.__file__).parent / "native" / "flashio.c"
 _LIMIT_S = 1200
 # Kernels and delegates only register themselves, so that without --no-as-needed the linker would drop them.
 _LIBRARIES = (

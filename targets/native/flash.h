@@ -1,4 +1,4 @@
-// The flash scenario without an engine: the reads that one made elsewhere (harness/flash/recording.py), made again from
+// The flash scenario without an engine: the reads that one made elsewhere (harness/flash/language_model/recording.py), made again from
 // this device's own storage. Nothing is computed: a token is what it waits for.
 #pragma once
 
@@ -22,7 +22,7 @@ namespace harness {
 inline constexpr double kReallyRead = 0.99;
 inline constexpr const char* kReplayed = "only reads were made on this device, those of a run elsewhere: nothing is computed";
 
-// What was recorded; see harness/flash/recording.py.
+// What was recorded; see harness/flash/language_model/recording.py.
 class Recording {
  public:
   explicit Recording(const std::string& path) : path_(path), tensors_(read_tensors(path)) {}

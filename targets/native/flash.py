@@ -11,8 +11,8 @@ from pathlib import Path
 
 from harness import protocol
 from harness.errors import WorkerError
-from harness.flash.files import BUILD, neurons_path
-from harness.flash.policies import named
+from harness.flash.ablation.policies import named
+from harness.flash.language_model.files import BUILD, neurons_path
 from harness.job import Files, Job, request_json
 from harness.protocol import Error, Output
 from harness.scenarios.catalogue import SCENARIOS

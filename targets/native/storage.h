@@ -1,4 +1,4 @@
-// A file on this device's storage, read into an arena many pieces at a time: harness/flash/reader.py, in C++ on the same
+// A file on this device's storage, read into an arena many pieces at a time: harness/flash/io/reader.py, in C++ on the same
 // flashio.c.
 #pragma once
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.outside_files import read_toml
-from harness.targets.simulated import named
+from harness.targets.simulated import device_files
 
 DEFAULT = "u85-256-flash"
 _FOLDER = Path(__file__).parent
@@ -45,14 +45,14 @@ class Configuration:
 
     def digest(self) -> str:
         """12 hexadecimal digits that change with anything that Vela is told."""
-        told = {key: value for key, value in asdict(self).items() if key not in ("name", "summary")}
-        told["vela_ini"] = hashlib.sha256(ini_path(self).read_bytes()).hexdigest()
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+        arguments = {key: value for key, value in asdict(self).items() if key not in ("name", "summary")}
+        arguments["vela_ini"] = hashlib.sha256(ini_path(self).read_bytes()).hexdigest()
+        return hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def names() -> tuple[str, ...]:
     """The configurations that come with harness, the default first."""
-    return named.names(_FOLDER, DEFAULT)
+    return device_files.names(_FOLDER, DEFAULT)
 
 
 def find(name: str | None) -> Configuration:
@@ -60,14 +60,14 @@ def find(name: str | None) -> Configuration:
 
     Raises UsageError, listing the known ones, for what is neither, and for a file that does not say what it must.
     """
-    path = named.locate(_FOLDER, DEFAULT, name)
+    path = device_files.locate(_FOLDER, DEFAULT, name)
     keys = ", ".join(f.name for f in fields(Configuration) if f.name not in ("name", "summary"))
 
-    def parse(said: dict[str, Any], _: str) -> Configuration:
-        said.setdefault("summary", path.stem)
-        if "vela_ini" in said and said["vela_ini"] != Configuration.vela_ini:
-            said["vela_ini"] = str((path.parent / said["vela_ini"]).resolve())
-        configuration = Configuration(name=path.stem, **said)
+    def parse(keys: dict[str, Any], _: str) -> Configuration:
+        keys.setdefault("summary", path.stem)
+        if "vela_ini" in keys and keys["vela_ini"] != Configuration.vela_ini:
+            keys["vela_ini"] = str((path.parent / keys["vela_ini"]).resolve())
+        configuration = Configuration(name=path.stem, **keys)
         if wrong := [f.name for f in fields(configuration) if not isinstance(getattr(configuration, f.name), str)]:
             raise TypeError(f"`{wrong[0]}` is no text")
         if not configuration.macs_per_cycle:
@@ -81,7 +81,7 @@ def ini_path(configuration: Configuration) -> Path:
     """Where the memories are described. Arm's file is found without importing Vela, which takes a second."""
     if configuration.vela_ini != Configuration.vela_ini:
         return Path(configuration.vela_ini)
-    found = find_spec("ethosu")
-    assert found is not None, "the target was available"
-    assert found.submodule_search_locations is not None
-    return Path(found.submodule_search_locations[0]) / "config_files" / Configuration.vela_ini
+    spec = find_spec("ethosu")
+    assert spec is not None, "the target was available"
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0]) / "config_files" / Configuration.vela_ini

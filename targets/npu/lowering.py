@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from harness.durations import OnStep, unheard
 from harness.errors import ModelError, UsageError
 from harness.targets.npu.configuration import Configuration
 from harness.targets.npu.products import accelerate_products
 from harness.targets.npu.sums import accelerate_sums
 from harness.targets.simulated.calibration import quantised
+from harness.targets.simulated.faster_lowering import faster_lowering
 from harness.targets.simulated.programs import Program
-from harness.targets.simulated.quick import quick
 
 _PRODUCTS = ("aten.matmul", "aten.bmm", "aten.baddbmm", "aten.mm", "aten.scaled_dot_product_attention", "aten.einsum")
 # What the host does at the boundary, whatever the model is.
@@ -44,7 +45,7 @@ class Lowered:
     tosa: bytes
 
 
-def lower(program: Program, configuration: Configuration) -> Lowered:
+def lower(program: Program, configuration: Configuration, on_step: OnStep = unheard) -> Lowered:
     """Quantise and lower one program for an accelerator.
 
     Raises UsageError where the accelerator lacks what the program is made of, ModelError for an operator without a path
@@ -56,12 +57,14 @@ def lower(program: Program, configuration: Configuration) -> Lowered:
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     example = program.calibration[0]
-    with torch.no_grad(), quick():
+    with torch.no_grad(), faster_lowering():
         float32 = torch.export.export(program.exported.module(check_guards=False), example)
         _check_products(float32, configuration)
         spec = TosaCompileSpec(configuration.tosa)
         quantizer = TOSAQuantizer(spec).set_global(get_symmetric_quantization_config(is_per_channel=True))
+        on_step("quantising")
         fake_quant = quantised(float32, program.calibration, quantizer)
+        on_step("lowering to TOSA")
         edge = to_edge_transform_and_lower(
             fake_quant,
             partitioner=[TOSAPartitioner(spec)],
@@ -92,7 +95,7 @@ def _check_products(float32: ExportedProgram, configuration: Configuration) -> N
     given = float32.graph_signature
     constant = {*given.inputs_to_parameters, *given.inputs_to_buffers, *given.inputs_to_lifted_tensor_constants}
     for node in float32.graph.nodes:
-        both = len(node.all_input_nodes) >= 2 and not any(each.name in constant for each in node.all_input_nodes)
+        both = len(node.all_input_nodes) >= 2 and not any(operand.name in constant for operand in node.all_input_nodes)
         if node.op == "call_function" and str(node.target).startswith(_PRODUCTS) and both:
             raise UsageError(
                 f"{configuration.accelerator} cannot multiply two activations ({node.target}), so it runs feed-forward "

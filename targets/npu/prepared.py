@@ -1,6 +1,6 @@
-"""Programs that were lowered once: kept by model, phase and kind of accelerator.
+"""Programs that were lowered once: in the cache by model, phase and kind of accelerator.
 
-Lowering takes minutes; Vela takes a second. So the TOSA program is kept, with the fake-quantised one for evaluations
+Lowering takes minutes; Vela takes a second. So the TOSA program is stored, with the fake-quantised one for evaluations
 and what certification said, and is never made twice.
 """
 
@@ -11,11 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness.durations import OnStep
 from harness.targets.npu.configuration import Configuration
-from harness.targets.simulated.kept import FAKE_QUANT, Kept, folder_of, kept
+from harness.targets.simulated.program_cache import FAKE_QUANT, CachedProgram, cached_program, folder_for
 
 TOSA = "model.tosa"
-_CODE = ("certification.py", "lowering.py", "prepared.py", "products.py", "rescaling.py", "sums.py")
+CODE = ("harness.targets.npu.prepared",)
+"""The modules that, with all that they import, decide what is prepared."""
 _PACKAGES = ("executorch", "ethos-u-vela", "tosa-tools", "torch", "torchao")
 
 
@@ -24,17 +26,18 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in _PACKAGES}
 
 
-def prepared(path: Path, sha256: str, phase: str, configuration: Configuration) -> Kept:
+def prepared(path: Path, sha256: str, phase: str, configuration: Configuration, on_step: OnStep) -> CachedProgram:
     """The lowered program of a phase, made now where it is not there yet. Errors as for `lowering.lower`.
 
-    `facts` has the scalars of certification, `text` (whether ranges come from real text) and `lowering_cpu_s`.
+    `on_step` hears of each step of making it. `facts` has the scalars of certification, `text` (whether ranges come
+    from real text) and `lowering_cpu_s`.
     """
-    here = Path(__file__).parent
-    folder = folder_of("npu", [here / name for name in _CODE], versions(), sha256, phase, configuration.tosa)
-    return kept(folder, lambda scratch: _prepare(path, phase, configuration, scratch))
+    folder = folder_for("npu", CODE, versions(), sha256, phase, configuration.tosa)
+    return cached_program(folder, lambda scratch: _prepare(path, phase, configuration, scratch, on_step))
 
 
-def _prepare(path: Path, phase: str, configuration: Configuration, scratch: Path) -> dict[str, Any]:
+def _prepare(path: Path, phase: str, configuration: Configuration, scratch: Path, on_step: OnStep) -> dict[str, Any]:
+    on_step("reading the model")
     import torch
 
     from harness.targets.npu.certification import certify
@@ -43,8 +46,9 @@ def _prepare(path: Path, phase: str, configuration: Configuration, scratch: Path
 
     begin = time.process_time()
     chosen = program(path, read_archive(path), phase)
-    lowered = lower(chosen, configuration)
+    lowered = lower(chosen, configuration, on_step)
     spent = time.process_time() - begin
     torch.export.save(lowered.fake_quant, scratch / FAKE_QUANT)
     (scratch / TOSA).write_bytes(lowered.tosa)
+    on_step("comparing integers with float32")
     return certify(lowered, chosen.held_out) | {"text": chosen.text, "lowering_cpu_s": spent}

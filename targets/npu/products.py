@@ -24,13 +24,13 @@ def accelerate_products(fake_quant: ExportedProgram) -> int:
     many there are.
     """
     graph = fake_quant.graph_module.graph
-    found = 0
+    count = 0
     for node in list(graph.nodes):
         operands, others = _split(node)
         roundings = [user for user in node.users if user.target is QUANTIZE]
         if not operands or not roundings:
             continue
-        found += 1
+        count += 1
         with graph.inserting_before(node):
             exact = call(graph, node.target, *[_integers(graph, operand) for operand in operands], *others)
             for rounding in roundings:
@@ -38,7 +38,7 @@ def accelerate_products(fake_quant: ExportedProgram) -> int:
                 settle(graph, rounding, node, half_up(graph, exact, ratio))
     graph.eliminate_dead_code()
     fake_quant.graph_module.recompile()
-    return found
+    return count
 
 
 def _split(node: Node) -> tuple[list[Any], list[Any]]:
@@ -48,7 +48,7 @@ def _split(node: Node) -> tuple[list[Any], list[Any]]:
     known = node.target is _SUM or (node.target in _OF_TWO and not others)
     linear = node.target is ATEN.linear.default
     fits = known and all(
-        is_int8(each) or (linear and number == 1 and _is_weight(each)) for number, each in enumerate(operands)
+        is_int8(operand) or (linear and number == 1 and _is_weight(operand)) for number, operand in enumerate(operands)
     )
     return (operands, others) if fits else ([], [])
 

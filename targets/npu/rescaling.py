@@ -57,6 +57,6 @@ def settle(graph: Graph, rounding: Node, node: Node, levels: Node) -> None:
 def call(graph: Graph, operator: Callable[..., Any], *args: Any, **kwargs: Any) -> Node:
     """A new node, with the shape and type that torch.export.save asks of every node."""
     node = graph.call_function(operator, args, kwargs)
-    values = [each.meta["val"] if isinstance(each, Node) else each for each in args]
+    values = [argument.meta["val"] if isinstance(argument, Node) else argument for argument in args]
     node.meta["val"] = operator(*values, **kwargs)
     return node

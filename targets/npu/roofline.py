@@ -42,13 +42,13 @@ def works(tosa: bytes) -> list[Work]:
 def bound_ns(work: Iterable[Work], memories: Memories, macs_per_cycle: int, encoded: float) -> dict[str, float]:
     """Nanoseconds a class of operators. `encoded` is the size of encoded weights over that of int8 weights."""
     spent = dict.fromkeys(CLASSES, 0.0)
-    for each in work:
-        compute = each.macs / (macs_per_cycle * memories.clock_hz)
-        weights = each.weight_bytes * encoded / memories.bytes_per_s[memories.weights]
-        activations = each.activation_bytes / memories.bytes_per_s[memories.activations]
+    for operator_work in work:
+        compute = operator_work.macs / (macs_per_cycle * memories.clock_hz)
+        weights = operator_work.weight_bytes * encoded / memories.bytes_per_s[memories.weights]
+        activations = operator_work.activation_bytes / memories.bytes_per_s[memories.activations]
         # One memory moves its bytes one after the other, two memories at the same time.
         traffic = weights + activations if memories.weights == memories.activations else max(weights, activations)
-        spent[class_of(each.operator)] += max(compute, traffic) * 1e9
+        spent[class_of(operator_work.operator)] += max(compute, traffic) * 1e9
     return spent
 
 
@@ -86,10 +86,10 @@ def _works(tosa: bytes) -> Iterator[Work]:
                 elif name not in ("RESCALE", "IDENTITY", "CAST"):
                     yield Work(
                         operator=_camel(name),
-                        macs=_macs(name, [shapes.get(each, ()) for each in ins], shapes[outs[0]]),
-                        weight_bytes=sum(sizes.get(each, 0.0) for each in ins if each in constants),
-                        activation_bytes=sum(sizes[each] for each in outs)
-                        + sum(sizes.get(each, 0.0) for each in ins if each not in constants),
+                        macs=_macs(name, [shapes.get(tensor, ()) for tensor in ins], shapes[outs[0]]),
+                        weight_bytes=sum(sizes.get(tensor, 0.0) for tensor in ins if tensor in constants),
+                        activation_bytes=sum(sizes[tensor] for tensor in outs)
+                        + sum(sizes.get(tensor, 0.0) for tensor in ins if tensor not in constants),
                     )
 
 

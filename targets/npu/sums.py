@@ -57,5 +57,5 @@ def accelerate_sums(fake_quant: ExportedProgram) -> int:
 
 def _operands(node: Node) -> list[Any]:
     """The operands of a sum of two int8 tensors, as they are dequantised; none of anything else."""
-    found = [each for each in node.args if isinstance(each, Node)] if node.target in _SUMS else []
-    return found if len(found) == 2 and all(map(is_int8, found)) else []
+    operands = [argument for argument in node.args if isinstance(argument, Node)] if node.target in _SUMS else []
+    return operands if len(operands) == 2 and all(map(is_int8, operands)) else []

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.atomic_files import replacing_files
 from harness.errors import ModelError
 from harness.targets.npu.configuration import Configuration, ini_path
 
@@ -42,19 +43,21 @@ class Estimate:
 def estimate(tosa: Path, configuration: Configuration) -> Estimate:
     """Compile `tosa` for a configuration, or read what it gave the last time: Vela gives the same for the same.
 
-    Its tables are kept beside `tosa`. Raises ModelError where Vela refuses the program.
+    Its tables are stored next to `tosa`. Raises ModelError where Vela refuses the program.
     """
-    kept = tosa.parent / f"vela-{configuration.digest()}"
-    if not kept.exists():
-        _compile(tosa, configuration, kept)
-    with (kept / _SUMMARY).open(newline="") as file:
+    tables = tosa.parent / f"vela-{configuration.digest()}"
+    if not (tables / _SUMMARY).exists():
+        with replacing_files(tables, last=_SUMMARY) as scratch:
+            _compile(tosa, configuration, scratch)
+    with (tables / _SUMMARY).open(newline="") as file:
         (row,) = csv.DictReader(file)
-    with (kept / _LAYERS).open(newline="") as file:
-        layers = tuple(_layer(each) for each in csv.DictReader(file))
+    with (tables / _LAYERS).open(newline="") as file:
+        layers = tuple(_layer(row) for row in csv.DictReader(file))
     return Estimate({key: number for key, text in row.items() if (number := _number(text)) is not None}, layers)
 
 
-def _compile(tosa: Path, configuration: Configuration, kept: Path) -> None:
+def _compile(tosa: Path, configuration: Configuration, folder: Path) -> None:
+    """Leave Vela's two tables in `folder`."""
     from ethosu.vela import vela
     from ethosu.vela.errors import VelaError
 
@@ -71,19 +74,15 @@ def _compile(tosa: Path, configuration: Configuration, kept: Path) -> None:
         ]
         try:
             vela.main(arguments)
-            found = {name: next(Path(scratch).glob(f"*_{name}*.csv")) for name in ("summary", "per-layer")}
+            tables = {name: next(Path(scratch).glob(f"*_{name}*.csv")) for name in ("summary", "per-layer")}
         except (VelaError, RuntimeError, AssertionError, ValueError, SystemExit, StopIteration) as error:
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0].strip("'\"").rstrip(".")
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].strip("'\"").rstrip(".")
             raise ModelError(
-                f"Vela cannot compile the program for {configuration.name}: {said}.",
+                f"Vela cannot compile the program for {configuration.name}: {reason}.",
                 "Its standard error says more (`harness report`); choose another configuration with --device.",
             ) from error
-        done = Path(tempfile.mkdtemp(dir=tosa.parent))
-        found["summary"].rename(done / _SUMMARY)
-        found["per-layer"].rename(done / _LAYERS)
-    if kept.exists():  # another worker was faster
-        return
-    done.rename(kept)
+        tables["summary"].rename(folder / _SUMMARY)
+        tables["per-layer"].rename(folder / _LAYERS)
 
 
 def _layer(row: dict[str, str]) -> Layer:

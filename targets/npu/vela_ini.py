@@ -70,8 +70,8 @@ class _Reader:
     def text(self, section: str, key: str, default: str | None = None) -> str:
         if not self.parser.has_section(section):
             kind = section.partition(".")[0]
-            found = [name.partition(".")[2] for name in self.parser.sections() if name.startswith(kind)]
-            raise UsageError(f"{self.path} has no section [{section}].", f"It has: {', '.join(found) or 'none'}.")
+            names = [name.partition(".")[2] for name in self.parser.sections() if name.startswith(kind)]
+            raise UsageError(f"{self.path} has no section [{section}].", f"It has: {', '.join(names) or 'none'}.")
         seen: list[str] = []
         while section not in seen:
             seen.append(section)

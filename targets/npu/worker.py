@@ -1,6 +1,6 @@
 """`python -m harness.targets.npu.worker [CONFIGURATION]`: what Vela estimates of a model on a configuration.
 
-What it makes is kept (`prepared`): a second run of the same model imports neither torch nor Vela.
+What it makes is cached (`prepared`): a second run of the same model imports neither torch nor Vela.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.targets.npu.prepared import TOSA, prepared, versions
 from harness.targets.npu.scalars import certified, operators, scalars
 from harness.targets.npu.vela import estimate
 from harness.targets.npu.vela_ini import memories
-from harness.targets.simulated.kept import Kept
+from harness.targets.simulated.program_cache import CachedProgram
 from harness.targets.simulated.worker import Emit, answer, serve
 
 
@@ -36,19 +36,19 @@ def _work(job: Job, files: Files, emit: Emit) -> None:
         files,
         emit,
         configuration.name,
-        lambda path, sha256, phase: prepared(path, sha256, phase, configuration),
+        lambda path, sha256, phase, on_step: prepared(path, sha256, phase, configuration, on_step),
         lambda phase, made: _estimate(phase, made, configuration),
     )
 
 
-def _estimate(phase: str, made: Kept, configuration: Configuration) -> Iterator[Event]:
+def _estimate(phase: str, made: CachedProgram, configuration: Configuration) -> Iterator[Event]:
     tosa = made.folder / TOSA
-    found, areas = estimate(tosa, configuration), memories(configuration)
-    yield Samples(phase=phase, start_ns=[0], duration_ns=[found.duration_ns])
-    yield from scalars(phase, found, configuration, areas, tosa.read_bytes())
+    vela, areas = estimate(tosa, configuration), memories(configuration)
+    yield Samples(phase=phase, start_ns=[0], duration_ns=[vela.duration_ns])
+    yield from scalars(phase, vela, configuration, areas, tosa.read_bytes())
     yield from certified(phase, made)
     yield Scalar(name="calibrated_on_text", value=float(made.facts["text"]), phase=phase)
-    yield from operators(phase, found, areas.clock_hz)
+    yield from operators(phase, vela, areas.clock_hz)
 
 
 if __name__ == "__main__":

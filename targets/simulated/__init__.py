@@ -1,1 +1,1 @@
-"""What simulated targets share: programs and their inputs, int8 ranges, what is kept, and the way a worker speaks."""
+"""What simulated targets share: programs and inputs, int8 ranges, the cache of programs, and how a worker speaks."""

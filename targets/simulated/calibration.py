@@ -39,4 +39,4 @@ class Counting(torch.fx.Interpreter):
 
 def flat(outputs: Any) -> list[Tensor]:
     """One output or several, as float32."""
-    return [each.float() for each in outputs] if isinstance(outputs, (tuple, list)) else [outputs.float()]
+    return [output.float() for output in outputs] if isinstance(outputs, (tuple, list)) else [outputs.float()]

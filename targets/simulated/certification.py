@@ -40,15 +40,15 @@ def compare(
             exact = flat(float32(*inputs))
             counting = Counting(fake_quant)
             rounding = flat(counting.run(*inputs))
-            found = flat(integers(*inputs))
+            integer_outputs = flat(integers(*inputs))
         clipped, rounded = clipped + counting.clipped, rounded + counting.rounded
-        for real, fake, integer, step in zip(exact, rounding, found, steps, strict=True):
+        for real, fake, integer, step in zip(exact, rounding, integer_outputs, steps, strict=True):
             signal += float((real.double() ** 2).sum())
             noise += float(((real - integer).double() ** 2).sum())
             elements += real.numel()
             if step is not None:
                 apart.append(((fake - integer).abs() / step).round().flatten().numpy())
-        best = [each[0].argmax(-1).flatten() for each in (exact, rounding, found)]
+        best = [outputs[0].argmax(-1).flatten() for outputs in (exact, rounding, integer_outputs)]
         agree += [(bool(a == c), bool(b == c)) for a, b, c in zip(*best, strict=True)]
     lsb = np.concatenate(apart) if apart else None
     alike = np.asarray(agree, dtype=float).mean(axis=0)

@@ -13,18 +13,18 @@ def describe_archive(archive: Archive) -> Describe:
     """Inputs and outputs of the program `model`; of one that generates, what its two programs offer together: tokens
     and their position in, logits out, by ExecuTorch's LLM convention.
     """
-    said = archive.generation
-    if said is None:
+    generation = archive.generation
+    if generation is None:
         exported = archive.programs["model"]
         inputs, outputs = inputs_of(exported), outputs_of(exported)
         metadata: dict[str, Any] = {}
     else:
-        inputs = [{"dtype": "int64", "sizes": [1, said["context"]]}, {"dtype": "int64", "sizes": [1]}]
-        outputs = [{"dtype": "float32", "sizes": [1, said["vocabulary_size"]]}]
+        inputs = [{"dtype": "int64", "sizes": [1, generation["context"]]}, {"dtype": "int64", "sizes": [1]}]
+        outputs = [{"dtype": "float32", "sizes": [1, generation["vocabulary_size"]]}]
         metadata = {
-            "get_vocab_size": said["vocabulary_size"],
-            "get_max_seq_len": said["context"],
-            "get_max_context_len": said["context"],
+            "get_vocab_size": generation["vocabulary_size"],
+            "get_max_seq_len": generation["context"],
+            "get_max_context_len": generation["context"],
             "use_kv_cache": True,
             "enable_dynamic_shape": False,
         }

@@ -89,14 +89,14 @@ def program(path: Path, archive: Archive, phase: str) -> Program:
     if archive.generation is None:
         made = [_random(exported, seed) for seed in range(_MADE_UP + _HELD_OUT)]
         return Program(phase, exported, tuple(made[:_MADE_UP]), tuple(made[_MADE_UP:]), text=False)
-    said = archive.generation
-    windows = {key: torch.tensor(said[key], dtype=torch.int64) for key in ("calibration", "held_out")}
+    generation = archive.generation
+    windows = {key: torch.tensor(generation[key], dtype=torch.int64) for key in ("calibration", "held_out")}
     inputs: dict[str, tuple[Inputs, ...]]
     if phase == "prefill":
         inputs = {key: tuple((window[None],) for window in rows) for key, rows in windows.items()}
     else:
         prefill = archive.programs["model"].module(check_guards=False)
-        inputs = {key: tuple(_steps(prefill, rows, said["masked"])) for key, rows in windows.items()}
+        inputs = {key: tuple(_steps(prefill, rows, generation["masked"])) for key, rows in windows.items()}
     return Program(phase, exported, inputs["calibration"], inputs["held_out"], text=True)
 
 
@@ -108,20 +108,20 @@ def _steps(prefill: Any, windows: Tensor, masked: float) -> Iterator[Inputs]:
     context = windows.size(1)
     for number, window in enumerate(windows):
         with torch.no_grad():
-            kept: Sequence[Tensor] = prefill(window[None])[1:]
+            caches_after: Sequence[Tensor] = prefill(window[None])[1:]
         for step in range(_STEPS):
             position = 1 + (number + step * len(windows)) * (context - 2) // max(1, _STEPS * len(windows) - 1)
             mask = torch.full((1, context), masked)
             mask[0, :position] = mask[0, -1] = 0.0  # the new token's own place is the last
-            caches = [_before(position, tensor, 2 - index % 2) for index, tensor in enumerate(kept)]
+            caches = [_before(position, tensor, 2 - index % 2) for index, tensor in enumerate(caches_after)]
             yield (window[position].view(1, 1), torch.tensor([position]), mask, *caches)
 
 
-def _before(position: int, kept: Tensor, dim: int) -> Tensor:
+def _before(position: int, caches_after: Tensor, dim: int) -> Tensor:
     """A cache of all places but the last along `dim`, filled up to `position` and zero from there on. Contiguous: the
     order in which an example lies in memory becomes the program's own.
     """
-    cache = kept.narrow(dim, 0, kept.size(dim) - 1).clone(memory_format=torch.contiguous_format)
+    cache = caches_after.narrow(dim, 0, caches_after.size(dim) - 1).clone(memory_format=torch.contiguous_format)
     cache.narrow(dim, position, cache.size(dim) - position).zero_()
     return cache
 

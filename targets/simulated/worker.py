@@ -11,21 +11,27 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from harness.atomic_files import replacing_file
+from harness.durations import OnStep, TaskClock, unheard
 from harness.errors import HarnessError, ModelError, UsageError, WorkerError
 from harness.job import Files, Job, parse_request
 from harness.manifest import sha256_file
 from harness.model_description import find_method, is_language_model
 from harness.protocol import Describe, Done, Error, Event, Progress, Scalar, decode
-from harness.targets.simulated.kept import Kept, describe
+from harness.targets.simulated.program_cache import CachedProgram, describe
 from harness.worker.channel import Channel
 
 Emit = Callable[[Event], None]
-Make = Callable[[Path, str, str], Kept]
-"""A model file, its sha256 and a phase to the lowered program of that phase."""
+Make = Callable[[Path, str, str, OnStep], CachedProgram]
+"""A model file, its sha256, a phase, and what hears of the steps, to the lowered program of that phase."""
+Estimate = Callable[[str, CachedProgram], Iterable[Event]]
+"""A phase and its lowered program to what is estimated of it."""
+PROGRESS_EVERY_S = 2.0
 
 
 def serve(work: Callable[[Job, Files, Emit], None]) -> None:
@@ -56,9 +62,7 @@ def serve(work: Callable[[Job, Files, Emit], None]) -> None:
         )
 
 
-def answer(
-    job: Job, files: Files, emit: Emit, where: str, make: Make, estimate: Callable[[str, Kept], Iterable[Event]]
-) -> None:
+def answer(job: Job, files: Files, emit: Emit, where: str, make: Make, estimate: Estimate) -> None:
     """Describe the model, evaluate it, or say what `estimate` says of each phase on `where`.
 
     Raises UsageError for a pass that a simulation does not have, and for what a program of fixed shapes cannot do.
@@ -70,19 +74,47 @@ def answer(
     if job.measure == "describe":
         emit(described)
     elif job.measure == "quality":
-        _quality(job, files, make(path, sha256, phases[0]), emit)
+        with _progress(f"{job.target} lowering {phases[0]}", emit) as on_step:
+            made = make(path, sha256, phases[0], on_step)
+        _quality(job, files, made, emit)
     elif job.measure == "latency":
         _check(job, described, where)
-        with _beside(make, path, sha256, phases[1:]):
+        with _lowering_in_background(make, path, sha256, phases[1:]):
             for phase in phases:
-                for event in estimate(phase, make(path, sha256, phase)):
+                with _progress(f"{job.target} lowering {phase}", emit) as on_step:
+                    made = make(path, sha256, phase, on_step)
+                for event in estimate(phase, made):
                     emit(event)
     else:
         raise UsageError(f"The {job.target} target has no {job.measure} pass.", "Leave it out.")
 
 
 @contextlib.contextmanager
-def _beside(make: Make, path: Path, sha256: str, phases: Sequence[str]) -> Iterator[None]:
+def _progress(key: str, emit: Emit) -> Iterator[OnStep]:
+    """While the body lowers a program, say every two seconds how far it has come, where that is known: in seconds of
+    those that it took the last time, corrected by what its steps take now.
+    """
+    clock, ended = TaskClock(key), threading.Event()
+
+    def say() -> None:
+        with contextlib.suppress(BrokenPipeError):  # the harness is gone, which the body will meet too
+            while not ended.wait(PROGRESS_EVERY_S):
+                if (left_s := clock.left_s()) is not None:
+                    spent_s = clock.elapsed_s
+                    emit(Progress(done=round(spent_s), total=max(1, round(spent_s + left_s))))
+
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield clock.begin
+    finally:
+        ended.set()
+        thread.join()
+    clock.finish()
+
+
+@contextlib.contextmanager
+def _lowering_in_background(make: Make, path: Path, sha256: str, phases: Sequence[str]) -> Iterator[None]:
     """While the body runs, make what it will ask for later, each phase in a process of its own: to lower a program
     takes minutes of one processor. What goes wrong there does so again in the body, where it is said.
     """
@@ -90,7 +122,7 @@ def _beside(make: Make, path: Path, sha256: str, phases: Sequence[str]) -> Itera
     def made(phase: str) -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which leaves no scratch folder
         with contextlib.suppress(Exception):
-            make(path, sha256, phase)
+            make(path, sha256, phase, unheard)
 
     # A fork knows what to do without being told in pickles; torch, which it might not survive, is imported by `make`.
     fork = multiprocessing.get_context("fork")
@@ -106,19 +138,19 @@ def _beside(make: Make, path: Path, sha256: str, phases: Sequence[str]) -> Itera
             process.join()
 
 
-def found_out(phase: str, found: Mapping[str, float | None], reasons: Mapping[str, str]) -> list[Scalar]:
+def certification_scalars(phase: str, values: Mapping[str, float | None], reasons: Mapping[str, str]) -> list[Scalar]:
     """What certification said when the program was lowered; `reasons` for what may be absent."""
     return [
         Scalar(name=name, value=value, reason=None if value is not None else reasons[name], phase=phase)
-        for name, value in found.items()
+        for name, value in values.items()
     ]
 
 
-def _quality(job: Job, files: Files, made: Kept, emit: Emit) -> None:
-    """The loss, or the outputs, of the fake-quantised prefill. A loss is kept: it is the same on every run."""
-    kept = made.folder / f"loss-{(job.data_sha256 or '')[:16]}-{job.max_tokens}.jsonl"
-    if files.tokens is not None and kept.exists():
-        for line in kept.read_text().splitlines():
+def _quality(job: Job, files: Files, made: CachedProgram, emit: Emit) -> None:
+    """The loss, or the outputs, of the fake-quantised prefill. A loss is stored: it is the same on every run."""
+    stored = made.folder / f"loss-{(job.data_sha256 or '')[:16]}-{job.max_tokens}.jsonl"
+    if files.tokens is not None and stored.exists():
+        for line in stored.read_text().splitlines():
             emit(decode(line))
         return
     # They register the operators of a quantised graph.
@@ -134,17 +166,16 @@ def _quality(job: Job, files: Files, made: Kept, emit: Emit) -> None:
         for event in quality.outputs(model, job, files.inputs, Path(files.output)):
             emit(event)
         return
-    said: list[Event] = []
+    events: list[Event] = []
 
     def say(event: Event) -> None:
-        said.append(event)
+        events.append(event)
         emit(event)
 
     quality.loss(model, Path(files.tokens), job.max_tokens, say)
-    lines = [json.dumps({"event": event.event, **asdict(event)}) for event in said if not isinstance(event, Progress)]
-    part = kept.with_name(f".{kept.name}.{os.getpid()}")  # half a file would be believed for good
-    part.write_text("\n".join(lines) + "\n")
-    part.replace(kept)
+    lines = [json.dumps({"event": event.event, **asdict(event)}) for event in events if not isinstance(event, Progress)]
+    with replacing_file(stored) as file:  # half a file would be believed for good
+        file.write(("\n".join(lines) + "\n").encode())
 
 
 def _check(job: Job, described: Describe, where: str) -> None:
@@ -154,7 +185,7 @@ def _check(job: Job, described: Describe, where: str) -> None:
             "Leave out --scenario: one run of the program is what can be estimated.",
         )
     sizes = [list(meta["sizes"]) for meta in find_method(described, job.method)["inputs"]]
-    if job.input_sizes is not None and [list(each) for each in job.input_sizes] != sizes:
+    if job.input_sizes is not None and [list(size) for size in job.input_sizes] != sizes:
         raise UsageError(
             f"{job.model} is compiled for inputs of the sizes {sizes}, not for a batch of {job.batch}.",
             "Leave out --batch, or export it with the batch that you want.",

@@ -14,9 +14,9 @@ from typing import Any
 import click
 import pandas as pd
 
-from harness.flash.peer import compare
-from harness.flash.reader import DIRECT
-from harness.flash.sweep import readable
+from harness.flash.device_model.sweep import readable
+from harness.flash.io.fio import compare
+from harness.flash.io.reader import DIRECT
 
 _ROUND_BYTES = 64 << 20
 # KiB, depth, and reads that are asked for at a time (None: all): about a layer's at the end.

@@ -46,7 +46,7 @@ def counts() -> list[dict[str, Any]]:
 
 def programs() -> list[dict[str, Any]]:
     """Sizes and losses of both baselines, as they are and rounded, and of the large models compressed."""
-    from harness.models.zoo import artifact
+    from harness.models.zoo.artifacts import artifact
 
     found = []
     for baseline, others in (("baseline-small", ()), ("baseline-6x384", ("selfcomp-6x384", "priced-6x384"))):

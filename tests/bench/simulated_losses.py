@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.models import data, zoo
-from harness.models.quality import windows
+from harness.models.train import data
+from harness.models.train.quality import windows
+from harness.models.zoo import artifacts
 from harness.targets.simulated.calibration import flat
 from harness.targets.simulated.programs import Program, program, read_archive
 
@@ -66,7 +67,7 @@ def main(target: str, models: tuple[str, ...], count: int) -> None:
     """Print the loss of each form of each model."""
     text = data.corpus(data.load_text()).validation
     for model in models:
-        path = zoo.static(model)
+        path = artifacts.static(model)
         chosen = program(path, read_archive(path), "prefill")
         inputs, targets = windows(text, chosen.calibration[0][0].size(1))
         drawn = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))[:count]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from cli.driving import Home
 
-from harness.flash.layout import NeuronFile
-from harness.flash.trace import Trace, save, synthetic
+from harness.flash.ablation.trace import Trace, save, synthetic
+from harness.flash.io.layout import NeuronFile
 
 SMALL = ("--shape", "64x256x2")
 MIB = 2**20

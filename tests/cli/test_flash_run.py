@@ -13,7 +13,7 @@ from flash_on_disk import make_flash_model
 from native_bundles import shared_folder
 
 from harness.cli import cli
-from harness.models import zoo
+from harness.models.zoo import artifacts
 
 
 @pytest.fixture(scope="session")
@@ -63,11 +63,11 @@ def test_a_model_in_flash_is_measured_and_every_token_kept(home: Home, model: Pa
 def test_a_model_by_name_is_built_once(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def built_variant(name: str, *_: object) -> Path:
+    def built_flash(name: str, *_: object) -> Path:
         asked.append(name)
         return model
 
-    monkeypatch.setattr(zoo, "built_variant", built_variant)
+    monkeypatch.setattr(artifacts, "built_flash", built_flash)
     words = ("-m", "relu-small", "--tokens", model.parent / "tokens.npy", "--results", tmp_path / "results", "-n", 1)
     only = ("--scenario", "flash", "--no-memory", "--no-quality", "--no-peer", *QUICK)
     ended = CliRunner().invoke(cli, [str(word) for word in ("run", "-t", "x86", *words, *only)], catch_exceptions=False)

@@ -23,8 +23,8 @@ import harness.target
 from harness.cli.models import models as commands
 from harness.errors import UsageError
 from harness.job import Files, Job
-from harness.models import pricing, recipes
-from harness.models.gpt import GPT
+from harness.models.gpt.network import GPT
+from harness.models.zoo import pricing, recipes
 from harness.protocol import Describe
 from harness.store.dataset import read_tables
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from docs.sources import DOCS, PAGES, ROOT
 
-from harness.models.records import PACKAGED, read_record
+from harness.models.zoo.records import PACKAGED, read_record
 
 MODELS = PAGES["docs/models.md"]
 
@@ -117,7 +117,7 @@ def test_so_many_published_figures_come_with_harness() -> None:
 @pytest.mark.parametrize("name", ["baseline-small", "selfcomp-small"])
 def test_todays_exporter_writes_files_of_the_recorded_sizes(name: str) -> None:
     """The cheap part of `python tests/bench/readme.py`, which is to be run again where this fails."""
-    from harness.models.zoo import artifact
+    from harness.models.zoo.artifacts import artifact
     from harness.worker.runtimes.pte import read_methods
 
     path = artifact(name)

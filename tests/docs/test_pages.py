@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from docs.sources import DOCS, FENCE, PAGES, ROOT, module, prose
+from docs.sources import DOCS, FENCE, PAGES, ROOT, SNIPPET, module, prose
 
 from harness.metrics import CATALOGUE
 from harness.store import schemas
@@ -56,6 +56,14 @@ def test_pages_are_in_plain_words(page: str) -> None:
     assert (
         re.findall(r"\b(?:beside|kept|told|whole|said|filled up|a token p\d+|bits a weight|nats a token)\b", text) == []
     )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_included_files_are_included(page: str) -> None:
+    """As pymdownx.snippets spells it; anything like it would be shown to the reader as it stands."""
+    like_it = re.findall(r"^.*-- ?8.*$", PAGES[page], re.MULTILINE)
+    assert [line for line in like_it if not SNIPPET.fullmatch(line)] == []
+    assert all((DOCS / name).is_file() for name in SNIPPET.findall(PAGES[page]))
 
 
 def test_every_page_is_in_the_navigation() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.flash.geometry import Geometry
+from harness.flash.io.geometry import Geometry
 
 
 def rows_of_layer(content: np.ndarray, file: Geometry, layer: int) -> np.ndarray:

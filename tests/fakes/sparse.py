@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.models.gpt import GPT, GPTConfig
+from harness.models.gpt.network import GPT, GPTConfig
 
 
 def sparse_gpt(config: GPTConfig, seed: int = 0, lean: float = 1.5) -> GPT:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.flash.proof import check_storage
+from harness.flash.io.proof import check_storage
 
 
 @pytest.fixture

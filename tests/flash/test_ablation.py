@@ -12,15 +12,15 @@ from fakes.clock import FakeClock
 from fakes.neurons import rows_of_layer
 
 from harness.errors import HarnessError, ModelError, UsageError
-from harness.flash import replay as replay_module
-from harness.flash.ablation import Conditions, Row, ablate
-from harness.flash.arena import Arena
-from harness.flash.geometry import Dtype, Form, Indices, Shape
-from harness.flash.layout import NeuronFile, random_rows, write
-from harness.flash.policies import POLICIES, Policy, demands
-from harness.flash.replay import Cost, Replay, room
-from harness.flash.summary import summarise
-from harness.flash.trace import Trace, synthetic
+from harness.flash.ablation import replay as replay_module
+from harness.flash.ablation.policies import POLICIES, Policy, demands
+from harness.flash.ablation.replay import Cost, Replay, room
+from harness.flash.ablation.rounds import Conditions, Row, ablate
+from harness.flash.ablation.summary import summarise
+from harness.flash.ablation.trace import Trace, synthetic
+from harness.flash.io.arena import Arena
+from harness.flash.io.geometry import Dtype, Form, Indices, Shape
+from harness.flash.io.layout import NeuronFile, random_rows, write
 
 WINDOW = 2
 SHAPE = Shape(width=300, neurons=(40, 24), rest_bytes=9000)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.errors import UsageError
-from harness.flash.arena import Arena
+from harness.flash.io.arena import Arena
 
 
 def resident_bytes() -> int:

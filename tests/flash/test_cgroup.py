@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.flash.cgroup import ALLOWANCE_BYTES, limited
+from harness.flash.io.cgroup import ALLOWANCE_BYTES, limited
 
 TAKE = """
 import os, sys
 from pathlib import Path
-from harness.flash.cgroup import limited
+from harness.flash.io.cgroup import limited
 before = Path("/proc/self/cgroup").read_text()
 with limited(1 << 20) as limit:
     assert Path("/proc/self/cgroup").read_text() != before or limit.reason

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.flash.device import (
+from harness.flash.device_model.throughput import (
     MIN_CELLS,
     Cell,
     Limits,

@@ -14,18 +14,19 @@ import torch
 from fakes.sparse import sparse_gpt
 
 from harness.errors import ModelError
-from harness.flash import layout, predictor, selector
-from harness.flash.arena import Arena
-from harness.flash.engine import Stages, Step, from_flash, generate, step
-from harness.flash.geometry import Dtype, Form
-from harness.flash.layout import NeuronFile
-from harness.flash.policies import POLICIES, Policy, named
-from harness.flash.reader import open_reader
-from harness.flash.replay import Replay
-from harness.flash.selector import Selector
-from harness.models import flash
-from harness.models.architecture import GPTConfig
-from harness.models.gpt import GPT
+from harness.flash.ablation.policies import POLICIES, Policy, named
+from harness.flash.ablation.replay import Replay
+from harness.flash.io import layout
+from harness.flash.io.arena import Arena
+from harness.flash.io.geometry import Dtype, Form
+from harness.flash.io.layout import NeuronFile
+from harness.flash.io.reader import open_reader
+from harness.flash.language_model import predictor, selector
+from harness.flash.language_model.engine import Stages, Step, from_flash, generate, step
+from harness.flash.language_model.selector import Selector
+from harness.models.export import pte_flash
+from harness.models.gpt.architecture import GPTConfig
+from harness.models.gpt.network import GPT
 from harness.worker.flash.program import stages
 
 CONTEXT, PROMPT, WINDOW = 64, 14, 4
@@ -51,8 +52,8 @@ def prompts() -> np.ndarray:
 
 
 def written(gpt: GPT, folder: Path, dtype: Dtype) -> Files:
-    rows = flash.feed_forward(gpt)
-    shape = layout.Shape(gpt.config.width, tuple(len(up) for up, _ in rows), flash.rest_bytes(gpt))
+    rows = pte_flash.feed_forward(gpt)
+    shape = layout.Shape(gpt.config.width, tuple(len(up) for up, _ in rows), pte_flash.rest_bytes(gpt))
     files: Files = {}
     for form in ("plain", "bundled"):
         layout.write(folder / form, shape, form, dtype, rows.__getitem__)
@@ -94,7 +95,7 @@ def eager_stages(gpt: GPT) -> Stages:
 
         return run
 
-    return stages([method(stage) for stage in flash.stages(gpt)])
+    return stages([method(stage) for stage in pte_flash.stages(gpt)])
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from neurons_on_disk import SHAPE, made
 
 from harness.errors import ModelError, UsageError
-from harness.flash.encoding import decode, encode
-from harness.flash.geometry import PAGE_BYTES, Geometry
-from harness.flash.layout import Dtype, Form, NeuronFile, Shape, random_rows, write
+from harness.flash.io.encoding import decode, encode
+from harness.flash.io.geometry import PAGE_BYTES, Geometry
+from harness.flash.io.layout import Dtype, Form, NeuronFile, Shape, random_rows, write
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 

@@ -13,8 +13,8 @@ import pytest
 from neurons_on_disk import made
 
 from harness.errors import ModelError
-from harness.flash.geometry import PAGE_BYTES
-from harness.flash.layout import NeuronFile
+from harness.flash.io.geometry import PAGE_BYTES
+from harness.flash.io.layout import NeuronFile
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 

@@ -14,7 +14,7 @@ import pytest
 from neurons_on_disk import SHAPE, made
 
 from harness.errors import HarnessError, ModelError
-from harness.flash.layout import Dtype, random_rows, write
+from harness.flash.io.layout import Dtype, random_rows, write
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 

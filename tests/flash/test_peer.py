@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from harness.errors import HarnessError, UsageError
-from harness.flash import peer
-from harness.flash.arena import Arena
-from harness.flash.peer import ENGINES, compare, fio_version
+from harness.flash.io import fio
+from harness.flash.io.arena import Arena
+from harness.flash.io.fio import ENGINES, compare, fio_version
 
 SIZE, DEPTH, READS = 16384, 4, 12
 
@@ -40,7 +40,7 @@ def result(rate: str, error: int = 0, read: int = 1) -> str:
     return f'{{"jobs": [{{"error": {error}, "read": {{"io_bytes": {read}, "bw_bytes": {rate}}}}}]}}'
 
 
-def compared(file: Path, rounds: int = 3, **more: int) -> peer.Peer:
+def compared(file: Path, rounds: int = 3, **more: int) -> fio.Peer:
     return compare("threads", file, size_bytes=SIZE, depth=DEPTH, reads=READS, rounds=rounds, **more)
 
 
@@ -60,7 +60,7 @@ def test_fio_reads_the_same_file(file: Path) -> None:
 
 def test_the_best_engine_is_the_peer(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = itertools.count(1)
-    monkeypatch.setattr(peer, "_ours", lambda *arguments: float(next(seconds)))
+    monkeypatch.setattr(fio, "_ours", lambda *arguments: float(next(seconds)))
     script = f"case $engine in libaio) echo '{result('6e5')}';; *) echo '{result('5e5')}';; esac"
     fake_fio(tmp_path, monkeypatch, script)
     found = compared(file, rounds=2)
@@ -80,7 +80,7 @@ def test_rounds_alternate(file: Path, tmp_path: Path, monkeypatch: pytest.Monkey
             opened.write("ours\n")
         return 1.0
 
-    monkeypatch.setattr(peer, "_ours", ours)
+    monkeypatch.setattr(fio, "_ours", ours)
     compared(file, rounds=3)
     said = log.read_text().split()
     chosen, rounds = said[:9], said[9:]
@@ -96,7 +96,7 @@ def test_it_reads_into_as_much_memory_as_fio(file: Path, tmp_path: Path, monkeyp
         made.append((slots, slot_bytes))
         return Arena(slots, slot_bytes)
 
-    monkeypatch.setattr(peer, "Arena", arena)
+    monkeypatch.setattr(fio, "Arena", arena)
     fake_fio(tmp_path, monkeypatch, f"echo '{result('5e5')}'")
     assert compared(file, rounds=1).reads > 2 * DEPTH
     assert made == [(DEPTH, SIZE)]

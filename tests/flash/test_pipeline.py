@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fakes.clock import FakeClock
 
-from harness.flash.pipeline import Times, overlapped, serial
+from harness.flash.ablation.pipeline import Times, overlapped, serial
 
 CLUSTERS = (0, 1, 2)
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from harness.flash.policies import POLICIES, Demand, Policy, demands, load_all
-from harness.flash.trace import from_masks, synthetic
+from harness.flash.ablation.policies import POLICIES, Demand, Policy, demands, load_all
+from harness.flash.ablation.trace import from_masks, synthetic
 
 ROW, REST = 8192, 10**6
 # Two layers of 4 and 2 neurons. Window 2: token 2 reads neuron 3 of the first layer, and 0 of the second again.

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from harness.errors import HarnessError, ModelError, UsageError
-from harness.flash.predictor import Predictor, Score, load, predicted_trace, save, score, train
+from harness.flash.language_model.predictor import Predictor, Score, load, predicted_trace, save, score, train
 
 STEPS = 300
 METADATA = {"format": "harness-predictors", "version": "1"}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from harness.errors import UsageError
-from harness.flash.device import NAMES, Cell, Limits, throughput
-from harness.flash.profile import HeldOut, Parameter, Profile, find, from_cells, read, shipped, write
+from harness.flash.device_model.profile import HeldOut, Parameter, Profile, find, from_cells, read, shipped, write
+from harness.flash.device_model.throughput import NAMES, Cell, Limits, throughput
 
 LIMITS = Limits(8e4, 1.5e9, 2e5, 3e9, 2.0)
 SIZES, DEPTHS = [4096, 16384, 65536, 2**20], [1, 4, 16, 64]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from harness.errors import UsageError
-from harness.flash.device import Limits
-from harness.flash.profile import find
-from harness.flash.projection import project, sizes
-from harness.flash.trace import Trace, synthetic
+from harness.flash.ablation.projection import project, sizes
+from harness.flash.ablation.trace import Trace, synthetic
+from harness.flash.device_model.profile import find
+from harness.flash.device_model.throughput import Limits
 
 BANDWIDTH = Limits(0.0, math.inf, math.inf, 1e9, 1.0)  # 1 byte a nanosecond
 LATENCY = Limits(1e5, math.inf, math.inf, 1e15, 1.0)

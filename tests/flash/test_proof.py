@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from harness.errors import ModelError, UsageError
-from harness.flash import proof
-from harness.flash.arena import Arena
-from harness.flash.proof import cached_fraction, check_storage, host_note, prove
-from harness.flash.reader import DIRECT, Kind, open_reader
+from harness.flash.io import proof
+from harness.flash.io.arena import Arena
+from harness.flash.io.proof import cached_fraction, check_storage, host_note, prove
+from harness.flash.io.reader import DIRECT, Kind, open_reader
 from harness.storage_reads import drop_page_cache, fetched_bytes
 
 SHARED_MEMORY = Path("/dev/shm")

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from harness.errors import HarnessError, ModelError, UsageError
-from harness.flash import compiled, reader, threads
-from harness.flash.arena import Arena
-from harness.flash.reader import DIRECT, KINDS, Kind, Reader, open_reader
-from harness.flash.transfer import PieceFailed, Transfer
+from harness.flash.io import c_backend, reader, threads
+from harness.flash.io.arena import Arena
+from harness.flash.io.reader import DIRECT, KINDS, Kind, Reader, open_reader
+from harness.flash.io.transfer import PieceFailed, Transfer
 
 SLOT_BYTES, SLOTS, DEPTH = 1024, 300, 8
 SIZE = 600 * SLOT_BYTES
@@ -153,7 +153,7 @@ def test_an_alignment_that_the_disk_refuses_is_a_sentence(file: Path, kind: Kind
         assert read.read(whole(512), whole(512), whole(0)) == 512
 
 
-@pytest.mark.parametrize("way", [partial(threads.reading, together=True), compiled.pool, compiled.ring])
+@pytest.mark.parametrize("way", [partial(threads.reading, together=True), c_backend.pool, c_backend.ring])
 def test_an_error_of_the_system_names_its_piece(file: Path, way: object) -> None:
     """A descriptor that is open for writing alone refuses every read."""
     descriptor = os.open(file, os.O_WRONLY)
@@ -251,9 +251,9 @@ def test_a_file_in_memory_or_without_o_direct_is_refused() -> None:
 
 @pytest.fixture
 def unbuilt() -> Iterator[None]:
-    compiled._library.cache_clear()
+    c_backend._library.cache_clear()
     yield
-    compiled._library.cache_clear()
+    c_backend._library.cache_clear()
 
 
 @pytest.mark.usefixtures("unbuilt")
@@ -276,9 +276,9 @@ def test_without_a_compiler_threads_read_and_that_is_announced(
 
 def test_without_io_uring_the_pool_reads_and_that_is_announced(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(descriptor: int, arena: Arena, depth: int) -> AbstractContextManager[Transfer]:
-        raise compiled.Unavailable("the kernel offers no io_uring here (Operation not permitted)")
+        raise c_backend.Unavailable("the kernel offers no io_uring here (Operation not permitted)")
 
-    monkeypatch.setattr(compiled, "ring", forbidden)
+    monkeypatch.setattr(c_backend, "ring", forbidden)
     with contextlib.ExitStack() as stack:
         with pytest.warns(UserWarning, match="pread reads in its place"):
             read = stack.enter_context(open_reader("uring", file, Arena(4, 512), DEPTH))
@@ -289,8 +289,8 @@ def test_without_io_uring_the_pool_reads_and_that_is_announced(file: Path, monke
 @pytest.mark.usefixtures("unbuilt")
 def test_the_backend_is_built_once_a_source(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def libraries() -> list[str]:
-        compiled._library.cache_clear()
-        compiled._library()
+        c_backend._library.cache_clear()
+        c_backend._library()
         return sorted(path.name for path in (cache / "native").iterdir())
 
     first = libraries()
@@ -298,14 +298,14 @@ def test_the_backend_is_built_once_a_source(cache: Path, tmp_path: Path, monkeyp
     assert libraries() == first
     assert (cache / "native" / first[0]).stat().st_mtime_ns == written
     changed = tmp_path / "flashio.c"
-    changed.write_text(compiled._SOURCE.read_text() + "// changed\n")
-    monkeypatch.setattr(compiled, "_SOURCE", changed)
+    changed.write_text(c_backend._SOURCE.read_text() + "// changed\n")
+    monkeypatch.setattr(c_backend, "_SOURCE", changed)
     assert len(libraries()) == 2
 
 
 @pytest.mark.usefixtures("unbuilt")
 def test_a_damaged_build_is_not_loaded(file: Path, cache: Path) -> None:
-    compiled._built().write_bytes(b"\x7fELF and no more")
+    c_backend._built().write_bytes(b"\x7fELF and no more")
     sentences = list[str]()
     with open_reader("pread", file, Arena(4, 512), DEPTH, sentences.append) as read:
         assert read.kind == "threads"

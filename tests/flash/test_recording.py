@@ -10,11 +10,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from harness.errors import HarnessError
-from harness.flash import layout, recording
-from harness.flash.engine import Step
-from harness.flash.geometry import Form, Shape
-from harness.flash.layout import NeuronFile
-from harness.flash.replay import NOTHING
+from harness.flash.ablation.replay import NOTHING
+from harness.flash.io import layout
+from harness.flash.io.geometry import Form, Shape
+from harness.flash.io.layout import NeuronFile
+from harness.flash.language_model import recording
+from harness.flash.language_model.engine import Step
 
 SHAPE = Shape(40, (7, 3), 1000)
 

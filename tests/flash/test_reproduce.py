@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.flash.reproduce import ABLATED_GEOMETRY, OTHERS, Row, published, reproduce
+from harness.flash.device_model.reproduce import ABLATED_GEOMETRY, OTHERS, Row, published, reproduce
 
 CHECKOUT = Path(__file__).parents[2] / "results" / "published" / "llm_in_a_flash.csv"
 

@@ -8,9 +8,9 @@ from fakes.neurons import rows_of_layer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.flash import sequential
-from harness.flash.geometry import Geometry, Shape
-from harness.flash.sequential import Block, layer_blocks, rest_blocks, rows_of
+from harness.flash.io import sequential
+from harness.flash.io.geometry import Geometry, Shape
+from harness.flash.io.sequential import Block, layer_blocks, rest_blocks, rows_of
 
 geometries = st.builds(
     lambda width, neurons, rest, form: Geometry(Shape(width, tuple(neurons), rest), form, "float16", 512),

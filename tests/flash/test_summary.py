@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.flash.ablation import Row
-from harness.flash.replay import Cost
-from harness.flash.summary import summarise
+from harness.flash.ablation.replay import Cost
+from harness.flash.ablation.rounds import Row
+from harness.flash.ablation.summary import summarise
 
 
 def row(

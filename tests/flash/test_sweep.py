@@ -17,12 +17,12 @@ import pytest
 from fakes.clock import FakeClock
 
 from harness.errors import HarnessError, UsageError
-from harness.flash import sweep as module
-from harness.flash.arena import Arena
-from harness.flash.device import Limits, fit, throughput
-from harness.flash.proof import Proof
-from harness.flash.reader import Kind
-from harness.flash.sweep import Sample, cells, readable, sweep, unrest
+from harness.flash.device_model import sweep as module
+from harness.flash.device_model.sweep import Sample, cells, readable, sweep, unrest
+from harness.flash.device_model.throughput import Limits, fit, throughput
+from harness.flash.io.arena import Arena
+from harness.flash.io.proof import Proof
+from harness.flash.io.reader import Kind
 
 LIMITS = Limits(8e4, 1.5e9, 2e5, 3e9, 2.0)
 MIB = 2**20

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.flash import threads
-from harness.flash.arena import Arena
+from harness.flash.io import threads
+from harness.flash.io.arena import Arena
 
 PIECES, BYTES = 64, 512
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from harness.errors import HarnessError, ModelError, UsageError
-from harness.flash.trace import (
+from harness.flash.ablation.trace import (
     Trace,
     aggregates,
     from_masks,

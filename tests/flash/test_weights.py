@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from harness.errors import ModelError, UsageError
-from harness.flash.weights import read_weights
+from harness.flash.io.weights import read_weights
 
 UP, DOWN = "layers.{layer}.fc1.weight", "layers.{layer}.fc2.weight"
 

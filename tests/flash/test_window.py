@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.flash.window import Window
+from harness.flash.ablation.window import Window
 
 NEURONS = 12
 texts = st.lists(st.sets(st.integers(0, NEURONS - 1), max_size=NEURONS), min_size=1, max_size=25)

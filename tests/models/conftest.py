@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.models.data import Corpus, corpus
-from harness.models.gpt import GPT, GPTConfig
+from harness.models.gpt.network import GPT, GPTConfig
+from harness.models.train.data import Corpus, corpus
 
 TOY_TEXT = "the cat sat on the mat. the dog sat on the log. " * 60
 

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from harness.cli.models import models
 from harness.errors import ModelError, UsageError
-from harness.models import export as export_module
-from harness.models.gpt import GPT
-from harness.models.recipes import packaged
-from harness.models.records import PACKAGED
+from harness.models.export import pte as export_module
+from harness.models.gpt.network import GPT
+from harness.models.zoo.recipes import packaged
+from harness.models.zoo.records import PACKAGED
 
 
 @pytest.fixture
@@ -54,7 +54,9 @@ def test_a_target_decides_which_kind_of_file(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "selfcomp-small.static.pt2"
-    monkeypatch.setattr("harness.models.zoo.static", lambda name, channels, **_: file.with_stem(f"{name}-{channels}"))
+    monkeypatch.setattr(
+        "harness.models.zoo.artifacts.static", lambda name, channels, **_: file.with_stem(f"{name}-{channels}")
+    )
     arguments = ["build", "selfcomp", "--target", "npu", "--channels", "exact"]
     said = runner.invoke(models, arguments, catch_exceptions=False)
     assert Path(said.stdout.strip()).name == "selfcomp-exact.pt2"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.errors import DataError
-from harness.models import data
+from harness.models.train import data
 
 
 @pytest.fixture

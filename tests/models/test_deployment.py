@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.models import deployment
-from harness.models.deployment import AllLogits, Body, Generator, linear, products
-from harness.models.gpt import GPT, BlockShape, GPTConfig
-from harness.models.quantised_linear import rounded
+from harness.models.export import deployment
+from harness.models.export.deployment import AllLogits, Body, Generator, linear, products
+from harness.models.export.quantised_linear import rounded
+from harness.models.gpt.network import GPT, BlockShape, GPTConfig
 
 SHAPES = (
     BlockShape(heads=1, qk_dim=3, v_dim=5, ffn=7, attention_rows=(2, 9), ffn_rows=(4,)),

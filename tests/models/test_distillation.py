@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from harness.models.architecture import GPTConfig
-from harness.models.data import Corpus
-from harness.models.distillation import Distillation, divergence
-from harness.models.gpt import GPT
-from harness.models.recipes import DistillationRecipe, TrainingRecipe
-from harness.models.training import train
+from harness.models.compress.distillation import Distillation, divergence
+from harness.models.gpt.architecture import GPTConfig
+from harness.models.gpt.network import GPT
+from harness.models.recipe import DistillationRecipe, TrainingRecipe
+from harness.models.train.data import Corpus
+from harness.models.train.loop import train
 
 Seeded = Callable[..., GPT]
 

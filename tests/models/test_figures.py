@@ -18,9 +18,9 @@ from click.testing import CliRunner
 import harness.models
 from harness.cli.models.figures import figures
 from harness.errors import ModelError, UsageError
-from harness.models import figures as draw
-from harness.models.quantised_linear import exact_levels
-from harness.models.records import PACKAGED, Record, read_record
+from harness.models.export.quantised_linear import exact_levels
+from harness.models.zoo import figures as draw
+from harness.models.zoo.records import PACKAGED, Record, read_record
 
 MAGIC = {"pdf": b"%PDF-", "svg": b"<?xml", "png": b"\x89PNG\r\n"}
 WEIGHT = np.array([[0.0, 0.0, 0.0, 0.0], [0.3, -0.6, 0.0, 0.3], [0.5, 0.0, 0.0, 0.0]], dtype=np.float32)
@@ -218,7 +218,7 @@ def test_what_cannot_be_drawn_is_said_in_a_sentence(tmp_path: Path) -> None:
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "harness.models.figures")
+    monkeypatch.delitem(sys.modules, "harness.models.zoo.figures")
     monkeypatch.delattr(harness.models, "figures")
     with pytest.raises(UsageError, match=r"pip install 'edge-harness\[figures\]'"):
         run("selfcomp")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harness.models.gpt import GPT, BlockShape, GPTConfig
+from harness.models.gpt.network import GPT, BlockShape, GPTConfig
 
 
 def test_an_untrained_model_knows_nothing(tiny: GPTConfig) -> None:

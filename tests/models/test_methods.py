@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from harness.errors import UsageError
-from harness.models.architecture import GPTConfig
-from harness.models.data import Corpus
-from harness.models.distillation import Distillation
-from harness.models.fixed import FixedBits, TernaryCode
-from harness.models.gpt import GPT
-from harness.models.methods import Together, objective
-from harness.models.recipes import CompressionRecipe, DistillationRecipe, FixedRecipe, Recipe, TrainingRecipe
-from harness.models.selfcompression import SelfCompression
-from harness.models.training import Objective, run_digest, train
+from harness.models.compress.distillation import Distillation
+from harness.models.compress.fixed_bits import FixedBits, TernaryCode
+from harness.models.compress.methods import Together, objective
+from harness.models.compress.objective import Objective
+from harness.models.compress.selfcompression import SelfCompression
+from harness.models.gpt.architecture import GPTConfig
+from harness.models.gpt.network import GPT
+from harness.models.recipe import CompressionRecipe, DistillationRecipe, FixedRecipe, Recipe, TrainingRecipe
+from harness.models.train.data import Corpus
+from harness.models.train.loop import run_digest, train
 
 PRICES = {"qkv": 10.0, "proj": 20.0, "fc": 30.0, "out": 40.0}
 COMPRESSION = CompressionRecipe(gamma=5.0, target_bits=3.75, block=8, prices=PRICES)

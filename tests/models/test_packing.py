@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ModelError, UsageError
-from harness.models.codes import Code
-from harness.models.packing import pack, unpack
+from harness.models.compress.codes import Code
+from harness.models.compress.packing import pack, unpack
 
 
 def code_of(levels: np.ndarray, groups: int = 1, seed: int = 0) -> Code:

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from harness.errors import ModelError, UsageError
-from harness.models import parallel
-from harness.models.data import Corpus
-from harness.models.gpt import GPT, GPTConfig
-from harness.models.training import LOG, Objective, TrainingRecipe, train
+from harness.models.compress.objective import Objective
+from harness.models.gpt.network import GPT, GPTConfig
+from harness.models.recipe import TrainingRecipe
+from harness.models.train import parallel
+from harness.models.train.data import Corpus
+from harness.models.train.loop import LOG, train
 
 RECIPE = TrainingRecipe(steps=6, batch=4, seed=3, rate=3e-3, muon_rate=0.02, checkpoint_every=3)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.models import pricing
-from harness.models.gpt import GPT, BlockShape, GPTConfig
-from harness.models.pricing import deployed_weights, random_model, remove_half, write_programs
-from harness.models.quantised_linear import integers
-from harness.models.recipes import Recipe, TrainingRecipe
-from harness.models.selfcompression import block_linears
-from harness.models.shrinking import shrink
+from harness.models.compress.selfcompression import block_linears
+from harness.models.compress.shrinking import shrink
+from harness.models.export.quantised_linear import integers
+from harness.models.gpt.network import GPT, BlockShape, GPTConfig
+from harness.models.recipe import Recipe, TrainingRecipe
+from harness.models.zoo import pricing
+from harness.models.zoo.pricing import deployed_weights, random_model, remove_half, write_programs
 
 CONFIG = GPTConfig(vocabulary_size=11, context=8, layers=2, heads=2, width=16)
 RECIPE = Recipe(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.models.quality import mean_loss, total_loss, windows
+from harness.models.train.quality import mean_loss, total_loss, windows
 
 
 def test_windows_follow_each_other_and_targets_are_one_ahead() -> None:

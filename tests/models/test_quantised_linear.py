@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchao.quantization import Int8DynamicActivationIntxWeightConfig, PerAxis, PerGroup, quantize_
 
-from harness.models.export import lowered_to_pte
-from harness.models.quantised_linear import (
+from harness.models.export.library_noise import library_noise_hidden
+from harness.models.export.pte import lowered_to_pte
+from harness.models.export.quantised_linear import (
     GROUP,
     RANGES,
     QuantisedLinear,
@@ -22,7 +23,6 @@ from harness.models.quantised_linear import (
     rounded,
     rounded_levels,
 )
-from harness.models.quiet import quiet
 
 
 def integer_weights(seed: int, rows: int, columns: int, largest: int, live: float = 0.7) -> Tensor:
@@ -143,7 +143,7 @@ def test_xnnpack_takes_every_kind_as_it_is(tmp_path: Path) -> None:
     assert [(kind.bits, kind.step.dim()) for kind in kinds] == [(4, 1), (4, 2), (8, 1), (8, 1)]
     layers = nn.Sequential(*map(QuantisedLinear, kinds)).eval()
     path = tmp_path / "layers.pte"
-    with quiet():
+    with library_noise_hidden():
         from executorch.exir._serialize._program import deserialize_pte_binary
         from executorch.runtime import Runtime
 
@@ -172,7 +172,7 @@ def test_each_precision_has_its_own_kernel_and_computes_with_its_own_weights(
     weight, x = torch.randn(48, 64) * torch.exp2(torch.randn(48, 1)), torch.randn(1, 3, 64)
     layer = QuantisedLinear(integers(weight, precision)).eval()
     path = tmp_path / "layer.pte"
-    with quiet():
+    with library_noise_hidden():
         from executorch.devtools import Inspector
         from executorch.extension.pybindings.portable_lib import _load_for_executorch
 

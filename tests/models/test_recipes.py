@@ -7,9 +7,10 @@ from importlib.resources import files
 import pytest
 
 from harness.errors import UsageError
-from harness.models import recipes
-from harness.models.data import TEXT_SHA256
-from harness.models.recipes import CompressionRecipe, DistillationRecipe, FixedRecipe, Recipe, Zoo, packaged
+from harness.models.recipe import CompressionRecipe, DistillationRecipe, FixedRecipe, Recipe
+from harness.models.train.data import TEXT_SHA256
+from harness.models.zoo import recipes
+from harness.models.zoo.recipes import Zoo, packaged
 
 
 def parse(text: str) -> Zoo:

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.errors import ModelError, UsageError
-from harness.models import selfcompression
-from harness.models.architecture import GPTConfig
-from harness.models.codes import Code, bits_per_weight, report, report_layer
-from harness.models.data import Corpus
-from harness.models.gpt import GPT
-from harness.models.recipes import CompressionRecipe, TrainingRecipe
-from harness.models.selfcompression import SelfCompressed, SelfCompression, quantise
-from harness.models.training import train
+from harness.models.compress import selfcompression
+from harness.models.compress.codes import Code, bits_per_weight, report, report_layer
+from harness.models.compress.selfcompression import SelfCompressed, SelfCompression, quantise
+from harness.models.gpt.architecture import GPTConfig
+from harness.models.gpt.network import GPT
+from harness.models.recipe import CompressionRecipe, TrainingRecipe
+from harness.models.train.data import Corpus
+from harness.models.train.loop import train
 
 WEIGHT = torch.tensor([[-9.0, -1.3, 0.2, 1.1, 7.0, 2.4], [0.4, -0.6, 0.1, -0.2, 0.3, 0.9]], dtype=torch.float64)
 # One group a channel, and blocks of three columns.

@@ -9,8 +9,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.models.gpt import GPT, Attention, Block, BlockShape, FeedForward, GPTConfig
-from harness.models.shrinking import shrink
+from harness.models.compress.shrinking import shrink
+from harness.models.gpt.network import GPT, Attention, Block, BlockShape, FeedForward, GPTConfig
 
 Seeded = Callable[..., GPT]
 CONFIG = GPTConfig(vocabulary_size=11, context=8, layers=2, heads=3, width=12)

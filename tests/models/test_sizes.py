@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.models import storage
-from harness.models.codes import Code
-from harness.models.gpt import GPT, GPTConfig
-from harness.models.records import PACKAGED
-from harness.models.sizes import KINDS, parts
+from harness.models.compress.codes import Code
+from harness.models.gpt.network import GPT, GPTConfig
+from harness.models.zoo import storage
+from harness.models.zoo.records import PACKAGED
+from harness.models.zoo.sizes import KINDS, parts
 
 
 def test_every_byte_and_every_weight_is_counted_once(tiny: GPTConfig) -> None:

@@ -11,15 +11,16 @@ import torch
 
 from harness.errors import DataError, ModelError
 from harness.manifest import sha256_file
-from harness.models import data, storage
-from harness.models.codes import Code
-from harness.models.gpt import GPT, GPTConfig
-from harness.models.making import make
-from harness.models.recipes import Zoo, packaged
-from harness.models.records import PACKAGED, read_record
-from harness.models.selfcompression import block_linears, compress, quantised_codes
-from harness.models.training import evaluate
-from harness.models.verifying import verify
+from harness.models.compress.codes import Code
+from harness.models.compress.selfcompression import block_linears, compress, quantised_codes
+from harness.models.gpt.network import GPT, GPTConfig
+from harness.models.train import data
+from harness.models.train.loop import evaluate
+from harness.models.zoo import storage
+from harness.models.zoo.recipes import Zoo, packaged
+from harness.models.zoo.records import PACKAGED, read_record
+from harness.models.zoo.train_recipe import make
+from harness.models.zoo.verification import verify
 
 NAMES = ["baseline-small", "selfcomp-small", "baseline-6x384"]
 

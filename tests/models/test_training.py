@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from harness.errors import ModelError
-from harness.models.checkpoint import read_safetensors
-from harness.models.data import Corpus
-from harness.models.gpt import GPT, GPTConfig
-from harness.models.selfcompression import CompressionRecipe, SelfCompression
-from harness.models.training import CHECKPOINT, LOG, Objective, TrainingRecipe, train
+from harness.models.compress.objective import Objective
+from harness.models.compress.selfcompression import CompressionRecipe, SelfCompression
+from harness.models.gpt.network import GPT, GPTConfig
+from harness.models.recipe import TrainingRecipe
+from harness.models.train.checkpoint import read_safetensors
+from harness.models.train.data import Corpus
+from harness.models.train.loop import CHECKPOINT, LOG, train
 
 RECIPE = TrainingRecipe(steps=12, batch=4, seed=3, rate=3e-3, muon_rate=0.02, warmup_steps=2, checkpoint_every=4)
 

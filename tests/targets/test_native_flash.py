@@ -13,8 +13,8 @@ from native_driving import events_of, job_of, samples_of, scalars_of
 from safetensors.numpy import load_file, save_file
 
 from harness.errors import UsageError, WorkerError
-from harness.flash.layout import NeuronFile
-from harness.flash.proof import check_storage
+from harness.flash.io.layout import NeuronFile
+from harness.flash.io.proof import check_storage
 from harness.job import Files, Job
 from harness.protocol import Describe, Done, Error, Event, Io, Samples, Scalar
 from harness.target import Target

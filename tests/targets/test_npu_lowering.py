@@ -26,7 +26,7 @@ from harness.targets.npu.lowering import Lowered, lower
 from harness.targets.npu.roofline import Work, bound_ns, works
 from harness.targets.npu.vela import Estimate, estimate
 from harness.targets.npu.vela_ini import Memories, memories
-from harness.targets.simulated import quick
+from harness.targets.simulated import faster_lowering
 from harness.targets.simulated.programs import Program, program, read_archive
 
 WIDTH, HIDDEN, TOKENS = 32, 256, 8
@@ -113,13 +113,13 @@ import sys
 from pathlib import Path
 
 from harness.job import Files, Job
-from harness.targets.simulated.kept import Kept
+from harness.targets.simulated.program_cache import CachedProgram
 from harness.targets.simulated.worker import _quality
 
 folder = Path(sys.argv[1])
 job = Job(target="npu", model="ffn", model_sha256="0" * 64, scenario="single-stream", measure="quality")
 files = Files(model="gone.pt2", inputs=str(folder / "inputs.npz"), output=str(folder))
-_quality(job, files, Kept(folder, {}), print)
+_quality(job, files, CachedProgram(folder, {}), print)
 """
 
 
@@ -218,5 +218,5 @@ def test_an_operator_without_a_path_is_named(tmp_path: Path) -> None:
 def test_shapes_that_are_remembered_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = read(archive(tmp_path / "model.pt2", nn.Sequential(ffn(HIDDEN), nn.LayerNorm(WIDTH), ffn(HIDDEN))))
     remembered = lower(made, U85).tosa
-    monkeypatch.setattr(quick, "_remembered", lambda call: call)
+    monkeypatch.setattr(faster_lowering, "_remembered", lambda call: call)
     assert lower(made, U85).tosa == remembered

@@ -10,10 +10,10 @@ import torch
 
 from harness.errors import ModelError
 from harness.model_description import is_language_model
-from harness.models import data
-from harness.models.architecture import GPTConfig
-from harness.models.gpt import GPT
-from harness.models.static_shapes import export_static
+from harness.models.export.pt2_fixed_shapes import export_static
+from harness.models.gpt.architecture import GPTConfig
+from harness.models.gpt.network import GPT
+from harness.models.train import data
 from harness.targets.simulated.description import describe_archive
 from harness.targets.simulated.programs import Archive, phases, program, read_archive
 

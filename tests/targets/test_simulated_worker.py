@@ -16,7 +16,7 @@ from harness.errors import ModelError
 from harness.job import Files, Job
 from harness.protocol import Describe, Event, Scalar
 from harness.targets.simulated import worker
-from harness.targets.simulated.kept import Kept, kept
+from harness.targets.simulated.program_cache import CachedProgram, cached_program
 
 TOKENS, POSITION = {"dtype": "int64", "sizes": [1, 8]}, {"dtype": "int64", "sizes": [1]}
 LANGUAGE_MODEL = Describe(
@@ -39,10 +39,10 @@ def lowered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
     def said(prepare: Callable[[str, Path], dict[str, Any]]) -> list[Event]:
         events: list[Event] = []
 
-        def make(_path: Path, _sha256: str, phase: str) -> Kept:
-            return kept(tmp_path / phase, lambda scratch: prepare(phase, scratch))
+        def make(_path: Path, _sha256: str, phase: str) -> CachedProgram:
+            return cached_program(tmp_path / phase, lambda scratch: prepare(phase, scratch))
 
-        def estimate(phase: str, made: Kept) -> list[Event]:
+        def estimate(phase: str, made: CachedProgram) -> list[Event]:
             return [Scalar(name="process", value=float(made.facts["process"]), phase=phase)]
 
         worker.answer(job, cast(Files, SimpleNamespace(model=str(model))), events.append, "here", make, estimate)

@@ -17,8 +17,8 @@ from worker.driving import Said, ask, job
 
 from harness.errors import ModelError, UsageError
 from harness.job import Files, Job, request_json
-from harness.models.architecture import GPTConfig
-from harness.models.gpt import GPT
+from harness.models.gpt.architecture import GPTConfig
+from harness.models.gpt.network import GPT
 from harness.protocol import Environment, Event, Progress, Scalar, decode, encode
 from harness.scenarios.queries import Series
 from harness.worker.failures import failure

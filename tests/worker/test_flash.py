@@ -18,11 +18,11 @@ from flash_on_disk import CONTEXT, make_flash_model, tiny_gpt
 from harness.conditions.flags import flags
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.experiment.plan import configurations
-from harness.flash import predictor
-from harness.flash.layout import NeuronFile
+from harness.flash.io.layout import NeuronFile
+from harness.flash.language_model import predictor
 from harness.job import Files, Job
 from harness.measurement import Measurement
-from harness.models import flash as forms
+from harness.models.export import pte_flash as forms
 from harness.protocol import Event, Io, Memory, Samples, Scalar
 from harness.worker import flash, probes
 from harness.worker.flash import program as flash_program
@@ -200,7 +200,7 @@ def damage_neuron(path: Path) -> None:
 
 def exchange_neurons(path: Path) -> None:
     file = NeuronFile.open(path.with_suffix(".bundled.neurons"))
-    from harness.flash.layout import random_rows, write
+    from harness.flash.io.layout import random_rows, write
 
     write(file.path, file.shape, "bundled", file.dtype, random_rows(file.shape, 0))
 
@@ -254,7 +254,7 @@ def test_scenario_and_model_must_fit(tmp_path: Path) -> None:
 
 
 def test_without_sparsity_there_is_nothing_to_choose(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.flash.selector import Selector
+    from harness.flash.language_model.selector import Selector
 
     everyone = Selector(lambda layer, x: np.arange(64), 0)
     monkeypatch.setattr(flash.selectors, "exact", lambda file: everyone)

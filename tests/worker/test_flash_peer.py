@@ -10,7 +10,7 @@ import pytest
 from fakes.jobs import make_job
 
 from harness.errors import HarnessError
-from harness.flash.proof import Proof
+from harness.flash.io.proof import Proof
 from harness.job import Job
 from harness.protocol import Scalar
 from harness.scenarios.queries import Series

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import NothingComparable, UsageError
-from harness.flash.stored import read_ablation
+from harness.flash.ablation.from_results import read_ablation
 from harness.outside_files import write_whole
 from harness.report.figures.captions import (
     latencies_caption,

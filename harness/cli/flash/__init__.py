@@ -13,7 +13,7 @@ from harness.cli.flash.trace import trace
 from harness.cli.flash.write import write
 
 if TYPE_CHECKING:
-    from harness.flash.reproduce import Row
+    from harness.flash.device_model.reproduce import Row
 
 
 @click.group()
@@ -43,7 +43,7 @@ def reproduce(as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from harness.flash.reproduce import ABLATED, PROFILE, reproduce
+    from harness.flash.device_model.reproduce import ABLATED, PROFILE, reproduce
     from harness.report.machine import dump_json
 
     rows = reproduce()

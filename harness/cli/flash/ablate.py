@@ -13,11 +13,12 @@ import click
 from harness.cli.flash.write import DTYPES, parse_shape
 
 if TYPE_CHECKING:
-    from harness.flash.ablation import Conditions, Row
-    from harness.flash.geometry import Geometry
-    from harness.flash.layout import Dtype, NeuronFile
-    from harness.flash.reader import Kind
-    from harness.flash.trace import Trace
+    from harness.durations import TaskClock
+    from harness.flash.ablation.rounds import Conditions, Row
+    from harness.flash.ablation.trace import Trace
+    from harness.flash.io.geometry import Geometry
+    from harness.flash.io.layout import Dtype, NeuronFile
+    from harness.flash.io.reader import Kind
 
 # Spelled out here too, so that --help imports no numpy.
 READERS = ("threads", "uring", "pread", "buffered", "mmap", "mmap-random")
@@ -30,10 +31,10 @@ def parse_bytes(ctx: click.Context, option: click.Parameter, value: str | None) 
     """A number of bytes from 2000000, 2MB, or 1.5 GiB."""
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]i?|)b?", value.lower(), re.ASCII)
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]i?|)b?", value.lower(), re.ASCII)
+    if match is None:
         raise click.BadParameter(f"{value!r} is no number of bytes; write it as 2MB or 512KiB.", ctx, option)
-    return int(float(found[1]) * _UNITS[found[2]])
+    return int(float(match[1]) * _UNITS[match[2]])
 
 
 @click.command()
@@ -89,14 +90,13 @@ def ablate(
     harness flash ablate plain.neurons bundled.neurons --trace recorded.npz --dram-budget 20MB
     harness flash ablate --shape 4096x16384x32 --device-model ufs4
     """
-    from rich.console import Console
-
-    from harness.flash import trace as traces
-    from harness.flash.ablation import Conditions
-    from harness.flash.geometry import Geometry
-    from harness.flash.layout import NeuronFile
-    from harness.flash.peer import peer_sentence
-    from harness.flash.reader import DIRECT
+    from harness.cli._waiting import waiting
+    from harness.flash.ablation import trace as traces
+    from harness.flash.ablation.rounds import Conditions
+    from harness.flash.io.fio import peer_sentence
+    from harness.flash.io.geometry import Geometry
+    from harness.flash.io.layout import NeuronFile
+    from harness.flash.io.reader import DIRECT
     from harness.report import flash_ablation as tables
 
     opened: list[Geometry] = [NeuronFile.open(file) for file in files]
@@ -112,27 +112,33 @@ def ablate(
         click.echo(tables.projected(geometry, trace, window, depth, device_model, as_json), nl=False)
         return
     conditions = Conditions(window, reader, depth, dram_budget)
-    with _both_forms(files, geometry, folder) as neuron_files:
-        rows = list(_measured(neuron_files, trace, conditions, rounds))
+    size = f"{geometry.file_bytes} {reader} {rounds} {len(trace.active)}"
+    with (
+        waiting(f"flash ablate {size}", "ablation") as clock,
+        _both_forms(files, geometry, folder, clock) as neuron_files,
+    ):
+        clock.begin("replaying the trace")
+        rows = list(_measured(neuron_files, trace, conditions, rounds, clock))
         # Reads are as long as the records of the last file: bundles, where there are some.
         file, kind = neuron_files[-1], rows[0].kind
-        beside = []
+        peers = []
         if peer and kind in DIRECT:
-            with Console(stderr=True).status("Reading by turns with fio"):
-                beside = [peer_sentence(file.path, kind, file.record_bytes, depth, rounds)]
-    click.echo(tables.measured(rows, trace, conditions, beside, as_json), nl=False)
+            clock.begin("reading by turns with fio")
+            peers = [peer_sentence(file.path, kind, file.record_bytes, depth, rounds)]
+    click.echo(tables.measured(rows, trace, conditions, peers, as_json), nl=False)
 
 
 @contextmanager
-def _both_forms(files: tuple[Path, ...], geometry: Geometry, folder: Path) -> Iterator[list[NeuronFile]]:
+def _both_forms(
+    files: tuple[Path, ...], geometry: Geometry, folder: Path, clock: TaskClock
+) -> Iterator[list[NeuronFile]]:
     """The neuron files as given, or random weights in both forms for the time of the block."""
     import tempfile
 
-    from rich.console import Console
-
+    from harness.atomic_files import unwritable
     from harness.errors import UsageError
-    from harness.flash import layout
-    from harness.flash.proof import check_storage
+    from harness.flash.io import layout
+    from harness.flash.io.proof import check_storage
 
     if files:
         yield [layout.NeuronFile.open(file) for file in files]
@@ -141,29 +147,25 @@ def _both_forms(files: tuple[Path, ...], geometry: Geometry, folder: Path) -> It
     try:
         scratch = tempfile.TemporaryDirectory(prefix=".harness-flash-", dir=folder)
     except OSError as error:
-        raise UsageError(
-            f"{folder} cannot be written to ({error.strerror}).", "Name a folder you may write to with --folder."
-        ) from error
+        raise unwritable(folder, error, "Name a folder you may write to with --folder.", UsageError) from error
     with scratch as name:
         written = []
         for form in ("plain", "bundled"):
             path = Path(name) / f"{form}.neurons"
-            with Console(stderr=True).status(f"Writing random weights, {form}: {geometry.file_bytes:,} bytes"):
-                rows = layout.random_rows(geometry.shape, seed=0)
-                layout.write(path, geometry.shape, form, geometry.dtype, rows)
+            clock.begin(f"writing {geometry.file_bytes / 1e6:,.0f} MB of random weights, {form}")
+            layout.write(path, geometry.shape, form, geometry.dtype, layout.random_rows(geometry.shape, seed=0))
             written.append(layout.NeuronFile.open(path))
         yield written
 
 
-def _measured(files: list[NeuronFile], trace: Trace, conditions: Conditions, rounds: int) -> Iterator[Row]:
-    """The rows of the policies that read these files, with a bar for a person who waits."""
-    from rich.console import Console
-    from rich.progress import track
-
+def _measured(
+    files: list[NeuronFile], trace: Trace, conditions: Conditions, rounds: int, clock: TaskClock
+) -> Iterator[Row]:
+    """The rows of the policies that read these files; the clock hears how many there are."""
     from harness.errors import UsageError
-    from harness.flash.ablation import ablate as replay
-    from harness.flash.ablation import form_of
-    from harness.flash.policies import POLICIES
+    from harness.flash.ablation.policies import POLICIES
+    from harness.flash.ablation.rounds import ablate as replay
+    from harness.flash.ablation.rounds import form_of
 
     forms = {file.form: file for file in files}
     if len(forms) < len(files):
@@ -171,7 +173,7 @@ def _measured(files: list[NeuronFile], trace: Trace, conditions: Conditions, rou
             f"{files[-1].path} is another {files[-1].form} neuron file.", "Give one plain and one bundled file."
         )
     policies = [policy for policy in POLICIES if form_of(policy) in forms]
-    console = Console(stderr=True)
-    rows = replay(forms, trace, conditions, rounds, policies)
     total = rounds * len(policies) * len(trace.active)
-    return iter(track(rows, "Replaying", total, console=console, disable=not console.is_terminal, transient=True))
+    for number, row in enumerate(replay(forms, trace, conditions, rounds, policies), start=1):
+        clock.within(number, total)
+        yield row

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from harness.flash.profile import Profile
-    from harness.flash.reader import Kind
-    from harness.flash.sweep import Sample
+    from harness.flash.device_model.profile import Profile
+    from harness.flash.device_model.sweep import Sample
+    from harness.flash.io.reader import Kind
 
 # Spelled out here too, so that --help imports no numpy.
 READERS = ("threads", "uring", "pread")
@@ -44,25 +44,25 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
     """
     from dataclasses import asdict, replace
 
-    from rich.console import Console
-    from rich.progress import track
-
+    from harness.cli._waiting import waiting
     from harness.errors import UsageError
-    from harness.flash import profile as profiles
-    from harness.flash import sweep
-    from harness.flash.peer import peer_sentence
-    from harness.flash.proof import host_note
+    from harness.flash.device_model import profile as profiles
+    from harness.flash.device_model import sweep
+    from harness.flash.io.fio import peer_sentence
+    from harness.flash.io.proof import host_note
     from harness.report.machine import dump_json
 
     if not os.path.isdir(output.absolute().parent):  # said before anything is measured
         raise UsageError(f"There is no folder {output.parent}.", "Name another file with --output.")
-    console = Console(stderr=True)
-    with sweep.readable(path) as file:
-        total = len(sweep.SIZES) * len(sweep.DEPTHS) * rounds
-        taken = sweep.sweep(file, reader, rounds=rounds, announce=lambda text: click.echo(text, err=True))
-        bar = track(taken, "Reading", total, console=console, disable=not console.is_terminal, transient=True)
-        samples = list(bar)
-        with console.status("Reading by turns with fio"):
+    with waiting(f"flash profile {reader} {rounds}", f"measuring {path}") as clock:
+        clock.begin("writing a file to read")
+        with sweep.readable(path) as file:
+            clock.begin("reading by size and depth")
+            total, samples = len(sweep.SIZES) * len(sweep.DEPTHS) * rounds, []
+            for sample in sweep.sweep(file, reader, rounds=rounds, announce=lambda text: click.echo(text, err=True)):
+                samples.append(sample)
+                clock.within(len(samples), total)
+            clock.begin("reading by turns with fio")
             peer = peer_sentence(file, samples[0].kind, 16384, 32, min(rounds, _PEER_ROUNDS))
     cells, refused = sweep.cells(samples)
     for sentence in refused:
@@ -90,7 +90,7 @@ def _print(fitted: Profile, samples: Sequence[Sample]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from harness.flash.device import NAMES, errors
+    from harness.flash.device_model.throughput import NAMES, errors
 
     assert fitted.held_out is not None
     shown = {

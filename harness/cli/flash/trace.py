@@ -43,35 +43,36 @@ def trace(
     from dataclasses import asdict
 
     import numpy as np
-    from rich.console import Console
 
-    from harness.cli.flash.build import PREDICTOR_STEPS, TRAINING_WINDOWS, windows
-    from harness.cli.flash.build import rank as usual_rank
-    from harness.flash import predictor
-    from harness.flash import trace as traces
-    from harness.models import data as texts
-    from harness.models import flash, zoo
+    from harness.cli._waiting import waiting
+    from harness.flash.ablation import trace as traces
+    from harness.flash.language_model import predictor
+    from harness.models.export import pte_flash
+    from harness.models.export.pte_flash_files import PREDICTOR_STEPS, TRAINING_WINDOWS, predictor_rank, windows
+    from harness.models.train import data as texts
+    from harness.models.zoo.loading import load
     from harness.report.machine import dump_json
 
-    with Console(stderr=True).status(f"Recording {name}") as status:
-        gpt, _ = zoo.load(name, weights)
+    with waiting(f"flash trace {name} {tokens}", f"recording {name}") as clock:
+        clock.begin("recording which neurons are active")
+        gpt, _ = load(name, weights)
         corpus, context = texts.corpus(texts.load_text(data)), gpt.config.context
         traces.require_window(window, tokens)
-        heard = windows(corpus.validation, context, -(-tokens // context))
-        inputs, active = flash.record(gpt, heard[:, :-1])
+        validation = windows(corpus.validation, context, -(-tokens // context))
+        inputs, active = pte_flash.record(gpt, validation[:, :-1])
         masks = [mask[:tokens] for mask in active]
-        what = f"recorded: {name} on {min(tokens, heard[:, :-1].size)} tokens of {texts.VALIDATION_NAME}"
+        what = f"recorded: {name} on {min(tokens, validation[:, :-1].size)} tokens of {texts.VALIDATION_NAME}"
         recorded = traces.from_masks(masks, what)
         traces.require_sparsity(recorded)
         shares = traces.aggregates(recorded, window)
-        status.update("Training predictors")
-        rank = usual_rank(gpt.config.width) if rank is None else rank
-        learned = flash.record(gpt, windows(corpus.training, context, TRAINING_WINDOWS)[:, :-1])
+        clock.begin("training predictors")
+        rank = predictor_rank(gpt.config.width) if rank is None else rank
+        learned = pte_flash.record(gpt, windows(corpus.training, context, TRAINING_WINDOWS)[:, :-1])
         trained = [predictor.train(x, mask, rank, steps=PREDICTOR_STEPS) for x, mask in zip(*learned, strict=True)]
-        scores = [predictor.score(one.mask(x), mask) for one, x, mask in zip(trained, inputs, active, strict=True)]
-        status.update("Computing the loss")
-        whole = flash.loss(gpt, heard)
-        believed = flash.loss(gpt, heard, lambda layer, x: trained[layer].mask(x))
+        scores = [predictor.score(layer.mask(x), mask) for layer, x, mask in zip(trained, inputs, active, strict=True)]
+        clock.begin("computing the loss")
+        full_loss = pte_flash.loss(gpt, validation)
+        believed = pte_flash.loss(gpt, validation, lambda layer, x: trained[layer].mask(x))
     traces.save(output, recorded)
     facts = {
         "file": str(output),
@@ -80,7 +81,12 @@ def trace(
         "aggregates": asdict(shares),
         "rank": rank,
         "layers": [asdict(score) for score in scores],
-        "loss_nats": {"whole": whole, "predicted": believed, "added": believed - whole, "tokens": heard[:, 1:].size},
+        "loss_nats": {
+            "whole": full_loss,
+            "predicted": believed,
+            "added": believed - full_loss,
+            "tokens": validation[:, 1:].size,
+        },
     }
     if as_json:
         click.echo(dump_json("trace", facts), nl=False)
@@ -98,6 +104,6 @@ def trace(
             f"names {100 * score.predicted / all_neurons:.1f} %, of which {score.false_alarms:,} in vain"
         )
     click.echo(
-        f"loss over {np.size(heard[:, 1:]):,} tokens: {whole:.4f} nats a token, {believed:.4f} without what is missed "
-        f"({believed - whole:+.4f})"
+        f"loss over {np.size(validation[:, 1:]):,} tokens: {full_loss:.4f} nats per token, "
+        f"{believed:.4f} without what is missed ({believed - full_loss:+.4f})"
     )

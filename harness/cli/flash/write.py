@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from harness.flash.layout import Dtype, Form, Shape
+    from harness.flash.io.layout import Dtype, Form, Shape
 
 # Spelled out here too, so that --help imports no numpy.
 FORMS = ("bundled", "plain")
@@ -38,16 +38,16 @@ def write(
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-
+    from harness.cli._waiting import waiting
     from harness.errors import UsageError
-    from harness.flash import layout
-    from harness.flash.weights import read_weights
+    from harness.flash.io import layout
+    from harness.flash.io.weights import read_weights
     from harness.report.machine import dump_json
 
     if (shape is None) == (source is None):
         raise UsageError("A neuron file needs dimensions or weights.", "Give either --shape or --from.")
-    with Console(stderr=True).status(f"Writing {file}"):
+    with waiting(f"flash write {form} {dtype}", f"writing {file}") as clock:
+        clock.begin("encoding and checking rows")
         if source is not None:
             dimensions, rows = read_weights(source, up, down)
         else:
@@ -68,7 +68,7 @@ def parse_shape(text: str, dtype: Dtype) -> Shape:
     each, is the rest. Raises UsageError.
     """
     from harness.errors import UsageError
-    from harness.flash.layout import Shape
+    from harness.flash.io.layout import Shape
 
     parts = text.lower().split("x")
     if text in NAMED:

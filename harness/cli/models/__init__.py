@@ -11,7 +11,7 @@ from harness.cli.models.inspect import inspect
 from harness.cli.models.pack import pack
 from harness.cli.models.price import price
 from harness.cli.models.verify import verify
-from harness.models.recipes import INT4, PLAIN_INT4, PRECISIONS
+from harness.models.recipe import INT4, PLAIN_INT4, PRECISIONS
 
 FORMATS = ("pte", "pt2", "cached", "static")
 CHANNELS = ("padded", "exact", "masked")
@@ -37,7 +37,7 @@ def list_models(as_json: bool) -> None:
     \b
     harness models list
     """
-    from harness.models.summary import rows, table
+    from harness.models.zoo.listing import rows, table
     from harness.report.machine import dump_json
 
     if as_json:
@@ -106,21 +106,21 @@ def build(
     if precision is not None and fmt in ("cached", "static"):
         raise UsageError(f"A {fmt} file is rounded by who loads it.", "Leave out --precision.")
 
-    from rich.console import Console
+    from harness.cli._waiting import waiting
+    from harness.manifest import sha256_file
+    from harness.models.zoo.artifacts import artifact, cached, static
+    from harness.models.zoo.copying import copy_artifact
 
-    with Console(stderr=True).status(f"Building {name}: a first build takes about a minute"):
-        from harness.manifest import sha256_file
-        from harness.models.cache import copy_artifact
-        from harness.models.zoo import artifact, cached, static
-
+    form = " ".join(part for part in (fmt, precision, channels) if part)
+    with waiting(f"models build {fmt}", f"building {name} ({form})") as clock:
         if fmt == "static":
-            path = static(name, channels or "padded", force=force, folder=weights)
+            path = static(name, channels or "padded", force=force, folder=weights, on_step=clock.begin)
         elif fmt == "cached":
-            path = cached(name, force=force, folder=weights)
+            path = cached(name, force=force, folder=weights, on_step=clock.begin)
         else:
-            path = artifact(name, precision, fmt, force=force, folder=weights)
-        if output is not None:
-            path = copy_artifact(path, output)
+            path = artifact(name, precision, fmt, force=force, folder=weights, on_step=clock.begin)
+    if output is not None:
+        path = copy_artifact(path, output)
     if as_json:
         click.echo(
             dump_json("model", {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}), nl=False
@@ -163,8 +163,8 @@ def train(
 
     from harness.errors import UsageError
     from harness.folders import cache_folder
-    from harness.models.making import make
-    from harness.models.recipes import packaged
+    from harness.models.zoo.recipes import packaged
+    from harness.models.zoo.train_recipe import make
     from harness.report.machine import dump_json
 
     if processes > 1 and threads > 1:
@@ -179,9 +179,9 @@ def train(
         click.echo(f"Stopped. The same command goes on from the last checkpoint in {folder}.", err=True)
         click.get_current_context().exit(130)
     if as_json:
-        said = {"validation_loss": record.validation_loss, "bits_stored": record.bits_stored}
+        figures = {"validation_loss": record.validation_loss, "bits_stored": record.bits_stored}
         click.echo(
-            dump_json("training", {"folder": str(folder), "weights_sha256": record.weights_sha256, **said}), nl=False
+            dump_json("training", {"folder": str(folder), "weights_sha256": record.weights_sha256, **figures}), nl=False
         )
     else:
         click.echo(f"{recipe.name}: {record.validation_loss:.4f} nats a token over the validation split.")

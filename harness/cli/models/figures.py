@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from harness.models.gpt import GPT
-    from harness.models.recipes import Recipe
-    from harness.models.records import Record
+    from harness.models.gpt.network import GPT
+    from harness.models.recipe import Recipe
+    from harness.models.zoo.records import Record
 
 
 @click.command()
@@ -35,7 +35,7 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
     from harness.report.machine import dump_json
 
     try:
-        from harness.models import figures as draw
+        from harness.models.zoo import figures as draw
     except ImportError as error:
         if error.name is None or error.name.partition(".")[0] != "matplotlib":
             raise
@@ -43,9 +43,10 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
             "Figures are drawn by matplotlib, which is not installed.",
             "Install it with `pip install 'edge-harness[figures]'`.",
         ) from error
-    from harness.models import storage
-    from harness.models.recipes import packaged
-    from harness.models.records import PACKAGED
+    from harness.atomic_files import unwritable
+    from harness.models.zoo import storage
+    from harness.models.zoo.recipes import packaged
+    from harness.models.zoo.records import PACKAGED
 
     kinds = list(dict.fromkeys(part.strip() for part in formats.split(",")))
     for kind in kinds:
@@ -73,11 +74,9 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
     target = output or Path(f"figures-{recipe.name}")
     source = f"{recipe.name} · weights sha256 {record.weights_sha256[:12]} · torch {record.torch}"
     try:
-        files = draw.write({f"{recipe.name}-{kind}": one for kind, one in drawn.items()}, target, kinds, source)
+        files = draw.write({f"{recipe.name}-{kind}": figure for kind, figure in drawn.items()}, target, kinds, source)
     except OSError as error:
-        raise UsageError(
-            f"Figures cannot be written to {target} ({error.strerror}).", "Name another folder with --output."
-        ) from error
+        raise unwritable(target, error, "Name another folder with --output.", UsageError) from error
     if as_json:
         click.echo(dump_json("figure", {"files": [str(file) for file in files]}), nl=False)
     else:
@@ -86,7 +85,7 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
 
 def _logs(record: Record) -> tuple[str, str]:
     """What a log may be called: beside weights that were put away, and where they were trained."""
-    from harness.models.training import LOG
+    from harness.models.train.loop import LOG
 
     return f"{record.name}.{LOG}", LOG
 
@@ -122,7 +121,7 @@ def _read_log(folder: Path, record: Record) -> pd.DataFrame | None:
 
 def _start(folder: Path, recipe: Recipe, record: Record) -> tuple[str, float] | None:
     """The name and validation loss of the weights from which the run set out, where their record is at hand."""
-    from harness.models.records import PACKAGED, read_record
+    from harness.models.zoo.records import PACKAGED, read_record
 
     for place in (folder, PACKAGED):
         parent = read_record(place, recipe.parent) if recipe.parent is not None else None

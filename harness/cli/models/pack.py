@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.models.sizes import Part
+    from harness.models.zoo.sizes import Part
 
 
 @click.command()
@@ -37,11 +37,12 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
 
     from rich.console import Console
 
+    from harness.atomic_files import unwritable
     from harness.errors import UsageError
-    from harness.models import storage
-    from harness.models.recipes import packaged
-    from harness.models.records import PACKAGED
-    from harness.models.sizes import parts
+    from harness.models.zoo import storage
+    from harness.models.zoo.recipes import packaged
+    from harness.models.zoo.records import PACKAGED
+    from harness.models.zoo.sizes import parts
     from harness.report.machine import dump_json
 
     recipe, folder = packaged().find(name), weights or PACKAGED
@@ -56,13 +57,11 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
         try:
             storage.rewrite(output, file, record)
         except OSError as error:
-            raise UsageError(
-                f"Weights cannot be written to {output} ({error.strerror}).", "Name another folder with --output."
-            ) from error
+            raise unwritable(output, error, "Name another folder with --output.", UsageError) from error
     if as_json:
-        said = {"model": recipe.name, "path": None if path is None else str(path), "bytes": after}
+        facts = {"model": recipe.name, "path": None if path is None else str(path), "bytes": after}
         rows = [asdict(part) | {"bytes": part.stored_bytes, "fp32_bytes": part.fp32_bytes} for part in packed]
-        click.echo(dump_json("packing", {**said, "bytes_without_entropy_coding": before, "parts": rows}), nl=False)
+        click.echo(dump_json("packing", {**facts, "bytes_without_entropy_coding": before, "parts": rows}), nl=False)
         return
     Console().print(_table(packed))
     if entropy:

@@ -60,11 +60,13 @@ def price(
     from harness.analysis.comparison import compare_tables
     from harness.api.zoo import Zoo
     from harness.cli._progress import Reporter
+    from harness.cli._waiting import waiting
     from harness.cli.models import price_table as _prices
     from harness.experiment.request import RunRequest
     from harness.experiment.run import run
-    from harness.models.pricing import write_programs
-    from harness.models.recipes import packaged
+    from harness.models.recipe import LAYERS
+    from harness.models.zoo.pricing import write_programs
+    from harness.models.zoo.recipes import packaged
     from harness.report.machine import dump_json
     from harness.report.rendering import render_tables
     from harness.scratch import ScratchFolder
@@ -76,11 +78,13 @@ def price(
     target = _checked(target_name)
     prepare(results)
     with ScratchFolder() as folder, Reporter(quiet=False) as reporter:
-        reporter.note("making the programs: about a minute each")
         programs = []
-        for program in write_programs(recipe, precision, Path(folder)):
-            programs.append(program)
-            reporter.note(f"made {program.path.stem}")
+        with waiting(f"models price {recipe.name} {precision}", "making the programs") as clock:
+            clock.begin(f"at most {len(LAYERS) + 1} programs")
+            for number, program in enumerate(write_programs(recipe, precision, Path(folder)), start=1):
+                programs.append(program)
+                clock.within(number, len(LAYERS) + 1)
+                reporter.note(f"made {program.path.stem}")
         options: dict[str, Any] = {
             "models": {program.path.stem: program.path for program in programs},
             "threads": threads,
@@ -93,12 +97,12 @@ def price(
         raise click.exceptions.Exit(1)
     tables, what = read_tables(results, outcome.session_id), f"{recipe.name} in {precision}, {phase}"
     (comparison,) = compare_tables(tables, baseline=programs[0].path.stem)
-    whole, found = _prices.prices(comparison, phase, programs)
+    uncut, prices = _prices.prices(comparison, phase, programs)
     if as_json:
-        click.echo(dump_json("price", _prices.as_json(comparison, what, whole, found)), nl=False)
+        click.echo(dump_json("price", _prices.as_json(comparison, what, uncut, prices)), nl=False)
     else:
-        click.echo(render_tables([_prices.table(comparison, what, whole, found)], "terminal"))
-        click.echo(_prices.toml(recipe.name, comparison, what, found), nl=False)
+        click.echo(render_tables([_prices.table(comparison, what, uncut, prices)], "terminal"))
+        click.echo(_prices.toml(recipe.name, comparison, what, prices), nl=False)
     if outcome.failures:
         raise click.exceptions.Exit(1)
 

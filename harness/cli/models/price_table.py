@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.comparison import Comparison
 from harness.analysis.figures import Figure, Versus
 from harness.analysis.numbers import quantity, scale, times
-from harness.models.recipes import LAYERS
+from harness.models.recipe import LAYERS
 from harness.report.layout import comparison_table
 from harness.report.table import Cell, Section, Table, lines_of
 from harness.statistics.summary import Estimate
 
 if TYPE_CHECKING:
-    from harness.models.pricing import Program
+    from harness.models.zoo.pricing import Program
 
 UNRESOLVED = "not resolved: the interval contains 0; give more --blocks"
 NOTHING = "saves nothing: the exported program is the same without these rows"
@@ -58,25 +58,25 @@ def prices(comparison: Comparison, phase: str, programs: Sequence[Program]) -> t
             names = [model.name for model in comparison.models]
             figures |= dict(zip(names, row.figures, strict=True))
             against = dict(zip(names, row.versus, strict=True))
-    whole, made = figures[programs[0].path.stem], {program.kind: program for program in programs}
-    found = []
+    uncut, made = figures[programs[0].path.stem], {program.kind: program for program in programs}
+    priced = []
     for kind in LAYERS:
         if kind not in made:
-            found.append(Price(kind, None, Figure(None), None, None, NOTHING))
+            priced.append(Price(kind, None, Figure(None), None, None, NOTHING))
             continue
         figure, versus = figures[made[kind].path.stem], against.get(made[kind].path.stem)
-        saved = _saved(whole, versus, made[kind].channels)
-        reason = figure.reason or whole.reason or "too few processes" if saved is None else _doubt(saved)
-        found.append(Price(kind, made[kind].channels, figure, versus, saved, reason))
-    return whole, found
+        saved = _saved(uncut, versus, made[kind].channels)
+        reason = figure.reason or uncut.reason or "too few processes" if saved is None else _doubt(saved)
+        priced.append(Price(kind, made[kind].channels, figure, versus, saved, reason))
+    return uncut, priced
 
 
-def _saved(whole: Figure, versus: Versus | None, channels: int) -> Estimate | None:
+def _saved(uncut: Figure, versus: Versus | None, channels: int) -> Estimate | None:
     """Nanoseconds a channel; None without an interval: what may be noise is no price."""
-    if whole.estimate is None or versus is None or versus.value is None or versus.low is None or versus.high is None:
+    if uncut.estimate is None or versus is None or versus.value is None or versus.low is None or versus.high is None:
         return None
     ratios = (versus.value, versus.low, versus.high)
-    value, low, high = (whole.estimate.value * (1 - 1 / ratio) / channels for ratio in ratios)
+    value, low, high = (uncut.estimate.value * (1 - 1 / ratio) / channels for ratio in ratios)
     return Estimate(value, low, high, versus.processes)
 
 
@@ -89,12 +89,12 @@ def _doubt(saved: Estimate) -> str | None:
     return "the program is slower without these rows" if saved.high < 0 else UNRESOLVED
 
 
-def table(comparison: Comparison, what: str, whole: Figure, found: Sequence[Price]) -> Table:
+def table(comparison: Comparison, what: str, uncut: Figure, prices: Sequence[Price]) -> Table:
     """The prices for people, under the facts of the comparison that they are derived from; `what` says of what."""
-    figures = [whole, *(price.latency for price in found)]
+    figures = [uncut, *(price.latency for price in prices)]
     step = scale("ns", [figure.estimate.value for figure in figures if figure.estimate is not None])
-    rows = [(Cell("(whole)"), Cell("0"), _latency(whole, step), Cell(), Cell())]
-    for price in found:
+    rows = [(Cell("(whole)"), Cell("0"), _latency(uncut, step), Cell(), Cell())]
+    for price in prices:
         removed, speed_up, saved = NONE, NONE, NONE
         if price.channels is not None:
             removed = Cell(f"{price.channels:,}")
@@ -106,7 +106,7 @@ def table(comparison: Comparison, what: str, whole: Figure, found: Sequence[Pric
     columns = ("rows of", "removed", "latency p50", "speed-up", "saved a row")
     title, *facts = _facts(comparison, what)
     legend = "latency [95 % interval over processes]; speed-up and what a removed row saves [99 % interval]"
-    doubts = [f"{price.kind}: {price.reason}." for price in found if price.reason is not None]
+    doubts = [f"{price.kind}: {price.reason}." for price in prices if price.reason is not None]
     notes = (*doubts, *([NEEDED] if doubts else []), *comparison.notes)
     return Table(title, columns, (Section(("",) * len(columns), tuple(rows)),), (*facts, legend), notes)
 
@@ -128,21 +128,21 @@ def _nanoseconds(saved: Estimate) -> tuple[str, str]:
     return quantity(saved.value, saved.low, saved.high, (1.0, "ns"))
 
 
-def toml(name: str, comparison: Comparison, what: str, found: Sequence[Price]) -> str:
+def toml(name: str, comparison: Comparison, what: str, prices: Sequence[Price]) -> str:
     """The table `prices` of the recipe `name`, with where they are from; what is no price stands in a comment."""
     lines = [*(f"# {line}" for line in lines_of(_facts(comparison, what))), f"[models.{name}.compression.prices]"]
-    for price in found:
-        said = "" if price.saved is None else " ".join(_nanoseconds(price.saved))
+    for price in prices:
+        saving = "" if price.saved is None else " ".join(_nanoseconds(price.saved))
         if price.reason == NOTHING:
             lines.append(f"{price.kind} = 0 # {NOTHING}")
         elif price.saved is None or price.reason is not None:
-            lines += lines_of([f"# {price.kind}: {said}{', ' if said else ''}{price.reason}"])
+            lines += lines_of([f"# {price.kind}: {saving}{', ' if saving else ''}{price.reason}"])
         else:
-            lines.append(f"{price.kind} = {price.saved.value:.4g} # {said}")
+            lines.append(f"{price.kind} = {price.saved.value:.4g} # {saving}")
     return "\n".join(lines) + "\n"
 
 
-def as_json(comparison: Comparison, what: str, whole: Figure, found: Sequence[Price]) -> dict[str, Any]:
+def as_json(comparison: Comparison, what: str, uncut: Figure, prices: Sequence[Price]) -> dict[str, Any]:
     """Everything at full precision; null means not measured, and `reason` says why."""
     return {
         "prices_of": what,
@@ -150,7 +150,7 @@ def as_json(comparison: Comparison, what: str, whole: Figure, found: Sequence[Pr
         "sessions": comparison.sessions,
         "dates": comparison.dates,
         "fingerprint": comparison.fingerprint,
-        "whole": asdict(whole),
-        "prices": [asdict(price) for price in found],
+        "whole": asdict(uncut),
+        "prices": [asdict(price) for price in prices],
         "notes": comparison.notes,
     }

@@ -28,10 +28,11 @@ def verify(names: tuple[str, ...], weights: Path | None, data: Path | None, as_j
     from rich.console import Console
     from rich.table import Table
 
+    from harness.cli._waiting import waiting
     from harness.errors import ModelError
-    from harness.models.recipes import packaged
-    from harness.models.records import PACKAGED, read_record
-    from harness.models.verifying import verify as checks_of
+    from harness.models.zoo.recipes import packaged
+    from harness.models.zoo.records import PACKAGED, read_record
+    from harness.models.zoo.verification import verify as checks_of
     from harness.report.machine import dump_json
 
     zoo, folder = packaged(), weights or PACKAGED
@@ -39,9 +40,9 @@ def verify(names: tuple[str, ...], weights: Path | None, data: Path | None, as_j
     if not chosen:
         raise ModelError(f"There are no weights in {folder}.", "Name the folder of a `harness models train` run.")
     checks = []
-    with Console(stderr=True).status("") as status:
+    with waiting(f"models verify {' '.join(chosen)}", "computing the loss on the whole validation split") as clock:
         for name in chosen:
-            status.update(f"Evaluating {name} on the whole validation split")
+            clock.begin(name)
             checks += checks_of(zoo, name, folder, data)
     if as_json:
         click.echo(dump_json("verification", [asdict(check) for check in checks]), nl=False)

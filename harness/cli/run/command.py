@@ -83,7 +83,7 @@ class _WithReports:
 def _print(request: RunRequest, outcome: Outcome, fmt: Format, *, short: bool) -> None:
     """The table of what was measured."""
     from harness.analysis.comparison import compare_tables
-    from harness.flash.stored import read_ablation
+    from harness.flash.ablation.from_results import read_ablation
     from harness.report import flash_ablation
     from harness.report.record import read_record, render_operators
     from harness.report.rendering import render

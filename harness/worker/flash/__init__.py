@@ -16,18 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError, UsageError
-from harness.flash import files as flash_files
-from harness.flash import selector as selectors
-from harness.flash.arena import Arena
-from harness.flash.cgroup import limited
-from harness.flash.engine import Stages, Step, from_flash, step
-from harness.flash.layout import NeuronFile
-from harness.flash.policies import Policy, named
-from harness.flash.proof import cached_fraction, prove
-from harness.flash.reader import DIRECT, KINDS, Kind, open_reader
-from harness.flash.recording import Recorder
-from harness.flash.replay import Read, Replay
-from harness.flash.selector import Selector
+from harness.flash.ablation.policies import Policy, named
+from harness.flash.ablation.replay import Read, Replay
+from harness.flash.io.arena import Arena
+from harness.flash.io.cgroup import limited
+from harness.flash.io.layout import NeuronFile
+from harness.flash.io.proof import cached_fraction, prove
+from harness.flash.io.reader import DIRECT, KINDS, Kind, open_reader
+from harness.flash.language_model import files as flash_files
+from harness.flash.language_model import selector as selectors
+from harness.flash.language_model.engine import Stages, Step, from_flash, step
+from harness.flash.language_model.recording import Recorder
+from harness.flash.language_model.selector import Selector
 from harness.job import Files, Job
 from harness.protocol import Event, Scalar
 from harness.scenarios.closed_loop import repeat, warm_up

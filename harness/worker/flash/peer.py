@@ -1,4 +1,4 @@
-"""fio beside the reader of a flash job: reads of the same size, as many at once, by turns (`harness.flash.peer`).
+"""fio beside the reader of a flash job: reads of the same size, as many at once, by turns (`harness.flash.io.fio`).
 
 After everything was measured, and in the first process of a model alone: fio has to be started a dozen times.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.errors import HarnessError
-from harness.flash.layout import NeuronFile
-from harness.flash.peer import compare, fio_version
-from harness.flash.reader import DIRECT, Kind
+from harness.flash.io.fio import compare, fio_version
+from harness.flash.io.layout import NeuronFile
+from harness.flash.io.reader import DIRECT, Kind
 from harness.job import Job
 from harness.protocol import Scalar
 from harness.worker.flash.query import FlashQuery

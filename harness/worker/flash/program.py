@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError, UsageError
-from harness.flash.engine import Stages
-from harness.flash.files import BUILD
+from harness.flash.language_model.engine import Stages
+from harness.flash.language_model.files import BUILD
 from harness.model_description import lies_in_flash
 from harness.protocol import Describe, Loaded
 from harness.worker.runtimes import executorch as executorch_runtime
 
 if TYPE_CHECKING:
-    from harness.flash.encoding import Floats
+    from harness.flash.io.encoding import Floats
 
 
 def load(path: Path, threads: int) -> tuple[Describe, Loaded, Stages]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import UsageError
-from harness.flash.encoding import Floats
-from harness.flash.engine import Step
+from harness.flash.io.encoding import Floats
+from harness.flash.language_model.engine import Step
 from harness.protocol import Event, Progress, Scalar
 from harness.worker.quality import read_tokens
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import UsageError
-from harness.flash.engine import Step, generate
+from harness.flash.language_model.engine import Step, generate
 from harness.job import Files, Job
 from harness.protocol import Samples
 from harness.scenarios.queries import Clock, Series

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.flash import recording
-from harness.flash.engine import Step, generate
-from harness.flash.layout import NeuronFile
-from harness.flash.recording import Recorder
+from harness.flash.io.layout import NeuronFile
+from harness.flash.language_model import recording
+from harness.flash.language_model.engine import Step, generate
+from harness.flash.language_model.recording import Recorder
 from harness.job import Job
 from harness.manifest import sha256_file
 from harness.protocol import Output

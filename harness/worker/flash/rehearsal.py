@@ -17,17 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import UsageError
-from harness.flash.arena import Arena
-from harness.flash.encoding import Floats
-from harness.flash.engine import Layer, Stages, Step, from_flash, generate, step
-from harness.flash.geometry import Indices
-from harness.flash.layout import NeuronFile
-from harness.flash.policies import Policy, named
-from harness.flash.reader import open_reader
-from harness.flash.replay import NOTHING, Cost, Read, Replay, room
-from harness.flash.selector import Selector
-from harness.flash.sequential import layer_blocks, rows_of
-from harness.flash.trace import Trace, require_sparsity
+from harness.flash.ablation.policies import Policy, named
+from harness.flash.ablation.replay import NOTHING, Cost, Read, Replay, room
+from harness.flash.ablation.trace import Trace, require_sparsity
+from harness.flash.io.arena import Arena
+from harness.flash.io.encoding import Floats
+from harness.flash.io.geometry import Indices
+from harness.flash.io.layout import NeuronFile
+from harness.flash.io.reader import open_reader
+from harness.flash.io.sequential import layer_blocks, rows_of
+from harness.flash.language_model.engine import Layer, Stages, Step, from_flash, generate, step
+from harness.flash.language_model.selector import Selector
 from harness.job import Job
 
 # Of a layer that is read whole, at a time.

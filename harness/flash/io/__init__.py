@@ -1,0 +1,1 @@
+"""Reading weights from flash into DRAM: the file they lie in, and every way of reading it."""

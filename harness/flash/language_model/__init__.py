@@ -1,0 +1,1 @@
+"""A language model that generates while its feed-forward weights lie in flash."""

@@ -1,0 +1,1 @@
+"""The reference GPT: its dimensions, and the network that trains."""

@@ -1,0 +1,1 @@
+"""Training: the text, the loop, its checkpoints, and how good a model is."""

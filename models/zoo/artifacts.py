@@ -1,0 +1,254 @@
+"""Models by name, and the files made from them: built once, cached, rebuilt when anything behind them changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.atomic_files import locked, replacing_files
+from harness.code_hash import code_hash
+from harness.durations import OnStep, unheard
+from harness.errors import ModelError, UsageError
+from harness.folders import cache_folder
+from harness.manifest import read_manifest, sha256_file, write_manifest
+from harness.models.recipe import Recipe
+from harness.models.zoo.recipes import packaged
+from harness.models.zoo.records import PACKAGED, Record, read_record
+
+if TYPE_CHECKING:
+    from harness.flash.io.layout import Dtype
+    from harness.models.gpt.network import GPT
+    from harness.models.train.data import Corpus
+
+Export = Callable[["GPT", Path], None]
+FORMATS = ("pte", "pt2")
+EXPORTERS = {
+    "pte": "harness.models.export.pte",
+    "pt2": "harness.models.export.pt2",
+    "static": "harness.models.export.pt2_fixed_shapes",
+    "cached": "harness.models.export.pt2_generating",
+    "flash": "harness.models.export.pte_flash_files",
+}
+"""The module that writes each kind of file: it and all that it imports decide whether a cached file is current."""
+_EVERY_EXPORT = ("harness.models.zoo.loading", "harness.models.zoo.artifact_manifest")
+"""What decides that beside the exporter: which weights a file holds, and what its manifest says."""
+_FOLLOWED = ("harness.models", "harness.flash")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A file that is asked for: where it lies, what its manifest must say for it to be current, and its recipe."""
+
+    path: Path
+    manifest: dict[str, Any]
+    recipe: Recipe
+
+    def current(self) -> Path | None:
+        """The file, if it has been made and is current."""
+        if not self.path.exists():
+            return None
+        try:
+            manifest = read_manifest(self.path, sha256_file(self.path))
+        except ModelError:  # damaged, or left by a build that was killed half way: it is made again
+            return None
+        fits = manifest is not None and all(getattr(manifest, key) == value for key, value in self.manifest.items())
+        return self.path if fits else None
+
+
+def names() -> list[str]:
+    """Every name that `artifact` takes, aliases last."""
+    zoo = packaged()
+    return [*zoo.recipes, *zoo.aliases]
+
+
+def known(name: str) -> bool:
+    """Whether `artifact` takes this name."""
+    return name in names()
+
+
+def artifact(
+    name: str,
+    precision: str | None = None,
+    fmt: str = "pte",
+    *,
+    force: bool = False,
+    folder: Path | None = None,
+    on_step: OnStep = unheard,
+) -> Path:
+    """The file of a model, with its manifest beside it; made now if it is absent, stale, damaged, or if `force`.
+
+    A file is current while weights, recipe, precision, the versions of what exports it and the exporting code are those
+    that its manifest names. Two processes that ask at once make it once. `folder` holds weights of the user's own
+    training; `on_step` hears of each step of making it, and of none where it is current. Raises UsageError for an
+    unknown name, precision or format, ModelError for weights that cannot be used.
+    """
+    wanted = _wanted(name, precision, fmt, folder)
+
+    def export(model: GPT, path: Path) -> None:
+        if fmt == "pte":
+            from harness.models.export.pte import export_pte
+
+            export_pte(model, path, wanted.manifest["precision"], on_step)
+        else:
+            from harness.models.export.pt2 import export_pt2
+
+            export_pt2(model, path, on_step)
+
+    return _made(wanted, export, force, folder, on_step)
+
+
+def built(name: str, precision: str | None = None, fmt: str = "pte", *, folder: Path | None = None) -> Path | None:
+    """The file of a model if it has been made and is current, else None. Arguments and errors as for `artifact`."""
+    return _wanted(name, precision, fmt, folder).current()
+
+
+def static(
+    name: str,
+    channels: str = "padded",
+    *,
+    force: bool = False,
+    folder: Path | None = None,
+    on_step: OnStep = unheard,
+) -> Path:
+    """The `.pt2` of a model in fixed shapes (`export.pt2_fixed_shapes`), NAME.static.pt2, or NAME.static-CHANNELS.pt2
+    where its channels are not `padded`. Errors as for `artifact`, and DataError where there is no text to calibrate on.
+    """
+    wanted = _wanted_static(name, channels, folder)
+
+    def export(_: GPT, path: Path) -> None:
+        from harness.models.export.pt2_fixed_shapes import export_static
+        from harness.models.zoo.loading import load_for_fixed_shapes
+
+        record = read_record(folder or PACKAGED, wanted.recipe.name)
+        assert record is not None, "its weights have just been loaded"
+        model = load_for_fixed_shapes(wanted.recipe.name, channels, folder)
+        export_static(model, record.vocabulary, path, on_step=on_step)
+
+    return _made(wanted, export, force, folder, on_step)
+
+
+def built_static(name: str, channels: str = "padded", *, folder: Path | None = None) -> Path | None:
+    """The file that `static` would give, if it is current, else None."""
+    return _wanted_static(name, channels, folder).current()
+
+
+def cached(name: str, *, force: bool = False, folder: Path | None = None, on_step: OnStep = unheard) -> Path:
+    """The `.pt2` of a model that generates (`export.pt2_generating`), NAME.cached.pt2. Errors as for `artifact`."""
+
+    def export(model: GPT, path: Path) -> None:
+        from harness.models.export.pt2_generating import export_cached
+
+        export_cached(model, path, on_step)
+
+    return _made(_wanted_variant(name, "cached", "cached", "fp32", folder), export, force, folder, on_step)
+
+
+def built_cached(name: str, *, folder: Path | None = None) -> Path | None:
+    """The file that `cached` would give, if it is current, else None."""
+    return _wanted_variant(name, "cached", "cached", "fp32", folder).current()
+
+
+def flash(
+    name: str,
+    corpus: Corpus | None,
+    dtype: Dtype = "float16",
+    *,
+    force: bool = False,
+    folder: Path | None = None,
+    on_step: OnStep = unheard,
+) -> Path:
+    """The program of a model whose feed-forward weights lie in files beside it, NAME.flash.pte, or NAME.flash-DTYPE.pte
+    (`export.pte_flash_files`); predictors are trained where there is a `corpus`. Errors as for `artifact`, and
+    ModelError for a model whose neurons do not rest.
+    """
+
+    def export(model: GPT, path: Path) -> None:
+        from harness.models.export.pte_flash_files import export_flash_files
+
+        export_flash_files(model, path, dtype, corpus, on_step)
+
+    return _made(_wanted_flash(name, dtype, folder), export, force, folder, on_step)
+
+
+def built_flash(name: str, dtype: Dtype = "float16", *, folder: Path | None = None) -> Path | None:
+    """The file that `flash` would give, if it is current, else None. Whether it has predictors is not asked."""
+    return _wanted_flash(name, dtype, folder).current()
+
+
+def _wanted_static(name: str, channels: str, folder: Path | None) -> _Wanted:
+    kind = "static" if channels == "padded" else f"static-{channels}"
+    return _wanted_variant(name, "static", kind, "int8", folder)
+
+
+def _wanted_flash(name: str, dtype: Dtype, folder: Path | None) -> _Wanted:
+    kind = "flash" if dtype == "float16" else f"flash-{dtype}"
+    return _wanted_variant(name, "flash", kind, kind, folder, ".pte")
+
+
+def _wanted_variant(
+    name: str, exporter: str, kind: str, precision: str, folder: Path | None, ending: str = ".pt2"
+) -> _Wanted:
+    """A model in another form, in the file NAME.KIND and its ending; `precision` is what its manifest calls it."""
+    plain = _wanted(name, "fp32", "pte", folder)
+    stem = plain.path.name.removesuffix(".pte").removesuffix(".fp32")
+    manifest = plain.manifest | {"precision": precision, "built_with": _built_with(exporter)}
+    return _Wanted(plain.path.with_name(f"{stem}.{kind}{ending}"), manifest, plain.recipe)
+
+
+def _wanted(name: str, precision: str | None, fmt: str, folder: Path | None) -> _Wanted:
+    recipe = packaged().find(name)
+    precision = _checked_precision(recipe, precision, fmt)
+    record = read_record(folder or PACKAGED, recipe.name)
+    manifest = {
+        "precision": precision,
+        "recipe": recipe.as_json(),
+        "weights_sha256": record.weights_sha256 if record else None,
+        "built_with": _built_with(fmt),
+    }
+    file_name = _file_name(recipe, precision, fmt, record if folder else None)
+    return _Wanted(cache_folder() / "artifacts" / file_name, manifest, recipe)
+
+
+def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
+    if fmt not in FORMATS:
+        raise UsageError(f"There is no format {fmt!r}.", f"Choose one of: {', '.join(FORMATS)}.")
+    stored = recipe.stored(precision)
+    if fmt == "pt2":
+        if precision not in (None, "fp32"):
+            raise UsageError("A .pt2 file is float32 only.", "Leave out the precision, or ask for a .pte.")
+        return "fp32"
+    return stored
+
+
+def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> str:
+    """NAME.pte, with the precision where it is not the recipe's, and a hash where the weights are the user's own."""
+    parts = [recipe.name]
+    if own is not None:
+        parts.append(own.weights_sha256[:8])
+    if fmt == "pte" and precision != recipe.stored():
+        parts.append(precision)
+    return ".".join([*parts, fmt])
+
+
+def _built_with(exporter: str) -> dict[str, str]:
+    """The versions that decide what an exporter writes, our own code's as a hash of it."""
+    code = code_hash((EXPORTERS[exporter], *_EVERY_EXPORT), _FOLLOWED)
+    return {"code": code} | {name: version(name) for name in ("torch", "executorch", "torchao")}
+
+
+def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None, on_step: OnStep) -> Path:
+    with locked(wanted.path.with_name(f".{wanted.path.name}.lock")):
+        if force or wanted.current() is None:
+            on_step("reading the weights")
+            from harness.models.zoo.artifact_manifest import artifact_manifest
+            from harness.models.zoo.loading import load
+
+            model, record = load(wanted.recipe.name, folder)
+            with replacing_files(wanted.path.parent) as scratch:
+                path = scratch / wanted.path.name
+                export(model, path)
+                write_manifest(path, artifact_manifest(path, wanted.recipe, model, record, wanted.manifest))
+    return wanted.path

@@ -1,0 +1,62 @@
+"""What `harness models list` shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from harness.folders import cache_folder
+from harness.models.zoo.recipes import packaged
+from harness.models.zoo.records import PACKAGED, read_record
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row a model: names, method, bits a weight and loss as recorded (None if it has no weights), files built."""
+    zoo = packaged()
+    models = []
+    for recipe in zoo.recipes.values():
+        record = read_record(PACKAGED, recipe.name)
+        built = sorted(
+            path.name for path in (cache_folder() / "artifacts").glob(f"{recipe.name}.*") if _is_model(path.name)
+        )
+        models.append(
+            {
+                "name": recipe.name,
+                "aliases": [alias for alias, name in zoo.aliases.items() if name == recipe.name],
+                "method": recipe.method,
+                "parent": recipe.parent,
+                "precision": recipe.stored(),
+                "bits_per_weight": record.bits_learned if record else None,
+                "bits_per_weight_stored": record.bits_stored if record else None,
+                "loss": record.validation_loss if record else None,
+                "built": built,
+            }
+        )
+    return models
+
+
+def table(models: list[dict[str, Any]]) -> Table:
+    """The same for a terminal."""
+    caption = "bits: a weight of the compressed layers, stored. loss: nats a token, validation split."
+    shown = Table(box=SIMPLE_HEAD, padding=0, caption=caption, caption_justify="left")
+    for heading in ("name", "alias", "method", "precision", "bits", "loss", "built"):
+        right = heading in ("bits", "loss")
+        shown.add_column(heading, justify="right" if right else "left", no_wrap=heading != "built")
+    for row in models:
+        bits, loss = row["bits_per_weight_stored"], row["loss"]
+        shown.add_row(
+            row["name"],
+            ", ".join(row["aliases"]),
+            row["method"],
+            row["precision"],
+            "–" if bits is None else f"{bits:.2f}",
+            "–" if loss is None else f"{loss:.4f}",
+            ", ".join(name.removeprefix(row["name"] + ".") for name in row["built"]) or "no",
+        )
+    return shown
+
+
+def _is_model(name: str) -> bool:
+    return name.endswith((".pte", ".pt2"))

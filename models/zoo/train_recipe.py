@@ -1,0 +1,83 @@
+"""A recipe carried out: from text (and a parent's weights) to trained weights and their record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.errors import DataError
+from harness.models.compress.codes import bits_per_weight, report
+from harness.models.compress.methods import objective
+from harness.models.gpt.network import GPT
+from harness.models.recipe import Recipe
+from harness.models.train import data, parallel
+from harness.models.train.loop import CHECKPOINT, evaluate, train
+from harness.models.train.quality import windows
+from harness.models.zoo import storage
+from harness.models.zoo.recipes import Zoo
+from harness.models.zoo.records import PACKAGED, Record
+from harness.models.zoo.storage import Encoded
+
+
+def make(
+    zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None = None, *, fresh: bool = False, processes: int = 1
+) -> Record:
+    """Train `recipe` and write NAME.safetensors and NAME.json to `folder`, beside the checkpoint and the log.
+
+    A checkpoint in `folder` is resumed unless `fresh`; each of `processes` takes its share of a batch. Raises DataError
+    where the text is not the recipe's, ModelError where training diverges or the parent has no weights.
+    """
+    if fresh:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    with parallel.processes(processes, _train, (zoo, recipe, folder, text)):
+        file, record = _train(zoo, recipe, folder, text)
+    return storage.write(folder, file, record)
+
+
+def _train(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None) -> tuple[Encoded, dict[str, Any]]:
+    """What each process does: the weights to store and their record, the same in all of them."""
+    corpus = data.corpus(data.load_text(text))
+    if corpus.sha256 != recipe.data_sha256:
+        raise DataError(f"The recipe of {recipe.name} names another text than tiny Shakespeare.", "Correct zoo.toml.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        model = GPT(recipe.architecture)
+    origin, parent = None, None
+    if recipe.parent is not None:
+        origin, parent = storage.read(PACKAGED, recipe.parent, zoo.find(recipe.parent).architecture)
+        model.load_state_dict(origin.state_dict())
+    method = objective(recipe, model, origin)
+    outcome = train(model, corpus, recipe.training, folder, method)
+    codes = method.codes(model)
+    weights = {name: value for name, value in model.state_dict().items() if ".parametrizations." not in name}
+    file = storage.encoded(weights, codes)
+    state, stored_codes = storage.decoded(file)
+    stored = GPT(recipe.architecture)
+    stored.load_state_dict(state)
+    figures: dict[str, Any] = {}
+    if codes:
+        layers = report({layer: stored_codes[layer] for layer in codes})
+        learned, stored_bits, entropy = bits_per_weight(layers)
+        figures = {"bits_learned": learned, "bits_stored": stored_bits, "bits_entropy": entropy}
+        figures["layers"] = [asdict(layer) for layer in layers]
+    record = {
+        "name": recipe.name,
+        "validation_loss": evaluate(stored, corpus.validation),
+        "trained_loss": outcome.validation_loss,
+        "validation_tokens": windows(corpus.validation, recipe.architecture.context)[0].numel(),
+        "context": recipe.architecture.context,
+        "tokens_seen": outcome.tokens,
+        "data": data.VALIDATION_NAME,
+        "data_sha256": corpus.sha256,
+        "vocabulary": corpus.vocabulary,
+        "seed": recipe.training.seed,
+        "wall_s": outcome.wall_s,
+        "cpu_s": outcome.cpu_s,
+        "torch": torch.__version__,
+        "recipe": recipe.as_json(),
+        "parent_weights_sha256": parent.weights_sha256 if parent is not None else None,
+    }
+    return file, record | figures

@@ -120,7 +120,7 @@ def _comparison(comparison: Comparison, models: Sequence[Mapping[str, Any]], sta
         "started_ms": started.timestamp() * 1000,
         "facts": table.caption[0],
         "caption": lines_of(table.caption),
-        "notes": lines_of(table.notes),
+        "notes": lines_of((*table.notes, *table.verdict)),
         # What sessions must share to be one trend: all that was asked for, and the machine; and what their figures must
         # share to be joined by a line: the versions too. The data are asked of quality alone.
         "condition": json.dumps([asdict(without_data(comparison.condition)), machine]),

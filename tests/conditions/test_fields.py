@@ -120,7 +120,7 @@ from harness.analysis.grouping import group
 from harness.analysis.spec import parse_column, parse_spec
 from harness.job import Job
 from harness.report import machine
-from harness.report.layout import _conditions
+from harness.report.layout import conditions_in_words
 from harness.report.paper import csv
 from harness.store.schemas import RUNS
 
@@ -133,7 +133,7 @@ rows = [
 conditions = [condition for condition, _ in group(rows)]
 assert [condition.seed for condition in conditions] == [3, 4]
 assert fields.tell_apart(conditions) == [("seed 3",), ("seed 4",)]
-assert "seed 3" in _conditions(conditions[0], counted=False)
+assert "seed 3" in conditions_in_words(conditions[0], counted=False)
 assert parse_spec({"columns": [parse_column("loss_nats,seed=4")]}, Path()).columns[0].where == {"seed": 4}
 assert "seed" in csv.COLUMNS
 assert "seed" in machine.COLUMNS

@@ -168,8 +168,8 @@ def _warming(good: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
     warming = [run for run in timed if still_warming(durations.get(run["attempt_id"], []))]
     counts = {model.label: sum(is_of(run, model) for run in warming) for model in models}
     return [
-        f"{plural(count, 'process')} of {label} {'was' if count == 1 else 'were'} still warming up: the first quarter of "
-        f"the queries was {percent(SLOWER)} slower than any later one, or more (`--max-warmup 10`)."
+        f"{plural(count, 'process')} of {label} {'was' if count == 1 else 'were'} still warming up: the first quarter "
+        f"of the queries was {percent(SLOWER)} slower than any later one, or more (`--max-warmup 10`)."
         for label, count in counts.items()
         if count
     ]

@@ -116,8 +116,7 @@ class TaskClock:
         """
         both = [(taken, self._last[step]) for step, taken in self._taken.items() if step in self._last]
         both += [(step_s, last_s)] if last_s else []
-        now_s, before_s = (sum(seconds) for seconds in zip((_CALM_S, _CALM_S), *both, strict=True))
-        return now_s / before_s
+        return (_CALM_S + sum(now_s for now_s, _ in both)) / (_CALM_S + sum(before_s for _, before_s in both))
 
 
 def _path() -> Path:

@@ -103,7 +103,7 @@ def _built() -> Path:
         return library
     try:
         with replacing_files(library.parent) as scratch:
-            build = [*command, "-o", scratch / library.name, _SOURCE]
+            build = [*command, "-o", str(scratch / library.name), str(_SOURCE)]
             subprocess.run(build, check=True, capture_output=True, text=True, timeout=_BUILD_LIMIT_S)
     except subprocess.CalledProcessError as error:
         raise Unavailable(f"the C compiler failed ({(error.stderr or str(error)).strip().splitlines()[-1]})") from error

@@ -16,11 +16,13 @@ import click
 
 from harness import protocol
 from harness.analysis import flags
+from harness.api.result import TABLE_COLUMNS
 from harness.cli import cli
 from harness.cli.nightly.examples import example
+from harness.experiment.request import OPTIONS
 from harness.metrics import CATALOGUE, SECTIONS
 from harness.metrics.metric import Metric
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.store import schemas
 
 MARK = re.compile(r"^.*<!-- generated: ([a-z]+) -->$", re.MULTILINE)
@@ -154,6 +156,25 @@ def events() -> str:
     return table(("event", "fields (?: may be left out)", "what it says"), rows)
 
 
+def result_columns() -> str:
+    """The columns of `Result.table`."""
+    return table(("column", "what it is"), ([f"`{name}`", text] for name, text in TABLE_COLUMNS.items()))
+
+
+def request_fields() -> str:
+    """Every field of `RunRequest`, with its option on the command line."""
+    rows = (
+        [
+            f"`{each.field}`",
+            f"`{each.flag}`",
+            (f"{each.scenario}: " if each.scenario else "") + each.help.replace("<", "&lt;"),
+            each.default_words or "–",
+        ]
+        for each in OPTIONS
+    )
+    return table(("field", "option", "what it says", "default"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "flags": all_flags,
@@ -161,6 +182,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "scenarios": scenarios,
     "commands": commands,
     "events": events,
+    "resulttable": result_columns,
+    "request": request_fields,
     "nightly": lambda: f"```toml\n{example('config')}```\n",
 }
 

@@ -13,8 +13,8 @@ class HarnessError(Exception):
 
     def __init__(self, what: str, todo: str = "") -> None:
         super().__init__(what)
-        self.what = what
-        self.todo = todo
+        self.what = self.message = what
+        self.todo = self.hint = todo
 
     def __str__(self) -> str:
         return f"{self.what} {self.todo}".strip()

@@ -28,6 +28,7 @@ _LATER = (
     "input_sets",
     "input_limits",
     "resolve",
+    "ablation",
 )
 MEASURES = ("latency", "memory", "energy", "quality", "profile", "describe", "reads")
 
@@ -51,7 +52,8 @@ class Job:
     that is not known. `input_sizes` are those of made inputs where they are other than the file declares. Of quality by
     outputs: the number of different inputs, `input_sets`, and what the integers of each must stay below,
     `input_limits`, the same for all models that are compared. `resolve` is the difference, 0.05 for 5 %, that a
-    comparison is to show: blocks like this one's are added until it does, and intervals allow for that.
+    comparison is to show: blocks like this one's are added until it does, and intervals allow for that. `ablation` is
+    the model that an ablation is of: this job measures one policy of it, under a name that says both.
     """
 
     target: str
@@ -94,6 +96,7 @@ class Job:
     input_sets: int | None = None
     input_limits: tuple[int | None, ...] | None = None
     resolve: float | None = None
+    ablation: str | None = None
 
     def __post_init__(self) -> None:
         """1 and 1.0 are equal, so they must be written alike."""

@@ -39,6 +39,21 @@ def read_toml(path: Path, parse: Callable[[dict[str, Any], str], T], kind: str, 
     return _parsed(path, keys, lambda found: parse(found, hashlib.sha256(data).hexdigest()), kind, todo, UsageError)
 
 
+def read_mapping(path: Path, parse: Callable[[dict[str, Any]], T], kind: str, todo: str) -> T:
+    """What `parse` makes of the keys of a TOML file, or of a JSON file by its suffix. Raises UsageError; a HarnessError
+    of `parse` passes.
+    """
+    if path.suffix != ".json":
+        return read_toml(path, lambda keys, sha256: parse(keys), kind, todo)
+
+    def keys_of(value: Any) -> T:
+        if not isinstance(value, dict):
+            raise TypeError("it is no object")
+        return parse(value)
+
+    return read_json(path, keys_of, kind, todo)
+
+
 def read_json(path: Path, parse: Callable[[Any], T], kind: str, todo: str, error: type[HarnessError] = UsageError) -> T:
     """What `parse` makes of the value in a JSON file, whose numbers are finite and whose texts are whole characters.
     Raises `error`; a HarnessError of `parse` passes.

@@ -15,7 +15,7 @@ from harness.energy import rapl
 from harness.energy.source import Missing, Source
 from harness.errors import UsageError
 from harness.job import Files, Job, request_json
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.target import Availability, Capabilities, WorkerProcess
 from harness.targets.native import build
 from harness.targets.native.process import NativeWorker

@@ -13,13 +13,13 @@ import pytest
 from fakes.jobs import make_subject
 from fakes.target import CAPABILITIES, DONE, HELLO, FakeTarget, Script, fails, samples
 
-from harness.analysis.comparison import Comparison
-from harness.cli._resolve import Blocks
+from harness.analysis.comparison import Comparison, compare_tables
+from harness.experiment.added_blocks import AddedBlocks
 from harness.experiment.plan import Subject, block_of, configurations, passes
 from harness.experiment.resume import resume
 from harness.experiment.session import Session, open_session
 from harness.job import Files, Job
-from harness.report import compare_tables, render
+from harness.report.rendering import render
 from harness.statistics.ratio import block_ratio
 from harness.statistics.summary import log_mean
 from harness.store.dataset import read_sessions, read_table, read_tables
@@ -64,13 +64,16 @@ def run(
     threads: Sequence[int] = (1,),
     memory: bool = False,
     **more: Any,
-) -> tuple[Session, Blocks, list[str]]:
+) -> tuple[Session, AddedBlocks, list[str]]:
     """The session, its jobs and what was told, with five blocks at first and a quality pass at the end."""
     latency = one_block(subjects, asked, threads)
     jobs = passes(latency, 5, subjects, memory=memory)
     with open_session(FakeTarget(script, capabilities=MEASURED), results, 20.0) as session:
-        blocks = Blocks(jobs, latency, 5, asked, **more)
-        told = [blocks.ended(outcome) for outcome in session.run_all(blocks, subjects, None)]
+        blocks = AddedBlocks(jobs, latency, 5, asked, **more)
+        told = [
+            blocks.ended(None if isinstance(outcome, Job) else outcome)
+            for outcome in session.run_all(blocks, subjects, None)
+        ]
     return session, blocks, [text for text in told if text]
 
 
@@ -79,7 +82,7 @@ def compared(results: Path) -> Comparison:
     return comparison
 
 
-def latency_of(blocks: Blocks) -> list[tuple[str, int]]:
+def latency_of(blocks: AddedBlocks) -> list[tuple[str, int]]:
     return [(job.model, job.block) for job in blocks.jobs if job.measure == "latency"]
 
 
@@ -208,7 +211,7 @@ def test_a_session_that_was_interrupted_goes_on_and_ends_as_if_it_had_not(
         done = {job.job_id for job in (*jobs, *added)} - {job.job_id for job in left}
         stored = read_sessions(results, [session.session_id])
         first = [job for job in left if job in jobs]
-        blocks = Blocks(first, latency, 5, asked, None, sorted(done), stored)
+        blocks = AddedBlocks(first, latency, 5, asked, None, sorted(done), stored)
         for outcome in session.run_all(blocks, subjects, None):
             blocks.ended(outcome)
     assert read_table(results, "runs")["session_id"].nunique() == 1

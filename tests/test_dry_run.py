@@ -13,8 +13,8 @@ import pytest
 from fakes.jobs import make_job
 from report.conftest import Session
 
-from harness.cli._noise import Noise, read_noise
 from harness.errors import NothingComparable
+from harness.experiment.earlier_noise import Noise, read_noise
 from harness.job import Job
 
 BASE, SMALL = (make_job(target="x86", model=name) for name in ("base", "small"))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.cli.run import run
 from harness.metrics import CATALOGUE, Metric
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.statistics.early_stopping import fewest_samples
 from harness.store.dataset import Tables
 from harness.store.schemas import RUNS, SAMPLES, SCALARS
@@ -70,7 +70,7 @@ def test_a_percentile_is_that_of_the_samples_or_has_a_reason(durations: list[int
             assert too_few(f"steady_latency_ns_{name}", tables) is None
         else:
             assert found == {}
-            assert f"{name} takes {fewest_samples(share)} queries a process, and one had {len(durations)}" in str(
+            assert f"{name} takes {fewest_samples(share)} queries per process, and one had {len(durations)}" in str(
                 too_few(f"steady_latency_ns_{name}", tables)
             )
 
@@ -79,17 +79,17 @@ def test_the_reason_names_the_options_that_give_enough() -> None:
     asked = {"min_iterations": 10, "max_duration_s": 60.0}
     few = process({"steady": [MS] * 10}, **asked)
     assert too_few("steady_latency_ns_p99", few) == (
-        "p99 takes 662 queries a process, and one had 10: `--min-iterations 662`"
+        "p99 takes 662 queries per process, and one had 10: `--min-iterations 662`"
     )
     # A second each: 64 of them take longer than a process is given, and 1.2 times that is asked for.
     slow = process({"steady": [1000 * MS] * 10}, **asked)
     assert too_few("steady_latency_ns_p90", slow) == (
-        "p90 takes 64 queries a process, and one had 10: `--min-iterations 64 --max-duration 77`"
+        "p90 takes 64 queries per process, and one had 10: `--min-iterations 64 --max-duration 77`"
     )
     # Enough were asked for, and time ran out.
     late = process({"steady": [1000 * MS] * 60}, min_iterations=64, max_duration_s=60.0)
     assert too_few("steady_latency_ns_p90", late) == (
-        "p90 takes 64 queries a process, and one had 60: `--max-duration 77`"
+        "p90 takes 64 queries per process, and one had 60: `--max-duration 77`"
     )
 
 
@@ -98,7 +98,7 @@ def test_tokens_are_samples_and_answers_are_what_can_be_asked_for() -> None:
     assert METRICS["decode_latency_ns_p90"].per_process(tables).to_dict() == {"a": MS}
     # 662 tokens of thirty an answer are in 23 answers.
     assert too_few("decode_latency_ns_p99", tables) == (
-        "p99 takes 662 tokens a process, and one had 120: `--min-iterations 23`"
+        "p99 takes 662 tokens per process, and one had 120: `--min-iterations 23`"
     )
 
 

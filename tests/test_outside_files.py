@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from harness.analysis.spec import read_spec
-from harness.cli.nightly.subprocess_run import run_options
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.flash.device_model import profile
 from harness.manifest import manifest_path, read_manifest
@@ -25,7 +24,7 @@ from harness.targets.npu import configuration as npu
 from harness.targets.transports.devices import read_devices
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "nightly": lambda path: read_config(path, run_options()),
+    "nightly": read_config,
     "table": read_spec,
     "flash": profile.read,
     "devices": read_devices,
@@ -102,7 +101,7 @@ def test_a_home_folder_of_nobody_is_a_sentence(tmp_path: Path) -> None:
     for text in ('models = ["~nobody-of-this-name/x"]\nresults = "r"', 'models = ["m"]\nresults = "~nobody-of-this/r"'):
         config.write_text(f'target = "x86"\n{text}')
         with pytest.raises(UsageError, match="no home folder"):
-            read_config(config, run_options())
+            read_config(config)
 
 
 def test_a_name_that_is_no_utf8_can_be_stored_and_printed() -> None:

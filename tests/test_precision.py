@@ -98,9 +98,13 @@ def test_a_precision_that_a_target_lacks_is_refused(text: str, known: tuple[str,
 
     from fakes.target import CAPABILITIES
 
-    from harness.cli._run_jobs import _precisions
+    from harness.experiment.request import RunRequest
+    from harness.experiment.sweeps import sweeps_of
+
+    def asked(precision: str) -> RunRequest:
+        return RunRequest(target="fake", models="m.pte", precision=precision)
 
     with pytest.raises(UsageError, match=words):
-        _precisions(text, FakeTarget(capabilities=replace(CAPABILITIES, precisions=known)))
+        sweeps_of(asked(text), FakeTarget(capabilities=replace(CAPABILITIES, precisions=known)))
     target = FakeTarget(capabilities=replace(CAPABILITIES, precisions=("fp32", "bf16")))
-    assert _precisions("bf16,fp32,bf16", target) == ["bf16", "fp32"]
+    assert sweeps_of(asked("bf16,fp32,bf16"), target).swept["precision"] == ["bf16", "fp32"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +14,9 @@ from fakes.jobs import make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.scenarios import SCENARIOS, GenerateQuery, Series, SingleQuery, repeat, warm_up
+from harness.scenarios.catalogue import SCENARIOS, default_scenario, owner_of
+from harness.scenarios.closed_loop import repeat, warm_up
+from harness.scenarios.queries import GenerateQuery, Series, SingleQuery
 from harness.statistics.early_stopping import fewest_samples, late_allowed
 from harness.statistics.steady import SteadyRule
 
@@ -152,6 +156,32 @@ def test_a_process_is_asked_for_as_many_queries_as_its_percentile_takes(
 ) -> None:
     assert SCENARIOS[scenario].queries * samples >= fewest_samples(percentile)
     assert late_allowed(SCENARIOS["server"].queries) == 2
+
+
+@pytest.mark.parametrize(
+    ("language_model", "in_flash", "name"),
+    [(True, False, "generate"), (False, False, "single-stream"), (True, True, "flash")],
+)
+def test_the_scenario_where_nobody_says_is_the_one_made_for_the_model(
+    language_model: bool, in_flash: bool, name: str
+) -> None:
+    assert default_scenario(language_model=language_model, in_flash=in_flash) == name
+
+
+def test_an_option_belongs_to_one_scenario_which_says_its_default() -> None:
+    options = [option for scenario in SCENARIOS.values() for option in scenario.options]
+    assert len(options) == len(set(options))
+    assert (owner_of("streams"), owner_of("window"), owner_of("threads")) == ("multi-stream", "flash", None)
+    assert SCENARIOS["sustained"].default("duration") == "30m"
+    with pytest.raises(KeyError):
+        SCENARIOS["server"].default("rate")
+
+
+def test_the_catalogue_is_read_by_help_and_imports_nothing_heavy() -> None:
+    script = "import sys, harness.scenarios.catalogue; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "harness.scenarios.catalogue" in ended.stdout.split()
+    assert not {"numpy", "pandas", "torch", "harness.job", "harness.protocol"} & set(ended.stdout.split())
 
 
 def test_only_a_cold_start_asks_once_and_only_these_generate() -> None:

@@ -14,7 +14,7 @@ from fakes.jobs import make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.scenarios import MultiStreamQuery, SingleQuery
+from harness.scenarios.queries import MultiStreamQuery, SingleQuery
 from harness.scenarios.server import RESOLUTION, Trial, giving_up, queries_at, schedule, search, serve
 from harness.statistics.early_stopping import late_allowed
 

@@ -10,7 +10,8 @@ from fakes.jobs import make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.scenarios import MINUTE_NS, EveryNth, Series, sustain
+from harness.scenarios.closed_loop import MINUTE_NS, sustain
+from harness.scenarios.queries import EveryNth, Series
 
 pytestmark = pytest.mark.usefixtures("uncollected_at_once")
 

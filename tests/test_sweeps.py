@@ -10,11 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.experiment.plan import (
-    combinations,
-    interleave,
-    parse_sweep,
-)
+from harness.experiment.plan import combinations, interleave
+from harness.experiment.values import parse_sweep
 
 NUMBERS = st.integers(0, 300)
 PARTS = st.one_of(

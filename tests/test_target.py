@@ -92,7 +92,7 @@ def test_the_command_line_lists_other_peoples_targets_and_what_is_wrong_with_the
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    rows = {row["target"]: row for row in json.loads(done.stdout)}
+    rows = {row["target"]: row for row in json.loads(done.stdout)["data"]}
     assert {"x86", "toaster", "lost"} <= set(rows)
     assert (rows["toaster"]["available"], rows["toaster"]["todo"]) == (False, "Plug one in.")
     assert rows["toaster"]["capabilities"]["energy"] is True

@@ -14,7 +14,6 @@ from typing import Any
 
 from harness.analysis.figures import are_interleaved
 from harness.analysis.grouping import (
-    Condition,
     Model,
     Run,
     check_comparable,
@@ -25,21 +24,24 @@ from harness.analysis.grouping import (
     models_of,
     run_records,
 )
-from harness.analysis.notes import FlagCount, count_flags, notes_on
+from harness.analysis.notes import FlagCount, count_flags, notes_on, warn_of_other_outputs
 from harness.analysis.resolution import Resolution, foot, resolution_of
 from harness.analysis.rows import Row, rows_of
+from harness.analysis.verdict import verdict
+from harness.conditions.fields import Condition
 from harness.errors import NothingComparable, UsageError
-from harness.metrics import CATALOGUE, Metric
+from harness.metrics import CATALOGUE, HEADLINES, Metric
 from harness.store.dataset import Tables
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One table. `models[0]` is the baseline. `processes` are the latency processes that ended well, a model
-    each.
+    """One table. `models[0]` is the baseline. `processes` are the latency processes that succeeded, a number for each
+    model.
 
     `counted` says that they have no latency, only counts of instructions. `fingerprint` holds the conditions under
-    which they ran; `resolution` is what difference they could have shown; `notes` are sentences for the reader.
+    which they ran; `resolution` is what difference they could have shown; `notes` are sentences for the reader;
+    `verdict` has one for each model but the baseline, by its label, that says what the comparison comes to.
     """
 
     condition: Condition
@@ -56,14 +58,24 @@ class Comparison:
     flags: tuple[FlagCount, ...]
     resolution: Resolution | None
     notes: tuple[str, ...]
+    verdict: dict[str, str]
+
+    @property
+    def short(self) -> Comparison:
+        """The same with its main metrics alone."""
+        present = {row.metric.name for row in self.rows if any(figure.estimate for figure in row.figures)}
+        headline = next((metric.name for metric in HEADLINES if metric.name in present), None)
+        return replace(self, rows=tuple(row for row in self.rows if row.metric.short or row.metric.name == headline))
 
     @property
     def not_shown(self) -> tuple[str, ...]:
         """What a table of all rows leaves out since no model has a figure, and what gives one: a sentence, or none."""
         hidden = [row for row in self.rows if not row.shown]
-        reasons = [(row.metric.label, next((one.reason for one in row.figures if one.reason), None)) for row in hidden]
-        each = [f"{label} ({reason})" for label, reason in reasons if reason is not None]
-        return (f"Not shown: {'; '.join(each)}.",) if each else ()
+        reasons = [
+            (row.metric.label, next((figure.reason for figure in row.figures if figure.reason), None)) for row in hidden
+        ]
+        parts = [f"{label} ({reason})" for label, reason in reasons if reason is not None]
+        return (f"Not shown: {'; '.join(parts)}.",) if parts else ()
 
 
 def compare_tables(
@@ -85,25 +97,25 @@ def compare_tables(
     if not any(run["status"] == "ok" for run in runs):
         failures = "; ".join(dict.fromkeys(f"{run['model']}: {run['error_message'] or run['status']}" for run in runs))
         raise NothingComparable(
-            f"No process ended well, so there is nothing to compare ({failures}).",
+            f"No process succeeded, so there is nothing to compare ({failures}).",
             "`harness report` shows what each of them said.",
         )
-    found = [
+    comparisons = [
         _compare(tables, condition, members, baseline, every_metric, allow_different)
         for condition, members in group(runs)
     ]
-    return (replace(found[0], notes=(*found[0].notes, *left_out(tables))), *found[1:])
+    return (replace(comparisons[0], notes=(*comparisons[0].notes, *left_out(tables))), *comparisons[1:])
 
 
 def resolutions(tables: Tables, metrics: Sequence[Metric]) -> list[tuple[Resolution | None, list[Run]]]:
     """What each condition resolves in these metrics, with its runs: of a session that is still going on, whose first
     model is the baseline.
     """
-    found = []
+    by_condition = []
     for _, runs in group(_last_attempts(run_records(tables.runs))):
         rows = rows_of(tables, runs, models_of(runs), metrics)
-        found.append((resolution_of(rows, runs), runs))
-    return found
+        by_condition.append((resolution_of(rows, runs), runs))
+    return by_condition
 
 
 def left_out(tables: Tables) -> tuple[str, ...]:
@@ -151,7 +163,8 @@ def _compare(
         fingerprint=_merged(run["fingerprint_json"] for run in [*timed, *good]),
         flags=tuple(count_flags(good, models)),
         resolution=resolution,
-        notes=(*notes_on(runs, models, samples), *foot(resolution)),
+        notes=(*notes_on(runs, models, samples), *warn_of_other_outputs(rows, runs, models), *foot(resolution)),
+        verdict=verdict(models, rows),
     )
 
 

@@ -16,9 +16,6 @@ from harness.statistics.summary import CONFIDENCE, FEWEST_PROCESSES, WIDEST, Est
 # One process of a model: session and block, which other models of an interleaved session share.
 Place = tuple[str, int]
 
-# Facts of a file, the same however a run went.
-FILE_FACTS = frozenset({"model_bytes", "parameters", "bits_per_weight", "bits_per_weight_stored", "recorded_loss_nats"})
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -68,12 +65,12 @@ def figure(metric: Metric, values: Sequence[float], kind: str, confidence: float
     values are exact, without interval.
     """
     values = tuple(values)
-    if _repeats_exactly(metric, values):
+    if metric.exactness != "varies" and all(value == values[0] for value in values):
         return Figure(Estimate(values[0], None, None, len(values)), kind, None, values, exact=True)
     positive = metric.compare == "ratio" and min(values) > 0
-    found = log_mean(values, confidence) if positive else mean(values, confidence)
-    why = None if kind == "estimated" else why_no_interval(found.low, len(values))
-    return Figure(found, kind, None, values, no_interval=why)
+    estimate = log_mean(values, confidence) if positive else mean(values, confidence)
+    why = None if kind == "estimated" else why_no_interval(estimate.low, len(values))
+    return Figure(estimate, kind, None, values, no_interval=why)
 
 
 def missing_interval(figure: Figure) -> str | None:
@@ -111,9 +108,9 @@ def versus(
     """
     if metric.compare is None or base.estimate is None or other.estimate is None:
         return None
-    kind = comparison_kind(metric)
+    kind = metric.comparison
     if base.kind != other.kind or "recorded" in (base.kind, other.kind):
-        return Versus(kind, reason=f"{other.kind} figures are not set against {base.kind} ones")
+        return Versus(kind, reason=f"{other.kind} figures are not compared with {base.kind} ones")
     processes = min(len(base.values), len(other.values))
     if kind == "difference":
         reason = None if base.exact and other.exact else "the values differ between processes"
@@ -139,28 +136,11 @@ def versus(
     )
 
 
-def comparison_kind(metric: Metric) -> Literal["speedup", "ratio", "difference"]:
-    """What setting two models against each other by this metric is called."""
-    if metric.compare == "difference":
-        return "difference"
-    return "speedup" if is_time(metric) else "ratio"
-
-
-def comparison_word(metric: Metric) -> str:
-    """The heading of what sets two models against each other by this metric."""
-    return {"speedup": "speed-up", "ratio": "reduction", "difference": "difference"}[comparison_kind(metric)]
-
-
-def is_time(metric: Metric) -> bool:
-    """Whether the metric is made of durations, so that it is only as real as the target's latency."""
-    return metric.unit in ("ns", "tokens/s", "samples/s", "queries/s")
-
-
 def kind_of(metric: Metric, runs: Sequence[Run]) -> str:
     """How the figure that these runs give was obtained: measured, emulated, estimated. A duration is what the target's
     latency is, energy what its source is.
     """
-    if is_time(metric):
+    if metric.is_time:
         return ", ".join(distinct(runs, "latency_kind"))
     estimated = metric.measure == "energy" and any("energy_estimated" in (run["flags"] or ()) for run in runs)
     return "estimated" if estimated else "measured"
@@ -180,19 +160,6 @@ def plural(count: int, word: str) -> str:
     """`1 process`, `2 processes`."""
     ending = "" if count == 1 else "es" if word.endswith("s") else "s"
     return f"{count} {word}{ending}"
-
-
-def _repeats_exactly(metric: Metric, values: Sequence[float]) -> bool:
-    """Whether these are one fact seen in every process: a size, a plan, a count, or a quality, which depends on no
-    clock.
-    """
-    fact = (
-        metric.name in FILE_FACTS
-        or metric.name == "planned_bytes"
-        or metric.unit == "instructions"
-        or metric.measure == "quality"
-    )
-    return fact and all(value == values[0] for value in values)
 
 
 def _ratio(

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from harness.analysis.load_words import load_words
+from harness.conditions.fields import FIELDS, KEY, Condition, condition_of
 from harness.errors import NothingComparable, UsageError
 from harness.store.schemas import RUNS
+from harness.store.stored_job import StoredJob, read_job
 
 # How the fingerprint names the version of a runtime.
 RUNTIME = "version."
@@ -23,7 +24,7 @@ RUNTIME = "version."
 # One row of the `runs` table: columns as in `harness.store.schemas`, None where the table has a null.
 Run = dict[str, Any]
 
-KEY = ("target", "device", "scenario", "threads", "cpus", "runtime", "compile", "batch", "prompt_tokens", "new_tokens")
+_QUALITY_WIDTH = sum(each.decides_quality for each in FIELDS if each.keyed)
 # What a job says of its model, its replicate and its quality data, and what it does after all is measured (`peer`); all
 # other options must be equal.
 _FREE = (
@@ -41,30 +42,8 @@ _FREE = (
     "input_sets",
     "input_limits",
     "resolve",
+    "ablation",
 )
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What the models of one table have in common. `cpus` is None where processes were not pinned, `runtime` where the
-    target's own was used, `precision` where the file's own was, `data` where no quality was measured; the token
-    counts are None where the scenario has none.
-    """
-
-    target: str
-    device: str | None
-    scenario: str
-    threads: int | None
-    cpus: str | None
-    runtime: str | None
-    compile: bool
-    batch: int | None
-    prompt_tokens: int | None
-    new_tokens: int | None
-    data: str | None = None
-    data_sha256: str | None = None
-    precision: str | None = None
-    load: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,20 +92,26 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
     runs = [run | {"device": run["device"] or devices.get(run["target"])} for run in runs]
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in (run for run in runs if run["measure"] == "latency"):
-        groups.setdefault((*_key(run), options_of(run)), []).append(run)
-    for measure, width in (("memory", len(KEY)), ("energy", len(KEY)), ("quality", 2), ("describe", 2)):
+        groups.setdefault((*_key(run), options_of(read_job(run["job_json"]))), []).append(run)
+    for measure, width in (
+        ("memory", len(KEY)),
+        ("energy", len(KEY)),
+        ("quality", _QUALITY_WIDTH),
+        ("describe", _QUALITY_WIDTH),
+    ):
         present = list(groups)
         for run in (run for run in runs if run["measure"] == measure):
             joined = [key for key in present if key[:width] == _key(run)[:width] and _meets(run, groups[key][0])]
             if measure == "energy":  # it depends on all that was asked but for how long
-                joined = [key for key in joined if lasting(key[-1]) == lasting(options_of(run))]
+                options = lasting(options_of(read_job(run["job_json"])))
+                joined = [key for key in joined if lasting(key[-1]) == options]
             for key in joined or [(*_key(run), None)]:
                 groups.setdefault(key, []).append(run)
     order = {run["attempt_id"]: index for index, run in enumerate(runs)}
-    found = [
+    parts = [
         part for members in groups.values() for part in _by_data(sorted(members, key=lambda r: order[r["attempt_id"]]))
     ]
-    return sorted(found, key=lambda pair: order[pair[1][0]["attempt_id"]])
+    return sorted(parts, key=lambda pair: order[pair[1][0]["attempt_id"]])
 
 
 def models_of(runs: Iterable[Run]) -> list[Model]:
@@ -174,7 +159,7 @@ def different_fields(runs: Iterable[Run]) -> list[str]:
     some of the runs have belongs to the format of their model; two versions of one runtime are a difference. A
     reading that some lack was not taken by the harness that made them: nobody knows of a difference.
     """
-    found: dict[str, None] = {}
+    differences: dict[str, None] = {}
     by_measure: dict[str, dict[str, dict[str, str]]] = {}
     for run in runs:
         if run["fingerprint"] is not None:
@@ -186,10 +171,10 @@ def different_fields(runs: Iterable[Run]) -> list[str]:
         for name in sorted({name for fields in prints.values() for name in fields}):
             values = list(dict.fromkeys(fields[name] for fields in prints.values() if name in fields))
             if len(values) > 1:
-                found[f"{name} ({' / '.join(values)})"] = None
+                differences[f"{name} ({' / '.join(values)})"] = None
         if all(fields == next(iter(prints.values())) for fields in prints.values()):
-            found["fingerprint (" + " / ".join(key[:12] for key in prints) + ")"] = None
-    return list(found)
+            differences["fingerprint (" + " / ".join(key[:12] for key in prints) + ")"] = None
+    return list(differences)
 
 
 def joined_fingerprints(runs: Iterable[Run]) -> dict[str, str]:
@@ -197,34 +182,34 @@ def joined_fingerprints(runs: Iterable[Run]) -> dict[str, str]:
     nothing but readings that one of them lacks, since an older harness did not take them. Runtimes must be the same.
     """
     first: list[tuple[str, dict[str, str]]] = []
-    found: dict[str, str] = {}
+    joined: dict[str, str] = {}
     for run in runs:
-        if (key := run["fingerprint"]) is None or key in found:
+        if (key := run["fingerprint"]) is None or key in joined:
             continue
         fields = flatten(json.loads(run["fingerprint_json"] or "{}"))
         fields |= {"target": str(run["target"]), "device": str(run["device"])}
         for name, known in first:
             apart = fields.keys() ^ known.keys()
-            alike = all(fields[each] == known[each] for each in fields.keys() & known.keys())
-            if alike and apart and not any(each.startswith(RUNTIME) for each in apart):
+            alike = all(fields[field] == known[field] for field in fields.keys() & known.keys())
+            if alike and apart and not any(field.startswith(RUNTIME) for field in apart):
                 known |= fields
-                found[key] = name
+                joined[key] = name
                 break
         else:
             first.append((key, fields))
-            found[key] = key
-    return found
+            joined[key] = key
+    return joined
 
 
 def runtimes_of(runs: Iterable[Run]) -> tuple[str, ...]:
     """The runtimes of `runs` with their versions, such as `executorch 1.5.0`, sorted."""
-    found = {
+    names = {
         f"{name.removeprefix(RUNTIME)} {version}"
         for run in runs
         for name, version in flatten(json.loads(run["fingerprint_json"] or "{}")).items()
         if name.startswith(RUNTIME)
     }
-    return tuple(sorted(found))
+    return tuple(sorted(names))
 
 
 def check_comparable(condition: Condition, runs: Iterable[Run]) -> None:
@@ -256,32 +241,24 @@ def asked_resolution(run: Run) -> float | None:
     """The difference that the blocks of this run's session were to show, 0.05 for 5 %; None where their number was
     fixed.
     """
-    asked: float | None = json.loads(run["job_json"] or "{}").get("resolve") if run["measure"] == "latency" else None
-    return asked
+    return read_job(run["job_json"]).resolve if run["measure"] == "latency" else None
 
 
 def _key(run: Run) -> tuple[Any, ...]:
     return tuple(run[name] for name in KEY)
 
 
-def _precision(run: Run) -> str | None:
-    """What was computed in, as it was asked for; the column of that name is the manifest's, of what is stored."""
-    asked: str | None = json.loads(run["job_json"] or "{}").get("precision")
-    return asked
-
-
 def _meets(run: Run, latency: Run) -> bool:
-    """Whether memory or quality is of the precision that was timed; a description has none."""
-    return run["measure"] == "describe" or _precision(run) == _precision(latency)
+    """Whether memory or quality is of what was timed, such as the precision; a description says nothing of it."""
+    jobs = [read_job(item["job_json"]) for item in (run, latency)]
+    asked = [item.from_job for item in FIELDS if item.decides_quality and item.from_job is not None]
+    return run["measure"] == "describe" or all(value(jobs[0]) == value(jobs[1]) for value in asked)
 
 
-def options_of(run: Run) -> str:
+def options_of(job: StoredJob) -> str:
     """What a job was asked for, but for what belongs to its model, its replicate and its quality data, as JSON."""
-    options = json.loads(run["job_json"] or "{}")
-    free = set(_FREE)
-    if (policy := options.get("policy")) and str(run["model"]).endswith(f" {policy}"):
-        free.add("policy")  # of an ablation, whose models are one file by the name of each policy
-    return json.dumps({key: value for key, value in options.items() if key not in free}, sort_keys=True)
+    free = {*_FREE, "policy"} if job.ablation is not None else set(_FREE)
+    return json.dumps({key: value for key, value in job.fields.items() if key not in free}, sort_keys=True)
 
 
 def lasting(options: str | None) -> dict[str, Any]:
@@ -292,7 +269,7 @@ def lasting(options: str | None) -> dict[str, Any]:
 
 def _data(run: Run) -> tuple[str | None, str | None, int | None]:
     """The data set a quality run used: its name, its hash, how many of its tokens."""
-    return run["data"], run["data_sha256"], json.loads(run["job_json"] or "{}").get("max_tokens")
+    return run["data"], run["data_sha256"], read_job(run["job_json"]).max_tokens
 
 
 def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
@@ -300,16 +277,11 @@ def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
     timed = {run["model"] for run in members if run["measure"] in ("latency", "memory", "energy")}
     members = [run for run in members if not timed or run["model"] in timed or run["measure"] == "describe"]
     first = next((run for run in members if run["measure"] == "latency"), members[0])
-    common = {name: first[name] for name in KEY}
-    common |= {"precision": _precision(first), "load": load_words(first["job_json"])}
     measured = [run for run in members if run["data_sha256"] is not None or run["data"] is not None]
     others = [run for run in members if run not in measured]
     if not measured:
-        return [(Condition(**common), members)]
+        return [(condition_of(first), members)]
     return [
-        (
-            Condition(**common, data=data[0], data_sha256=data[1]),
-            others + [run for run in measured if _data(run) == data],
-        )
+        (condition_of(first, data[0], data[1]), others + [run for run in measured if _data(run) == data])
         for data in dict.fromkeys(_data(run) for run in measured)
     ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +11,14 @@ import pandas as pd
 from harness.analysis.figures import plural
 from harness.analysis.flags import meaning, sentence
 from harness.analysis.grouping import Model, Run, different_fields, is_of, runtimes_of
+from harness.analysis.rows import Row
+from harness.scenarios.catalogue import SCENARIOS
 from harness.statistics.early_stopping import fewest_samples
+from harness.store.stored_job import read_job
 
 ENOUGH = 5
+LOWEST_SQNR_DB = 10.0
+"""A model whose outputs are farther from the baseline's, in decibels, computes something else."""
 # Phases of whole queries, whose median is shown, and how a latency was obtained that varies.
 _QUERIES = ("steady", "multi_stream", "generate")
 _TIMED = ("measured", "emulated")
@@ -61,6 +65,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_threads(good),
         *_sustained(good, models),
         *_searched(good, models),
+        *_passes(good),
         *(_flag_note(count) for count in count_flags(good, models)),
     ]
 
@@ -89,30 +94,25 @@ def _different(good: Sequence[Run]) -> list[str]:
 
 def _inputs(good: Sequence[Run]) -> list[str]:
     """Models that take other shapes are given other inputs; the reader should know."""
-    found = {
-        match.group(1)
-        for run in good
-        if run["measure"] == "latency"
-        if (match := re.search(r'"inputs_sha256":\s*"(\w+)"', run["job_json"] or ""))
-    }
-    return ["The models were given different inputs."] if len(found) > 1 else []
+    hashes = {read_job(run["job_json"]).inputs_sha256 for run in good if run["measure"] == "latency"}
+    return ["The models were given different inputs."] if len(hashes - {None}) > 1 else []
 
 
 def _sizes(good: Sequence[Run]) -> list[str]:
     """Which sizes inputs had where the file does not fix them; and where models got different ones, so that their times
     are not of the same work.
     """
-    found: dict[tuple[str, int | None], str] = {}
+    clauses: dict[tuple[str, int | None], str] = {}
     sizes_of: dict[tuple[int | None, ...], set[str]] = {}
     for run in good:
-        sizes = json.loads(run["job_json"] or "{}").get("input_sizes") if run["measure"] == "latency" else None
+        sizes = read_job(run["job_json"]).input_sizes if run["measure"] == "latency" else None
         if sizes is not None:
-            each = ", ".join(str(one) for one in sizes)
+            shapes = ", ".join(str(list(size)) for size in sizes)
             at = "" if run["batch"] is None else f"at batch {run['batch']} "
-            found[run["model"], run["batch"]] = f"{at}the inputs of {run['model']} are {each}"
-            sizes_of.setdefault((run["batch"], *map(len, sizes)), set()).add(each)
-    sentence = "; ".join(found.values())
-    notes = [f"{sentence[:1].upper()}{sentence[1:]}."] if found else []
+            clauses[run["model"], run["batch"]] = f"{at}the inputs of {run['model']} are {shapes}"
+            sizes_of.setdefault((run["batch"], *map(len, sizes)), set()).add(shapes)
+    sentence = "; ".join(clauses.values())
+    notes = [f"{sentence[:1].upper()}{sentence[1:]}."] if clauses else []
     if any(len(different) > 1 for different in sizes_of.values()):
         notes.append(
             "WARNING: these models got inputs of different sizes, so their times may not be of the same work: where "
@@ -123,8 +123,8 @@ def _sizes(good: Sequence[Run]) -> list[str]:
 
 def _sample(good: Sequence[Run]) -> list[str]:
     """A loss on a part of a text is another than that on all of it."""
-    asked = [json.loads(run["job_json"] or "{}") for run in good if run["measure"] == "quality" and run["data_sha256"]]
-    most = {tokens for job in asked if (tokens := job.get("max_tokens")) is not None}
+    jobs = [read_job(run["job_json"]) for run in good if run["measure"] == "quality" and run["data_sha256"]]
+    most = {job.max_tokens for job in jobs if job.max_tokens is not None}
     tokens = " or ".join(map(str, sorted(most)))
     return [f"Quality was evaluated on at most {tokens} tokens of the text."] if most else []
 
@@ -137,10 +137,10 @@ def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     if not few:
         return []
     first, *more = few.items()
-    each = f"{plural(first[1], 'process')} of {first[0]}" + "".join(f", {count} of {label}" for label, count in more)
+    counted = f"{plural(first[1], 'process')} of {first[0]}" + "".join(f", {count} of {label}" for label, count in more)
     if len(set(few.values())) == 1 and few.keys() == counts.keys():
-        each = f"{plural(first[1], 'process')}{' a model' if more else ''}"
-    return [f"Latency rests on {each}; an interval needs at least {ENOUGH} to be trusted: `--processes {ENOUGH}`."]
+        counted = f"{plural(first[1], 'process')}{' per model' if more else ''}"
+    return [f"Latency rests on {counted}; an interval needs at least {ENOUGH} to be trusted: `--processes {ENOUGH}`."]
 
 
 def _few_queries(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
@@ -152,8 +152,8 @@ def _few_queries(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
     if not 0 < fewest < enough:
         return []
     return [
-        f"Medians rest on {'one query' if fewest == 1 else f'{fewest} queries'} a process, and {enough} are enough to "
-        f"tell one: `--min-iterations {enough}`."
+        f"Medians rest on {'one query' if fewest == 1 else f'{fewest} queries'} per process, and a median takes "
+        f"{enough}: `--min-iterations {enough}`."
     ]
 
 
@@ -166,35 +166,62 @@ def _threads(good: Sequence[Run]) -> list[str]:
 
 def _sustained(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """Minutes of two models cannot alternate: each heats the device for itself."""
-    if len(models) > 1 and any(run["scenario"] == "sustained" for run in good):
+    if len(models) > 1 and any(_on_end(run["scenario"]) for run in good):
         return ["Each process ran its minutes on end, one model after the other: minute is compared with like minute."]
     return []
 
 
+def _on_end(scenario: str) -> bool:
+    return scenario in SCENARIOS and SCENARIOS[scenario].on_end
+
+
 def _searched(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """A model that holds a higher rate makes its queries wait longer: latencies at two rates are no comparison."""
-    jobs = [json.loads(run["job_json"] or "{}") for run in good if run["measure"] == "latency"]
-    if len(models) > 1 and any(j.get("scenario") == "server" and j.get("rate_queries_per_s") is None for j in jobs):
+    jobs = [read_job(run["job_json"]) for run in good if run["measure"] == "latency"]
+    if len(models) > 1 and any(job.scenario == "server" and job.rate_queries_per_s is None for job in jobs):
         return ["Latencies from arrival are each at the model's own highest rate; `--rate` compares them at one."]
     return []
 
 
 def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """Which runtime each model ran in, where they are not the same."""
-    found: dict[tuple[str, ...], list[str]] = {}
+    models_by_runtime: dict[tuple[str, ...], list[str]] = {}
     for model in models:
         if names := runtimes_of([run for run in good if is_of(run, model)]):
-            found.setdefault(names, []).append(model.label)
-    if len(found) < 2:
+            models_by_runtime.setdefault(names, []).append(model.label)
+    if len(models_by_runtime) < 2:
         return []
-    each = "; ".join(f"{', '.join(labels)} in {', '.join(names)}" for names, labels in found.items())
-    return [f"The models ran in different runtimes: {each}."]
+    parts = "; ".join(f"{', '.join(labels)} in {', '.join(names)}" for names, labels in models_by_runtime.items())
+    return [f"The models ran in different runtimes: {parts}."]
+
+
+def warn_of_other_outputs(rows: Sequence[Row], runs: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """A sentence for each model whose outputs are so far from the reference's that it is no compressed form of it."""
+    by_name = {row.metric.name: row.figures for row in rows}
+    references = {run["reference_sha256"] for run in runs}
+    named = next((model.label for model in models if model.sha256 is not None and model.sha256 in references), None)
+    return [
+        f"WARNING: the outputs of {model.label} are far from those of {named or 'its reference'}: the signal-to-noise "
+        f"ratio is {figure.estimate.value:.3g} dB, and below {LOWEST_SQNR_DB:.0f} dB it is no compressed form of that "
+        "model. Check that both are of the same network and take the same inputs."
+        for model, figure in zip(models, by_name.get("sqnr_db", ()), strict=False)
+        if figure.estimate is not None and figure.estimate.value < LOWEST_SQNR_DB
+    ]
 
 
 def without_advice(notes: Sequence[str], flags: Sequence[FlagCount]) -> list[str]:
     """The notes of a comparison for a paper, whose readers do not measure again: flags without what to do."""
     shorter = {_flag_note(flag): _flag_note(flag, meaning) for flag in flags}
     return [shorter.get(note, note) for note in notes]
+
+
+def _passes(good: Sequence[Run]) -> list[str]:
+    """How many processes each pass had, where a flag counts those of several: more than take turns for latency."""
+    if not any(len(count.passes) > 1 for count in count_flags(good, ())):
+        return []
+    counts = Counter(run["measure"] for run in good)
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return [f"{plural(len(good), 'process')} in all: {', '.join(f'{count} for {name}' for name, count in ordered)}."]
 
 
 def _flag_note(count: FlagCount, words: Callable[[str], str] = sentence) -> str:

@@ -45,45 +45,49 @@ def resolution_of(rows: Sequence[Row], runs: Sequence[Run]) -> Resolution | None
     of the comparison.
     """
     by_name = {row.metric.name: row for row in rows}
-    row = next((by_name[name] for name in HEADLINES if name in by_name), None)
-    others = [one for one in row.versus if one is not None and one.value is not None] if row is not None else []
+    row = next((by_name[metric.name] for metric in HEADLINES if metric.is_time and metric.name in by_name), None)
+    others = (
+        [versus for versus in row.versus if versus is not None and versus.value is not None] if row is not None else []
+    )
     if row is None or not others:
         return None
-    largest = max(others, key=lambda one: float("inf") if one.shows is None else one.shows)
+    largest = max(others, key=lambda versus: float("inf") if versus.shows is None else versus.shows)
     asked = min((asked for run in runs if (asked := asked_resolution(run)) is not None), default=None)
-    found = Resolution(row.metric.name, row.metric.label, largest.shows, largest.processes, largest.paired, asked)
-    if found.reached is not False:
-        return found
+    resolution = Resolution(row.metric.name, row.metric.label, largest.shows, largest.processes, largest.paired, asked)
+    if resolution.reached is not False:
+        return resolution
     interrupted = any(run["status"] == "interrupted" for run in runs)
-    most = f"{MOST_BLOCKS} processes a model are the most"
+    most = f"{MOST_BLOCKS} processes per model are the most"
     ended = (
         "it was interrupted"
         if interrupted
         else most
-        if found.processes >= MOST_BLOCKS
+        if resolution.processes >= MOST_BLOCKS
         else "time was over, or it was cut short"
     )
-    return Resolution(found.metric, found.label, found.shows, found.processes, found.paired, asked, ended)
+    return Resolution(
+        resolution.metric, resolution.label, resolution.shows, resolution.processes, resolution.paired, asked, ended
+    )
 
 
-def foot(found: Resolution | None) -> list[str]:
+def foot(resolution: Resolution | None) -> list[str]:
     """What a reader should know of it: what would not show, and how a number of blocks came about."""
-    if found is None:
+    if resolution is None:
         return []
     notes = []
-    if found.shows:  # none of figures that never differ
-        how = "paired by block" if found.paired else "not paired"
+    if resolution.shows:  # none of figures that never differ
+        how = "paired by block" if resolution.paired else "not paired"
         notes.append(
-            f"Differences below about {percent(found.shows)} would not show ({found.label}; "
-            f"{percent(found.confidence)} interval, {plural(found.processes, 'process')}, {how})."
+            f"Differences below about {percent(resolution.shows)} would not show ({resolution.label}; "
+            f"{percent(resolution.confidence)} interval, {plural(resolution.processes, 'process')}, {how})."
         )
-    if found.asked is not None and found.ended is None:
-        with_so_many = plural(found.processes, "process")
+    if resolution.asked is not None and resolution.ended is None:
+        processes = plural(resolution.processes, "process")
         notes.append(
-            f"Asked to resolve {percent(found.asked)}: reached with {with_so_many}; intervals allow for a look after "
+            f"Asked to resolve {percent(resolution.asked)}: reached with {processes}; intervals allow for a look after "
             "every block."
         )
-    elif found.asked is not None:
-        reached = "there is no interval yet" if found.shows is None else f"reached {percent(found.shows)}"
-        notes.append(f"Asked to resolve {percent(found.asked)}, {reached}: {found.ended}.")
+    elif resolution.asked is not None:
+        reached = "there is no interval yet" if resolution.shows is None else f"reached {percent(resolution.shows)}"
+        notes.append(f"Asked to resolve {percent(resolution.asked)}, {reached}: {resolution.ended}.")
     return notes

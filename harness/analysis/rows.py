@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from harness.analysis.figures import (
-    FILE_FACTS,
     Figure,
     Versus,
     are_interleaved,
     figure,
-    is_time,
     kind_of,
     places_of,
     plural,
@@ -26,13 +24,6 @@ from harness.statistics.looks import CONFIDENCE_OF_A_LOOK
 from harness.statistics.ratio import RATIO_CONFIDENCE
 from harness.statistics.summary import CONFIDENCE
 from harness.store.dataset import Tables
-
-# Where the reason for a null stands, for metrics that are not named like the scalar they come from.
-_SOURCES = {
-    "peak_over_idle_bytes": ("peak_rss_bytes", "rss_bytes"),
-    "load_ns": ("load_program_ns", "load_method_ns"),
-    "perplexity": ("loss_nats",),
-}
 
 
 @dataclass(frozen=True)
@@ -64,21 +55,25 @@ def rows_of(tables: Tables, runs: list[Run], models: list[Model], metrics: Seque
     for metric in metrics:
         series = metric.per_process(tables)
         values = {str(attempt): float(value) for attempt, value in series.items() if math.isfinite(value)}
-        used = [[run for run in mine if run["attempt_id"] in values and _counts(metric, run)] for mine in of_model]
-        explained = [_explain(metric, mine, reasons) for mine in of_model]
+        used = [
+            [run for run in model_runs if run["attempt_id"] in values and _counts(metric, run)]
+            for model_runs in of_model
+        ]
+        explained = [_explain(metric, model_runs, reasons) for model_runs in of_model]
         for number, few in enumerate(_too_few(metric, tables, of_model)):
             if few is not None:
                 used[number], explained[number] = [], few
-        if not any(used) and not any(explained) and not _any_recorded(metric, runs):
+        recorded_alone = metric.recorded is not None and metric.recorded.alone and _recorded(metric, runs)
+        if not any(used) and not any(explained) and not recorded_alone:
             continue
-        looked = any(asked_resolution(run) for mine in used for run in mine)
+        looked = any(asked_resolution(run) for model_runs in used for run in model_runs)
         confidences = [CONFIDENCE_OF_A_LOOK[usual] if looked else usual for usual in (CONFIDENCE, RATIO_CONFIDENCE)]
         figures = [
-            _figure(metric, mine, with_value, values, why, confidences[0])
-            for mine, with_value, why in zip(of_model, used, explained, strict=True)
+            _figure(metric, model_runs, with_value, values, why, confidences[0])
+            for model_runs, with_value, why in zip(of_model, used, explained, strict=True)
         ]
-        interleaved = are_interleaved([run for mine in used for run in mine])
-        places = [places_of(by_id, [run["attempt_id"] for run in mine]) for mine in used]
+        interleaved = are_interleaved([run for model_runs in used for run in model_runs])
+        places = [places_of(by_id, [run["attempt_id"] for run in model_runs]) for model_runs in used]
         against = [
             versus(metric, figures[0], other, (places[0], where), interleaved, confidences[1])
             for other, where in zip(figures[1:], places[1:], strict=True)
@@ -91,20 +86,22 @@ def _too_few(metric: Metric, tables: Tables, of_model: list[list[Run]]) -> list[
     """Why a model has no figure for want of samples, though some of its processes may have one: those that have enough
     are the fast ones.
     """
-    found = metric.too_few(tables) if metric.too_few else {}
-    counted = [{run["attempt_id"] for run in mine if _counts(metric, run)} for mine in of_model]
-    return [next((reason for attempt, reason in found.items() if attempt in mine), None) for mine in counted]
+    reasons = metric.too_few(tables) if metric.too_few else {}
+    counted = [{run["attempt_id"] for run in model_runs if _counts(metric, run)} for model_runs in of_model]
+    return [
+        next((reason for attempt, reason in reasons.items() if attempt in model_runs), None) for model_runs in counted
+    ]
 
 
 def _counts(metric: Metric, run: Run) -> bool:
     """Whether a run's value belongs in the figure: a file is what it is in any run; all else needs the right
     pass, ended well.
     """
-    if metric.name in FILE_FACTS:
+    if metric.exactness == "file":
         return True
-    if run["status"] != "ok" or (is_time(metric) and run["latency_kind"] is None):
+    if run["status"] != "ok" or (metric.is_time and run["latency_kind"] is None):
         return False
-    return bool(run["measure"] == metric.measure) or metric.name == "planned_bytes"
+    return metric.any_pass or bool(run["measure"] == metric.measure)
 
 
 def _figure(
@@ -117,13 +114,15 @@ def _figure(
 ) -> Figure:
     """The figure of one model, of whose `runs` those `used` have a value for the metric."""
     if used:
-        found = figure(metric, [values[run["attempt_id"]] for run in used], kind_of(metric, used), confidence)
+        measured = figure(metric, [values[run["attempt_id"]] for run in used], kind_of(metric, used), confidence)
         without = len([run for run in runs if _counts(metric, run)]) - len(used)
-        return replace(found, reason=f"{plural(without, 'process')} without: {reason}") if without and reason else found
-    recorded = next((run["recorded_loss_nats"] for run in runs if run["recorded_loss_nats"] is not None), None)
-    if recorded is not None and metric.name in ("loss_nats", "perplexity"):
-        value = recorded if metric.name == "loss_nats" else math.exp(recorded)
-        return replace(figure(metric, [value], "recorded"), reason=reason or _failure(metric, runs))
+        return (
+            replace(measured, reason=f"{plural(without, 'process')} without: {reason}")
+            if without and reason
+            else measured
+        )
+    if recorded := _recorded(metric, runs):
+        return replace(figure(metric, recorded[:1], "recorded"), reason=reason or _failure(metric, runs))
     return Figure(None, reason=reason or _failure(metric, runs))
 
 
@@ -133,7 +132,7 @@ def _failure(metric: Metric, runs: list[Run]) -> str | None:
     """
     made = [run for run in runs if run["measure"] == metric.measure]
     if any(run["status"] == "ok" for run in made):
-        if is_time(metric) and not distinct(made, "latency_kind"):
+        if metric.is_time and not distinct(made, "latency_kind"):
             return "this target has no latency"
         if metric.measure == "quality" and any(run["reference_sha256"] == run["model_sha256"] for run in made):
             return "this model is the reference that the others deviate from"
@@ -147,7 +146,7 @@ def _failure(metric: Metric, runs: list[Run]) -> str | None:
 
 def _explain(metric: Metric, runs: list[Run], reasons: dict[tuple[str, str], str]) -> str | None:
     """The reason that the worker or the harness stored for the null of this metric."""
-    names = (metric.name, *_SOURCES.get(metric.name, ()), *(("latency_ns",) if is_time(metric) else ()))
+    names = (metric.name, *metric.sources, *(("latency_ns",) if metric.is_time else ()))
     good = [run for run in runs if run["status"] == "ok"]
     return next(
         (
@@ -168,5 +167,7 @@ def _reasons(scalars: pd.DataFrame) -> dict[tuple[str, str], str]:
     }
 
 
-def _any_recorded(metric: Metric, runs: list[Run]) -> bool:
-    return metric.name == "loss_nats" and any(run["recorded_loss_nats"] is not None for run in runs)
+def _recorded(metric: Metric, runs: list[Run]) -> list[float]:
+    """What the manifests of these runs say of the metric."""
+    values = [metric.recorded.value(run) for run in runs] if metric.recorded else []
+    return [value for value in values if value is not None]

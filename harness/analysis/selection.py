@@ -11,8 +11,9 @@ import pandas as pd
 
 from harness.analysis.best import leader
 from harness.analysis.comparison import Comparison, compare_tables
-from harness.analysis.grouping import KEY, Condition, distinct, group, run_records
+from harness.analysis.grouping import distinct, group, run_records
 from harness.analysis.spec import TableSpec, default_columns
+from harness.conditions.fields import Condition, tell_apart
 from harness.errors import NothingComparable, UsageError
 from harness.store.dataset import Tables, read_tables
 
@@ -80,14 +81,14 @@ def views_of(tables: Tables, spec: TableSpec, models: Sequence[str], baseline: s
     """
     runs = [run for run in run_records(tables.runs) if run["model"] in models]
     asked = spec.columns or default_columns()
-    found = [
+    groups = [
         (condition, members)
         for condition, members in group(runs)
         if matches(condition, spec.where) and any(matches(condition, column.where) for column in asked)
     ]
-    told = told_apart([condition for condition, _ in found])
+    words_of_each = tell_apart([condition for condition, _ in groups])
     views, errors = [], []
-    for words, (_, members) in zip(told, found, strict=True):
+    for words, (_, members) in zip(words_of_each, groups, strict=True):
         part = _part(tables, [run["attempt_id"] for run in members])
         based = any(run["model"] == baseline for run in members)
         try:
@@ -117,7 +118,7 @@ def matches(condition: Condition, where: Mapping[str, Any]) -> bool:
 
 
 def _iterations(tables: Tables) -> str | None:
-    """How many iterations were measured, such as `30 iterations a process`; None where a scenario has none."""
+    """How many iterations were measured, such as `30 iterations per process`; None where a scenario has none."""
     runs, samples = tables.runs, tables.samples
     timed = runs[(runs["status"] == "ok") & (runs["measure"] == "latency")]["attempt_id"]
     measured = samples[samples["phase"].isin(_ITERATIONS) & samples["attempt_id"].isin(timed)]
@@ -125,7 +126,7 @@ def _iterations(tables: Tables) -> str | None:
     if counts.empty:
         return None
     low, high = int(counts.min()), int(counts.max())
-    return f"{low if low == high else f'{low}–{high}'} iteration{'' if high == 1 else 's'} a process"
+    return f"{low if low == high else f'{low}–{high}'} iteration{'' if high == 1 else 's'} per process"
 
 
 def _compare(part: Tables, baseline: str | None, allow_different: bool) -> Comparison:
@@ -141,44 +142,9 @@ def _part(tables: Tables, attempts: Sequence[str]) -> Tables:
 
 
 def _named(name: str, known: Sequence[str]) -> str:
-    found = [name] if name in known else [other for other in known if other.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"{name!r} begins several models: {', '.join(found)}.", "Write more of the one you mean.")
+    candidates = [name] if name in known else [other for other in known if other.startswith(name)]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        raise UsageError(f"{name!r} begins several models: {', '.join(candidates)}.", "Write more of the one you mean.")
     raise UsageError(f"Not measured here: {name}.", f"Models in this selection: {', '.join(known)}.")
-
-
-def told_apart(conditions: Sequence[Condition]) -> list[tuple[str, ...]]:
-    """What tells each condition from the others, as few words as do; a number where only options of a job do."""
-    found: list[tuple[str, ...]] = [()] * len(conditions)
-    for field in (*KEY, "precision", "load", "data"):
-        more = [(*words, _word(field, getattr(one, field))) for words, one in zip(found, conditions, strict=True)]
-        if len(set(more)) > len(set(found)):
-            found = more
-    if len(set(found)) < len(found):
-        return [(*words, f"condition {number}") for number, words in enumerate(found, 1)]
-    return found
-
-
-def _word(name: str, value: Any) -> str:
-    if value is None:
-        absent = {
-            "cpus": "not pinned",
-            "runtime": "the target's own runtime",
-            "precision": "the file's own precision",
-            "load": "no load of its own",
-            "data": "no quality data",
-        }
-        return absent.get(name, f"unknown {name.replace('_', ' ')}")
-    words = {
-        "threads": f"{value} thread{'' if value == 1 else 's'}",
-        "cpus": f"CPUs {value}",
-        "runtime": f"{value} runtime",
-        "compile": "compiled" if value else "not compiled",
-        "batch": f"batch {value}",
-        "prompt_tokens": f"{value} prompt tokens",
-        "new_tokens": f"{value} new tokens",
-        "data": f"on {value}",
-    }
-    return words.get(name, str(value))

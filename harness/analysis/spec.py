@@ -14,34 +14,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.conditions.fields import FILTERS
 from harness.errors import UsageError
-from harness.metrics import CATALOGUE, Metric
+from harness.metrics import CATALOGUE, METRICS, Metric
 from harness.outside_files import read_toml
 
 Show = Literal["value", "ratio", "both"]
-# Fields of a condition that a column or a whole table may ask for, and what each may be.
-FILTERS: dict[str, type] = {
-    "target": str,
-    "device": str,
-    "scenario": str,
-    "threads": int,
-    "cpus": str,
-    "runtime": str,
-    "compile": bool,
-    "batch": int,
-    "prompt_tokens": int,
-    "new_tokens": int,
-}
-# Columns where none are asked for: of these, the ones that somebody measured.
-_DEFAULT: dict[str, Show] = {
-    "decode_latency_ns_p50": "both",
-    "steady_latency_ns_p50": "both",
-    "samples_per_s": "both",
-    "peak_over_idle_bytes": "value",
-    "model_bytes": "both",
-    "loss_nats": "value",
-}
-_METRICS = {metric.name: metric for metric in CATALOGUE}
 _TABLE = {
     "title": str,
     "caption": str,
@@ -103,7 +81,7 @@ class TableSpec:
 
 def default_columns() -> tuple[ColumnSpec, ...]:
     """The columns of a table that asks for none; those that nobody measured are to be left out."""
-    return tuple(ColumnSpec(_METRICS[name], show, _METRICS[name].label, {}) for name, show in _DEFAULT.items())
+    return tuple(ColumnSpec(metric, metric.paper, metric.label, {}) for metric in CATALOGUE if metric.paper)
 
 
 def read_spec(path: Path) -> TableSpec:
@@ -162,9 +140,9 @@ def _column(data: Any) -> ColumnSpec:
         data = {"metric": data}
     _check(data, _COLUMN, "a column")
     name = data.get("metric")
-    if name not in _METRICS:
-        raise UsageError(f"There is no metric {name!r}.", _instead(str(name), _METRICS))
-    metric = _METRICS[name]
+    if name not in METRICS:
+        raise UsageError(f"There is no metric {name!r}.", _instead(str(name), METRICS))
+    metric = METRICS[name]
     show = data.get("show", "both" if metric.compare == "ratio" else "value")
     if show not in ("value", "ratio", "both"):
         raise UsageError(f"{name} cannot be shown as {show!r}.", "Choose from: value, ratio, both.")
@@ -184,8 +162,8 @@ def _published(data: Any, folder: Path) -> PublishedSpec:
     where, columns = data.get("where", {}), data["columns"]
     _texts([*where.values(), *columns.values()], "[[published]]")
     for name in columns:
-        if name not in _METRICS:
-            raise UsageError(f"There is no metric {name!r} for published figures.", _instead(name, _METRICS))
+        if name not in METRICS:
+            raise UsageError(f"There is no metric {name!r} for published figures.", _instead(name, METRICS))
     return PublishedSpec(_published_file(data["file"], folder), where, columns, data.get("name"))
 
 

@@ -61,6 +61,7 @@ skip_existing_option = click.option(
     help="Go on with the newest session that has some of these jobs, from this device and these versions: those that "
     "ended well are not run again.",
 )
+short_option = click.option("--short", is_flag=True, help="Only the main metrics.")
 json_option = click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 
 

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli._options import results_option
-
-if TYPE_CHECKING:
-    from harness.metrics import Metric
-    from harness.nightly.bisection import Bisection, Candidate, Step
-    from harness.nightly.verdict import Verdict
-
-# What decides where nobody said what: the first that the session has.
-_DECIDING = (
-    "decode_latency_ns_p50",
-    "steady_latency_ns_p50",
-    "samples_per_s",
-    "decode_instructions",
-    "steady_instructions",
-    "batch_instructions",
-    "decode_cycles",
-    "steady_cycles",
-)
 
 
 @click.command(short_help="Find the commit that made a model slower.")
@@ -75,135 +56,16 @@ def bisect(
     harness bisect v1.0 main --file models/selfcomp.pte -t x86 -- --threads 2 --processes 20
     harness bisect yesterday.pte today.pte -t x86
     """
-    from harness.cli._progress import Reporter
-    from harness.cli.nightly.subprocess_run import check_options, pair_arguments, processes_in, run_session
-    from harness.errors import HarnessError
-    from harness.nightly import bisection
-    from harness.nightly.artifacts import kept_file
-    from harness.nightly.verdict import settle
-    from harness.statistics.rerun_looks import NEW_PAIRS
-    from harness.store.writer import prepare
+    from harness.cli import bisecting
 
-    metrics = _metrics(metric_name)
-    check_options(run_options, target)
-    asked = processes_in(run_options, target)
-    new_pairs = NEW_PAIRS if asked is None else (asked,)
-    prepare(results)
-    first, later = _candidates(good, bad, file, repository, results)
-    reporter = Reporter(quiet=quiet)
-
-    def measure(candidate: Candidate) -> Verdict:
-        nonlocal metrics
-        good, bad = (kept_file(results, one.sha256) for one in (first, candidate))
-
-        def look(number: int, pairs: int) -> str:
-            again = " again" if number else ""
-            reporter.note(f"measuring {candidate.label} against {first.label}{again}, {pairs} processes each")
-            done = run_session(
-                pair_arguments(target, results, good, bad, metrics[0], run_options, pairs), reporter.note
-            )
-            if done.session_id is None or done.failed:
-                raise HarnessError(done.reason or "There is no session.")
-            return done.session_id
-
-        verdict = settle(results, look, metrics, (good.stem, bad.stem), min_change, new_pairs=new_pairs)
-        if verdict.processes:  # what the first session has decides for all, with an interval or without
-            metrics = [metric for metric in metrics if metric.name == verdict.metric]
-        return verdict
-
-    found = bisection.bisect(first, later, measure)
-    click.echo(_text(first, later[-1], found, metrics[0], as_json), nl=False)
-
-
-def _metrics(name: str | None) -> list[Metric]:
-    from harness.errors import UsageError
-    from harness.metrics import CATALOGUE
-
-    known = {metric.name: metric for metric in CATALOGUE if metric.compare == "ratio"}
-    if name is not None and name not in known:
-        raise UsageError(f"The metric {name!r} has no ratio to decide by.", f"Choose among: {', '.join(known)}.")
-    return [known[name] for name in ((name,) if name else _DECIDING)]
-
-
-def _candidates(
-    good: str, bad: str, file: str | None, repository: Path, results: Path
-) -> tuple[Candidate, list[Candidate]]:
-    """The good version and those after it, their files kept by hash. Raises UsageError, ModelError, StoreError."""
-    from harness.errors import UsageError
-    from harness.nightly.artifacts import keep
-    from harness.nightly.bisection import Candidate
-    from harness.nightly.history import Revision, commit_of, content, revisions
-    from harness.scratch import ScratchFolder
-
-    if file is None:
-        if missing := next((name for name in (good, bad) if not os.path.isfile(name)), None):
-            raise UsageError(f"There is no file {missing}.", "Give two files, or two commits and --file.")
-        one, other = (Candidate(name, "", keep(results, Path(name))) for name in (good, bad))
-        return one, [other]
-
-    def candidate(revision: Revision) -> Candidate | None:
-        data = content(repository, revision, file)
-        if data is None:
-            return None
-        with ScratchFolder() as scratch:
-            path = Path(scratch) / Path(file).name
-            path.write_bytes(data)
-            return Candidate(revision.commit[:12], revision.subject, keep(results, path))
-
-    start, end = (commit_of(repository, name) for name in (good, bad))
-    first = candidate(start)
-    later = [candidate(revision) for revision in revisions(repository, start, end, file)]
-    if first is None or later[-1] is None:
-        lacking = start if first is None else end
-        raise UsageError(f"{lacking.commit[:12]} has no file {file}.", "Give its path from the top of the repository.")
-    return first, [version for version in later if version is not None]
-
-
-def _text(good: Candidate, last: Candidate, found: Bisection, metric: Metric, as_json: bool) -> str:
-    from dataclasses import asdict
-
-    from harness.nightly.verdict import words
-    from harness.report.machine import dump_json
-    from harness.report.rendering import render_tables
-    from harness.report.table import simple_table
-
-    answer = _answer(good, last, found, metric)
-    if as_json:
-        whole = {"version": 1, "metric": metric.name, "good": asdict(good), "answer": answer, **asdict(found)}
-        return dump_json(whole)
-    rows = [
-        (
-            step.candidate.label,
-            step.candidate.words,
-            step.candidate.sha256[:12],
-            words(step.verdict),
-            _outcome(step),
-        )
-        for step in found.steps
-    ]
-    columns = ("version", "", "file", f"{metric.label}, against {good.label}", "")
-    return render_tables([simple_table(f"Against {good.label}: {metric.label}", columns, rows, (answer,))], "terminal")
-
-
-def _answer(good: Candidate, last: Candidate, found: Bisection, metric: Metric) -> str:
-    if last.sha256 == good.sha256:
-        return f"{last.label} has the very file of {good.label}: nothing was measured."
-    if found.first is not None:
-        unsure = f"; {len(found.unsure)} before it could not be measured or decided" if found.unsure else ""
-        subject = f" ({found.first.words})" if found.first.words else ""
-        return f"The first that is worse in {metric.label}: {found.first.label}{subject}{unsure}."
-    if found.steps[-1].verdict.decision == "undecided":
-        pairs = found.steps[-1].verdict.processes
-        return (
-            f"Whether {last.label} is worse than {good.label} in {metric.label} is undecided after {pairs} pairs of "
-            f"processes: measure more with `-- --processes {4 * pairs}`."
-        )
-    if found.steps[-1].slower is None:
-        return f"{last.label} could not be measured: {found.steps[-1].verdict.reason}"
-    return f"{last.label} is not worse than {good.label} in {metric.label}."
-
-
-def _outcome(step: Step) -> str:
-    if step.verdict.decision is None:
-        return "not measured"
-    return {"regression": "slower", "no regression": "not slower", "undecided": "undecided"}[step.verdict.decision]
+    bisecting.bisect(
+        (good, bad),
+        bisecting.request_of(target, run_options),
+        file=file,
+        repository=repository,
+        metric_name=metric_name,
+        min_change=min_change,
+        results=results,
+        as_json=as_json,
+        quiet=quiet,
+    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from harness.report.machine import dump_json
 
 if TYPE_CHECKING:
     from harness.conditions.readings import Reading
@@ -63,7 +64,7 @@ def devices(file: str | None, as_json: bool) -> None:
     for row in rows:
         row["default"] = row["device"] == known.default
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(dump_json("devices", rows), nl=False)
     elif rows:
         _print(rows)
     else:

@@ -32,10 +32,10 @@ def doctor(
     harness doctor
     harness doctor -t arm64 --device adb
     """
-    import json
     from dataclasses import asdict
 
     from harness.experiment.readiness import examine
+    from harness.report.machine import dump_json
     from harness.target import find_target
 
     chosen = {name: value for name, value in (("device", device), ("devices", devices)) if value is not None}
@@ -43,7 +43,7 @@ def doctor(
     problems = any(check.state == "problem" for check in checks)
     if as_json:
         data = {"target": target_name, "can_measure": not problems, "checks": [asdict(check) for check in checks]}
-        click.echo(json.dumps({"version": 1, "kind": "doctor", "data": data}, indent=1))
+        click.echo(dump_json("doctor", data), nl=False)
     else:
         _print(checks)
     ctx.exit(1 if problems else 0)

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from harness.cli._options import reading_options
 
 if TYPE_CHECKING:
-    from harness.report import Format
+    from harness.report.rendering import Format
 
 
 @click.command(short_help="Print the full record of a session.")
@@ -52,7 +52,8 @@ def report(
             raise UsageError(f"--html does not go with {names}.", "A page has one form: leave the others out.")
         _write_page(html, results, session if "session" in given else "all", baseline, allow_different)
         return
-    from harness.report import read_record, render_record, render_sessions
+    from harness.report.record import read_record, render_record
+    from harness.report.sessions import render_sessions
 
     chosen: Format = "json" if as_json else fmt
     if list_sessions:

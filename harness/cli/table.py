@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import _completion
 from harness.cli._options import results_option
+from harness.conditions.fields import FILTERS
 
 if TYPE_CHECKING:
-    from harness.report import PaperFormat
+    from harness.report.rendering import PaperFormat
 
 
 @click.command(short_help="Make a table for a paper.")
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
     "columns",
     multiple=True,
     metavar="METRIC[,KEY=VALUE]...",
-    help="A column; keys are show (value, ratio, both), header, target, scenario, threads, batch and so on.",
+    shell_complete=_completion.columns,
+    help=f"A column; keys are show (value, ratio, both), header, {', '.join(FILTERS)}.",
 )
+@click.option("--columns", "list_columns", is_flag=True, help="List what may be a column: each metric with its label.")
 @click.option("--baseline", metavar="NAME", help="Set the others against this. [default: the first row]")
 @click.option(
     "--session", "sessions", multiple=True, metavar="ID|latest|all", help="Repeat it for several. [default: latest]"
@@ -51,6 +55,7 @@ def table(
     allow_different: bool,
     results: Path,
     fmt: PaperFormat,
+    list_columns: bool,
 ) -> None:
     """Print a table with models as rows and metrics as columns, as SPEC.toml or the options describe it.
 
@@ -58,20 +63,23 @@ def table(
     told from all others; n.s. means that the interval of a ratio contains 1.
 
     \b
+    harness table --columns
     harness table --format latex > table.tex
     harness table -m baseline-small -m selfcomp-small -c decode_latency_ns_p50 -c model_bytes,show=ratio -c loss_nats
     harness table paper.toml --format latex
     """
+    from harness.analysis.published_figures import read_published
+    from harness.analysis.selection import read_selection
+    from harness.analysis.spec import parse_column, parse_spec, read_spec
+
+    if list_columns:
+        from harness.report.metric_list import render_metrics
+
+        click.echo(render_metrics(), nl=False)
+        return
     from harness.errors import UsageError
-    from harness.report import (
-        paper_table,
-        parse_column,
-        parse_spec,
-        read_published,
-        read_selection,
-        read_spec,
-        render_paper,
-    )
+    from harness.report.paper.table import paper_table
+    from harness.report.rendering import render_paper
 
     options: dict[str, Any] = {
         "models": list(models),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from harness.cli._targets_build import build
+from harness.report.machine import dump_json
 
 
 @click.group(invoke_without_command=True)
@@ -23,8 +22,8 @@ def targets(ctx: click.Context, as_json: bool) -> None:
         return
     from dataclasses import asdict
 
-    from harness.cli._energy import describe
     from harness.errors import HarnessError
+    from harness.experiment.energy_pass import describe
     from harness.target import find_target, target_names
 
     rows = []
@@ -47,7 +46,7 @@ def targets(ctx: click.Context, as_json: bool) -> None:
             }
         )
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(dump_json("targets", rows), nl=False)
         return
     _print(rows)
 

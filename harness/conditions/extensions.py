@@ -23,5 +23,5 @@ def vector_extensions(cpuinfo: str) -> str | None:
         return None
     common = set.intersection(*(words for _, words in lists))
     known = _X86 if lists[0][0] == "flags" else _ARM
-    found = [name for name, ways in known.items() if any(way <= common for way in ways)]
-    return ", ".join(found) or "none"
+    names = [name for name, ways in known.items() if any(way <= common for way in ways)]
+    return ", ".join(names) or "none"

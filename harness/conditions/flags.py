@@ -13,6 +13,7 @@ from harness.conditions.readings import Reading
 from harness.flash.io.proof import prove
 from harness.job import Job
 from harness.measurement import Measurement
+from harness.scenarios.catalogue import SCENARIOS
 
 # Seconds of processor per second that others may use before the row is flagged, and the same for the hypervisor.
 _OTHERS = 0.10
@@ -31,7 +32,7 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
     """The flags of one job attempt, sorted. Readings are text with the units of `host.read_host`."""
     then, now = _numbers(before), _numbers(after)
     governor, expected = _text(after, "frequency_governor"), _text(after, "governor_expected")
-    found = {
+    checks = {
         "governor_unknown": governor is None,
         "governor_not_performance": governor not in (None, "performance") and expected is None,
         "governor_unexpected": None not in (governor, expected) and governor != expected,
@@ -41,7 +42,7 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
         "threads_beyond_cpus": job.threads > _processors(now, job, measurement),
         "not_steady": measurement.scalar("warmup_steady") == 0.0,
         "fewer_samples": (queries := measurement.scalar("queries")) is not None and queries < job.min_iterations,
-        "not_cold": job.scenario == "cold-start" and job.measure == "latency" and not _cold(measurement),
+        "not_cold": job.measure == "latency" and SCENARIOS[job.scenario].cold and not _cold(measurement),
         "not_from_flash": job.window is not None and job.measure == "latency" and not _from_flash(measurement),
         "throttled": _throttled(then, now),
         "hot_at_start": then.get("temperature_celsius", -math.inf) > then.get("temperature_wanted_celsius", math.inf),
@@ -56,20 +57,20 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
     }
     elapsed = now.get("clock_s", 0.0) - then.get("clock_s", 0.0)
     if elapsed > 0:
-        found["load_high"] = _grew(then, now, "cpu_busy_s") - _grew(then, now, "harness_cpu_s") > _OTHERS * elapsed
-        found["steal"] = _grew(then, now, "cpu_steal_s") > _STEAL * elapsed
-    return sorted(name for name, raised in found.items() if raised)
+        checks["load_high"] = _grew(then, now, "cpu_busy_s") - _grew(then, now, "harness_cpu_s") > _OTHERS * elapsed
+        checks["steal"] = _grew(then, now, "cpu_steal_s") > _STEAL * elapsed
+    return sorted(name for name, raised in checks.items() if raised)
 
 
 def range_flags(measurement: Measurement) -> list[str]:
     """The flags of a job that was simulated: nothing of a machine, but whether its integers held what they met."""
     clipped = [scalar.value for _, scalar in measurement.scalars if scalar.name == "out_of_range"]
     guessed = [scalar.value for _, scalar in measurement.scalars if scalar.name == "calibrated_on_text"]
-    found = {
+    checks = {
         "out_of_range": any(value is not None and value > _CLIPPED for value in clipped),
         "calibrated_on_noise": 0.0 in guessed,
     }
-    return sorted(name for name, raised in found.items() if raised)
+    return sorted(name for name, raised in checks.items() if raised)
 
 
 def _processors(now: dict[str, float], job: Job, measurement: Measurement) -> float:

@@ -15,13 +15,12 @@ from harness.made_inputs import count_sets, covers, find_limits
 from harness.manifest import Manifest
 from harness.model_description import find_method, is_language_model, lies_in_flash, longest_prompt, may_vary
 from harness.protocol import Describe
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS, default_scenario
 
 # Peak memory differs by less than a hundredth between processes; three show it.
 MEMORY_PROCESSES = 3
 # A model in flash takes milliseconds a token, twice: once whole, once as its predictors have it.
 FLASH_EVALUATION_TOKENS = 1024
-_LONGEST_SWEEP = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,27 +51,6 @@ class Subject:
         return find_method(self.description, self.fields.get("method"))
 
 
-def parse_sweep(text: str) -> list[int]:
-    """`4`, `1,2,4`, `1-4`, `1-9:2` (from 1 to 9 by 2) or a mix, in the order given, without repetition.
-
-    Raises UsageError for anything else.
-    """
-    values: list[int] = []
-    for part in text.split(","):
-        try:
-            span, _, step = part.partition(":")
-            first, dash, last = span.partition("-")
-            start, stop, by = int(first), int(last) if dash else int(first), int(step) if step else 1
-        except ValueError as error:
-            raise UsageError(f"{text!r} is no list of numbers.", "Write 4, or 1,2,4, or 1-8, or 1-9:2.") from error
-        if stop < start or by < 1 or (step and not dash):
-            raise UsageError(f"{part!r} is an empty range.", "Write it upwards: 1-8, or 1-9:2.")
-        if (stop - start) // by >= _LONGEST_SWEEP:
-            raise UsageError(f"{part!r} is a range of more than {_LONGEST_SWEEP} numbers.", "Write a shorter one.")
-        values += range(start, stop + 1, by)
-    return list(dict.fromkeys(values))
-
-
 def combinations(options: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Every combination of the values of each option, the last option varying fastest."""
     return [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
@@ -93,7 +71,7 @@ def configurations(
     """
     flash = lies_in_flash(subject.description)
     language = flash or is_language_model(subject.description)
-    scenario = scenario or ("flash" if flash else "generate" if language else "single-stream")
+    scenario = scenario or default_scenario(language_model=language, in_flash=flash)
     if SCENARIOS[scenario].in_flash != flash:
         raise UsageError(
             f"The feed-forward weights of {subject.name} lie in flash, so it cannot {scenario}."

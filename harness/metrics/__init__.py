@@ -18,7 +18,7 @@ from harness.metrics.metric import SECTIONS, Metric, PerProcess, Section
 from harness.metrics.quality import QUALITY
 from harness.metrics.size import SIZE
 
-__all__ = ["CATALOGUE", "HEADLINES", "SECTIONS", "Metric", "PerProcess", "Section"]
+__all__ = ["CATALOGUE", "HEADLINES", "METRICS", "SECTIONS", "Metric", "PerProcess", "Section"]
 
 CATALOGUE: tuple[Metric, ...] = (
     *GENERATE,
@@ -36,13 +36,10 @@ CATALOGUE: tuple[Metric, ...] = (
     *QUALITY,
 )
 
-HEADLINES: tuple[str, ...] = (
-    "decode_latency_ns_p50",
-    "steady_latency_ns_p50",
-    "multi_stream_latency_ns_p50",
-    "samples_per_s",
-    "queries_per_s",
-    "server_latency_ns_p50",
-    "first_inference_ns",
-)
-"""The main time of a table: the first of these that it has. It decides how many blocks `--resolve` adds."""
+METRICS: dict[str, Metric] = {metric.name: metric for metric in CATALOGUE}
+"""The catalogue by name."""
+
+HEADLINES: tuple[Metric, ...] = tuple(metric for metric in CATALOGUE if metric.headline)
+"""The main cost of a table: the first of these that it has. Where it is a time, it decides how many blocks `--resolve`
+adds.
+"""

@@ -56,8 +56,8 @@ def throughput(tables: Tables) -> pd.Series[float]:
 def executes(tables: Tables) -> pd.Series[float]:
     """Executes a second over the whole stretch, of processes where it is not known how many samples one is."""
     batch = tables.runs.set_index("attempt_id")["batch"]
-    found = _executes(tables)
-    return found[batch.reindex(found.index).isna()]
+    rates = _executes(tables)
+    return rates[batch.reindex(rates.index).isna()]
 
 
 def _executes(tables: Tables) -> pd.Series[float]:
@@ -137,5 +137,5 @@ def share(name: str, of: str) -> PerProcess:
 
 def waits(tables: Tables) -> pd.Series[float]:
     """Absent where most tokens found all of their neurons in DRAM."""
-    found = percentile("decode_io", 0.5)(tables)
-    return found[found > 0]
+    medians = percentile("decode_io", 0.5)(tables)
+    return medians[medians > 0]

@@ -12,7 +12,7 @@ from harness.store.dataset import Tables
 # The phases whose calls a device times, and what they are.
 _TIMED = {
     "prefill": "prefill, on the device",
-    "decode": "decode, a token, on the device",
+    "decode": "decode per token, on the device",
     "steady": "inference, on the device",
     "batch": "batch, on the device",
 }
@@ -29,7 +29,7 @@ def _largest(name: str) -> PerProcess:
 
 
 DEVICE_TIME = tuple(
-    time(f"{phase}_device_ns_p50", f"{label} p50", percentile(f"{phase}_device", 0.5))
+    time(f"{phase}_device_ns_p50", f"{label} p50", percentile(f"{phase}_device", 0.5), median_of=f"{phase}_device")
     for phase, label in _TIMED.items()
 )
 DEVICE_MEMORY = tuple(

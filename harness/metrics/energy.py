@@ -36,8 +36,8 @@ def _counts(tables: Tables, *phases: str) -> pd.Series[int]:
 
 def _per_token(name: str) -> PerProcess:
     def per_process(tables: Tables) -> pd.Series[float]:
-        found = _rows(tables, name)
-        answers = found[found["phase"] == _ANSWERS]["value"]
+        values = _rows(tables, name)
+        answers = values[values["phase"] == _ANSWERS]["value"]
         return (answers / _counts(tables, _ANSWERS, "decode")).dropna()
 
     return per_process
@@ -47,18 +47,18 @@ def _per_query(name: str) -> PerProcess:
     """A query is one of the samples that stand for the whole: of a batch, all that it holds."""
 
     def per_process(tables: Tables) -> pd.Series[float]:
-        found = _rows(tables, name)
-        found = found[found["phase"] != _ANSWERS]
+        values = _rows(tables, name)
+        values = values[values["phase"] != _ANSWERS]
         sizes = tables.samples.groupby(["attempt_id", "phase"], observed=True).size()
-        counts = [sizes.get(key, 0) for key in zip(found.index, found["phase"], strict=True)]
-        return (found["value"] / pd.Series(counts, found.index, dtype="float64")).dropna()
+        counts = [sizes.get(key, 0) for key in zip(values.index, values["phase"], strict=True)]
+        return (values["value"] / pd.Series(counts, values.index, dtype="float64")).dropna()
 
     return per_process
 
 
-def _cost(name: str, label: str, per_process: PerProcess) -> Metric:
+def _cost(name: str, label: str, per_process: PerProcess, *, short: bool = False) -> Metric:
     """Joules of a piece of work: less is better."""
-    return Metric(name, label, "J", "lower", "ratio", "energy", "Energy", per_process)
+    return Metric(name, label, "J", "lower", "ratio", "energy", "Energy", per_process, short=short)
 
 
 def _beside(name: str, label: str, unit: Unit, *, main: bool = True) -> Metric:
@@ -67,10 +67,10 @@ def _beside(name: str, label: str, unit: Unit, *, main: bool = True) -> Metric:
 
 
 ENERGY = (
-    _cost("joules_per_token", "energy, a token", _per_token("energy_j")),
-    _cost("joules_per_query", "energy, a query", _per_query("energy_j")),
-    _cost("net_joules_per_token", "energy over idle, a token", _per_token("net_energy_j")),
-    _cost("net_joules_per_query", "energy over idle, a query", _per_query("net_energy_j")),
+    _cost("joules_per_token", "energy per token", _per_token("energy_j"), short=True),
+    _cost("joules_per_query", "energy per query", _per_query("energy_j"), short=True),
+    _cost("net_joules_per_token", "energy over idle per token", _per_token("net_energy_j")),
+    _cost("net_joules_per_query", "energy over idle per query", _per_query("net_energy_j")),
     _beside("power_w", "power", "W"),
     _beside("idle_power_w", "power when idle", "W"),
     _beside("energy_j", "energy of the timed window", "J", main=False),

@@ -5,13 +5,18 @@ Whose estimate it is, the target says: Vela's of an Ethos-U, of a DSP a cycle mo
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from harness.metrics.derivations import scalar
-from harness.metrics.metric import Metric, Section, Unit
+from harness.metrics.metric import Metric, Phrase, Section, Unit
 
+MEMORIES = ("sram", "dram", "flash")
 # The phases whose scalars they are.
-_ESTIMATED = {"prefill": "prefill", "decode": "decode, a token", "steady": "inference"}
+_ESTIMATED = {"prefill": "prefill", "decode": "decode per token", "steady": "inference"}
+_LEADS = {
+    phase: Phrase(f"{verb} in {{}} fewer cycles than", f"{verb} in {{}} more cycles than")
+    for phase, verb in (("decode", "decodes"), ("steady", "runs"))
+}
 
 _OF_MEMORIES: tuple[tuple[str, str, Unit, Section], ...] = (
     ("cycles", "of {}, estimate", "cycles", "Latency"),
@@ -29,14 +34,34 @@ def _estimates(phase: str, label: str) -> list[Metric]:
         *,
         section: Section = "Simulation",
         main: bool = False,
+        **facts: Any,
     ) -> Metric:
         compare: Literal["ratio"] | None = "ratio" if unit in ("bytes", "cycles") else None
         return Metric(
-            f"{phase}_{name}", f"{label}: {words}", unit, better, compare, "latency", section, scalar(name, phase), main
+            f"{phase}_{name}",
+            f"{label}: {words}",
+            unit,
+            better,
+            compare,
+            "latency",
+            section,
+            scalar(name, phase),
+            main,
+            **facts,
         )
 
     return [
-        metric("cycles", "cycles, estimate", "cycles", section="Latency", main=True),
+        metric(
+            "cycles",
+            "cycles, estimate",
+            "cycles",
+            section="Latency",
+            main=True,
+            headline=phase in _LEADS,
+            lead=_LEADS.get(phase),
+            short=True,
+            watched=True,
+        ),
         metric("npu_cycles", "of the array, estimate", "cycles", section="Latency", main=True),
         metric("float32_cycles", "of operators left in float32, estimate", "cycles", section="Latency", main=True),
         metric("float32_operators", "operators left in float32", "1", main=True),
@@ -46,7 +71,7 @@ def _estimates(phase: str, label: str) -> list[Metric]:
         metric("held_out_error", "greatest error of fitted rates, held out", "1", main=True),
         *(
             metric(f"{memory}_{figure}", words.format(memory), unit, section=section, main=True)
-            for memory in ("sram", "dram", "flash")
+            for memory in MEMORIES
             for figure, words, unit, section in _OF_MEMORIES
         ),
         metric("weight_bytes", "weights as int8", "bytes", section="Size", main=True),
@@ -73,3 +98,10 @@ def _estimates(phase: str, label: str) -> list[Metric]:
 
 
 ESTIMATES = tuple(metric for phase, label in _ESTIMATED.items() for metric in _estimates(phase, label))
+
+
+def roofline_names(phase: str, memory: str) -> tuple[str, str, str]:
+    """The metrics that place a model below a roofline: its multiplications, the bytes that it moves to and from a
+    memory, and its time.
+    """
+    return f"{phase}_macs", f"{phase}_{memory}_traffic_bytes", f"{phase}_latency_ns_p50"

@@ -5,14 +5,20 @@ from __future__ import annotations
 from harness.metrics.derivations import added_loss, hit_rate, per_token, percentile, scalar, share, waits
 from harness.metrics.latency import time
 from harness.metrics.metric import Metric
+from harness.metrics.quality import quality
 
 FLASH = (
-    time("decode_io_ns_p50", "waiting for flash, a token p50", waits),
-    time("decode_mem_ns_p50", "moving in memory, a token p50", percentile("decode_mem", 0.5)),
-    time("decode_compute_ns_p50", "computing, a token p50", percentile("decode_compute", 0.5)),
+    time("decode_io_ns_p50", "waiting for flash per token p50", waits, median_of="decode_io"),
+    time("decode_mem_ns_p50", "moving in memory per token p50", percentile("decode_mem", 0.5), median_of="decode_mem"),
+    time(
+        "decode_compute_ns_p50",
+        "computing per token p50",
+        percentile("decode_compute", 0.5),
+        median_of="decode_compute",
+    ),
     Metric(
         "flash_bytes_per_token",
-        "flash to DRAM, a token",
+        "flash to DRAM per token",
         "bytes",
         "lower",
         "ratio",
@@ -22,7 +28,7 @@ FLASH = (
     ),
     Metric(
         "flash_reads_per_token",
-        "reads, a token",
+        "reads per token",
         "1",
         "lower",
         "ratio",
@@ -36,7 +42,7 @@ FLASH = (
     ),
     Metric(
         "token_agreement",
-        "tokens of the whole model",
+        "tokens equal to the full model's",
         "1",
         "higher",
         None,
@@ -54,25 +60,19 @@ FLASH = (
         "Traffic",
         scalar("peer_ratio"),
     ),
-    Metric(
+    quality(
         "missed_neurons",
         "active neurons that predictors miss",
         "1",
         "lower",
-        None,
-        "quality",
-        "Quality",
         share("predictor_missed", "predictor_active"),
     ),
-    Metric(
+    quality(
         "vain_neurons",
-        "neurons predicted in vain",
+        "neurons predicted but inactive",
         "1",
         "lower",
-        None,
-        "quality",
-        "Quality",
         share("predictor_false_alarms", "predictor_predicted"),
     ),
-    Metric("added_loss_nats", "loss by neurons missed", "nats", "lower", None, "quality", "Quality", added_loss),
+    quality("added_loss_nats", "loss by neurons missed", "nats", "lower", added_loss),
 )

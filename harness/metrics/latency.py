@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from harness.metrics.derivations import executes, load, percentile, prefill_rate, rate, scalar, throughput
-from harness.metrics.metric import Metric, PerProcess, Section
+from harness.metrics.metric import Metric, PerProcess, Phrase, Section, Unit
 from harness.metrics.percentiles import Percentile
 
 
-def time(name: str, label: str, per_process: PerProcess, *, section: Section = "Latency", main: bool = True) -> Metric:
-    """Nanoseconds, less is better, compared as a ratio."""
-    return Metric(name, label, "ns", "lower", "ratio", "latency", section, per_process, main)
+def time(
+    name: str, label: str, per_process: PerProcess, *, section: Section = "Latency", main: bool = True, **facts: Any
+) -> Metric:
+    """Nanoseconds, less is better, compared as a ratio; `facts` are further fields of the metric."""
+    return Metric(name, label, "ns", "lower", "ratio", "latency", section, per_process, main, **facts)
 
 
-def percentiles(phase: str, label: str, default: int = 99) -> list[Metric]:
-    """The median of a phase and its tail. The percentiles up to `default` can be told from as many queries as are asked
-    by default (`harness.scenarios.catalogue`), and always stand in a comparison.
+def throughputs(
+    name: str, label: str, unit: Unit, per_process: PerProcess, *, main: bool = True, **facts: Any
+) -> Metric:
+    """Work a second, more is better, compared as a ratio."""
+    return Metric(name, label, unit, "higher", "ratio", "latency", "Latency", per_process, main, **facts)
+
+
+def percentiles(phase: str, label: str, default: int = 99, **facts: Any) -> list[Metric]:
+    """The median of a phase, with these `facts`, and its tail. The percentiles up to `default` can be told from as many
+    queries as are asked by default (`harness.scenarios.catalogue`), and always stand in a comparison.
     """
-    return [
+    median, *others = (
         tail(f"{phase}_latency_ns_p{q}", f"{label} p{q}", percentile(phase, q / 100), where_known=q > default)
         for q in (50, 90, 99)
-    ]
+    )
+    return [replace(median, median_of=phase, **facts), *others]
 
 
 def tail(name: str, label: str, per_process: Percentile, *, where_known: bool) -> Metric:
@@ -29,33 +40,45 @@ def tail(name: str, label: str, per_process: Percentile, *, where_known: bool) -
     return replace(time(name, label, per_process), where_known=where_known, too_few=per_process.too_few)
 
 
+_MAIN: dict[str, Any] = {"headline": True, "short": True, "watched": True, "paper": "both"}
+
 GENERATE = (
-    *percentiles("prefill", "prefill latency", 50),
-    *percentiles("decode", "decode latency, a token"),
-    time("ttft_ns_p50", "time to first token p50", percentile("ttft", 0.5)),
-    Metric(
-        "decode_tokens_per_s", "decode throughput", "tokens/s", "higher", "ratio", "latency", "Latency", rate("decode")
-    ),
-    Metric(
-        "prefill_tokens_per_s",
-        "prefill throughput",
-        "tokens/s",
-        "higher",
-        "ratio",
-        "latency",
-        "Latency",
-        prefill_rate,
-        main=False,
-    ),
+    *percentiles("prefill", "prefill latency", 50, short=True, watched=True),
+    *percentiles("decode", "decode latency per token", lead=Phrase("decodes {} as fast as"), **_MAIN),
+    time("ttft_ns_p50", "time to first token p50", percentile("ttft", 0.5), median_of="ttft", watched=True),
+    throughputs("decode_tokens_per_s", "decode throughput", "tokens/s", rate("decode")),
+    throughputs("prefill_tokens_per_s", "prefill throughput", "tokens/s", prefill_rate, main=False),
 )
 QUERIES = (
-    *percentiles("steady", "latency", 90),
-    Metric("samples_per_s", "throughput", "samples/s", "higher", "ratio", "latency", "Latency", throughput),
-    Metric("queries_per_s", "executes", "queries/s", "higher", "ratio", "latency", "Latency", executes),
+    *percentiles("steady", "latency", 90, lead=Phrase("runs {} as fast as"), **_MAIN),
+    throughputs(
+        "samples_per_s",
+        "throughput",
+        "samples/s",
+        throughput,
+        lead=Phrase("processes {} as many samples per second as"),
+        **_MAIN,
+    ),
+    throughputs(
+        "queries_per_s",
+        "executions",
+        "queries/s",
+        executes,
+        headline=True,
+        short=True,
+        lead=Phrase("executes {} as often per second as"),
+    ),
 )
 LOADING = (
-    time("load_ns", "load time", load, section="Load"),
+    time("load_ns", "load time", load, section="Load", sources=("load_program_ns", "load_method_ns")),
     time("load_program_ns", "load time, program", scalar("load_program_ns"), section="Load", main=False),
     time("load_method_ns", "load time, method", scalar("load_method_ns"), section="Load", main=False),
-    time("first_inference_ns", "first inference", percentile("first", 0.5), section="Load"),
+    time(
+        "first_inference_ns",
+        "first inference",
+        percentile("first", 0.5),
+        section="Load",
+        headline=True,
+        lead=Phrase("runs its first inference {} as fast as"),
+    ),
 )

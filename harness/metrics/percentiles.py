@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pandas as pd
 
 from harness.statistics.early_stopping import fewest_samples
 from harness.store.dataset import Tables
+from harness.store.stored_job import StoredJob, read_job
 
 # Phases with a sample for every whole answer of a language model, whose other phases are parts of one.
 _ANSWERS = ("generate", "sustained")
@@ -44,29 +44,28 @@ class Percentile:
         runs = tables.runs.set_index("attempt_id")[["latency_kind", "job_json"]]
         answers = tables.samples[tables.samples["phase"].isin(_ANSWERS)]
         queries = answers.groupby("attempt_id", observed=True).size()
-        found = {}
+        reasons = {}
         for attempt, size in sizes.items():
             if runs["latency_kind"].get(attempt) != "estimated":
-                mine = rows[rows["attempt_id"] == attempt]
-                text = runs["job_json"].get(attempt)
-                job = json.loads(text) if isinstance(text, str) else {}  # null in results of other programs
-                found[str(attempt)] = self._reason(mine, int(size), int(queries.get(attempt, size)), job)
-        return found
+                samples = rows[rows["attempt_id"] == attempt]
+                job = read_job(runs["job_json"].get(attempt))
+                reasons[str(attempt)] = self._reason(samples, int(size), int(queries.get(attempt, size)), job)
+        return reasons
 
     @property
     def _fewest(self) -> int:
         return fewest_samples(self.share) if self.share > 0.5 else 1
 
-    def _reason(self, rows: pd.DataFrame, samples: int, queries: int, job: dict[str, object]) -> str:
+    def _reason(self, rows: pd.DataFrame, samples: int, queries: int, job: StoredJob) -> str:
         fewest = self._fewest
         needed = math.ceil(fewest * queries / samples)
         took = float((rows["start_ns"] + rows["duration_ns"]).max() - rows["start_ns"].min()) / 1e9
         seconds = math.ceil(_SPARE * took * fewest / samples)
         options = []
-        if needed > float(str(job.get("min_iterations", 0))):
+        if needed > (job.min_iterations or 0):
             options.append(f"--min-iterations {needed}")
-        if seconds > float(str(job.get("max_duration_s", math.inf))):
+        if job.max_duration_s is not None and seconds > job.max_duration_s:
             options.append(f"--max-duration {seconds}")
         what = "tokens" if samples > queries else "queries"
         advice = f": `{' '.join(options)}`" if options else ""
-        return f"p{100 * self.share:g} takes {fewest} {what} a process, and one had {samples}{advice}"
+        return f"p{100 * self.share:g} takes {fewest} {what} per process, and one had {samples}{advice}"

@@ -1,63 +1,86 @@
-"""How good the model is: its loss on a named text, and its outputs beside those of a reference."""
+"""How good the model is: its loss on a named text, and its outputs against those of a reference."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
 from harness.metrics.derivations import perplexity, run, scalar
-from harness.metrics.metric import Metric
+from harness.metrics.metric import Metric, PerProcess, Phrase, Recorded, Unit
+
+
+def quality(
+    name: str, label: str, unit: Unit, better: Literal["lower", "higher"], per_process: PerProcess, **facts: Any
+) -> Metric:
+    """A fact of the model and the data, which depends on no clock; `facts` are further fields of the metric."""
+    usual: dict[str, Any] = {"compare": None, "measure": "quality", "exactness": "repeats"}
+    return Metric(name, label, unit, better, section="Quality", per_process=per_process, **usual | facts)
+
+
+def _recorded_loss(row: Mapping[str, Any]) -> float | None:
+    loss: float | None = row["recorded_loss_nats"]
+    return loss
+
+
+def _recorded_perplexity(row: Mapping[str, Any]) -> float | None:
+    loss = _recorded_loss(row)
+    return None if loss is None else math.exp(loss)
+
 
 QUALITY = (
-    Metric("loss_nats", "loss, a token", "nats", "lower", "difference", "quality", "Quality", scalar("loss_nats")),
-    Metric("perplexity", "perplexity", "1", "lower", "difference", "quality", "Quality", perplexity),
-    Metric(
+    quality(
+        "loss_nats",
+        "loss per token",
+        "nats",
+        "lower",
+        scalar("loss_nats"),
+        compare="difference",
+        recorded=Recorded(_recorded_loss, alone=True),
+        short=True,
+        watched=True,
+        paper="value",
+        aside=Phrase("loss {}"),
+    ),
+    quality(
+        "perplexity",
+        "perplexity",
+        "1",
+        "lower",
+        perplexity,
+        compare="difference",
+        sources=("loss_nats",),
+        recorded=Recorded(_recorded_perplexity),
+    ),
+    quality(
         "recorded_loss_nats",
         "loss recorded when made",
         "nats",
         "lower",
-        None,
-        "latency",
-        "Quality",
         run("recorded_loss_nats"),
+        measure="latency",
+        exactness="file",
         main=False,
     ),
-    Metric(
-        "max_abs_difference",
-        "max difference of outputs",
-        "1",
-        "lower",
-        None,
-        "quality",
-        "Quality",
-        scalar("max_abs_difference"),
+    quality("max_abs_difference", "max difference of outputs", "1", "lower", scalar("max_abs_difference")),
+    quality(
+        "sqnr_db",
+        "signal to noise of outputs",
+        "dB",
+        "higher",
+        scalar("sqnr_db"),
+        short=True,
+        aside=Phrase("signal to noise {}"),
     ),
-    Metric("sqnr_db", "signal to noise of outputs", "dB", "higher", None, "quality", "Quality", scalar("sqnr_db")),
-    Metric(
+    quality(
         "argmax_agreement",
         "argmax agreement of outputs",
         "1",
         "higher",
-        None,
-        "quality",
-        "Quality",
         scalar("argmax_agreement"),
+        short=True,
+        aside=Phrase("same class in {} of the rows"),
     ),
-    Metric(
-        "max_abs_difference_x86",
-        "max difference from x86",
-        "1",
-        "lower",
-        None,
-        "quality",
-        "Quality",
-        scalar("max_abs_difference_x86"),
-    ),
-    Metric(
-        "argmax_agreement_x86",
-        "argmax agreement with x86",
-        "1",
-        "higher",
-        None,
-        "quality",
-        "Quality",
-        scalar("argmax_agreement_x86"),
-    ),
+    quality("max_abs_difference_x86", "max difference from x86", "1", "lower", scalar("max_abs_difference_x86")),
+    quality("argmax_agreement_x86", "argmax agreement with x86", "1", "higher", scalar("argmax_agreement_x86")),
 )

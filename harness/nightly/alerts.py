@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 
-from harness.analysis.grouping import Condition
+from harness.conditions.fields import Condition
 from harness.nightly.config import NightlyConfig
 from harness.nightly.detection import NEAR, Change
 from harness.nightly.ledger import read_ledger

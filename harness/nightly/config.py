@@ -2,71 +2,61 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.metrics import CATALOGUE, Metric
+from harness.experiment.request import OPTIONS, NamedModel, RunRequest, model_beside, request_values
+from harness.metrics import CATALOGUE, METRICS, Metric
 from harness.outside_files import expanded, read_toml
 from harness.store.place import is_bucket
 
 # Those of a scenario or target that has none of the others are simply absent.
-DEFAULT_METRICS = (
-    "prefill_latency_ns_p50",
-    "decode_latency_ns_p50",
-    "ttft_ns_p50",
-    "steady_latency_ns_p50",
-    "samples_per_s",
-    "prefill_instructions",
-    "decode_instructions",
-    "steady_instructions",
-    "batch_instructions",
-    "prefill_cycles",
-    "decode_cycles",
-    "steady_cycles",
-    "model_bytes",
-    "loss_nats",
-)
+DEFAULT_METRICS = tuple(metric.name for metric in CATALOGUE if metric.watched)
 _KEYS = ("target", "models", "reference", "results", "metrics", "run", "detect")
-_METRICS = {metric.name: metric for metric in CATALOGUE if metric.compare is not None and metric.better is not None}
+# Set by the night itself; everything else that `harness run` takes may be given.
+_OWN = frozenset({"target", "models", "profile", "ablate", "skip_existing"})
+_METRICS = {
+    name: metric for name, metric in METRICS.items() if metric.compare is not None and metric.better is not None
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class NightlyConfig:
-    """`name` is the file's, `models` are files or names as `harness run` takes them, `run` its further options.
-    `reference` is one more, which stays the same, and which what takes time is set against; None without one.
+    """`name` is the file's, `request` what is measured every night. `reference` is one more model, which stays the
+    same, and which what takes time is set against; None without one.
 
     A change is one of `min_change` (a share: 0.03 is 3 %) or more with a p-value of at most `max_p`.
     """
 
     name: str
     sha256: str
-    target: str
-    models: tuple[str, ...]
+    request: RunRequest
     results: Path
     metrics: tuple[Metric, ...]
-    run: Mapping[str, Any]
-    reference: str | None = None
+    reference: NamedModel | None = None
     max_p: float = 1e-4
     min_change: float = 0.03
 
+    @property
+    def target(self) -> str:
+        """Where the nights measure."""
+        return self.request.target
 
-def read_config(path: Path, run_options: Collection[str]) -> NightlyConfig:
-    """The configuration in a file; relative paths in it start from its folder. `run_options` are the keys that `[run]`
-    may have. Raises UsageError.
-    """
+
+def read_config(path: Path) -> NightlyConfig:
+    """The configuration in a file; relative paths in it start from its folder. Raises UsageError."""
     return read_toml(
         path,
-        lambda data, sha256: parse_config(data, path, sha256, run_options),
+        lambda data, sha256: parse_config(data, path, sha256),
         "configuration",
         "`harness nightly example config` prints one to begin with.",
     )
 
 
-def parse_config(data: Mapping[str, Any], path: Path, sha256: str, run_options: Collection[str]) -> NightlyConfig:
+def parse_config(data: Mapping[str, Any], path: Path, sha256: str) -> NightlyConfig:
     """The configuration in a mapping as TOML gives it. Raises UsageError naming the first key that is wrong."""
     where = path.name
     _check_keys(data, _KEYS, where)
@@ -76,38 +66,31 @@ def parse_config(data: Mapping[str, Any], path: Path, sha256: str, run_options: 
                 f"{where} lacks the key {key!r}.", "`harness nightly example config` prints a complete one."
             )
     run = _of(data.get("run", {}), dict, "a table of options", f"{where} [run]")
-    _check_keys(run, sorted(run_options), f"{where} [run]")
+    known = [name for each in OPTIONS if each.field not in _OWN for name in (each.key, each.field)]
+    _check_keys(run, dict.fromkeys(known), f"{where} [run]")
     detect = _of(data.get("detect", {}), dict, "a table", f"{where} [detect]")
     _check_keys(detect, ("max_p", "min_change"), f"{where} [detect]")
     metrics, reference = data.get("metrics", DEFAULT_METRICS), data.get("reference")
     return NightlyConfig(
         name=path.name,
         sha256=sha256,
-        target=_of(data["target"], str, "a name", f"{where} target"),
-        models=tuple(_model(text, path.parent) for text in _texts(data["models"], f"{where} models")),
+        request=RunRequest(
+            target=_of(data["target"], str, "a name", f"{where} target"),
+            models=tuple(
+                NamedModel(model_beside(text, path.parent)) for text in _texts(data["models"], f"{where} models")
+            ),
+            **request_values(run, path.parent, f"{where} [run]"),
+        ),
         results=_results(_of(data["results"], str, "a folder", f"{where} results"), path),
         metrics=tuple(_metric(name, where) for name in _texts(metrics, f"{where} metrics")),
-        run=run,
-        reference=(
-            None if reference is None else _model(_of(reference, str, "a file", f"{where} reference"), path.parent)
-        ),
+        reference=None if reference is None else _reference(_of(reference, str, "a file", f"{where} reference"), path),
         **{key: _share(value, f"{where} [detect] {key}") for key, value in detect.items()},
     )
 
 
-def arguments(run: Mapping[str, Any]) -> list[str]:
-    """The options of `[run]` as `harness run` takes them: true is a flag, a list repeats its option."""
-    given: list[str] = []
-    for key, value in run.items():
-        for one in value if isinstance(value, list) else [value]:
-            given += [] if one is False else [f"--{key}"] if one is True else [f"--{key}", str(one)]
-    return given
-
-
-def _model(text: str, folder: Path) -> str:
-    """A file beside the configuration, or whatever else `harness run` makes of it."""
-    path = folder / expanded(text, "A model")
-    return str(path.resolve()) if os.path.isfile(path) else text
+def _reference(text: str, path: Path) -> NamedModel:
+    source = model_beside(text, path.parent)
+    return NamedModel(source, f"{Path(source).stem} (reference)")
 
 
 def _results(text: str, path: Path) -> Path:

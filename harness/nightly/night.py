@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,23 +12,14 @@ from harness.nightly.artifacts import keep
 from harness.nightly.config import NightlyConfig
 from harness.nightly.nights import Night, begin, end
 from harness.nightly.pruning import prune
+from harness.nightly.requests import Measured
 from harness.nightly.verdict import Rerun
 from harness.nightly.watch import Clock, Watched, act, look
 from harness.store.compact import compact
 from harness.store.writer import prepare
 
-
-@dataclass(frozen=True)
-class Measured:
-    """How a `harness run` ended: its session, None where it left none, and whether a job failed."""
-
-    session_id: str | None
-    failed: bool = False
-    reason: str | None = None
-
-
 Measure = Callable[[], Measured]
-"""Measures every model of the configuration, in a process that may crash without the night."""
+"""Measures every model of the configuration."""
 
 
 def utc_now() -> datetime:

@@ -22,7 +22,7 @@ RECENT = 14
 class Night:
     """`session_id` is that of its `harness run`, None where that left none; `reason` says why. `status` is started
     (and not ended), complete, partial (a job failed), or failed. `number` gives the order. `host` is the machine that
-    ran it, None of nights from before that was recorded.
+    ran it, None of nights from before that was recorded; `reference` the name of the model that time is set against.
     """
 
     number: int
@@ -35,6 +35,7 @@ class Night:
     finished_at: datetime | None = None
     reason: str | None = None
     host: str | None = None
+    reference: str | None = None
 
     @property
     def date(self) -> str:
@@ -53,6 +54,7 @@ def begin(config: NightlyConfig, now: datetime) -> Night:
         target=config.target,
         started_at=now,
         host=platform.node() or None,
+        reference=None if config.reference is None else config.reference.name,
     )
     _write(config.results, night)
     return night

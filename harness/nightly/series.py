@@ -16,13 +16,12 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from harness.analysis.figures import figure, is_time, kind_of
+from harness.analysis.figures import figure, kind_of
 from harness.analysis.grouping import (
-    Condition,
     Run,
     different_fields,
     distinct,
@@ -30,6 +29,7 @@ from harness.analysis.grouping import (
     joined_fingerprints,
     run_records,
 )
+from harness.conditions.fields import Condition, lasting_facts, without_data
 from harness.metrics import Metric
 from harness.nightly.nights import RECENT, Night
 from harness.statistics.newest import median_variance
@@ -68,10 +68,7 @@ class Series:
     @cached_property
     def series_id(self) -> str:
         """The same on every night and machine."""
-        # None is left out, so that series from before there were such fields keep their names.
-        newer = ("precision", "load")
-        condition = {k: v for k, v in asdict(self.condition).items() if k not in newer or v is not None}
-        facts = [self.model, condition, self.metric.name, self.kind, self.fingerprint]
+        facts = [self.model, lasting_facts(self.condition), self.metric.name, self.kind, self.fingerprint]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -113,6 +110,7 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
     numbers = {night.session_id: night.number for night in nights}
     runs = [run for run in run_records(tables.runs) if run["session_id"] in numbers and run["status"] == "ok"]
     conditions, joined = group(runs), joined_fingerprints(runs)
+    of_night = {night.session_id: night.reference for night in nights}
     found: dict[tuple[str, Condition, str, str, str], dict[int, Point]] = {}
     for metric in metrics:
         # A figure that is not above zero has no ratio to another.
@@ -123,14 +121,14 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
         }
         for condition, members in conditions:
             # Those of other passes are in the conditions of every data set.
-            where = condition if metric.measure == "quality" else replace(condition, data=None, data_sha256=None)
+            where = condition if metric.measure == "quality" else without_data(condition)
             sessions: dict[tuple[str, str], list[Run]] = {}
             for run in members:
                 if run["attempt_id"] in values and run["measure"] == metric.measure and _has_clock(metric, run):
                     sessions.setdefault((run["model"], run["session_id"]), []).append(run)
-            references = _references(metric, sessions, values)
+            references = _references(metric, sessions, values, of_night)
             for (model, session), used in sessions.items():
-                if model == used[0]["model_sha256"]:
+                if _is_reference(used[0], of_night):
                     continue
                 point, kind = _point(metric, numbers[session], used, values, references.get(session))
                 fingerprint = "+".join(sorted({joined[each] for each in distinct(used, "fingerprint")}))
@@ -143,20 +141,29 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
 
 
 def _has_clock(metric: Metric, run: Run) -> bool:
-    return not is_time(metric) or run["latency_kind"] is not None
+    return not metric.is_time or run["latency_kind"] is not None
 
 
 def _references(
-    metric: Metric, sessions: Mapping[tuple[str, str], Sequence[Run]], values: Mapping[str, float]
+    metric: Metric,
+    sessions: Mapping[tuple[str, str], Sequence[Run]],
+    values: Mapping[str, float],
+    of_night: Mapping[str | None, str | None],
 ) -> dict[str, tuple[str, dict[int, float]]]:
-    """The reference of each session, by its hash, with its figure in each block: what was measured under its hash as
-    its name. Only time needs one.
-    """
+    """The sha256 of the reference of each session, with its figure in each block. Only time needs one."""
     return {
-        session: (model, {run["block"]: values[run["attempt_id"]] for run in used})
-        for (model, session), used in sessions.items()
-        if model == used[0]["model_sha256"] and is_time(metric)
+        session: (used[0]["model_sha256"], {run["block"]: values[run["attempt_id"]] for run in used})
+        for (_, session), used in sessions.items()
+        if _is_reference(used[0], of_night) and metric.is_time
     }
+
+
+def _is_reference(run: Run, of_night: Mapping[str | None, str | None]) -> bool:
+    """Whether a run is one of the model that time is set against: of nights from before that was recorded, the one that
+    has its sha256 as its name.
+    """
+    name = of_night.get(run["session_id"]) or run["model_sha256"]
+    return bool(run["model"] == name)
 
 
 def _point(
@@ -175,12 +182,12 @@ def _point(
     point = Point(night, statistics.median(found.values()), len(found), exact, sha256, log_variance=variance)
     if reference is None:
         return point, kind
-    name, theirs = reference
+    sha256_of_reference, theirs = reference
     ratios = [value / theirs[block] for block, value in found.items() if block in theirs]
     if exact or not ratios:
         return point, kind
     relative = replace(point, relative=statistics.median(ratios), log_variance=median_variance(ratios))
-    return relative, f"{kind}, against {name[:8]}"
+    return relative, f"{kind}, against {sha256_of_reference[:8]}"
 
 
 def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:
@@ -189,7 +196,7 @@ def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:
     for run in run_records(tables.runs):
         if run["status"] == "ok":
             by_session.setdefault(run["session_id"], []).append(run)
-    notes = []
+    notes, of_night = [], {night.session_id: night.reference for night in nights}
     for first, second in itertools.pairwise(nights[-RECENT:]):
         pair = [by_session.get(str(night.session_id), []) for night in (first, second)]
         measures = {run["measure"] for run in pair[0]} & {run["measure"] for run in pair[1]}
@@ -198,7 +205,7 @@ def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:
                 f"On night {second.number} the device or its software is another: {'; '.join(different)}. "
                 "Series begin anew, and nothing is compared across it."
             )
-        references = [{run["model"] for run in runs if run["model"] == run["model_sha256"]} for runs in pair]
+        references = [{run["model_sha256"] for run in runs if _is_reference(run, of_night)} for runs in pair]
         if all(pair) and references[0] != references[1]:
             notes.append(f"On night {second.number} the reference is another. Series of time begin anew.")
     return notes

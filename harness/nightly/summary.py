@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Literal
 
-from harness.analysis.grouping import Condition
 from harness.analysis.numbers import quantity, scale
-from harness.analysis.selection import told_apart
-from harness.metrics import CATALOGUE, Metric
+from harness.conditions.fields import Condition, tell_apart, without_data
+from harness.metrics import METRICS, Metric
 from harness.nightly.alerts import Alert
 from harness.nightly.detection import Change, nights_needed, nights_of_level
 from harness.nightly.series import Series
@@ -20,7 +19,6 @@ from harness.report.rendering import render_tables
 from harness.report.table import Table, simple_table
 from harness.statistics.newest import FEWEST
 
-_METRICS = {metric.name: metric for metric in CATALOGUE}
 # Alerts that are no longer open are shown as long as somebody may ask what became of them.
 _CLOSED_SHOWN = 10
 
@@ -28,7 +26,7 @@ _CLOSED_SHOWN = 10
 def render_watched(watched: Watched, fmt: Literal["terminal", "markdown", "json"]) -> str:
     """The night as text that ends with a line break; Markdown is fit for the summary of a CI job."""
     if fmt == "json":
-        return dump_json(watched_json(watched))
+        return dump_json("night", watched_json(watched))
     return render_tables(watched_tables(watched), fmt)
 
 
@@ -92,7 +90,6 @@ def _shown(watched: Watched) -> list[Alert]:
 def watched_json(watched: Watched) -> dict[str, Any]:
     """Everything at full precision; units stand in the metrics' names, null means that there is none."""
     return {
-        "version": 1,
         "config": watched.config.name,
         "target": watched.config.target,
         "results": str(watched.config.results),
@@ -133,7 +130,7 @@ def watched_json(watched: Watched) -> dict[str, Any]:
 
 
 def _alert_row(alert: Alert, apart: dict[Condition, str]) -> tuple[str, ...]:
-    metric = _METRICS.get(alert.metric)
+    metric = METRICS.get(alert.metric)
     before, after = (
         (f"{alert.before:g}", f"{alert.after:g}") if metric is None else _figures(metric, alert.before, alert.after)
     )
@@ -184,13 +181,10 @@ def _conditions(watched: Watched) -> dict[Condition, str]:
         )
     )
     # A loss has data and a latency has none: that alone tells no two conditions apart.
-    bare = list(dict.fromkeys(_bare(condition) for condition in known))
-    told = dict(zip(bare, told_apart(bare), strict=True))
-    return {condition: f"({', '.join(told[_bare(condition)])})" * bool(told[_bare(condition)]) for condition in known}
-
-
-def _bare(condition: Condition) -> Condition:
-    return replace(condition, data=None, data_sha256=None)
+    bare = list(dict.fromkeys(without_data(condition) for condition in known))
+    told = dict(zip(bare, tell_apart(bare), strict=True))
+    words = {condition: ", ".join(told[without_data(condition)]) for condition in known}
+    return {condition: f"({text})" if text else "" for condition, text in words.items()}
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from harness.analysis.figures import figure, plural, why_no_interval
-from harness.analysis.grouping import Condition, run_records
+from harness.analysis.grouping import run_records
+from harness.conditions.fields import Condition
 from harness.errors import HarnessError
-from harness.metrics import Metric
+from harness.metrics import METRICS, Metric
 from harness.metrics.metric import Measure
 from harness.nightly.detection import worsening
 from harness.nightly.series import to_level
@@ -24,10 +25,13 @@ Decision = Literal["regression", "no regression", "undecided"]
 
 @dataclass(frozen=True)
 class Pair:
-    """What to measure again: two kept files, under one condition, in the pass that yields the metric."""
+    """What to measure again: two stored files, under one condition, in the pass that yields the metric. `names` are
+    what they are called in the session of the rerun, the good one's first.
+    """
 
     good: Path
     bad: Path
+    names: tuple[str, str]
     condition: Condition
     measure: Measure
 
@@ -146,11 +150,19 @@ def decide(metric: Metric, ratio: float, low: float, high: float, min_change: fl
 
 
 def words(verdict: Verdict) -> str:
-    """`1.103x [1.081, 1.126], 10 pairs`, or why there is none."""
+    """The comparison as tables have it, above 1 where the bad model is the better one: `speed-up 0.907x [0.888, 0.925],
+    10 pairs`; or why there is none.
+    """
     if verdict.ratio is None or verdict.low is None or verdict.high is None:
         return verdict.reason or "no figure"
-    interval = f" [{verdict.low:.3f}, {verdict.high:.3f}]" if verdict.low != verdict.high else ""
-    return f"{verdict.ratio:.3f}x{interval}, {plural(verdict.processes, 'pair')}"
+    metric = METRICS.get(verdict.metric or "")
+    value, low, high, word = verdict.ratio, verdict.low, verdict.high, "ratio"
+    if metric is not None and metric.compare == "ratio":
+        word = metric.comparison_word
+        if metric.better == "lower":
+            value, low, high = 1 / value, 1 / high, 1 / low
+    interval = f" [{low:.3f}, {high:.3f}]" if low != high else ""
+    return f"{word} {value:.3f}x{interval}, {plural(verdict.processes, 'pair')}"
 
 
 def _pairs(tables: Tables, metric: Metric, good: str, bad: str) -> list[tuple[float, float]]:

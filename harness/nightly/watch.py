@@ -157,12 +157,13 @@ def _settled(
     metric, number = metric_of(alert), alert.rounds + 1
     try:
         good, bad = (kept_file(config.results, sha256) for sha256 in (alert.good_sha256, alert.bad_sha256))
-        pair = Pair(good, bad, alert.condition, metric.measure)
+        names = (f"{alert.model} (good)", f"{alert.model} (new)")
+        pair = Pair(good, bad, names, alert.condition, metric.measure)
         verdict = settle(
             config.results,
             partial(measure, pair),
             (metric,),
-            (good.stem, bad.stem),
+            pair.names,
             config.min_change,
             round_number=number,
         )

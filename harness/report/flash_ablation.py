@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from harness.analysis.figures import plural
-from harness.analysis.load_words import prompts_words
 from harness.analysis.numbers import quantity, scale, times
+from harness.conditions.workload import prompts_words
 from harness.flash.ablation.from_results import Ablation
 from harness.flash.ablation.projection import Projection, project, sizes
 from harness.flash.ablation.rounds import Conditions, Row
@@ -18,6 +17,7 @@ from harness.flash.device_model.profile import find
 from harness.flash.io.geometry import Geometry
 from harness.flash.io.proof import HIDDEN_CACHE, host_note
 from harness.flash.io.reader import DIRECT
+from harness.report.machine import dump_json
 from harness.report.rendering import render_tables
 from harness.report.table import Cell, Section, Table
 from harness.statistics.summary import Estimate
@@ -28,11 +28,13 @@ _MEASURED = ("", "DRAM", "flash → DRAM", "throughput", "I/O latency", "speed-u
 _PROJECTED = ("", "flash → DRAM", "reads", "throughput", "I/O latency")
 
 
-def measured(rows: Sequence[Row], trace: Trace, conditions: Conditions, beside: Sequence[str], as_json: bool) -> str:
-    """The ablation that was measured, with its intervals, or all of it as JSON. `beside` are notes of the caller's."""
+def measured(
+    rows: Sequence[Row], trace: Trace, conditions: Conditions, more_notes: Sequence[str], as_json: bool
+) -> str:
+    """The ablation that was measured, with its intervals, or all of it as JSON. `more_notes` are the caller's."""
     summaries = summarise(rows, conditions.window)
     shares = aggregates(trace, conditions.window)
-    notes = [*_invalid(summaries), *_cached(rows), *filter(None, [host_note()]), *beside]
+    notes = [*_invalid(summaries), *_cached(rows), *filter(None, [host_note()]), *more_notes]
     if as_json:
         facts = {
             "trace": trace.description,
@@ -42,17 +44,17 @@ def measured(rows: Sequence[Row], trace: Trace, conditions: Conditions, beside: 
             "rows": [asdict(row) for row in rows],
             "notes": notes,
         }
-        return json.dumps(facts, indent=1) + "\n"
+        return dump_json("ablation", facts)
     rounds = 1 + max(row.round for row in rows)
     caption = (
         _trace_line(trace, conditions.window, shares),
-        f"{rows[0].kind} · depth {conditions.depth} · {rounds} alternated rounds in one process · medians a token, "
+        f"{rows[0].kind} · depth {conditions.depth} · {rounds} alternated rounds in one process · medians per token, "
         "after the window has filled",
         "value [95 % interval over rounds]; speed-up of the I/O latency [99 % interval]; n.s.: it contains 1, or there "
         "is none; no interval: one round, or the interval spans more than three powers of ten",
     )
     section = Section(("",) * len(_MEASURED), tuple(_row(summary, summaries[0]) for summary in summaries))
-    table = Table("Feed-forward weights from flash, a token", _MEASURED, (section,), caption, tuple(notes))
+    table = Table("Feed-forward weights from flash per token", _MEASURED, (section,), caption, tuple(notes))
     return render_tables([table], "terminal")
 
 
@@ -60,8 +62,7 @@ def stored(ablations: Sequence[Ablation], as_json: bool) -> str:
     """The ablations of a session's language models, each a table, or all of them as JSON."""
     if as_json:
         note = HIDDEN_CACHE if any(ablation.virtual for ablation in ablations) else None
-        found = {"ablations": [asdict(ablation) for ablation in ablations], "note": note}
-        return json.dumps(found, indent=1) + "\n"
+        return dump_json("ablation", {"ablations": [asdict(ablation) for ablation in ablations], "note": note})
     return render_tables([table_of(ablation) for ablation in ablations], "terminal")
 
 
@@ -70,10 +71,10 @@ def table_of(ablation: Ablation) -> Table:
     job = ablation.job
     budget = job.get("dram_budget_bytes")
     caption = (
-        f"{job['prompt_tokens']} prompt + {job['new_tokens']} new tokens · {prompts_words(job)}",
+        f"{job['prompt_tokens']} prompt + {job['new_tokens']} new tokens · {prompts_words(job.get('prompts_sha256'))}",
         f"window {job['window']} · neurons chosen: {job['predictor']} · DRAM for them: "
         f"{'no limit' if budget is None else f'at most {budget:,} bytes'}",
-        f"{job['reader']} · depth {job['depth']} · {plural(ablation.processes, 'interleaved process')} a policy · "
+        f"{job['reader']} · depth {job['depth']} · {plural(ablation.processes, 'interleaved process')} per policy · "
         "medians of decoded tokens, after the window has filled",
         "value [95 % interval over processes]; speed-up of the I/O latency [99 % interval]; n.s.: it contains 1, or "
         "there is none; no interval: one process, or the interval spans more than three powers of ten",
@@ -84,7 +85,7 @@ def table_of(ablation: Ablation) -> Table:
         ("",) * (len(_MEASURED) + 2),
         tuple(_row(row, ablation.rows[0], _peer(row), _time(row, "token")) for row in ablation.rows),
     )
-    columns = (*_MEASURED, "against fio", "a token, all")
+    columns = (*_MEASURED, "against fio", "total per token")
     return Table(f"{ablation.model}, feed-forward weights from flash", columns, (section,), caption, tuple(notes))
 
 
@@ -98,13 +99,15 @@ def _agreement(ablation: Ablation) -> list[str]:
     """What the tokens and the loss are, set against those of the whole model."""
     notes = []
     if ablation.agreement is not None:
-        whole = ablation.agreement == 1
-        share = "All tokens" if whole else f"At least {100 * ablation.agreement:.4g} % of the tokens of each process"
+        all_agree = ablation.agreement == 1
+        share = (
+            "All tokens" if all_agree else f"At least {100 * ablation.agreement:.4g} % of the tokens of each process"
+        )
         notes.append(f"{share} are those of the whole model.")
     if quality := ablation.quality:
         added = quality["loss_nats"] - quality["whole_loss_nats"]
         notes.append(
-            f"Loss over {quality['predicted_tokens']:.0f} tokens: {quality['loss_nats']:.4f} nats a token, "
+            f"Loss over {quality['predicted_tokens']:.0f} tokens: {quality['loss_nats']:.4f} nats per token, "
             f"{added:+.4f} against the whole model; {100 * quality['argmax_agreement']:.4g} % of its choices agree."
         )
     if active := quality.get("predictor_active"):
@@ -112,7 +115,7 @@ def _agreement(ablation: Ablation) -> list[str]:
         notes.append(
             f"Predictors missed {quality['predictor_missed']:,.0f} of {active:,.0f} active neurons "
             f"({100 * quality['predictor_missed'] / active:.2g} %) there, and {100 * vain:.2g} % of what they named is "
-            "read in vain."
+            "read needlessly."
         )
     return notes
 
@@ -134,14 +137,14 @@ def projected(geometry: Geometry, trace: Trace, window: int, depth: int, device:
             "policies": [asdict(step) for step in steps],
             "notes": notes,
         }
-        return json.dumps(facts, indent=1) + "\n"
+        return dump_json("projection", facts)
     caption = (
         _trace_line(trace, window, shares),
-        f"{profile.name}: {profile.summary} · depth {depth} · means a token, after the window has filled",
+        f"{profile.name}: {profile.summary} · depth {depth} · means per token, after the window has filled",
         "estimated by the device model; nothing was measured",
     )
     section = Section(("",) * len(_PROJECTED), tuple(_step(step) for step in steps))
-    table = Table("Feed-forward weights from flash, a token, PROJECTED", _PROJECTED, (section,), caption, tuple(notes))
+    table = Table("Feed-forward weights from flash per token, PROJECTED", _PROJECTED, (section,), caption, tuple(notes))
     return render_tables([table], "terminal")
 
 
@@ -189,7 +192,7 @@ def _absent(summary: Summary, name: str = "") -> Cell:
 
 def _peer(summary: Summary) -> Cell:
     ratio = summary.peer_ratio
-    return Cell("not asked", tone="muted") if ratio is None else Cell(f"{ratio:.2f}x", value=ratio)
+    return Cell("not compared", tone="muted") if ratio is None else Cell(f"{ratio:.2f}x", value=ratio)
 
 
 def _step(step: Projection) -> tuple[Cell, ...]:

@@ -4,20 +4,22 @@ obtained.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.analysis.comparison import Comparison
-from harness.analysis.figures import Figure, Versus, comparison_word, missing_interval
-from harness.analysis.grouping import RUNTIME, Condition
+from harness.analysis.figures import Figure, Versus, missing_interval
+from harness.analysis.grouping import RUNTIME
 from harness.analysis.numbers import decimals, quantity, scale, signed, times
 from harness.analysis.rows import Row
-from harness.metrics import SECTIONS
+from harness.conditions.fields import CAPTION, Condition
+from harness.metrics import SECTIONS, Metric
 from harness.report.table import SUPERSCRIPT, Cell, Section, Table
 
 
 @dataclass
-class _Footnotes:
+class Footnotes:
     """Reasons, numbered in order of first appearance."""
 
     numbers: dict[str, int] = field(default_factory=dict)
@@ -37,27 +39,37 @@ def comparison_table(comparison: Comparison) -> Table:
     """The comparison for people: sections by kind of metric, models from left to right, each beside its ratio
     to the first.
     """
-    base, *others = comparison.models
-    columns = ["", f"{base.label} (baseline)" if others else base.label]
-    for model in others:
-        columns += [model.label, "vs baseline"]
-    footnotes = _Footnotes()
+    footnotes = Footnotes()
     sections = []
     for name in SECTIONS:
         rows = [row for row in comparison.rows if row.metric.section == name and row.shown]
-        word = next((comparison_word(row.metric) for row in rows if any(row.versus)), "")
         if rows:
-            heading = (name, "", *(("", word) * len(others)))
-            sections.append(Section(heading, tuple(_cells(row, footnotes) for row in rows)))
+            sections.append(Section(rule(name, rows), tuple(cells_of(row, [row], footnotes) for row in rows)))
     return Table(
-        _title(comparison),
-        tuple(columns),
+        title_of(comparison.condition),
+        headings(comparison),
         tuple(sections),
         tuple(caption(comparison)),
         (*footnotes.lines(), *comparison.notes, *comparison.not_shown),
         pinned=2,
         together=2,
+        verdict=tuple(comparison.verdict.values()),
     )
+
+
+def headings(comparison: Comparison) -> tuple[str, ...]:
+    """Of the columns: the baseline, then every other model with what compares it."""
+    base, *others = comparison.models
+    columns = ["", f"{base.label} (baseline)" if others else base.label]
+    for model in others:
+        columns += [model.label, "vs baseline"]
+    return tuple(columns)
+
+
+def rule(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The heading of rows that belong together: their name, and over each comparison what it is called."""
+    word = next((row.metric.comparison_word for row in rows if any(row.versus)), "")
+    return (name, "", *(("", word) * (len(rows[0].figures) - 1)))
 
 
 def _untimed(comparison: Comparison) -> str:
@@ -67,50 +79,46 @@ def _untimed(comparison: Comparison) -> str:
 
 
 def caption(comparison: Comparison) -> list[str]:
-    """How the numbers were obtained, in lines of facts."""
+    """How the numbers were obtained, in lines of facts, and how to read them."""
+    lines = [_facts(*facts) for facts in caption_facts(comparison)]
+    return [*lines, legend(len(comparison.models) > 1, comparison.counted)]
+
+
+def caption_facts(comparison: Comparison) -> list[list[str]]:
+    """How the numbers were obtained: what was asked and how often it ran, the machine, the versions, when and on which
+    data.
+    """
     condition = comparison.condition
     counts = sorted(set(comparison.processes))
     several = len(comparison.models) > 1
-    each = "–".join(str(count) for count in (counts[0], counts[-1])[: len(counts)]) if counts else "0"
+    runs_of_each = "–".join(str(count) for count in (counts[0], counts[-1])[: len(counts)]) if counts else "0"
     order = "interleaved " if comparison.interleaved else ""
     return [
-        _facts(
-            _tokens(condition.prompt_tokens, condition.new_tokens),
-            condition.load,
-            f"batch {condition.batch}" if condition.batch else None,
-            f"{condition.threads} thread{'' if condition.threads == 1 else 's'}" if condition.threads else None,
-            f"CPUs {condition.cpus}" if condition.cpus else None if comparison.counted else "not pinned to CPUs",
-            f"{condition.runtime} runtime" if condition.runtime else None,
-            "torch.compile" if condition.compile else None,
-            f"computed in {condition.precision}" if condition.precision else None,
-            f"{each} {order}process{'' if counts == [1] else 'es'}{' a model' if several else ''}",
+        [
+            *conditions_in_words(condition, counted=comparison.counted),
+            f"{runs_of_each} {order}process{'' if counts == [1] else 'es'}{' per model' if several else ''}",
             *(f"latency {kind}" for kind in comparison.latency_kinds),
-            _untimed(comparison) if comparison.counted else None,
-        ),
-        _facts(*_machine(comparison.fingerprint)),
-        _facts(
+            *([_untimed(comparison)] if comparison.counted else []),
+        ],
+        _machine(comparison.fingerprint),
+        [
             *(f"{name} {version}" for name, version in versions(comparison.fingerprint).items()),
             *(f"harness {version}" for version in comparison.harness),
-        ),
-        _facts(
-            _span("", comparison.dates),
-            _span("session ", comparison.sessions),
-            _data(condition),
-        ),
-        _legend(several, comparison.counted),
+        ],
+        [_span("", comparison.dates), _span("session ", comparison.sessions), *_data(condition)],
     ]
 
 
-def _legend(several: bool, counted: bool) -> str:
-    legend = "value [95 % interval over processes]"
+def legend(several: bool, counted: bool) -> str:
+    values = "value [95 % interval over processes]"
     if counted:
         return "counts of one process" + (
             "; reduction: above 1x the model needs less than the baseline" if several else ""
         )
     if not several:
-        return legend
+        return values
     return (
-        f"{legend}; speed-up and reduction [99 % interval]: above 1x the model is better than the baseline; "
+        f"{values}; speed-up and reduction [99 % interval]: above 1x the model is better than the baseline; "
         "n.s.: its interval contains 1"
     )
 
@@ -132,13 +140,15 @@ def _machine(fingerprint: dict[str, Any]) -> list[str]:
     return [word.format(fingerprint[name]) for name, word in words.items() if fingerprint.get(name)]
 
 
-def _cells(row: Row, footnotes: _Footnotes) -> tuple[Cell, ...]:
-    estimates = [figure.estimate for figure in row.figures if figure.estimate is not None]
+def cells_of(row: Row, alongside: Sequence[Row], footnotes: Footnotes, label: str | None = None) -> tuple[Cell, ...]:
+    """The cells of a row, in the unit and with the decimal places that all rows `alongside`, itself among them, need.
+    `label` stands in place of the metric's own, which then is over the rows.
+    """
+    estimates = [figure.estimate for line in alongside for figure in line.figures if figure.estimate is not None]
     step = scale(row.metric.unit, [estimate.value for estimate in estimates])
     places = max((decimals(estimate.value, estimate.low, estimate.high, step) for estimate in estimates), default=0)
-    kinds = {figure.kind for figure in row.figures if figure.estimate is not None}
-    alike = kinds.pop() if len(kinds) == 1 else "measured"
-    label = row.metric.label if alike in ("measured", "recorded") else f"{row.metric.label}, {alike}"
+    alike = kind_of_all(alongside)
+    label = label_of(row.metric, alike) if label is None else label
     first, *others = (_figure_cell(figure, step, places, alike, footnotes) for figure in row.figures)
     cells = [Cell(label, value=row.metric.name), first]
     for figure, versus in zip(others, row.versus[1:], strict=True):
@@ -146,8 +156,19 @@ def _cells(row: Row, footnotes: _Footnotes) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def _figure_cell(figure: Figure, step: tuple[float, str], places: int, said: str, footnotes: _Footnotes) -> Cell:
-    """`said` is the kind that the label of the row names already."""
+def kind_of_all(rows: Sequence[Row]) -> str:
+    """How all figures of these rows were obtained; `measured` where they differ, which each then says for itself."""
+    kinds = {figure.kind for row in rows for figure in row.figures if figure.estimate is not None}
+    return kinds.pop() if len(kinds) == 1 else "measured"
+
+
+def label_of(metric: Metric, kind: str) -> str:
+    """The label of a metric whose figures were obtained so."""
+    return metric.label if kind in ("measured", "recorded") else f"{metric.label}, {kind}"
+
+
+def _figure_cell(figure: Figure, step: tuple[float, str], places: int, labelled: str, footnotes: Footnotes) -> Cell:
+    """`labelled` is the kind that the label of the row names already."""
     if figure.estimate is None:
         return Cell(f"–{footnotes.mark(figure.reason)}" if figure.reason else "–", tone="muted")
     text, detail = quantity(figure.estimate.value, figure.estimate.low, figure.estimate.high, step, places)
@@ -155,7 +176,7 @@ def _figure_cell(figure: Figure, step: tuple[float, str], places: int, said: str
         why = f" ({figure.reason})" if figure.reason else ""
         mark = footnotes.mark(f"recorded in the manifest when the model was made, not measured here{why}")
         return Cell(text, f"recorded{mark}", figure.estimate.value, "muted")
-    if figure.kind not in ("measured", said):
+    if figure.kind not in ("measured", labelled):
         text += f" {figure.kind}"
     if figure.reason:
         text += footnotes.mark(figure.reason)
@@ -164,7 +185,7 @@ def _figure_cell(figure: Figure, step: tuple[float, str], places: int, said: str
     return Cell(text, detail, figure.estimate.value)
 
 
-def _versus_cell(versus: Versus | None, step: tuple[float, str], footnotes: _Footnotes) -> Cell:
+def _versus_cell(versus: Versus | None, step: tuple[float, str], footnotes: Footnotes) -> Cell:
     if versus is None:
         return Cell()
     if versus.value is None:
@@ -183,22 +204,33 @@ def _versus_cell(versus: Versus | None, step: tuple[float, str], footnotes: _Foo
     return Cell(text, detail, versus.value, "good" if versus.value > 1 else "bad")
 
 
-def _title(comparison: Comparison) -> str:
-    condition = comparison.condition
+def title_of(condition: Condition) -> str:
+    """Where and what was measured, on one line."""
     return _facts(condition.target, condition.device or "unknown device", condition.scenario)
 
 
-def _tokens(prompt: int | None, new: int | None) -> str | None:
-    parts = [f"{prompt} prompt" if prompt is not None else "", f"{new} new" if new is not None else ""]
-    return " + ".join(part for part in parts if part) + " tokens" if any(parts) else None
+def conditions_in_words(condition: Condition, *, counted: bool) -> list[str]:
+    """What was asked, field by field; where instructions are counted, pinning would change nothing."""
+    facts: list[str] = []
+    unit = None
+    for entry in CAPTION:
+        value = getattr(condition, entry.name)
+        text = None if counted and value is None else entry.say_in_caption(value)
+        if text is None:
+            continue
+        if entry.unit is not None and entry.unit == unit:
+            text = f"{facts.pop().removesuffix(f' {unit}')} + {text}"
+        facts.append(text)
+        unit = entry.unit
+    return facts
 
 
-def _data(condition: Condition) -> str | None:
+def _data(condition: Condition) -> list[str]:
     if condition.data is None and condition.data_sha256 is None:
-        return None
+        return []
     if condition.data_sha256 is None:
-        return f"outputs compared on {condition.data}"
-    return f"quality on {condition.data or 'unnamed data'} (sha256 {condition.data_sha256[:12]})"
+        return [f"outputs compared on {condition.data}"]
+    return [f"quality on {condition.data or 'unnamed data'} (sha256 {condition.data_sha256[:12]})"]
 
 
 def _span(word: str, values: tuple[str, ...]) -> str:
@@ -208,5 +240,5 @@ def _span(word: str, values: tuple[str, ...]) -> str:
     return f"{word}{values[0]} to {values[-1]} ({len(values)})"
 
 
-def _facts(*facts: str | None) -> str:
+def _facts(*facts: str) -> str:
     return " · ".join(fact for fact in facts if fact)

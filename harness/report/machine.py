@@ -1,5 +1,5 @@
-"""Comparisons for programs, at full precision: JSON with everything, CSV with one row a condition, model and
-metric.
+"""What programs read, at full precision: JSON of one shape for every command, and CSV of a comparison with one row per
+condition, model and metric. Imports nothing heavy: every command with `--json` prints through it.
 """
 
 from __future__ import annotations
@@ -9,20 +9,48 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from harness.analysis.comparison import Comparison
-from harness.analysis.figures import Figure, Versus
 from harness.analysis.flags import sentence
-from harness.analysis.grouping import KEY
-from harness.analysis.resolution import Resolution
-from harness.analysis.rows import Row
-from harness.report.layout import versions
+from harness.conditions.fields import ASKED
 
+if TYPE_CHECKING:
+    from harness.analysis.comparison import Comparison
+    from harness.analysis.figures import Figure, Versus
+    from harness.analysis.resolution import Resolution
+    from harness.analysis.rows import Row
+
+VERSION = 1
+"""Of the shape that all JSON has: `{"version", "kind", "data"}`."""
+Kind = Literal[
+    "ablation",
+    "bisection",
+    "check",
+    "comparison",
+    "compaction",
+    "devices",
+    "doctor",
+    "figure",
+    "flash-profile",
+    "flash-reproduction",
+    "inspection",
+    "model",
+    "models",
+    "neuron-file",
+    "night",
+    "packing",
+    "plan",
+    "price",
+    "projection",
+    "report",
+    "sessions",
+    "targets",
+    "trace",
+    "training",
+    "verification",
+]
 COLUMNS = (
-    *KEY,
-    "precision",
-    "load",
+    *ASKED,
     "baseline",
     "model",
     "model_sha256",
@@ -43,13 +71,16 @@ COLUMNS = (
     "resolved",
     "ratio_reason",
     "interval_reason",
+    "verdict",
 )
 
 
 def comparison_json(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """The comparisons as JSON values. Units stand in the metrics' names; null means not measured, and
-    `reason` says why.
+    """The comparisons as JSON values, in the `data` of a comparison. Units stand in the metrics' names; null means not
+    measured, and `reason` says why.
     """
+    from harness.report.layout import versions
+
     return [
         {
             "condition": asdict(comparison.condition),
@@ -72,14 +103,17 @@ def comparison_json(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
                 for flag in comparison.flags
             ],
             "notes": comparison.notes,
+            "verdict": comparison.verdict,
         }
         for comparison in comparisons
     ]
 
 
-def dump_json(value: Any) -> str:
-    """Indented ASCII JSON, keys in the order given."""
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+def dump_json(kind: Kind, data: Any) -> str:
+    """What a command prints with `--json`: indented ASCII JSON that ends with a line break, keys in the order given.
+    Raises ValueError for numbers that are not finite.
+    """
+    return json.dumps({"version": VERSION, "kind": kind, "data": data}, indent=2, allow_nan=False) + "\n"
 
 
 def comparison_csv(comparisons: Sequence[Comparison]) -> str:
@@ -88,7 +122,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for comparison in comparisons:
-        options = {name: getattr(comparison.condition, name) for name in (*KEY, "precision", "load")}
+        options = {name: getattr(comparison.condition, name) for name in ASKED}
         for row in comparison.rows:
             metric = {"metric": row.metric.name, "unit": row.metric.unit, "better": row.metric.better}
             for model, figure, versus in zip(comparison.models, row.figures, row.versus, strict=True):
@@ -96,13 +130,14 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                     "baseline": comparison.models[0].label,
                     "model": model.label,
                     "model_sha256": model.sha256,
+                    "verdict": comparison.verdict.get(model.label),
                 }
                 writer.writerow(options | metric | who | _figure(figure) | (_ratio(versus) if versus else {}))
     return file.getvalue()
 
 
-def _resolution(found: Resolution | None) -> dict[str, Any] | None:
-    return None if found is None else asdict(found) | {"reached": found.reached}
+def _resolution(resolution: Resolution | None) -> dict[str, Any] | None:
+    return None if resolution is None else asdict(resolution) | {"reached": resolution.reached}
 
 
 def _metric(comparison: Comparison, row: Row) -> dict[str, Any]:

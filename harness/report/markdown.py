@@ -30,7 +30,9 @@ def _table(table: Table) -> str:
             lines.append(_row([f"**{escape(name)}**", *(f"*{escape(word)}*" if word else "" for word in words)]))
         lines += [_row([_cell(cell) for cell in row]) for row in section.rows]
     notes = [f"- {escape(line)}" for line in lines_of(table.notes)]
-    return "\n".join([*lines, "", *notes, ""] if notes else [*lines, ""])
+    verdict = [f"**{escape(line)}**" for line in lines_of(table.verdict)]
+    parts = [lines, notes, *([line] for line in verdict)]
+    return "\n".join(line for part in parts if part for line in (*part, ""))
 
 
 def _cell(cell: Cell) -> str:

@@ -1,4 +1,4 @@
-"""The full record of a session: every metric, every run with what it said when it failed, its flags, and its
+"""The full record of a session: every metric, every run with its message when it failed, its flags, and its
 surroundings.
 """
 
@@ -16,9 +16,9 @@ from harness.analysis.flags import sentence
 from harness.analysis.grouping import Run, records, run_records
 from harness.analysis.numbers import quantity, scale
 from harness.errors import NothingComparable
-from harness.report.layout import comparison_table
 from harness.report.machine import comparison_csv, comparison_json, dump_json
 from harness.report.rendering import Format, render_tables
+from harness.report.sweep import comparison_tables
 from harness.report.table import Table, simple_table
 from harness.store.dataset import read_tables
 
@@ -71,13 +71,13 @@ def render_record(
             for run in record.runs
         ]
         return dump_json(
+            "report",
             {
-                "version": 1,
                 "comparisons": comparison_json(record.comparisons),
                 "why_not": record.why_not,
                 "runs": runs,
                 **rows,
-            }
+            },
         )
     return render_tables(record_tables(record), fmt, width=width, color=color)
 
@@ -94,17 +94,17 @@ def record_tables(record: Record) -> list[Table]:
     """The record as tables: comparisons, runs, failures, flags, environment, operators, storage; empty ones
     left out.
     """
-    tables = [comparison_table(comparison) for comparison in record.comparisons]
+    tables = comparison_tables(record.comparisons)
     tables.append(_runs(record.runs, (record.why_not,) if record.why_not else ()))
     names = {run["attempt_id"]: run["model"] for run in record.runs}
-    found = (
+    others = (
         _failures(record.runs),
         _flags(record.runs),
         _environment(record.environment),
         _ops(record.ops, names),
         _io(record.io, names),
     )
-    return [*tables, *(table for table in found if any(section.rows for section in table.sections))]
+    return [*tables, *(table for table in others if any(section.rows for section in table.sections))]
 
 
 def _runs(runs: Sequence[Run], notes: tuple[str, ...]) -> Table:
@@ -138,7 +138,7 @@ def _failures(runs: Sequence[Run]) -> Table:
                 )
             )
             rows += [("", "stderr", line) for line in (run["stderr_tail"] or "").splitlines()[-20:]]
-    return simple_table("Failures", ("run", "kind", "what it said"), rows)
+    return simple_table("Failures", ("run", "kind", "message"), rows)
 
 
 def _flags(runs: Sequence[Run]) -> Table:
@@ -151,14 +151,19 @@ def _environment(rows: Sequence[dict[str, Any]]) -> Table:
     """What was found before, after and in the minutes of the jobs, one row a name: the value if it was always the same,
     else the span.
     """
-    found: dict[str, dict[str, list[str]]] = {}
+    values_by_name: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         value = row["value"] if row["value"] is not None else f"unknown: {row['reason'] or 'no reason given'}"
         moment = row["moment"] if row["moment"] in ("before", "after") else "during"
-        found.setdefault(row["name"], {}).setdefault(moment, []).append(value)
-    shown = ["before", *(["during"] if any("during" in moments for moments in found.values()) else ()), "after"]
+        values_by_name.setdefault(row["name"], {}).setdefault(moment, []).append(value)
+    shown = [
+        "before",
+        *(["during"] if any("during" in moments for moments in values_by_name.values()) else ()),
+        "after",
+    ]
     lines = [
-        (name, *(_summary(moments.get(moment, [])) for moment in shown)) for name, moments in sorted(found.items())
+        (name, *(_summary(moments.get(moment, [])) for moment in shown))
+        for name, moments in sorted(values_by_name.items())
     ]
     return simple_table("Environment", ("", *(f"{moment} the jobs" for moment in shown)), lines)
 
@@ -173,21 +178,21 @@ def _ops(rows: Sequence[dict[str, Any]], models: dict[str, str], shown: int = _O
         of_model[key] = (calls + int(row["calls"]), time + int(row["total_ns"]))
     lines = []
     for model, operators in totals.items():
-        whole = sum(time for _, time in operators.values()) or 1
+        all_ns = sum(time for _, time in operators.values()) or 1
         for (operator, delegate), (calls, time) in sorted(operators.items(), key=lambda item: (-item[1][1], item[0]))[
             :shown
         ]:
-            lines.append((model, operator, delegate, calls, _amount("ns", time), f"{100 * time / whole:.1f} %"))
+            lines.append((model, operator, delegate, calls, _amount("ns", time), f"{100 * time / all_ns:.1f} %"))
     return simple_table("Operators", ("model", "operator", "delegate", "calls", "total", "share"), lines)
 
 
 def _io(rows: Sequence[dict[str, Any]], models: dict[str, str]) -> Table:
     """Median over the processes of each model and phase."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    rows_by_phase: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault((models[row["attempt_id"]], row["phase"]), []).append(row)
+        rows_by_phase.setdefault((models[row["attempt_id"]], row["phase"]), []).append(row)
     lines = []
-    for (model, phase), members in found.items():
+    for (model, phase), members in rows_by_phase.items():
         asked, read, faults = (
             _median([row[name] for row in members]) for name in ("asked_bytes", "read_bytes", "major_faults")
         )

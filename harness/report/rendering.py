@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 from harness.analysis.comparison import Comparison
-from harness.report.layout import comparison_table
 from harness.report.machine import comparison_csv, comparison_json, dump_json
 from harness.report.markdown import render_markdown
 from harness.report.paper.csv import render_paper_csv
@@ -17,6 +16,7 @@ from harness.report.paper.html import render_html
 from harness.report.paper.latex import render_latex
 from harness.report.paper.markdown import render_paper_markdown
 from harness.report.paper.table import PaperTable
+from harness.report.sweep import comparison_tables
 from harness.report.table import Table
 from harness.report.terminal import render_terminal
 
@@ -30,17 +30,19 @@ def render(
     comparisons: Sequence[Comparison],
     fmt: Format = "terminal",
     *,
+    short: bool = False,
     width: int | None = None,
     color: bool | None = None,
 ) -> str:
-    """The comparisons as text that ends with a line break. `width` and `color` concern terminals only (see
-    `render_tables`).
+    """The comparisons as text that ends with a line break, `short` with their main metrics alone. `width` and `color`
+    concern terminals only (see `render_tables`).
     """
+    comparisons = [comparison.short for comparison in comparisons] if short else comparisons
     if fmt == "json":
-        return dump_json({"version": 1, "comparisons": comparison_json(comparisons)})
+        return dump_json("comparison", {"comparisons": comparison_json(comparisons)})
     if fmt == "csv":
         return comparison_csv(comparisons)
-    return render_tables([comparison_table(comparison) for comparison in comparisons], fmt, width=width, color=color)
+    return render_tables(comparison_tables(comparisons), fmt, width=width, color=color)
 
 
 def render_tables(

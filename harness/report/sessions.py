@@ -42,7 +42,7 @@ def render_sessions(
     tables = read_runs(results)
     sessions = list_sessions(tables)
     if fmt == "json":
-        return dump_json({"version": 1, "sessions": sessions, "problems": tables.problems})
+        return dump_json("sessions", {"sessions": sessions, "problems": tables.problems})
     rows = [
         {key: ", ".join(value) if isinstance(value, list) else value for key, value in row.items()} for row in sessions
     ]

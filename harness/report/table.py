@@ -36,7 +36,7 @@ class Table:
     `pinned` repeated; a table of `prose` breaks its lines instead.
 
     `caption` says how the numbers were obtained, `notes` what else to know, each a sentence or a line of
-    facts.
+    facts; `verdict` what it comes to, a sentence a line, below all else.
     """
 
     title: str
@@ -47,6 +47,7 @@ class Table:
     pinned: int = 1
     together: int = 1
     prose: bool = False
+    verdict: tuple[str, ...] = ()
 
 
 def simple_table(

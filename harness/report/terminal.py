@@ -63,6 +63,10 @@ def _print(console: Console, table: Table, width: int) -> None:
         note = RichTable.grid(padding=(0, 1))
         note.add_row(Text(mark, style=style), Text(rest, style=style))
         console.print(note)
+    if table.verdict:
+        console.print()
+    for line in lines_of(table.verdict):
+        console.print(Text(line, style="bold"))
 
 
 def _layout(table: Table, width: int) -> list[tuple[bool, list[int], Table]]:
@@ -78,19 +82,19 @@ def _layout(table: Table, width: int) -> list[tuple[bool, list[int], Table]]:
         if parts[-1] and fixed + sum(widths[column] for column in (*parts[-1], *columns)) - _GAP > width:
             parts.append([])
         parts[-1] += columns
-    kept = [[*range(table.pinned), *part] for part in parts]
-    return [(True, [widths[column] for column in part], _columns(table, part)) for part in kept]
+    chosen = [[*range(table.pinned), *part] for part in parts]
+    return [(True, [widths[column] for column in part], _columns(table, part)) for part in chosen]
 
 
-def _columns(table: Table, kept: Sequence[int]) -> Table:
+def _columns(table: Table, indices: Sequence[int]) -> Table:
     sections = tuple(
         Section(
-            tuple(section.heading[i] for i in kept),
-            tuple(tuple(row[i] for i in kept) for row in section.rows),
+            tuple(section.heading[i] for i in indices),
+            tuple(tuple(row[i] for i in indices) for row in section.rows),
         )
         for section in table.sections
     )
-    return replace(table, columns=tuple(table.columns[i] for i in kept), sections=sections)
+    return replace(table, columns=tuple(table.columns[i] for i in indices), sections=sections)
 
 
 def _widths(table: Table, stacked: bool, label: int) -> list[int]:

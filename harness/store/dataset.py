@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from harness.errors import NothingComparable, StoreError, UsageError
 from harness.store.files import Damage, File, files_of, in_quarantine, read_files, schema_of
-from harness.store.sound import sentences
+from harness.store.left_out import sentences
 
 T = TypeVar("T")
 # What tells the sessions apart; the other columns of `runs` are read of the chosen ones alone.

@@ -7,10 +7,10 @@ import pyarrow as pa
 from harness.store.schemas import LEDGERS
 
 ADDED: dict[str, frozenset[str]] = {
-    "nights": frozenset({"host"}),
+    "nights": frozenset({"host", "reference"}),
     "alerts": frozenset({"rerun_session_ids", "rerun_decision", "rerun_confidence", "rerun_rounds"}),
 }
-"""Columns that ledgers written before 2026-11-30 lack."""
+"""Columns that ledgers of earlier versions may lack."""
 
 
 def in_todays_columns(ledger: str, rows: pa.Table) -> pa.Table:

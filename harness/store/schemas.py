@@ -134,6 +134,7 @@ NIGHTS = pa.schema(
         ("status", pa.string()),  # started, complete, partial (a job failed), failed (there is no session)
         ("reason", pa.string()),  # why it is not complete
         ("host", pa.string()),  # the machine that ran it; null of nights from before this was recorded
+        ("reference", pa.string()),  # the model that time is set against; null: none, or one named by its sha256
     ]
 )
 

@@ -17,7 +17,9 @@ from harness.errors import HarnessError, ModelError, UsageError
 from harness.job import Files, Job, parse_request
 from harness.model_description import is_language_model
 from harness.protocol import PROTOCOL, Done, Error, Hello, Samples, Scalar
-from harness.scenarios import SCENARIOS, GenerateQuery, MultiStreamQuery, Query, SingleQuery, repeat, warm_up
+from harness.scenarios.catalogue import SCENARIOS
+from harness.scenarios.closed_loop import repeat, warm_up
+from harness.scenarios.queries import GenerateQuery, MultiStreamQuery, Query, SingleQuery
 from harness.statistics.steady import SteadyRule
 from harness.storage_reads import drop_page_cache
 from harness.worker import probes
@@ -82,7 +84,7 @@ def _work(job: Job, files: Files, channel: Channel, runtimes: Mapping[str, Any],
         _measure_memory(job, files, runtime, channel)
         return
     parts = [path, *([Path(files.data)] if files.data is not None else [])]
-    if job.scenario == "cold-start":
+    if SCENARIOS[job.scenario].cold:
         for part in parts:
             drop_page_cache(part)
     probe = probes.IoProbe()
@@ -93,7 +95,7 @@ def _work(job: Job, files: Files, channel: Channel, runtimes: Mapping[str, Any],
         _measure_quality(job, files, model, channel)
     else:
         _measure_latency(job, files, model, channel)
-    if job.measure == "latency" and job.scenario == "cold-start":
+    if job.measure == "latency" and SCENARIOS[job.scenario].cold:
         from harness.worker.warm_start import warm_start
 
         for event in warm_start(job, files, module):
@@ -201,7 +203,7 @@ def _plain_query(job: Job, model: Model, inputs: Sequence[Any]) -> Query:
 
 
 def _phase(job: Job) -> str:
-    return {"offline": "batch", "sustained": "sustained"}.get(job.scenario, "steady")
+    return SCENARIOS[job.scenario].phase
 
 
 def _runtime(path: Path, runtimes: Mapping[str, Any] = RUNTIMES) -> Any:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from harness.conditions.host import read_host
 from harness.job import Job
 from harness.protocol import Environment, Event, Progress, Scalar
-from harness.scenarios import MINUTE_NS, EveryNth, Query, sustain
+from harness.scenarios.closed_loop import MINUTE_NS, sustain
+from harness.scenarios.queries import EveryNth, Query
 from harness.scenarios.server import Trial, giving_up, queries_at, schedule, search, serve
 from harness.statistics.change_points import SEGMENT
 from harness.statistics.early_stopping import FEWEST_QUERIES, holds

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from harness.protocol import Describe, Event, Loaded
-from harness.scenarios import Series
+from harness.scenarios.queries import Series
 
 Execute = Callable[[Sequence[Any]], Sequence[Any]]
 Arrange = Callable[[Sequence[Any]], Sequence[Any]]

@@ -15,7 +15,7 @@ from harness.energy import nvml as nvml_energy
 from harness.energy.source import Missing, Source
 from harness.errors import UsageError
 from harness.job import Files, Job, request_json
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.target import Availability, Capabilities
 from harness.targets.cuda.gpus import ORDER, VARIABLE, choose, list_gpus
 from harness.targets.cuda.knobs import locked

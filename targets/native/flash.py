@@ -15,7 +15,7 @@ from harness.flash.ablation.policies import named
 from harness.flash.language_model.files import BUILD, neurons_path
 from harness.job import Files, Job, request_json
 from harness.protocol import Error, Output
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.targets.transports.local import LocalProcess
 
 _LIMIT_S = 600.0

@@ -9,7 +9,7 @@ from harness.job import Files, Job
 from harness.made_inputs import LEAST_SETS
 from harness.model_description import is_language_model
 from harness.protocol import Describe
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -107,7 +107,8 @@ def _print(name: str, ours: list[dict[float, int]], theirs: list[dict[float, int
 def compare(what: str, execute: Callable[[], object], rounds: int, queries: int, utilisation: float) -> None:
     """Single stream and server, ours and LoadGen's in turn; the server is busy for `utilisation` of its time."""
     from harness.job import Job
-    from harness.scenarios import SingleQuery, repeat, warm_up
+    from harness.scenarios.closed_loop import repeat, warm_up
+    from harness.scenarios.queries import SingleQuery
     from harness.scenarios.server import serve
     from harness.statistics.steady import SteadyRule
 

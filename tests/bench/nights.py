@@ -28,7 +28,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
 
-from harness.analysis.grouping import Condition
+from harness.conditions.fields import Condition
+from harness.experiment.request import RunRequest
 from harness.metrics import CATALOGUE
 from harness.nightly.alerts import Alert, covers, is_of, raised
 from harness.nightly.config import NightlyConfig
@@ -52,7 +53,7 @@ _SHIPPED = Path(__file__).with_name("nights.csv")
 _LATENCY = next(metric for metric in CATALOGUE if metric.name == "steady_latency_ns_p50")
 _CONDITION = Condition("x86", "cpu", "single-stream", 1, "0", None, False, 1, None, None)
 _CONFIG = NightlyConfig(
-    name="nights", sha256="", target="x86", models=("m",), results=Path(), metrics=(_LATENCY,), run={}
+    name="nights", sha256="", request=RunRequest(target="x86", models="m"), results=Path(), metrics=(_LATENCY,)
 )
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _QUIET = 100

@@ -144,7 +144,7 @@ def bench_timed_loop(model: Path, pairs: int = 20, calls: int = 3000) -> None:
 
 def bench_sample() -> None:
     """What a sample costs beyond the work: inside the timed region and in all. At most 1 us."""
-    from harness.scenarios import SingleQuery
+    from harness.scenarios.queries import SingleQuery
 
     def nothing(inputs: object) -> tuple[()]:
         return ()

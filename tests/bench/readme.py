@@ -65,7 +65,7 @@ def measured(target: str, models: list[str], options: tuple[str, ...]) -> dict[s
         command = [sys.executable, "-m", "harness", "run", "--target", target, *named, "--results", folder, *options]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HARNESS_RESULTS")}
         said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
-    (comparison,) = json.loads(said)["comparisons"]
+    (comparison,) = json.loads(said)["data"]["comparisons"]
     return dict(comparison)
 
 

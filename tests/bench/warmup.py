@@ -384,8 +384,8 @@ def loaded(runtime: str, path: Path) -> Callable[[], object]:
 
     compiled = runtime == "torch-compile"
     job = Job(target="x86", model=path.stem, model_sha256="", scenario="single-stream", compile=compiled)
-    name = "executorch_runtime" if runtime == "executorch" else "torch_runtime"
-    worker: Any = importlib.import_module(f"harness.worker.{name}")
+    name = "executorch" if runtime == "executorch" else "torch"
+    worker: Any = importlib.import_module(f"harness.worker.runtimes.{name}")
     worker.prepare(path)
     model = worker.load(path, job, Files(model=str(path)))
     inputs = model.arrange(make_inputs(job, model.description, None))

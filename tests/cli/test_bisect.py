@@ -36,7 +36,7 @@ def test_the_commit_that_made_a_file_worse_is_named(repository: Home) -> None:
     asked = ("bisect", "v0", "main", "--file", "m.pte", "-t", "x86", "--metric", "model_bytes")
     ended = repository.harness(*asked, "--json", "-q", "--", *QUICK, "--processes", "1")
     assert ended.code == 0, ended.err
-    made = json.loads(ended.out)
+    made = json.loads(ended.out)["data"]
     assert made["first"]["words"] == "step 3"
     assert made["first"]["label"] in made["answer"]
     (step,) = made["steps"]
@@ -47,7 +47,7 @@ def test_the_commit_that_made_a_file_worse_is_named(repository: Home) -> None:
 def test_two_files_are_one_interleaved_comparison(home: Home, models: Models) -> None:
     ended = home.harness("bisect", models.mlp, models.other, "-t", "x86", "--json", *FAST)
     assert ended.code == 0, ended.err
-    made = json.loads(ended.out)
+    made = json.loads(ended.out)["data"]
     assert made["metric"] == "steady_latency_ns_p50"
     (step,) = made["steps"]
     assert step["verdict"]["processes"] == 5

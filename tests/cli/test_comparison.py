@@ -35,7 +35,7 @@ def ran(home: Home, models: Models) -> Ended:
 
 def _json(ended: Ended) -> Any:
     assert ended.code == 0, ended.err
-    return json.loads(ended.out)
+    return json.loads(ended.out)["data"]
 
 
 def _metrics(comparison: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -47,7 +47,7 @@ def test_run_prints_a_table_and_keeps_its_rows(ran: Ended, home: Home, models: M
     assert "mlp" in ran.out
     assert all(word in ran.out for word in ODD.split())  # a long heading may break between words
     assert "latency p50" in ran.out
-    assert "4 interleaved processes" in ran.out or "2 interleaved processes a model" in ran.out
+    assert "4 interleaved processes" in ran.out or "2 interleaved processes per model" in ran.out
     assert "harness compare --session" in ran.err
     runs = home.rows()
     assert [(run["measure"], run["model"], run["block"]) for run in sorted(runs, key=lambda run: run["position"])] == [

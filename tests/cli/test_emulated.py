@@ -37,7 +37,7 @@ def test_two_models_are_compared_by_instructions(emulated: Home, models: Models,
     runs = emulated.rows()
     assert {row["latency_kind"] for row in runs} == {None}
     assert {row["flags"] is None or not row["flags"] for row in runs} == {True}
-    said = json.loads(emulated.harness("compare", "--json").out)
+    said = json.loads(emulated.harness("compare", "--json").out)["data"]
     assert "_instructions" in json.dumps(said)
 
 
@@ -46,7 +46,7 @@ def test_a_regression_of_a_hundredth_in_one_layer_is_seen(emulated: Home, models
         *("run", "-t", "arm64", "--device", "qemu", "-m", models.deep, "-m", models.heavier, "--no-quality", *QUICK)
     )
     assert ended.code == 0, ended.err
-    metrics = json.loads(emulated.harness("compare", "--json").out)["comparisons"][0]["metrics"]
+    metrics = json.loads(emulated.harness("compare", "--json").out)["data"]["comparisons"][0]["metrics"]
     deep, heavier = next(found["models"] for found in metrics if found["metric"] == "steady_instructions")
     assert len(set(deep["values"])) == len(set(heavier["values"])) == 1, "counts are exact"
     assert 0.985 < heavier["versus_baseline"]["value"] < 0.995

@@ -75,7 +75,7 @@ def test_the_report_shows_what_failed_and_why(ran: Ended, workshop: Home) -> Non
 
 
 def test_quality_that_cannot_be_measured_is_null_with_its_reason(ran: Ended, workshop: Home) -> None:
-    comparisons = json.loads(workshop.harness("compare", "--json").out)["comparisons"]
+    comparisons = json.loads(workshop.harness("compare", "--json").out)["data"]["comparisons"]
     (comparison,) = (c for c in comparisons if c["condition"]["scenario"] == "generate")
     figures = {row["metric"]: next(f for f in row["models"] if f["model"] == "lm") for row in comparison["metrics"]}
     assert figures["loss_nats"]["value"] is None

@@ -53,9 +53,9 @@ def test_a_file_and_its_caption(results: Path, tmp_path: Path, kind: str, fmt: s
     assert first == str(output)
     assert output.read_bytes().startswith(MAGIC[fmt])
     text = "\n".join(caption)
-    for words in ("x86 · cpu · single-stream", "3 interleaved processes a model", "harness 0.1.0 (0123456789ab)"):
+    for words in ("x86 · cpu · single-stream", "3 interleaved processes per model", "harness 0.1.0 (0123456789ab)"):
         assert words in text
-    assert "Latency rests on 3 processes a model" in text
+    assert "Latency rests on 3 processes per model" in text
 
 
 def test_the_same_results_give_the_same_svg(results: Path, tmp_path: Path) -> None:
@@ -67,14 +67,16 @@ def test_the_same_results_give_the_same_svg(results: Path, tmp_path: Path) -> No
 
 def test_json_says_what_is_drawn(results: Path, tmp_path: Path) -> None:
     output = tmp_path / "x.svg"
-    told: Any = json.loads(run("pareto", "--results", results, "--output", output, "--cost", "model_bytes", "--json"))
+    told: Any = json.loads(run("pareto", "--results", results, "--output", output, "--cost", "model_bytes", "--json"))[
+        "data"
+    ]
     assert told["file"] == str(output)
     (panel,) = told["panels"]
     assert panel["condition"]["scenario"] == "single-stream"
     good, bad = panel["models"]
     assert (good["model"], good["standing"], good["model_bytes"]["value"]) == ("good", "front", 1000)
     assert (bad["standing"], bad["beaten_by"], bad["loss_nats"]["kind"]) == ("dominated", ["good"], "measured")
-    told = json.loads(run("distribution", "bad", "--results", results, "--output", output, "--json"))
+    told = json.loads(run("distribution", "bad", "--results", results, "--output", output, "--json"))["data"]
     ((bad,),) = (panel["models"] for panel in told["panels"])
     assert [(one["samples"], one["warm_ups"]) for one in bad["processes"]] == [(120, 7)] * 3
     assert bad["p50_ns"]["low"] < bad["p50_ns"]["value"] < bad["p50_ns"]["high"] < bad["p90_ns"]["value"]

@@ -39,14 +39,14 @@ def test_reproduce_prints_every_published_row_and_what_it_is(home: Home) -> None
         assert figure in text.out
     assert text.out.count("consistency check:") == 3
     assert text.out.count("prediction:") == 7
-    rows = json.loads(home.harness("flash", "reproduce", "--json").out)["rows"]
+    rows = json.loads(home.harness("flash", "reproduce", "--json").out)["data"]["rows"]
     assert [round(100 * row["error"], 1) for row in rows[:5]] == [-0.7, 0.0, -2.4, -2.4, 2.2]
 
 
 def test_a_neuron_file_of_given_dimensions(home: Home) -> None:
     ended = home.harness("flash", "write", "x.neurons", *SMALL, "--form", "plain", "--dtype", "int8", "--json")
     assert ended.code == 0, ended.err
-    facts = json.loads(ended.out)
+    facts = json.loads(ended.out)["data"]
     file = NeuronFile.open(home.folder / "x.neurons")
     assert (file.form, file.dtype, file.shape.width, file.shape.neurons) == ("plain", "int8", 64, (256, 256))
     # The attention of two layers, 4 x 64 x 64 weights of a byte each.
@@ -74,7 +74,7 @@ def test_the_ablation_end_to_end(direct: Home) -> None:
     command = ("flash", "ablate", *SMALL, "--tokens", 8, "--rounds", 2, "--window", 3)
     ended = direct.harness(*command, "--json")
     assert ended.code == 0, ended.err
-    facts = json.loads(ended.out)
+    facts = json.loads(ended.out)["data"]
     policies = {policy["policy"]: policy for policy in facts["policies"]}
     assert list(policies) == ["none", "hybrid", "+ predictor", "+ windowing", "+ bundling", "+ pipeline"]
     rows = facts["rows"]
@@ -129,7 +129,7 @@ def test_a_projection_measures_nothing(home: Home) -> None:
     assert "PROJECTED" in ended.out
     assert "nothing was measured" in ended.out
     assert "Illustrative in ufs4" in ended.out
-    facts = json.loads(home.harness(*command, "--json").out)
+    facts = json.loads(home.harness(*command, "--json").out)["data"]
     assert facts["projected"] is True
     by_policy = {step["policy"]: step for step in facts["policies"]}
     rate = by_policy["+ predictor"]["flash_bytes"] / by_policy["+ predictor"]["io_ns"]
@@ -140,7 +140,7 @@ def test_a_profile_of_the_disk_at_hand(direct: Home) -> None:
     (direct.folder / "data").write_bytes(np.random.default_rng(0).bytes(130 * MIB))
     ended = direct.harness("flash", "profile", "data", "--rounds", 1, "--output", "disk.toml", "--json")
     assert ended.code == 0, ended.err
-    facts = json.loads(ended.out)
+    facts = json.loads(ended.out)["data"]
     assert len(facts["samples"]) == len(facts["profile"]["cells"]) == 32
     assert all(sample["proof"]["valid"] for sample in facts["samples"])
     saved = tomllib.loads((direct.folder / "disk.toml").read_text())

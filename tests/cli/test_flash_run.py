@@ -29,7 +29,7 @@ def run(model: Path, *more: object) -> tuple[object, ...]:
 def test_a_model_in_flash_is_measured_and_every_token_kept(home: Home, model: Path) -> None:
     ended = home.harness(*run(model, "--window", 3, "--dram-budget", "60kB", "-n", 1, "--no-peer", "--json", *QUICK))
     assert ended.code == 0, ended.err
-    (comparison,) = json.loads(ended.out)["comparisons"]
+    (comparison,) = json.loads(ended.out)["data"]["comparisons"]
     assert comparison["condition"]["scenario"] == "flash"
     assert "prompts from the evaluation text" in comparison["condition"]["load"]
     figures = {row["metric"]: row["models"][0]["value"] for row in comparison["metrics"]}
@@ -85,8 +85,8 @@ def test_the_ablation_has_a_row_a_policy(home: Home, model: Path) -> None:
     for words in (
         "window 3",
         "prompts from the evaluation text",
-        "1 interleaved process a policy",
-        "not asked",
+        "1 interleaved process per policy",
+        "not compared",
         "All tokens are those",
         "+0.0000 against the whole",
     ):
@@ -122,7 +122,7 @@ def test_without_a_text_prompts_are_said_to_be_random(home: Home, model: Path) -
     options = ("--scenario", "flash", "--window", 3, "-n", 1, "--no-memory", "--no-peer", *QUICK)
     ended = home.harness("run", "-t", "x86", "-m", model, *options)
     assert ended.code == 0, ended.err
-    assert "prompts of random tokens, for want of a text" in " ".join(ended.out.split())
+    assert "prompts of random tokens, as there is no text" in " ".join(ended.out.split())
 
 
 def test_a_device_without_the_engine_makes_the_reads_alone(
@@ -136,7 +136,7 @@ def test_a_device_without_the_engine_makes_the_reads_alone(
     assert ended.code == 0, ended.err
     assert "Only the reads were made on this device" in ended.out
     lines = {line.split("  ")[0].strip(): line for line in ended.out.splitlines()}
-    assert lines["+ bundling"].count("not measured") == 3, "memory, compute, a token"
+    assert lines["+ bundling"].count("not measured") == 3, "memory, compute, total per token"
     assert "not measured" in lines["+ pipeline"]
     assert not [row for row in home.rows() if row["measure"] == "quality"]
     reasons = {row["reason"] for row in home.rows("scalars") if row["name"] == "loss_nats"}

@@ -48,7 +48,7 @@ def test_version_is_that_of_the_package(home: Home) -> None:
 
 
 def test_targets_tell_what_they_can_measure_and_what_they_lack(home: Home) -> None:
-    rows = json.loads(home.harness("targets", "--json").out)
+    rows = json.loads(home.harness("targets", "--json").out)["data"]
     assert [row["target"] for row in rows] == target_names()
     for row in rows:
         assert row["available"] or (row["reason"] and row["todo"])

@@ -34,7 +34,7 @@ def test_a_language_model_gets_loss_perplexity_tokens_a_second_and_memory(home: 
         *QUICK,
     )
     assert ended.code == 0, ended.err
-    (comparison,) = json.loads(ended.out)["comparisons"]
+    (comparison,) = json.loads(ended.out)["data"]["comparisons"]
     assert (comparison["condition"]["scenario"], comparison["condition"]["data"]) == ("generate", "tokens.npy")
     assert comparison["condition"]["data_sha256"] == sha256_file(tokens)
     assert (comparison["condition"]["prompt_tokens"], comparison["condition"]["new_tokens"]) == (4, 5)

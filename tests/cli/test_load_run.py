@@ -16,7 +16,7 @@ def test_a_sweep_of_rates_is_a_table_each_and_says_which_rate_held(home: Home, m
     load = ("--scenario", "server", "--rate", "2000,4000", "--latency-bound", "1h", "--min-iterations", 459)
     ended = home.harness("run", "-t", "x86", "-m", models.mlp, "-n", 1, *load, *FEW, "--json", "-q")
     assert ended.code == 0, ended.err
-    comparisons = json.loads(ended.out)["comparisons"]
+    comparisons = json.loads(ended.out)["data"]["comparisons"]
     assert [comparison["condition"]["load"] for comparison in comparisons] == [
         "2000 queries/s, p99 within 3.6e+06 ms",
         "4000 queries/s, p99 within 3.6e+06 ms",
@@ -29,7 +29,7 @@ def test_a_sweep_of_rates_is_a_table_each_and_says_which_rate_held(home: Home, m
         for name, taken in (("p99", 662), ("p999", 6636)):
             figure = metrics[f"server_latency_ns_{name}"]
             assert figure["value"] is None
-            assert f"takes {taken} queries a process, and one had 459: `--min-iterations {taken}" in figure["reason"]
+            assert f"takes {taken} queries per process, and one had 459: `--min-iterations {taken}" in figure["reason"]
     text = home.harness("compare")
     assert "rate that holds p99" in text.out
     assert "2000 queries/s, p99 within 3.6e+06 ms" in text.out

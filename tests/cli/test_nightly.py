@@ -91,7 +91,7 @@ def test_a_slower_and_larger_file_is_measured_again_and_stands_until_somebody_re
     model.write_bytes(model.read_bytes() + bytes(1000))
     ended = farm.harness("nightly", "run", "nightly.toml", "--json", "--summary", "summary.md", "--quiet")
     assert ended.code == 3, ended.err
-    made = json.loads(ended.out)
+    made = json.loads(ended.out)["data"]
     assert (made["night"]["number"], made["night"]["status"]) == (7, "complete")
     slower, larger = sorted(made["alerts"], key=lambda alert: alert["change_night"])
     assert (slower["metric"], slower["change_night"]) == ("steady_latency_ns_p50", 5)
@@ -112,7 +112,10 @@ def test_a_slower_and_larger_file_is_measured_again_and_stands_until_somebody_re
     assert all(f"| {alert['alert_id']} | {alert['state']} |" in summary for alert in (slower, larger))
 
     status = farm.harness("nightly", "status", "nightly.toml", "--json")
-    assert (status.code, json.loads(status.out)) == (3, made | {"notes": json.loads(status.out)["notes"]})
+    assert (status.code, json.loads(status.out)["data"]) == (
+        3,
+        made | {"notes": json.loads(status.out)["data"]["notes"]},
+    )
     for alert in made["standing"]:
         resolved = farm.harness("nightly", "resolve", "nightly.toml", alert[:6], "--reason", "more layers")
         assert resolved.code == 0, resolved.err
@@ -125,7 +128,7 @@ def test_a_run_that_cannot_be_made_is_a_failed_night_and_one_sentence(farm: Home
     (farm.folder / "model.pte").write_bytes(models.foreign.read_bytes())
     ended = farm.harness("nightly", "nightly.toml", "--json", "-q")
     assert ended.code == 1, ended.err
-    made = json.loads(ended.out)
+    made = json.loads(ended.out)["data"]
     assert made["night"]["status"] == "failed"
     assert "AcmeNpuBackend" in made["night"]["reason"]
     assert made["notes"][0].startswith("Night 1 ")
@@ -179,7 +182,7 @@ def test_time_is_set_against_a_reference_that_is_measured_beside(farm: Home, mod
     (farm.folder / "reference.pte").write_bytes(models.mlp.read_bytes() + b"\0")
     night = farm.harness("nightly", "nightly.toml", "--json")
     assert night.code == 0, night.err
-    series = {one["metric"]: one for one in json.loads(night.out)["series"]}
+    series = {one["metric"]: one for one in json.loads(night.out)["data"]["series"]}
     assert {one["model"] for one in series.values()} == {"model"}
     assert series["steady_latency_ns_p50"]["kind"].startswith("measured, against ")
     assert series["steady_latency_ns_p50"]["points"][0]["relative"] > 0

@@ -129,7 +129,7 @@ MEAN_NS = WHOLE_NS * math.prod(DRIFT) ** (1 / 3)
 def test_prices_are_what_was_saved_over_what_was_removed(price: Callable[..., Result]) -> None:
     ended = price("--json")
     assert ended.exit_code == 0
-    said = json.loads(ended.stdout)
+    said = json.loads(ended.stdout)["data"]
     assert (said["condition"]["scenario"], said["condition"]["target"]) == ("generate", "fake")
     assert said["whole"]["estimate"]["value"] == pytest.approx(MEAN_NS)
     found = {each["kind"]: each for each in said["prices"]}
@@ -145,7 +145,7 @@ def test_prices_are_what_was_saved_over_what_was_removed(price: Callable[..., Re
 
 
 def test_a_prompt_has_prices_of_its_own(price: Callable[..., Result]) -> None:
-    found = {each["kind"]: each for each in json.loads(price("--phase", "prefill", "--json").stdout)["prices"]}
+    found = {each["kind"]: each for each in json.loads(price("--phase", "prefill", "--json").stdout)["data"]["prices"]}
     assert found["fc"]["saved"]["value"] == pytest.approx(10 * MEAN_NS * 0.5 / 32, rel=1e-5)
 
 
@@ -203,7 +203,7 @@ def test_a_program_that_fails_has_no_price_and_the_exit_code_says_so(price: Call
 def test_without_the_whole_program_there_are_no_prices(price: Callable[..., Result]) -> None:
     ended = price("--json", target=FakeTarget(worker(CLEAR, broken="whole"), capabilities=TIMED))
     assert ended.exit_code == 1
-    for each in json.loads(ended.stdout)["prices"]:
+    for each in json.loads(ended.stdout)["data"]["prices"]:
         assert each["saved"] is None
         assert ("It is damaged." if each["kind"] in CHANNELS else "saves nothing") in each["reason"]
 
@@ -251,7 +251,7 @@ def test_real_workers_are_timed(models: Models, monkeypatch: pytest.MonkeyPatch,
     arguments = ["price", "toy", "-t", "x86", "--blocks", "5", "--json", "--results", str(tmp_path)]
     ended = CliRunner().invoke(commands, arguments, catch_exceptions=False)
     assert ended.exit_code == 0, ended.stderr
-    said = json.loads(ended.stdout)
+    said = json.loads(ended.stdout)["data"]
     assert (said["whole"]["kind"], said["whole"]["estimate"]["value"] > 0) == ("measured", True)
     (found,) = (each for each in said["prices"] if each["kind"] == "fc")
     assert (found["channels"], found["saved"]["processes"]) == (32, 5)

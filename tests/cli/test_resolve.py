@@ -19,7 +19,7 @@ def two(models: Models) -> tuple[object, ...]:
 
 
 def resolution(home: Home) -> dict[str, Any]:
-    (comparison,) = json.loads(home.harness("compare", "--json").out)["comparisons"]
+    (comparison,) = json.loads(home.harness("compare", "--json").out)["data"]["comparisons"]
     found: dict[str, Any] = comparison["resolution"]
     return found
 
@@ -27,7 +27,7 @@ def resolution(home: Home) -> dict[str, Any]:
 def test_a_dry_run_says_what_would_be_run_and_leaves_nothing(home: Home, models: Models) -> None:
     ended = home.harness(*two(models), "--dry-run", "--threads", "1,2", "-n", 7)
     assert ended.code == 0, ended.err
-    assert "single-stream, 1 thread: mlp (baseline), other; 7 interleaved processes a model" in ended.out
+    assert "single-stream, 1 thread: mlp (baseline), other; 7 interleaved processes per model" in ended.out
     assert "single-stream, 2 threads: mlp (baseline), other" in ended.out
     assert "12 for memory, 28 for latency, 2 for quality" in ended.out
     assert "not known: these models were not measured so on this device before; a first run tells." in ended.out
@@ -54,7 +54,7 @@ def test_time_ends_a_run_that_says_how_far_it_came_and_goes_on_later(home: Home,
     assert (found["asked"], found["reached"], found["processes"]) == (0.001, False, 5)
     assert found["shows"] > 0.001
 
-    as_json = json.loads(home.harness(*two(models), "--dry-run", *SOON_OVER, *LATENCY_ALONE, "--json").out)
+    as_json = json.loads(home.harness(*two(models), "--dry-run", *SOON_OVER, *LATENCY_ALONE, "--json").out)["data"]
     (condition,) = as_json["conditions"]
     assert (condition["models"], condition["processes"], condition["earlier_processes"]) == (["mlp", "other"], 5, 10)
     assert condition["shows"] > 0.001

@@ -10,8 +10,9 @@ import pytest
 from cli.driving import QUICK, Home
 from models_on_disk import Models
 
-from harness.cli._progress import Reporter
-from harness.cli._subjects import find_artifacts
+from harness.api.zoo import Zoo
+from harness.experiment.request import NamedModel
+from harness.experiment.subjects import find_files
 from harness.target import find_target
 
 
@@ -43,7 +44,7 @@ def test_a_sweep_makes_a_table_a_condition_and_the_same_model_twice_has_two_name
     )
     assert ended.code == 0, ended.err
     assert ended.err == "", "quiet"
-    comparisons = json.loads(ended.out)["comparisons"]
+    comparisons = json.loads(ended.out)["data"]["comparisons"]
     assert [(c["condition"]["threads"], c["condition"]["cpus"], c["condition"]["batch"]) for c in comparisons] == [
         (1, str(cpu), 2),
         (2, str(cpu), 2),
@@ -69,6 +70,6 @@ def test_no_model_is_lost_when_names_repeat(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.pte").touch()
     (tmp_path / "a#2.pte").touch()
     texts = [str(tmp_path / f"{name}.pte")] * 3 + [str(tmp_path / "a#2.pte")]
-    found = find_artifacts(tuple(texts), find_target("x86"), Reporter(quiet=True))
+    found = find_files([NamedModel(text) for text in texts], find_target("x86"), Zoo(), print)
     assert [str(path) for path in found.values()] == texts
     assert next(iter(found)) == name

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from fakes.jobs import make_job
 
+from harness.api import building
 from harness.cli import _progress, _waiting
 from harness.cli._progress import Reporter
-from harness.cli.models import building
 from harness.errors import HarnessError, ModelError
+from harness.experiment.progress import Ended, Measuring, Working
 
 pytestmark = pytest.mark.usefixtures("cache", "unsynced")
 
@@ -49,6 +50,7 @@ def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     stream = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
     return stream
 
 
@@ -93,13 +95,14 @@ def test_a_log_of_a_run_names_the_job_that_takes_its_time(monkeypatch: pytest.Mo
     stream = shown(False, monkeypatch)
     reporter = Reporter(quiet=False)
     first, second = make_job(model="a", measure="quality"), make_job(model="b", block=2)
-    with reporter.jobs([first, second]) as advance:
+    with reporter:
+        reporter(Measuring([first, second]))
         until(stream.getvalue, "quality a: 0 s")
-        reporter.within(42, 100)
+        reporter(Working(42, 100))
         until(stream.getvalue, "quality a: 42 %, 0 s")
-        advance(first)
+        reporter(Ended(first, None, 1, 2))
         until(stream.getvalue, "latency b, block 2: 0 s")
-        advance(second)
+        reporter(Ended(second, None, 2, 2))
     ended = stream.getvalue()
     threading.Event().wait(0.05)
     assert stream.getvalue() == ended

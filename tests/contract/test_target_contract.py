@@ -16,19 +16,10 @@ from harness.errors import WorkerError
 from harness.job import Files, Job
 from harness.manifest import sha256_file
 from harness.protocol import Describe, Done, Error, Event, Hello, Loaded, Memory, Samples, decode
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.target import Target, find_target, target_names
 
-PHASES = {
-    "single-stream": {"steady"},
-    "multi-stream": {"multi_stream"},
-    "offline": {"batch"},
-    "server": {"server", "server_service"},
-    "sustained": {"sustained"},
-    "generate": {"ttft", "prefill", "decode", "generate"},
-    "cold-start": set(),
-    "flash": {"prefill", "decode", "decode_io", "decode_mem", "decode_compute", "decode_read", "generate"},
-}
+PHASES = {name: set(scenario.phases) for name, scenario in SCENARIOS.items()}
 
 LOAD: dict[str, dict[str, Any]] = {
     "multi-stream": {"streams": 2 * BATCH},
@@ -38,10 +29,6 @@ LOAD: dict[str, dict[str, Any]] = {
 
 # Phases whose samples are calls of the model, which a device may time too.
 CALLS = {"steady", "batch", "prefill", "decode"}
-
-
-def test_every_scenario_has_its_phases_here() -> None:
-    assert set(PHASES) == set(SCENARIOS)
 
 
 def _model(target: Target, models: Models, scenario: str) -> Path:

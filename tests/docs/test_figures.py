@@ -24,11 +24,11 @@ NUMBER = re.compile(r"(?<![\w.])([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?) ?(GB|MB|
 LABELS = {
     "planned arena": "planned_bytes",
     "file size": "model_bytes",
-    "bits a weight, learned": "bits_per_weight",
-    "loss, a token": "loss_nats",
+    "bits per weight, learned": "bits_per_weight",
+    "loss per token": "loss_nats",
     "perplexity": "perplexity",
     "prefill, instructions": "prefill_instructions",
-    "decode, a token, instructions": "decode_instructions",
+    "decode per token, instructions": "decode_instructions",
     "first inference, instructions": "first_instructions",
     "load, instructions": "load_instructions",
     "max difference from x86": "max_abs_difference_x86",
@@ -61,7 +61,7 @@ def test_exact_rows_of_tables_are_the_recorded_figures(table: str, file: str, co
     for label, line in lines.items():
         base, other = (RECORDED[table, model, LABELS[label]] for model in ("baseline-small", "selfcomp-small"))
         versus = {"x": base / other, "difference": other - base}
-        against = [] if "x86" in label else [versus["difference" if label in ("loss, a token", "perplexity") else "x"]]
+        against = [] if "x86" in label else [versus["difference" if label in ("loss per token", "perplexity") else "x"]]
         assert_shown(line.removeprefix(label), base, other, *against)
 
 

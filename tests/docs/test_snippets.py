@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 from docs.sources import DOCS, PAGES, blocks, module
 
+from harness.analysis.comparison import compare_tables
 from harness.measurement import Measurement, tables
 from harness.protocol import Samples, Scalar
-from harness.report import compare_tables
 from harness.store.dataset import read_tables
 from harness.store.schemas import RUNS
 from harness.store.writer import write_attempt

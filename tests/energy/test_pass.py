@@ -13,18 +13,20 @@ from energy.test_meter import WINDOW_S, Device, script
 from fakes.jobs import make_job, make_subject
 from fakes.target import CAPABILITIES, GOOD, FakeTarget
 
-from harness.cli import _energy
-from harness.cli._energy import describe, energy_pass, settled
-from harness.cli._progress import Reporter
 from harness.energy.source import Missing, Source
 from harness.errors import UsageError, WorkerError
+from harness.experiment import energy_pass as module
+from harness.experiment.energy_pass import describe, energy_pass, settled
 from harness.experiment.session import Session, open_session
 from harness.job import Job
 from harness.store.dataset import read_table
 from harness.target import Powered
 
 REAL = replace(CAPABILITIES, latency="measured")
-QUIET = Reporter(quiet=True)
+
+
+def unheard(text: str) -> None:
+    """Nobody listens."""
 
 
 class PoweredTarget(FakeTarget):
@@ -44,7 +46,7 @@ def test_jobs_of_the_pass_are_as_long_as_their_source_needs_and_few() -> None:
     target = PoweredTarget(Device().source(window_s=90.0))
     assert isinstance(target, Powered)
     latency = [make_job(), make_job(batch=2, min_duration_s=200.0), make_job(scenario="cold-start")]
-    source, jobs = energy_pass(target, None, latency, 5, QUIET)
+    source, jobs = energy_pass(target, None, latency, 5, unheard)
     assert isinstance(source, Source)
     assert [job.block for job in jobs] == [0, 0, 1, 1, 2, 2]
     assert {job.measure for job in jobs} == {"energy"}
@@ -66,7 +68,7 @@ def test_jobs_of_the_pass_are_as_long_as_their_source_needs_and_few() -> None:
     ],
 )
 def test_without_a_source_no_job_is_made_and_the_reason_is_told(target: FakeTarget, job: Job, why: str) -> None:
-    source, jobs = energy_pass(target, None, [job], 5, QUIET)
+    source, jobs = energy_pass(target, None, [job], 5, unheard)
     assert jobs == []
     assert isinstance(source, Missing)
     assert why in source.reason
@@ -84,11 +86,11 @@ def test_a_target_says_where_its_energy_would_come_from() -> None:
 def test_a_recording_that_cannot_be_one_is_refused_before_anything_runs(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "meter.csv").write_text(text)
     with pytest.raises(UsageError, match=why):
-        energy_pass(PoweredTarget(Missing("")), tmp_path / "meter.csv", [make_job()], 1, QUIET)
+        energy_pass(PoweredTarget(Missing("")), tmp_path / "meter.csv", [make_job()], 1, unheard)
     with pytest.raises(UsageError, match="There is no folder"):
-        energy_pass(PoweredTarget(Missing("")), tmp_path / "no" / "meter.csv", [make_job()], 1, QUIET)
+        energy_pass(PoweredTarget(Missing("")), tmp_path / "no" / "meter.csv", [make_job()], 1, unheard)
     with pytest.raises(UsageError, match="does not run here"):
-        energy_pass(FakeTarget(), tmp_path / "meter.csv", [make_job()], 1, QUIET)
+        energy_pass(FakeTarget(), tmp_path / "meter.csv", [make_job()], 1, unheard)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_a_window_has_enough_readings_of_the_meter_that_records_already(
 ) -> None:
     rows = "".join(f"{1_795_000_000 + at},5\n" for at in times)
     (tmp_path / "meter.csv").write_text(f"time,watts\n{rows}")
-    source, jobs = energy_pass(PoweredTarget(Missing("")), tmp_path / "meter.csv", [make_job()], 1, QUIET)
+    source, jobs = energy_pass(PoweredTarget(Missing("")), tmp_path / "meter.csv", [make_job()], 1, unheard)
     assert isinstance(source, Source)
     assert [job.min_duration_s for job in jobs] == [pytest.approx(window_s)]
 
@@ -127,7 +129,7 @@ def run(session: Session, folder: Path, jobs: list[Job], energy: Source | Missin
 def test_where_there_is_no_source_every_latency_process_says_why_at_no_cost(tmp_path: Path) -> None:
     target = PoweredTarget(Missing("no counter is visible"), *GOOD)
     with open_session(target, tmp_path / "results", 20.0) as session:
-        source, jobs = energy_pass(target, None, [make_job()], 2, QUIET)
+        source, jobs = energy_pass(target, None, [make_job()], 2, unheard)
         run(session, tmp_path, [make_job(), *jobs], source)
     assert [job.measure for job in target.launched] == ["latency"]
     (row,) = scalars(tmp_path / "results", "joules_per_query")
@@ -140,9 +142,9 @@ def test_where_there_is_no_source_every_latency_process_says_why_at_no_cost(tmp_
 def test_a_recording_is_waited_for_and_its_energy_stored(
     tmp_path: Path, after_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_energy, "_POLL_S", 0.02)
+    monkeypatch.setattr(module, "_POLL_S", 0.02)
     target, file, begin = PoweredTarget(Missing("")), tmp_path / "meter.csv", time.time()
-    source, jobs = energy_pass(target, file, [make_job()], 1, QUIET)
+    source, jobs = energy_pass(target, file, [make_job()], 1, unheard)
     assert isinstance(source, Source)
 
     def export() -> None:
@@ -150,7 +152,7 @@ def test_a_recording_is_waited_for_and_its_energy_stored(
         (tmp_path / "part").write_text("time,watts\n" + "".join(f"{at:.3f},30\n" for at in moments))
         (tmp_path / "part").replace(file)
 
-    with open_session(target, tmp_path / "results", 20.0) as session, settled(session, file, QUIET):
+    with open_session(target, tmp_path / "results", 20.0) as session, settled(session, file, unheard):
         run(session, tmp_path, jobs, replace(source, window_s=WINDOW_S))
         assert len(session.held) == 1
         assert not (tmp_path / "results" / "runs").exists()
@@ -165,11 +167,11 @@ def test_a_recording_is_waited_for_and_its_energy_stored(
 @pytest.mark.usefixtures("unsynced")
 def test_a_run_that_is_left_early_stores_what_was_held_and_does_not_wait(tmp_path: Path) -> None:
     target, file = PoweredTarget(Missing("")), tmp_path / "meter.csv"
-    source, jobs = energy_pass(target, file, [make_job()], 1, QUIET)
+    source, jobs = energy_pass(target, file, [make_job()], 1, unheard)
     assert isinstance(source, Source)
 
     def interrupted() -> None:
-        with open_session(target, tmp_path / "results", 20.0) as session, settled(session, file, QUIET):
+        with open_session(target, tmp_path / "results", 20.0) as session, settled(session, file, unheard):
             run(session, tmp_path, jobs, replace(source, window_s=0.1))
             raise KeyboardInterrupt
 

@@ -36,7 +36,7 @@ def test_targets_name_the_source_and_its_tier(monkeypatch: pytest.MonkeyPatch) -
     text = told(monkeypatch, found)
     assert "fake: energy: RAPL (package-0) (counter)" in text
     assert "pinning, energy" in text
-    (row,) = json.loads(told(monkeypatch, found, "--json"))
+    (row,) = json.loads(told(monkeypatch, found, "--json"))["data"]
     assert row["energy"] == {"source": "RAPL (package-0)", "tier": "counter", "reason": None, "todo": None}
 
 

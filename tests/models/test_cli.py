@@ -32,7 +32,7 @@ def fake_export(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_list_says_what_is_built(runner: CliRunner) -> None:
     runner.invoke(models, ["build", "selfcomp"], catch_exceptions=False)
-    rows = json.loads(runner.invoke(models, ["list", "--json"], catch_exceptions=False).stdout)
+    rows = json.loads(runner.invoke(models, ["list", "--json"], catch_exceptions=False).stdout)["data"]
     found = {row["name"]: row for row in rows}
     assert {name for name, row in found.items() if row["built"]} == {"selfcomp-small"}
     assert found["selfcomp-small"]["built"] == ["selfcomp-small.pte"]
@@ -44,7 +44,7 @@ def test_the_list_says_what_is_built(runner: CliRunner) -> None:
 def test_build_copies_the_file_with_its_manifest(runner: CliRunner, tmp_path: Path) -> None:
     target = tmp_path / "x.pte"
     arguments = ["build", "selfcomp", "--precision", "fp32", "--output", str(target), "--json"]
-    said = json.loads(runner.invoke(models, arguments, catch_exceptions=False).stdout)
+    said = json.loads(runner.invoke(models, arguments, catch_exceptions=False).stdout)["data"]
     assert said["path"] == str(target)
     assert target.read_text() == "fp32"
     assert json.loads((tmp_path / "x.pte.json").read_text())["artifact_sha256"] == said["sha256"]
@@ -84,14 +84,14 @@ def test_verify_says_what_agrees_and_fails_where_a_record_lies(
     (tmp_path / "selfcomp-small.json").write_text(json.dumps(record | {"validation_loss": 1.5, "bits_stored": 0.5}))
     lying = runner.invoke(models, [*arguments, "--json"], catch_exceptions=False)
     assert lying.exit_code == 1
-    differing = [check["figure"] for check in json.loads(lying.stdout) if not check["agrees"]]
+    differing = [check["figure"] for check in json.loads(lying.stdout)["data"] if not check["agrees"]]
     assert differing == ["validation_loss", "bits_stored"]
 
 
 def test_packed_weights_say_what_they_take_and_verify(runner: CliRunner, tmp_path: Path, shakespeare: Path) -> None:
     pytest.importorskip("constriction")
     arguments = ["pack", "selfcomp", "--entropy", "--output", str(tmp_path)]
-    said = json.loads(runner.invoke(models, [*arguments, "--json"], catch_exceptions=False).stdout)
+    said = json.loads(runner.invoke(models, [*arguments, "--json"], catch_exceptions=False).stdout)["data"]
     file = tmp_path / "selfcomp-small.safetensors"
     assert (said["path"], said["bytes"]) == (str(file), file.stat().st_size)
     assert said["bytes"] < said["bytes_without_entropy_coding"] == (PACKAGED / file.name).stat().st_size

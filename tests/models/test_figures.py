@@ -175,7 +175,7 @@ def test_a_style_of_the_users_own_changes_nothing(tmp_path: Path) -> None:
 def test_a_packaged_model_has_all_but_training(tmp_path: Path, record: Record) -> None:
     said, warned = run("selfcomp", "--output", tmp_path / "out", "--format", "svg", "--json")
     files = [tmp_path / "out" / f"selfcomp-small-{kind}.svg" for kind in ("sparsity", "histograms", "masks")]
-    assert json.loads(said) == {"files": [str(file) for file in files]}
+    assert json.loads(said)["data"] == {"files": [str(file) for file in files]}
     assert "has no log of selfcomp-small" in warned
     text = files[0].read_text()
     assert f"selfcomp-small · weights sha256 {record.weights_sha256[:12]} · torch {record.torch}" in text

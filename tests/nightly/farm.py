@@ -13,11 +13,13 @@ import numpy as np
 from report.conftest import FINGERPRINT, Session
 
 from harness.errors import HarnessError
+from harness.experiment.request import RunRequest
 from harness.metrics import CATALOGUE, Metric
 from harness.nightly.artifacts import keep, kept_file
 from harness.nightly.config import NightlyConfig
-from harness.nightly.night import Measured, run_night
+from harness.nightly.night import run_night
 from harness.nightly.nights import Night, begin, end
+from harness.nightly.requests import Measured
 from harness.nightly.verdict import Pair
 from harness.nightly.watch import Watched
 
@@ -57,11 +59,9 @@ class Farm:
         self.config = NightlyConfig(
             name="nightly.toml",
             sha256="c" * 64,
-            target="x86",
-            models=(str(self.file),),
+            request=RunRequest(target="x86", models=[self.file]),
             results=self.folder / "results",
             metrics=metrics(*METRICS),
-            run={},
         )
 
     def session(self, files: Mapping[str, Path], processes: int, *, quality: bool) -> str:
@@ -103,8 +103,9 @@ class Farm:
             return Measured(None, failed=True, reason=self.failing)
         files = {"model": self.file}
         if self.reference is not None:
+            name = self.config.reference.name if self.config.reference else None
             kept = kept_file(self.config.results, keep(self.config.results, self.reference))
-            files[kept.stem] = kept
+            files[name or kept.stem] = kept  # before nights recorded the name, the sha256 was it
         return Measured(self.session(files, self.processes, quality=True))
 
     def rerun(self, pair: Pair, pairs: int) -> str:
@@ -112,7 +113,7 @@ class Farm:
         self.asked.append(pairs)
         if self.failing is not None:
             raise HarnessError(self.failing)
-        return self.session({pair.good.stem: pair.good, pair.bad.stem: pair.bad}, pairs, quality=False)
+        return self.session(dict(zip(pair.names, (pair.good, pair.bad), strict=True)), pairs, quality=False)
 
     def clock(self) -> datetime:
         return self.now

@@ -76,7 +76,7 @@ def test_how_many_nights_a_conclusion_needs_is_in_the_table(farm: Farm) -> None:
             text = render_watched(look(farm.config), "markdown")
             assert "| 3 of 4 |" in text
             assert "4 nights at one level are needed before the next night can be judged" in text
-        (table,) = json.loads(render_watched(farm.night(), "json"))["series"][:1]
+        (table,) = json.loads(render_watched(farm.night(), "json"))["data"]["series"][:1]
         shown.append((table["metric"], table["nights_of_level"], table["nights_needed"]))
     assert shown == [("steady_latency_ns_p50", count, 4) for count in range(1, 6)]
     assert "| 3 of 4 |" not in render_watched(look(farm.config), "markdown")

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 from nightly.farm import Farm, metrics
 
+from harness.experiment.request import NamedModel
+
 WEATHER = 0.15
 LATENCY = "steady_latency_ns_p50"
 
@@ -20,9 +22,11 @@ def stormy(farm: Farm) -> Farm:
     return farm
 
 
-def with_reference(farm: Farm, data: bytes = b"reference") -> None:
+def with_reference(farm: Farm, data: bytes = b"reference", *, named: bool = True) -> None:
     farm.reference = farm.folder / "reference.pte"
     farm.reference.write_bytes(data)
+    name = NamedModel(str(farm.reference), "reference (reference)") if named else None
+    farm.config = replace(farm.config, reference=name)
 
 
 def test_without_a_reference_the_weather_hides_the_step(stormy: Farm) -> None:
@@ -51,6 +55,15 @@ def test_a_regression_that_is_mended_is_undone_whatever_the_weather(stormy: Farm
     stormy.device = 1.4
     watched = stormy.nights(4)
     assert [alert.state for alert in watched.alerts] == ["undone"]
+
+
+def test_nights_from_before_the_reference_had_a_name_go_on_in_the_same_series(stormy: Farm) -> None:
+    with_reference(stormy, named=False)
+    stormy.quick(4)
+    with_reference(stormy)
+    watched = stormy.nights(2)
+    assert [len(series.points) for series, _ in watched.series] == [6, 6]
+    assert not [note for note in watched.notes if "another" in note]
 
 
 def test_the_reference_itself_is_no_series_and_sizes_need_none(stormy: Farm) -> None:

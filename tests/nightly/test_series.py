@@ -12,7 +12,7 @@ from nightly.farm import START, metrics
 from report.conftest import Session
 
 from harness.analysis.comparison import compare_tables
-from harness.analysis.grouping import Condition
+from harness.conditions.fields import Condition
 from harness.nightly.config import DEFAULT_METRICS
 from harness.nightly.detection import changes_of, worsening
 from harness.nightly.nights import Night

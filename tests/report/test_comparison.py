@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.comparison import Comparison, compare_tables
 from harness.analysis.figures import Figure, Versus
 from harness.errors import NothingComparable, UsageError
-from harness.report import Comparison, compare_tables
 from harness.report.layout import caption
 
 
@@ -78,7 +78,7 @@ def test_one_process_has_a_ratio_and_no_interval(session: Any) -> None:
     versus = against(comparison, "steady_latency_ns_p50")
     assert versus.value == pytest.approx(2)
     assert (versus.low, versus.resolved, versus.reason) == (None, None, "1 process, and it takes 3: `--processes 5`")
-    few = "Latency rests on 1 process a model; an interval needs at least 5 to be trusted: `--processes 5`."
+    few = "Latency rests on 1 process per model; an interval needs at least 5 to be trusted: `--processes 5`."
     assert few in comparison.notes
 
 
@@ -202,7 +202,7 @@ def test_a_recorded_loss_stands_in_and_is_not_compared(generated: Any) -> None:
     assert [figure.kind for figure in figures] == ["measured", "recorded"]
     assert figures[1].values == (1.4912,)
     assert figures[1].reason == "the evaluation text is not at hand"
-    assert versus[1] == Versus("difference", reason="recorded figures are not set against measured ones")
+    assert versus[1] == Versus("difference", reason="recorded figures are not compared with measured ones")
 
 
 def test_a_null_says_why(session: Any) -> None:
@@ -242,7 +242,7 @@ def test_emulated_and_measured_figures_are_not_compared(session: Any) -> None:
     (comparison,) = compare_tables(session.tables())
     assert comparison.latency_kinds == ("measured", "emulated")
     versus = against(comparison, "steady_latency_ns_p50")
-    assert (versus.value, versus.reason) == (None, "emulated figures are not set against measured ones")
+    assert (versus.value, versus.reason) == (None, "emulated figures are not compared with measured ones")
 
 
 def test_different_conditions_are_refused_by_name(session: Any) -> None:
@@ -327,7 +327,7 @@ def test_a_policy_is_a_model_of_an_ablation_and_a_condition_elsewhere(make_sessi
     for policy in ("none", "bundling"):
         options = {"policy": policy, "window": 5}
         label = "relu none" if policy == "none" else f"relu + {policy}"
-        ablation.add(label, model_sha256="a" * 64, options=options, samples={"steady": [100]})
+        ablation.add(label, model_sha256="a" * 64, options=options | {"model": label}, samples={"steady": [100]})
         single.add("relu", job_id=policy, model_sha256="a" * 64, options=options, samples={"steady": [100]})
     (together,) = compare_tables(ablation.tables())
     assert [model.name for model in together.models] == ["relu none", "relu + bundling"]

@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 from report.conftest import Session
 
+from harness.analysis.comparison import compare_tables
 from harness.analysis.rows import Row
 from harness.cli.figure import figure as command
 from harness.metrics import CATALOGUE
-from harness.report import compare_tables, render
+from harness.report.rendering import render
 
 ANSWER = {"scenario": "generate", "prompt_tokens": 64, "new_tokens": 32, "threads": 2, "cpus": "2,3"}
 # Joules of a window of six answers of 32 tokens, a process each.
@@ -104,7 +105,7 @@ def test_an_estimate_carries_its_mark_wherever_it_appears(generated: Session) ->
     assert {figure.kind for figure in found["joules_per_token"].figures} == {"estimated"}
     assert {figure.kind for figure in found["decode_latency_ns_p50"].figures} == {"measured"}
     text = render((comparison,), "markdown")
-    assert "energy, a token, estimated" in text
+    assert "energy per token, estimated" in text
     assert "the processor's own model of its activity" in text
 
 
@@ -128,7 +129,7 @@ def test_a_null_has_its_reason_below_the_table(generated: Session) -> None:
         if run["measure"] == "latency"
     ]
     text = render(compare_tables(generated.tables()), "terminal", width=200, color=False)
-    assert "energy, a token" in text
+    assert "energy per token" in text
     assert "¹ no counter is visible" in text.replace("²", "¹").replace("³", "¹")
     assert "power when idle" not in text
 
@@ -155,7 +156,7 @@ def test_quality_is_drawn_against_energy(generated: Session, tmp_path: Path) -> 
     )
     assert ended.exit_code == 0
     assert "estimated" in ended.output
-    assert "energy, a token, estimated (J)" in output.read_text()
+    assert "energy per token, estimated (J)" in output.read_text()
 
 
 def test_what_is_compared_has_a_direction_and_power_has_none() -> None:

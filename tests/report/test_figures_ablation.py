@@ -27,7 +27,7 @@ def test_every_step_stands_in_its_row() -> None:
     assert segments.get_segments()[0][:, 0].tolist() == pytest.approx([15, 30])
     assert np.array(size.lines[0].get_xydata()).tolist() == [[3216, 0], [112, 1]]
     said = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
-    assert {"none", "+ windowing", "<b>$x$", "not measured", "latency a token (ms)"} <= set(said)
+    assert {"none", "+ windowing", "<b>$x$", "not measured", "latency per token (ms)"} <= set(said)
 
 
 @pytest.mark.parametrize("fmt", ["pdf", "svg", "png"])

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE
 from harness.report.figures import distribution, pareto
+from harness.report.figures.captions import latencies_caption, points_caption
 from harness.report.figures.labels import Label, place
 from harness.report.figures.latencies import SHARES, Latencies, choose_phase, label_of, latencies_of
 from harness.report.figures.panels import MOST, Panel, panels_of
 from harness.report.figures.points import points_of
 from harness.report.figures.style import SERIES, drawing, file_bytes, fit, shown
-from harness.report.figures.telling import tell_latencies, tell_points
 
 METRICS = {metric.name: metric for metric in CATALOGUE}
 LATENCY, LOSS = METRICS["decode_latency_ns_p50"], METRICS["loss_nats"]
@@ -63,7 +63,7 @@ def test_points_stand_where_the_table_says(generated: Any) -> None:
     ]
     figure = draw_pareto(generated)
     assert np.allclose(marks(figure), expected)
-    for words in ("gpt-fp32", "gpt-4bit (recorded loss)", "decode latency, a token p50 (ms)", "loss, a token (nats)"):
+    for words in ("gpt-fp32", "gpt-4bit (recorded loss)", "decode latency per token p50 (ms)", "loss per token (nats)"):
         assert words in texts(figure)
     assert "↙ better" in texts(figure)
 
@@ -71,8 +71,8 @@ def test_points_stand_where_the_table_says(generated: Any) -> None:
 def test_a_figure_of_nothing_but_estimates_says_so_on_its_axis(generated: Any) -> None:
     for run in generated.runs:
         run["latency_kind"] = "estimated"
-    assert "decode latency, a token p50, estimated (ms)" in texts(draw_pareto(generated))
-    assert "decode latency, a token, estimated (ms)" in texts(draw_distribution(generated))
+    assert "decode latency per token p50, estimated (ms)" in texts(draw_pareto(generated))
+    assert "decode latency per token, estimated (ms)" in texts(draw_distribution(generated))
 
 
 def test_ratios_have_a_logarithmic_axis_where_they_are_large() -> None:
@@ -123,9 +123,9 @@ def test_processes_are_not_pooled(session: Any) -> None:
     assert found.means() == pytest.approx(np.full(len(SHARES), 200.0))
     assert list(found.marks()) == [50, 90]  # eighty samples are enough for p90, but not for p99
     assert (found.marks()[50].low, found.marks()[50].high) == (None, None)
-    told = " ".join(tell_latencies([(panel, [found], {})], "latency"))
+    told = " ".join(latencies_caption([(panel, [found], {})], "latency"))
     assert "m: 2 processes, 80 to 1,000 samples each, after 0 warm-up queries" in told
-    assert "p99 of m is not marked: it takes 662 samples a process, and one had 80" in told
+    assert "p99 of m is not marked: it takes 662 samples per process, and one had 80" in told
     assert "m has no intervals (2 processes, and it takes 3: `--processes 5`)." in told
 
 
@@ -149,7 +149,7 @@ def test_conditions_have_panels_and_too_many_are_refused(session: Any) -> None:
     panels, left_out = panels_of(session.tables())
     assert [panel.title for panel in panels] == ["x86, 1 thread", "x86, 2 threads", "phone, 1 thread"]
     (sentence,) = left_out
-    assert sentence.startswith("Not shown: broken, 1 thread: No process ended well")
+    assert sentence.startswith("Not shown: broken, 1 thread: No process succeeded")
     assert len(draw_distribution(session, "steady").axes) == 6
     assert [panel.title for panel in panels_of(session.tables(), target="phone")[0]] == [""]
     with pytest.raises(UsageError, match=r"'moon'.*broken, phone, x86"):
@@ -230,8 +230,8 @@ def test_the_caption_says_how_it_was_obtained_and_what_is_missing(generated: Any
     generated.add("gpt-2bit", status="failed", **SAME)
     (panel,), _ = panels_of(generated.tables())
     points, absent = points_of(panel, LATENCY, LOSS)
-    told = tell_points([(panel, points, absent)], LATENCY, LOSS)
-    assert told[0].startswith("Loss, a token, against decode latency, a token p50")
+    told = points_caption([(panel, points, absent)], LATENCY, LOSS)
+    assert told[0].startswith("Loss per token, against decode latency per token p50")
     text = "\n".join(told)
     for words in ("x86 · cpu · generate", "5 interleaved processes", "executorch 1.5.0", "(0123456789ab)"):
         assert words in text

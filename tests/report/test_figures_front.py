@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.analysis.comparison import compare_tables
 from harness.analysis.figures import Versus, figure
 from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE
-from harness.report import compare_tables
 from harness.report.figures.front import beats, is_no_worse, staircase
 from harness.report.figures.panels import Panel, panels_of
 from harness.report.figures.points import COSTS, QUALITIES, Point, choose, drawable, points_of
@@ -176,9 +176,9 @@ def test_a_model_without_a_figure_says_why_and_the_others_are_shown(session: Any
     add(session, "half", STEADY, "the evaluation text is not at hand")
     points, absent = points_of(panel_of(session), LATENCY, LOSS)
     assert [point.model for point in points] == ["whole"]
-    assert absent == {"half": "no loss, a token (the evaluation text is not at hand)"}
+    assert absent == {"half": "no loss per token (the evaluation text is not at hand)"}
     alone, reasons = points_of(panel_of(session, models=["half"]), LATENCY, LOSS)
-    with pytest.raises(NothingComparable, match=r"half: no loss, a token .the evaluation text is not at hand"):
+    with pytest.raises(NothingComparable, match=r"half: no loss per token .the evaluation text is not at hand"):
         drawable([(panel_of(session), alone, reasons)])
 
 

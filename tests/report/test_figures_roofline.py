@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from harness.errors import NothingComparable
+from harness.report.figures.captions import rooflines_caption
 from harness.report.figures.intensity import rooflines
 from harness.report.figures.panels import panels_of
 from harness.report.figures.roofline import draw
 from harness.report.figures.style import file_bytes
-from harness.report.figures.telling import tell_rooflines
 
 # 100 GMAC/s, 1 GB/s from flash: the ridge is at 100 MACs a byte.
 PEAKS = {"peak_macs_per_s": 100e9, "flash_bytes_per_s": 1e9, "sram_bytes_per_s": 8e9}
@@ -38,7 +38,7 @@ def test_a_dot_stands_below_the_bound_that_holds_for_it(session: Any) -> None:
         ("computes", pytest.approx(5000), pytest.approx(5e10), 1e11),
     ]
     assert absent == {}
-    caption = tell_rooflines([(panel, roof, dots, absent)])
+    caption = rooflines_caption([(panel, roof, dots, absent)])
     assert "waits prefill: 10% of what flash allows." in caption
     assert "computes prefill: 50% of what the array allows." in caption
     assert any("estimated, not measured" in line for line in caption)
@@ -51,7 +51,7 @@ def test_the_same_results_give_the_same_bytes_whatever_the_models_are_called(ses
     for _ in range(2):
         found = drawn(session)
         figure = draw([panel for panel, *_ in found], [(roof, dots) for _, roof, dots, _ in found])
-        pictures.append(file_bytes(figure, "svg", tell_rooflines(found)))
+        pictures.append(file_bytes(figure, "svg", rooflines_caption(found)))
     assert pictures[0] == pictures[1]
     assert b"<script>" not in pictures[0]
 

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from harness.analysis.comparison import compare_tables
 from harness.cli.report import report
 from harness.errors import NothingComparable, StoreError, UsageError
-from harness.report import compare_tables, render
 from harness.report.page.charts import specs_and_bundle
 from harness.report.page.data import page_data
 from harness.report.page.page import assemble
+from harness.report.rendering import render
 from harness.store.schemas import SCHEMA_VERSION, VERSION_KEY
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -93,7 +94,9 @@ def test_every_figure_is_written_as_in_the_terminal(tmp_path: Path, generated: A
             for text in (cell["text"], cell.get("detail", ""), versus["text"], versus["detail"]):
                 assert text in printed
     assert all(note in printed.replace("\n", " ") for note in one["notes"] if len(note) < 100)
-    (compared,) = json.loads(render(compare_tables(generated.tables(), every_metric=True), "json"))["comparisons"]
+    (compared,) = json.loads(render(compare_tables(generated.tables(), every_metric=True), "json"))["data"][
+        "comparisons"
+    ]
     left_out = {metric["metric"] for metric in compared["metrics"]} - set(one["metrics"])
     assert left_out == {"prefill_latency_ns_p90", "prefill_latency_ns_p99"}, "of which nobody has a figure"
     for metric in compared["metrics"]:
@@ -289,7 +292,7 @@ def test_a_session_that_cannot_be_compared_is_still_listed(tmp_path: Path, make_
     data = page_data(tmp_path)
     assert data["comparisons"] == []
     assert ["cpu_model (A / B)" in text for text in data["problems"]].count(True) == 1
-    assert ["No process ended well" in text for text in data["problems"]].count(True) == 1
+    assert ["No process succeeded" in text for text in data["problems"]].count(True) == 1
     assert len(data["runs"]) == 3
     assert [run["stderr"] for run in data["runs"] if "stderr" in run] == ["a\n\\x1b[2Jb"]
     assert len(page_data(tmp_path, allow_different=True)["comparisons"]) == 1
@@ -304,7 +307,7 @@ def test_a_baseline_that_a_session_lacks_is_said(tmp_path: Path, make_session: A
         later(session, number).write(tmp_path)
     data = page_data(tmp_path, baseline="a")
     assert [one["models"][0]["label"] for one in data["comparisons"]] == ["b", "a"]
-    assert data["problems"] == ["Session s1 has no a: it is set against the first model it measured."]
+    assert data["problems"] == ["Session s1 has no a: it is compared with the first model it measured."]
     with pytest.raises(UsageError, match="'zz' was not measured"):
         page_data(tmp_path, baseline="zz")
 

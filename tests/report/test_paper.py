@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.analysis.comparison import compare_tables
-from harness.analysis.published import PublishedFigure, PublishedRow
+from harness.analysis.published_figures import PublishedFigure, PublishedRow
 from harness.analysis.selection import read_selection
 from harness.analysis.spec import parse_spec
 from harness.errors import NothingComparable, UsageError
@@ -187,14 +187,14 @@ def test_figures_obtained_in_different_ways_are_not_set_against_each_other(sessi
     measure(session, {"b": 0.5}, latency_kind="estimated")
     table = build(session, P50)
     assert bold(table) == []
-    assert cells(table, 1)["b"].reasons == ("estimated figures are not set against measured ones",)
+    assert cells(table, 1)["b"].reasons == ("estimated figures are not compared with measured ones",)
 
 
 def test_a_metric_nobody_measured_is_a_column_of_dashes(session: Any) -> None:
     measure(session, {"a": 1.0, "b": 0.5})
     table = build(session, P50, "sqnr_db", {"metric": P50, "threads": 8})
     assert [cell.text for cell in cells(table, 2).values()] == ["–", "–"]
-    assert cells(table, 2)["a"].reasons == ("nobody measured it in this selection",)
+    assert cells(table, 2)["a"].reasons == ("it was not measured in this selection",)
     assert cells(table, 3)["a"].reasons == ("nothing was measured under threads 8",)
     with pytest.raises(NothingComparable, match="No model of this selection has sqnr_db, loss_nats"):
         build(session, "sqnr_db", "loss_nats")
@@ -244,8 +244,8 @@ def test_the_footnote_is_made_from_the_data(generated: Any) -> None:
     facts = " ".join(build(generated, "decode_latency_ns_p50").notes)
     for fact in (
         *("x86 · cpu · generate", "Test CPU", "Linux 6.1.0", "governor unknown", "executorch 1.5.0"),
-        *("harness 0.1.0 (0123456789ab)", "2 threads", "CPUs 2,3", "5 interleaved processes a model"),
-        *("22 iterations a process", "2026-11-22", "tiny-shakespeare (sha256 86c4e6aa9db7)"),
+        *("harness 0.1.0 (0123456789ab)", "2 threads", "CPUs 2,3", "5 interleaved processes per model"),
+        *("22 iterations per process", "2026-11-22", "tiny-shakespeare (sha256 86c4e6aa9db7)"),
         "the temperature could not be read",
     ):
         assert fact in facts

@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report import PAPER_FORMATS, paper_table, parse_spec, read_published, render_paper
+from harness.analysis.published_figures import read_published
+from harness.analysis.spec import parse_spec
 from harness.report.paper.latex_text import escape
-from harness.report.paper.table import PaperTable
+from harness.report.paper.table import PaperTable, paper_table
+from harness.report.rendering import PAPER_FORMATS, render_paper
 
 GOLDEN = Path(__file__).with_name("paper.tex")
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
@@ -34,7 +36,7 @@ SPEC: dict[str, Any] = {
     "columns": [
         {"metric": "decode_latency_ns_p50", "header": "decode latency, p50"},
         {"metric": "peak_over_idle_bytes", "show": "value"},
-        {"metric": "bits_per_weight", "header": "bits a weight", "show": "value"},
+        {"metric": "bits_per_weight", "header": "bits per weight", "show": "value"},
         {"metric": "loss_nats", "show": "both"},
         "sqnr_db",
     ],
@@ -155,7 +157,7 @@ def test_csv_has_full_precision_and_says_what_was_published(generated: Any, host
     assert found["gpt-4bit", "decode_latency_ns_p50", "ratio"]["resolved"] == "True"
     assert found["gpt-4bit", "loss_nats", "value"]["kind"] == "recorded"
     assert found["gpt-fp32", "sqnr_db", "value"]["value"] == ""
-    assert found["gpt-fp32", "sqnr_db", "value"]["reason"] == "nobody measured it in this selection"
+    assert found["gpt-fp32", "sqnr_db", "value"]["reason"] == "it was not measured in this selection"
     (theirs,) = [row for row in rows if row["block"] == "published"]
     assert (theirs["value"], theirs["qualifier"], theirs["target"], theirs["best"]) == ("0.55", "≈", "", "")
     assert "Przybyl" in theirs["source"]

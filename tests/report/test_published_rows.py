@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.published import read_published
+from harness.analysis.published_figures import read_published
 from harness.analysis.spec import PublishedSpec
 from harness.errors import UsageError
 from harness.report.paper.cells import comparator, published_text

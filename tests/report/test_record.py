@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from harness.analysis.comparison import compare_tables
 from harness.cli.compare import compare
 from harness.cli.report import report
 from harness.errors import NothingComparable, UsageError
-from harness.report import compare_tables, read_record, render, render_record, render_sessions
+from harness.report.record import read_record, render_record
+from harness.report.rendering import render
+from harness.report.sessions import render_sessions
 from harness.store.dataset import read_tables
 
 
@@ -70,7 +73,7 @@ def test_the_record_as_markdown_and_json(results: Path) -> None:
     record = read_record(results)
     markdown = render_record(record, "markdown")
     assert r"\[bold\]Segmentation fault" in markdown
-    parsed = json.loads(render_record(record, "json"))
+    parsed = json.loads(render_record(record, "json"))["data"]
     assert [run["status"] for run in parsed["runs"]].count("failed") == 1
     assert parsed["runs"][0]["started_at"] == "2026-11-22T10:00:00+00:00"
     assert len(parsed["environment"]) == 31
@@ -83,13 +86,13 @@ def test_a_session_in_which_all_failed_still_has_a_record(session: Any, tmp_path
     record = read_record(tmp_path)
     assert record.comparisons == ()
     text = render_record(record, "terminal", width=100)
-    assert "No process ended well" in text
+    assert "No process succeeded" in text
     assert "trace" in text
-    assert json.loads(render_record(record, "json"))["why_not"].startswith("No process ended well")
+    assert json.loads(render_record(record, "json"))["data"]["why_not"].startswith("No process succeeded")
 
 
 def test_sessions_are_listed(results: Path) -> None:
-    assert json.loads(render_sessions(results, "json"))["sessions"] == [
+    assert json.loads(render_sessions(results, "json"))["data"]["sessions"] == [
         {
             "session": "20261122-100000-abcdef",
             "date": "2026-11-22",

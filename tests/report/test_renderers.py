@@ -12,9 +12,12 @@ import pandas as pd
 import pytest
 from rich.cells import cell_len
 
-from harness.report import FORMATS, compare_tables, render
+from harness.analysis.comparison import compare_tables
+from harness.report.machine import dump_json
 from harness.report.markdown import escape
+from harness.report.rendering import FORMATS, render
 
+HARNESS = Path(dump_json.__code__.co_filename).parents[1]
 GOLDEN = Path(__file__).with_name("comparison.md")
 HOSTILE = "a|b<script>[bold]*x*`y`\x1b[2J\u202e\nz"
 
@@ -115,10 +118,27 @@ def test_names_from_outside_cannot_become_markup_in_markdown(hostile: Any) -> No
     assert escape(HOSTILE) == r"a\|b&lt;script&gt;\[bold\]\*x\*\`y\`\\x1b\[2J\\u202e\\nz"
 
 
+def test_json_has_one_shape_whatever_the_command() -> None:
+    assert json.loads(dump_json("targets", [{"target": "x86"}])) == {
+        "version": 1,
+        "kind": "targets",
+        "data": [{"target": "x86"}],
+    }
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dump_json("price", {"value": float("nan")})
+
+
+@pytest.mark.parametrize("room", ["cli", "nightly"])
+def test_no_command_prints_json_of_its_own_shape(room: str) -> None:
+    """What these rooms hash or store is no output, and stands in the files that are named here."""
+    users = {path.name for path in (HARNESS / room).rglob("*.py") if "json.dump" in path.read_text(encoding="utf-8")}
+    assert users <= {"alerts.py", "series.py"}
+
+
 def test_json_has_everything_at_full_precision(hostile: Any, generated: Any) -> None:
-    parsed = json.loads(render(compare_tables(hostile.tables()), "json"))
+    parsed = json.loads(render(compare_tables(hostile.tables()), "json"))["data"]
     assert parsed["comparisons"][0]["models"][1]["model"] == HOSTILE
-    comparison = json.loads(render(compare_tables(generated.tables()), "json"))["comparisons"][0]
+    comparison = json.loads(render(compare_tables(generated.tables()), "json"))["data"]["comparisons"][0]
     assert comparison["condition"]["new_tokens"] == 32
     assert comparison["versions"] == {"executorch": "1.5.0"}
     assert comparison["baseline"] == "gpt-fp32"

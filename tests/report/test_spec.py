@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.grouping import KEY
-from harness.analysis.spec import FILTERS, default_columns, parse_column, parse_spec, read_spec
+from harness.analysis.spec import default_columns, parse_column, parse_spec, read_spec
+from harness.conditions.fields import FILTERS, KEY
 from harness.errors import UsageError
 
 TOML = """
@@ -49,7 +49,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
     first, second = spec.columns
     assert (first.metric.name, first.show, first.header) == ("decode_latency_ns_p50", "ratio", "decode")
     assert first.where == {"threads": 2}
-    assert (second.show, second.header) == ("value", "loss, a token")
+    assert (second.show, second.header) == ("value", "loss per token")
     assert spec.published[0].file == tmp_path / "paper.csv"
 
 

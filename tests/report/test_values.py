@@ -12,18 +12,23 @@ from typing import Any
 import pytest
 
 from harness.analysis.best import best
+from harness.analysis.comparison import compare_tables
 from harness.analysis.figures import Figure, figure, versus
 from harness.analysis.flags import meaning, sentence
-from harness.analysis.load_words import load_words
 from harness.analysis.numbers import quantity, scale, times
+from harness.analysis.spec import parse_spec
 from harness.conditions import flags as conditions
+from harness.conditions.workload import workload_words
 from harness.metrics import CATALOGUE
-from harness.report import compare_tables, paper_table, parse_spec, read_record, render, render_paper, render_record
 from harness.report.figures.panels import panels_of
 from harness.report.figures.points import points_of
 from harness.report.page.data import page_data
 from harness.report.paper.cells import geometric_mean
+from harness.report.paper.table import paper_table
+from harness.report.record import read_record, render_record
+from harness.report.rendering import render, render_paper
 from harness.statistics.summary import Estimate
+from harness.store.stored_job import read_job
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 
@@ -122,8 +127,10 @@ def test_csv_and_json_have_each_figure_in_the_unit_of_its_metric(generated: Any)
     )
     p90 = found["gpt-fp32", "prefill_latency_ns_p90"]
     assert p90["value"] == ""
-    assert p90["reason"] == "p90 takes 64 queries a process, and one had 22: `--min-iterations 64`"
-    metrics = {one["metric"]: one for one in json.loads(render(comparisons, "json"))["comparisons"][0]["metrics"]}
+    assert p90["reason"] == "p90 takes 64 queries per process, and one had 22: `--min-iterations 64`"
+    metrics = {
+        one["metric"]: one for one in json.loads(render(comparisons, "json"))["data"]["comparisons"][0]["metrics"]
+    }
     assert metrics["decode_latency_ns_p50"]["section"] == "Latency"
     assert metrics["model_bytes"]["models"][0]["value"] == 43_205_000
     assert metrics["model_bytes"]["models"][0]["interval_reason"] is None, "a fact has none to miss"
@@ -230,7 +237,7 @@ def test_the_caption_counts_processes_and_says_interleaved_of_several_models_alo
     assert "3 processes · latency measured" in render(compare_tables(session.tables()), "markdown")
     for block in range(3):
         session.add("b", block, samples={"steady": [100]})
-    assert "3 processes a model" in render(compare_tables(session.tables()), "markdown")
+    assert "3 processes per model" in render(compare_tables(session.tables()), "markdown")
 
 
 @pytest.mark.parametrize(
@@ -312,7 +319,7 @@ def test_a_percentile_of_some_processes_is_none(session: Any) -> None:
     (comparison,) = compare_tables(session.tables())
     (row,) = [row for row in comparison.rows if row.metric.name == "steady_latency_ns_p99"]
     assert row.figures[0] == Figure(
-        None, reason="p99 takes 662 queries a process, and one had 600: `--min-iterations 662`"
+        None, reason="p99 takes 662 queries per process, and one had 600: `--min-iterations 662`"
     )
     assert row.figures[1].values == (100.0,)
     assert row.versus == (None, None)
@@ -323,7 +330,7 @@ def test_what_takes_more_queries_is_named_and_left_out_for_people_alone(session:
     session.add("a", samples={"steady": [100] * 64})
     session.write(tmp_path)
     (comparison,) = compare_tables(session.tables())
-    left_out = "Not shown: latency p99 (p99 takes 662 queries a process, and one had 64: `--min-iterations 662`)."
+    left_out = "Not shown: latency p99 (p99 takes 662 queries per process, and one had 64: `--min-iterations 662`)."
     assert comparison.not_shown == (left_out,)
     assert left_out not in comparison.notes, "a paper or a figure shows what was asked for"
     for text in (render([comparison], "markdown"), render_record(read_record(tmp_path), "markdown")):
@@ -367,7 +374,7 @@ def test_runs_say_how_long_they_took(session: Any, tmp_path: Path) -> None:
             "50 queries/s, p99 within 15 ms",
         ),
         ({"scenario": "server", "latency_bound_ns": 500_000}, "rate searched for, p99 within 0.5 ms"),
-        ({"scenario": "multi-stream", "streams": 8}, "8 samples a query"),
+        ({"scenario": "multi-stream", "streams": 8}, "8 samples per query"),
         ({"scenario": "sustained", "min_duration_s": 1800.0}, "for 30 min"),
         ({"scenario": "sustained", "min_duration_s": 45.0}, "for 45 s"),
         ({"scenario": "generate", "dram_budget_bytes": 2_500_000}, "2.5 MB for neurons"),
@@ -375,7 +382,7 @@ def test_runs_say_how_long_they_took(session: Any, tmp_path: Path) -> None:
     ],
 )
 def test_a_load_in_words(job: dict[str, Any], words: str | None) -> None:
-    assert load_words(json.dumps(job)) == words
+    assert workload_words(read_job(json.dumps(job))) == words
 
 
 def test_a_flag_says_what_to_do_and_in_a_paper_what_it_is(session: Any) -> None:
@@ -410,14 +417,14 @@ def test_the_caption_says_the_fewest_and_the_most_processes(session: Any) -> Non
     for model, processes in (("a", 4), ("b", 2)):
         for block in range(processes):
             session.add(model, block, samples={"steady": [100]})
-    assert "2–4 processes a model" in render(compare_tables(session.tables()), "markdown")
+    assert "2–4 processes per model" in render(compare_tables(session.tables()), "markdown")
 
 
 def test_a_paper_says_the_fewest_and_the_most_iterations_and_has_the_places_that_its_digits_need(session: Any) -> None:
     for model, duration, count in (("a", 12_345_678, 30), ("b", 1_234_567, 70)):
         session.add(model, samples={"steady": [duration] * count})
     table = paper_table(session.tables(), parse_spec({"columns": ["steady_latency_ns_p50"]}, Path()), (), ())
-    assert any("30–70 iterations a process" in note for note in table.notes)
+    assert any("30–70 iterations per process" in note for note in table.notes)
     assert [row.cells[0].text for row in table.measured] == ["12.346", "1.235"]
 
 

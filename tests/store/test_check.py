@@ -74,7 +74,7 @@ def test_a_truncated_file_is_quarantined_with_the_reason_and_the_rest_is_read(tm
     assert said.exit_code == 1
     assert f"damaged: {path} " in said.output
     assert path.exists(), "nothing is moved unless that was asked for"
-    found = json.loads(run(tmp_path, "--quarantine", "--json").output)["findings"]
+    found = json.loads(run(tmp_path, "--quarantine", "--json").output)["data"]["findings"]
     moved = tmp_path / "quarantine" / path.relative_to(tmp_path)
     assert [(one["kind"], one["quarantined_to"]) for one in found] == [("damaged", str(moved))]
     assert (moved.read_bytes(), path.exists()) == (data, False)

@@ -302,6 +302,6 @@ def test_the_command_says_what_it_would_do_and_what_it_did(tmp_path: Path) -> No
 
     assert f"{len(files)} files would become {len(merges)}" in run("compact", "--dry-run")
     assert data_files(tmp_path) == files
-    said = json.loads(run("compact", "--json"))
+    said = json.loads(run("compact", "--json"))["data"]
     assert (said["files_before"], said["files_after"], said["left"]) == (len(files), len(merges), [])
     assert "Nothing to compact" in run("compact")

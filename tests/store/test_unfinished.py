@@ -128,7 +128,7 @@ def test_a_check_says_both_and_no_row_is_lost(tmp_path: Path) -> None:
     assert f"harmless, unfinished: {other} " in said.output
     assert (dead.exists(), other.exists()) == (False, True)
     again = CliRunner().invoke(command, ["check", "--json", "--results", str(tmp_path)], catch_exceptions=False)
-    assert json.loads(again.output)["unfinished"] == {"deleted": [], "left": [str(other)]}
+    assert json.loads(again.output)["data"]["unfinished"] == {"deleted": [], "left": [str(other)]}
     dead.touch()
     compact(tmp_path)
     assert (dead.exists(), other.exists()) == (False, True)

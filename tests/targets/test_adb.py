@@ -254,7 +254,7 @@ def test_the_command_shows_what_can_be_read_of_it(attach: Attach, monkeypatch: p
     (phone.root / "thermal.txt").write_text("")
     said = CliRunner().invoke(command, ["--json"])
     assert said.exit_code == 0, said.output
-    (row,) = json.loads(said.output)
+    (row,) = json.loads(said.output)["data"]
     assert row["device"] == f"adb:{phone.serial}"
     assert (row["reachable"], row["target"], row["reason"]) == (True, "arm64", None)
     assert row["can_read"] == ["clock", "governor", "temperature", "charging"]

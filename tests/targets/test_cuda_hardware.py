@@ -29,7 +29,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 
 def figures(text: str) -> list[dict[str, float | None]]:
     """Of each comparison that `harness run --json` printed, the value of every metric of its only model."""
-    tables = json.loads(text)["comparisons"]
+    tables = json.loads(text)["data"]["comparisons"]
     return [{row["metric"]: row["models"][0]["value"] for row in table["metrics"]} for table in tables]
 
 

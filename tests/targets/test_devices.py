@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from harness.cli._run_jobs import sweeps_of
 from harness.cli.devices import devices as command
 from harness.errors import UsageError
+from harness.experiment.request import RunRequest
+from harness.experiment.sweeps import sweeps_of
 from harness.target import Conditioned, find_target
 from harness.targets.arm64 import Arm64
 from harness.targets.transports.devices import Device, read_devices
@@ -79,11 +81,10 @@ def test_the_default_of_the_file_is_what_arm64_means_and_device_overrides_it(fil
 
 
 def test_a_run_pins_to_the_processors_of_the_file_unless_it_names_others(file: Path) -> None:
-    options = {"profile": False, "threads": "1", "batch": "0"}
-    options |= dict.fromkeys(("prompt_tokens", "new_tokens", "precision"))
-    assert sweeps_of(options | {"cpus": ()}, Arm64("phone"))["cpus"] == [(4, 7)]
-    assert sweeps_of(options | {"cpus": ("0-1",)}, Arm64("phone"))["cpus"] == [(0, 1)]
-    assert sweeps_of(options | {"cpus": ()}, Arm64("board"))["cpus"] == [None]
+    request = RunRequest(target="arm64", models="m.pte")
+    assert sweeps_of(request, Arm64("phone")).swept["cpus"] == [(4, 7)]
+    assert sweeps_of(replace(request, cpus="0-1"), Arm64("phone")).swept["cpus"] == [(0, 1)]
+    assert sweeps_of(request, Arm64("board")).swept["cpus"] == [None]
 
 
 def test_what_is_wanted_is_recorded_with_the_state(file: Path) -> None:
@@ -142,7 +143,7 @@ def test_a_file_that_was_named_must_be_there_the_usual_one_need_not(
 def test_the_command_shows_what_cannot_be_reached_and_why(file: Path) -> None:
     said = CliRunner().invoke(command, ["--json"])
     assert said.exit_code == 0, said.output
-    phone, board = json.loads(said.output)
+    phone, board = json.loads(said.output)["data"]
     assert (phone["device"], phone["reachable"], phone["default"]) == ("phone", False, False)
     assert "not installed" in phone["reason"]
     assert (board["device"], board["reachable"], board["default"]) == ("board", False, True)

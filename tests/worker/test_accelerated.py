@@ -20,7 +20,7 @@ from harness.job import Files, Job, request_json
 from harness.models.gpt.architecture import GPTConfig
 from harness.models.gpt.network import GPT
 from harness.protocol import Environment, Event, Progress, Scalar, decode, encode
-from harness.scenarios import Series
+from harness.scenarios.queries import Series
 from harness.worker.failures import failure
 from harness.worker.runtimes import torch as torch_runtime
 from harness.worker.runtimes.accelerator import KINDS, Cpu, Cuda

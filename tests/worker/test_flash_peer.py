@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.flash.io.proof import Proof
 from harness.job import Job
 from harness.protocol import Scalar
-from harness.scenarios import Series
+from harness.scenarios.queries import Series
 from harness.worker.flash import peer as flash_peer
 
 FILE = SimpleNamespace(path=Path("some.neurons"))

@@ -10,7 +10,7 @@ from worker.driving import Said, job, run
 
 from harness.job import Job
 from harness.protocol import Environment, Event, Io, Samples, Scalar, decode, encode
-from harness.scenarios import SingleQuery
+from harness.scenarios.queries import SingleQuery
 from harness.worker.load import measure_server
 
 

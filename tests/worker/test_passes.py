@@ -19,7 +19,7 @@ from worker.driving import Said, job
 
 from harness.job import Files, Job
 from harness.protocol import Describe, Event, Io, Loaded, Memory, Output, Samples, Scalar
-from harness.scenarios import Series, SingleQuery
+from harness.scenarios.queries import Series, SingleQuery
 from harness.statistics.change_points import SEGMENT
 from harness.worker import __main__ as worker
 from harness.worker import warm_start

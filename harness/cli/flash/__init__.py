@@ -41,15 +41,15 @@ def reproduce(as_json: bool) -> None:
     \b
     harness flash reproduce
     """
-    import json
     from dataclasses import asdict
 
     from harness.flash.device_model.reproduce import ABLATED, PROFILE, reproduce
+    from harness.report.machine import dump_json
 
     rows = reproduce()
     if as_json:
         facts = [{**asdict(row), "model_ms": row.model_ms, "error": row.error} for row in rows]
-        click.echo(json.dumps({"profile": PROFILE, "rows": facts}, indent=1))
+        click.echo(dump_json("flash-reproduction", {"profile": PROFILE, "rows": facts}), nl=False)
         return
     click.echo(f"LLM in a flash (arXiv 2312.11514): I/O latency a token, published and by profile {PROFILE}\n")
     ablation = [row for row in rows if row.model == ABLATED]

@@ -42,7 +42,6 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
     That takes a minute or two; with --rounds 11 a third of it, and the model may miss a cell it was not fitted to by a
     third.
     """
-    import json
     from dataclasses import asdict, replace
 
     from harness.cli._waiting import waiting
@@ -51,6 +50,7 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
     from harness.flash.device_model import sweep
     from harness.flash.io.fio import peer_sentence
     from harness.flash.io.proof import host_note
+    from harness.report.machine import dump_json
 
     if not os.path.isdir(output.absolute().parent):  # said before anything is measured
         raise UsageError(f"There is no folder {output.parent}.", "Name another file with --output.")
@@ -75,7 +75,9 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
     profiles.write(output, fitted)
     if as_json:
         facts = [{**asdict(sample), "bytes_per_s": sample.bytes_per_s} for sample in samples]
-        click.echo(json.dumps({"output": str(output), "profile": asdict(fitted), "samples": facts}, indent=1))
+        click.echo(
+            dump_json("flash-profile", {"output": str(output), "profile": asdict(fitted), "samples": facts}), nl=False
+        )
     else:
         _print(fitted, samples)
         click.echo(f"Saved to {output}; `harness flash ablate --device-model {output}` projects a trace on it.")

@@ -40,7 +40,6 @@ def trace(
     \b
     harness flash trace --model relu --output relu.npz
     """
-    import json
     from dataclasses import asdict
 
     import numpy as np
@@ -52,6 +51,7 @@ def trace(
     from harness.models.export.pte_flash_files import PREDICTOR_STEPS, TRAINING_WINDOWS, predictor_rank, windows
     from harness.models.train import data as texts
     from harness.models.zoo.loading import load
+    from harness.report.machine import dump_json
 
     with waiting(f"flash trace {name} {tokens}", f"recording {name}") as clock:
         clock.begin("recording which neurons are active")
@@ -89,7 +89,7 @@ def trace(
         },
     }
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        click.echo(dump_json("trace", facts), nl=False)
         return
     click.echo(f"{output}: {what}")
     click.echo(

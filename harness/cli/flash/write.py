@@ -36,13 +36,13 @@ def write(
     harness flash write model.neurons --from model.safetensors --up 'model.decoder.layers.{layer}.fc1.weight' \\
         --down 'model.decoder.layers.{layer}.fc2.weight'
     """
-    import json
     from dataclasses import asdict
 
     from harness.cli._waiting import waiting
     from harness.errors import UsageError
     from harness.flash.io import layout
     from harness.flash.io.weights import read_weights
+    from harness.report.machine import dump_json
 
     if (shape is None) == (source is None):
         raise UsageError("A neuron file needs dimensions or weights.", "Give either --shape or --from.")
@@ -57,7 +57,7 @@ def write(
         layout.write(file, dimensions, form, dtype, rows)
     facts = {"file": str(file), "bytes": file.stat().st_size, "form": form, "dtype": dtype, **asdict(dimensions)}
     if as_json:
-        click.echo(json.dumps(facts))
+        click.echo(dump_json("neuron-file", facts), nl=False)
     else:
         layers = f"{len(dimensions.neurons)} layer" + ("s" if len(dimensions.neurons) > 1 else "")
         click.echo(f"{file}: {layers} of width {dimensions.width}, {form}, {dtype}, {facts['bytes']:,} bytes")

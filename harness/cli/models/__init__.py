@@ -37,12 +37,11 @@ def list_models(as_json: bool) -> None:
     \b
     harness models list
     """
-    import json
-
     from harness.models.zoo.listing import rows, table
+    from harness.report.machine import dump_json
 
     if as_json:
-        click.echo(json.dumps(rows(), indent=1))
+        click.echo(dump_json("models", rows()), nl=False)
     else:
         from rich.console import Console
 
@@ -91,12 +90,11 @@ def build(
     harness models build baseline --precision int4-channel --output int4.pte
     harness models build selfcomp --target npu --channels masked --output masked.pt2
     """
-    import json
-
     from harness.errors import UsageError
+    from harness.report.machine import dump_json
 
     if target_name is not None:
-        from harness.cli._subjects import zoo_format
+        from harness.api.zoo import zoo_format
         from harness.target import find_target
 
         if fmt is not None:
@@ -124,7 +122,9 @@ def build(
     if output is not None:
         path = copy_artifact(path, output)
     if as_json:
-        click.echo(json.dumps({"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}))
+        click.echo(
+            dump_json("model", {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}), nl=False
+        )
     else:
         click.echo(path)
 
@@ -159,14 +159,13 @@ def train(
     \b
     harness models train baseline --output runs/baseline --processes 2
     """
-    import json
-
     import torch
 
     from harness.errors import UsageError
     from harness.folders import cache_folder
     from harness.models.zoo.recipes import packaged
     from harness.models.zoo.train_recipe import make
+    from harness.report.machine import dump_json
 
     if processes > 1 and threads > 1:
         raise UsageError("Several processes have one thread each.", "Give --processes or --threads, not both.")
@@ -181,7 +180,9 @@ def train(
         click.get_current_context().exit(130)
     if as_json:
         figures = {"validation_loss": record.validation_loss, "bits_stored": record.bits_stored}
-        click.echo(json.dumps({"folder": str(folder), "weights_sha256": record.weights_sha256, **figures}))
+        click.echo(
+            dump_json("training", {"folder": str(folder), "weights_sha256": record.weights_sha256, **figures}), nl=False
+        )
     else:
         click.echo(f"{recipe.name}: {record.validation_loss:.4f} nats a token over the validation split.")
         click.echo(f"Export it with: harness models build {recipe.name} --weights {folder}")

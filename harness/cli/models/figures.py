@@ -31,9 +31,8 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
     \b
     harness models figures selfcomp --format svg
     """
-    import json
-
     from harness.errors import UsageError
+    from harness.report.machine import dump_json
 
     try:
         from harness.models.zoo import figures as draw
@@ -79,7 +78,7 @@ def figures(name: str, weights: Path | None, output: Path | None, formats: str, 
     except OSError as error:
         raise unwritable(target, error, "Name another folder with --output.", UsageError) from error
     if as_json:
-        click.echo(json.dumps({"files": [str(file) for file in files]}))
+        click.echo(dump_json("figure", {"files": [str(file) for file in files]}), nl=False)
     else:
         click.echo("\n".join(map(str, files)))
 

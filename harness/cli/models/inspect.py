@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import click
+
+from harness.report.machine import dump_json
 
 
 @click.command()
@@ -39,7 +40,7 @@ def inspect(file: Path, as_json: bool) -> None:
     manifest = read_manifest(file, sha256)
     facts["manifest"] = None if manifest is None else asdict(manifest)
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        click.echo(dump_json("inspection", facts), nl=False)
     else:
         _print(facts)
 

@@ -33,7 +33,6 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
     harness models pack selfcomp --entropy --output packed
     harness models verify selfcomp --weights packed
     """
-    import json
     from dataclasses import asdict
 
     from rich.console import Console
@@ -44,6 +43,7 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
     from harness.models.zoo.recipes import packaged
     from harness.models.zoo.records import PACKAGED
     from harness.models.zoo.sizes import parts
+    from harness.report.machine import dump_json
 
     recipe, folder = packaged().find(name), weights or PACKAGED
     state, codes, record = storage.read_weights(folder, recipe.name)
@@ -61,7 +61,7 @@ def pack(name: str, weights: Path | None, entropy: bool, output: Path | None, as
     if as_json:
         facts = {"model": recipe.name, "path": None if path is None else str(path), "bytes": after}
         rows = [asdict(part) | {"bytes": part.stored_bytes, "fp32_bytes": part.fp32_bytes} for part in packed]
-        click.echo(json.dumps({**facts, "bytes_without_entropy_coding": before, "parts": rows}, indent=1))
+        click.echo(dump_json("packing", {**facts, "bytes_without_entropy_coding": before, "parts": rows}), nl=False)
         return
     Console().print(_table(packed))
     if entropy:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli._options import results_option
 
 if TYPE_CHECKING:
-    from harness.cli._progress import Reporter
-    from harness.experiment.session import Session
-    from harness.models.zoo.pricing import Program
     from harness.target import Target
 
 INTEGERS = ("int8", "int4-channel")
@@ -60,15 +56,18 @@ def price(
     \b
     harness models price selfcomp --target x86 --blocks 10
     """
-    import json
 
+    from harness.analysis.comparison import compare_tables
+    from harness.api.zoo import Zoo
     from harness.cli._progress import Reporter
     from harness.cli._waiting import waiting
     from harness.cli.models import price_table as _prices
+    from harness.experiment.request import RunRequest
+    from harness.experiment.run import run
     from harness.models.recipe import LAYERS
     from harness.models.zoo.pricing import write_programs
     from harness.models.zoo.recipes import packaged
-    from harness.report import compare_tables
+    from harness.report.machine import dump_json
     from harness.report.rendering import render_tables
     from harness.scratch import ScratchFolder
     from harness.store.dataset import read_tables
@@ -78,8 +77,7 @@ def price(
     precision = precision or (recipe.precision if recipe.precision in INTEGERS else "int4-channel")
     target = _checked(target_name)
     prepare(results)
-    reporter = Reporter(quiet=False)
-    with ScratchFolder() as folder:
+    with ScratchFolder() as folder, Reporter(quiet=False) as reporter:
         programs = []
         with waiting(f"models price {recipe.name} {precision}", "making the programs") as clock:
             clock.begin(f"at most {len(LAYERS) + 1} programs")
@@ -87,19 +85,25 @@ def price(
                 programs.append(program)
                 clock.within(number, len(LAYERS) + 1)
                 reporter.note(f"made {program.path.stem}")
-        session = _measure(target, programs, threads, blocks, results, reporter)
-    reporter.summary(session, results)
-    if not session.succeeded:
+        options: dict[str, Any] = {
+            "models": {program.path.stem: program.path for program in programs},
+            "threads": threads,
+            "processes": blocks,
+        }
+        request = RunRequest(target=target.name, scenario="generate", quality=False, memory=False, **options)
+        outcome = run(request, results, Zoo(), reporter)
+    reporter.summary(outcome)
+    if not outcome.succeeded:
         raise click.exceptions.Exit(1)
-    tables, what = read_tables(results, session.session_id), f"{recipe.name} in {precision}, {phase}"
+    tables, what = read_tables(results, outcome.session_id), f"{recipe.name} in {precision}, {phase}"
     (comparison,) = compare_tables(tables, baseline=programs[0].path.stem)
     uncut, prices = _prices.prices(comparison, phase, programs)
     if as_json:
-        click.echo(json.dumps(_prices.as_json(comparison, what, uncut, prices), indent=1))
+        click.echo(dump_json("price", _prices.as_json(comparison, what, uncut, prices)), nl=False)
     else:
         click.echo(render_tables([_prices.table(comparison, what, uncut, prices)], "terminal"))
         click.echo(_prices.toml(recipe.name, comparison, what, prices), nl=False)
-    if session.failed:
+    if outcome.failures:
         raise click.exceptions.Exit(1)
 
 
@@ -117,30 +121,3 @@ def _checked(name: str) -> Target:
             f"Target {name} cannot time a language model in a .pte file.", "`harness targets` shows what each measures."
         )
     return target
-
-
-def _measure(
-    target: Target, programs: Sequence[Program], threads: int, blocks: int, results: Path, reporter: Reporter
-) -> Session:
-    """Run all programs in interleaved blocks, latency alone; the session, ended, whose rows are in `results`."""
-    import functools
-
-    from harness.cli._subjects import describe_all
-    from harness.experiment.plan import configurations, passes
-    from harness.experiment.session import open_session
-    from harness.lease import lease
-
-    waiting = functools.partial(reporter.waiting, target.device())
-    with lease(f"{target.name}-{target.device()}", 3600.0, waiting), open_session(target, results, 600.0) as session:
-        artifacts = {program.path.stem: program.path for program in programs}
-        subjects = describe_all(session, artifacts, {"no_quality": True}, reporter)
-        latency = [
-            job
-            for subject in subjects.values()
-            for job in configurations(subject, target.name, "generate", {"threads": [threads]}, {})
-        ]
-        jobs = passes(latency, blocks, subjects, memory=False, quality=False)
-        with reporter.jobs(jobs) as advance:
-            for outcome in session.run_all(jobs, subjects, None, reporter.within):
-                advance(outcome)
-        return session

@@ -23,7 +23,6 @@ def verify(names: tuple[str, ...], weights: Path | None, data: Path | None, as_j
     \b
     harness models verify selfcomp
     """
-    import json
     from dataclasses import asdict
 
     from rich.console import Console
@@ -34,6 +33,7 @@ def verify(names: tuple[str, ...], weights: Path | None, data: Path | None, as_j
     from harness.models.zoo.recipes import packaged
     from harness.models.zoo.records import PACKAGED, read_record
     from harness.models.zoo.verification import verify as checks_of
+    from harness.report.machine import dump_json
 
     zoo, folder = packaged(), weights or PACKAGED
     chosen = [zoo.find(name).name for name in names] or [name for name in zoo.recipes if read_record(folder, name)]
@@ -45,7 +45,7 @@ def verify(names: tuple[str, ...], weights: Path | None, data: Path | None, as_j
             clock.begin(name)
             checks += checks_of(zoo, name, folder, data)
     if as_json:
-        click.echo(json.dumps([asdict(check) for check in checks], indent=1))
+        click.echo(dump_json("verification", [asdict(check) for check in checks]), nl=False)
     else:
         table = Table("model", "figure", "recorded", "found", "", box=None, pad_edge=False)
         for check in checks:

@@ -20,6 +20,7 @@ from harness.flash.io.proof import Proof, prove
 from harness.statistics.ratio import paired_ratio
 from harness.statistics.summary import Estimate, log_mean
 from harness.store.dataset import read_tables
+from harness.store.stored_job import StoredJob, read_job
 
 Values = dict[int, float]  # by block
 _LOSSES = ("whole_loss_nats", "loss_nats", "argmax_agreement", "predicted_tokens")
@@ -59,8 +60,8 @@ def read_ablation(results: Path, session: str) -> list[Ablation]:
     """
     tables = read_tables(results, session, ("io",))
     runs = tables.runs[tables.runs["scenario"] == "flash"].set_index("attempt_id")
-    jobs = {str(attempt): json.loads(text) for attempt, text in runs["job_json"].items()}
-    runs = runs.assign(policy=[job["policy"] for job in jobs.values()])
+    jobs = {str(attempt): read_job(text) for attempt, text in runs["job_json"].items()}
+    runs = runs.assign(policy=[str(job.policy) for job in jobs.values()])
     return [
         _ablation(group, tables.samples, tables.scalars, tables.others["io"], jobs)
         for _, group in runs.groupby(["session_id", "model_sha256"], sort=False)
@@ -118,7 +119,7 @@ def _ablation(
     samples: pd.DataFrame,
     scalars: pd.DataFrame,
     io: pd.DataFrame,
-    jobs: Mapping[str, dict[str, object]],
+    jobs: Mapping[str, StoredJob],
 ) -> Ablation:
     latency = runs[runs["measure"] == "latency"]
     rows: list[Summary] = []
@@ -137,15 +138,11 @@ def _ablation(
     ]
     judged = [str(attempt) for attempt in runs[(runs["measure"] == "quality") & (runs["status"] == "ok")].index]
     judged = [attempt for attempt in judged if (attempt, "loss_nats") in by_attempt][:1]
-    step = named(str(latency["policy"].iloc[0])).name
+    job = jobs[str(latency.index[0])]
     return Ablation(
-        str(latency["model"].iloc[0]).removesuffix(f" {step}"),
+        job.ablation or str(latency["model"].iloc[0]),
         str(latency["session_id"].iloc[0]),
-        {
-            name: value
-            for name, value in jobs[str(latency.index[0])].items()
-            if name not in ("policy", "block", "model")
-        },
+        {name: value for name, value in job.fields.items() if name not in ("policy", "block", "model", "ablation")},
         int(latency["block"].nunique()),
         tuple(rows),
         min(agreement, default=None),

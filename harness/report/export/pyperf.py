@@ -17,7 +17,8 @@ from harness.errors import NothingComparable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.analysis.grouping import Condition, Run
+    from harness.analysis.grouping import Run
+    from harness.conditions.fields import Condition
     from harness.store.dataset import Tables
 
 # Phases whose samples follow the warm-up's, and are of the same thing: the warm-up belongs to the first of them.
@@ -27,16 +28,16 @@ _WARMED = ("generate", "steady", "batch")
 def suite_json(tables: Tables) -> str:
     """A pyperf suite, in seconds. Raises NothingComparable where there are no durations."""
     from harness.analysis.grouping import group, run_records
-    from harness.analysis.selection import told_apart
+    from harness.conditions.fields import tell_apart
 
     good = [run for run in run_records(tables.runs) if run["status"] == "ok" and run["measure"] == "latency"]
     timed = tables.samples[tables.samples["duration_ns"].notna()]
     durations = dict(iter(timed.groupby(["attempt_id", "phase"], observed=True)["duration_ns"]))
-    found = group(good)
-    told = told_apart([condition for condition, _ in found])
+    groups = group(good)
+    words_of_each = tell_apart([condition for condition, _ in groups])
     benchmarks = [
         benchmark
-        for words, (condition, members) in zip(told, found, strict=True)
+        for words, (condition, members) in zip(words_of_each, groups, strict=True)
         for benchmark in _benchmarks(condition, words, members, durations)
     ]
     if not benchmarks:
@@ -56,9 +57,9 @@ def _benchmarks(
     ids = {run["attempt_id"] for run in runs}
     phases = dict.fromkeys(phase for attempt, phase in durations if attempt in ids and phase != "warmup")
     several = len({(model, kind) for model, _, kind in models}) < len(models)
-    for (model, sha256, kind), mine in models.items():
+    for (model, sha256, kind), model_runs in models.items():
         for phase in phases:
-            made = [one for run in mine if (one := _run(run, phase, durations)) is not None]
+            made = [process for run in model_runs if (process := _run(run, phase, durations)) is not None]
             if not made:
                 continue
             label = f"{model}@{str(sha256)[:8]}" if several else model

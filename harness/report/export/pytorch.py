@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from harness.analysis.rows import Row
     from harness.store.dataset import Tables
 
-# Options of a condition, said with the benchmark.
-_OPTIONS = ("threads", "cpus", "compile", "batch", "prompt_tokens", "new_tokens", "precision", "load", "data")
 _OF_MODEL = ("model_sha256", "method", "parent", "parameters", "bits_per_weight", "bits_per_weight_stored")
 
 
@@ -31,7 +29,7 @@ def records_json(tables: Tables) -> str:
     from harness.analysis.grouping import run_records
     from harness.store.dataset import Tables
 
-    found, errors = [], []
+    records, errors = [], []
     for session, runs in tables.runs.groupby("session_id", sort=False):
         samples, scalars = (
             frame[frame["attempt_id"].isin(runs["attempt_id"])] for frame in (tables.samples, tables.scalars)
@@ -42,18 +40,21 @@ def records_json(tables: Tables) -> str:
             errors.append(error)
             continue
         members = run_records(runs)
-        found += [record for one in comparisons for record in _records(str(session), one, members)]
-    if not found:
+        records += [record for comparison in comparisons for record in _records(str(session), comparison, members)]
+    if not records:
         raise errors[0] if errors else NothingComparable("There is nothing to export.", "Run `harness run` first.")
-    return json.dumps(found, indent=1) + "\n"
+    return json.dumps(records, indent=1) + "\n"
 
 
 def _records(session: str, comparison: Comparison, runs: list[Run]) -> Iterator[dict[str, Any]]:
     from harness.analysis.grouping import flatten, is_of
+    from harness.conditions.fields import TELLING
 
     condition, fields = comparison.condition, flatten(comparison.fingerprint)
     versions = {name.removeprefix("version."): text for name, text in fields.items() if name.startswith("version.")}
-    options = {name: getattr(condition, name) for name in _OPTIONS}
+    # The target and device stand with the runner, the scenario in the name, the runtime with the model.
+    apart = {"target", "device", "scenario", "runtime"}
+    options = {entry.name: getattr(condition, entry.name) for entry in TELLING if entry.name not in apart}
     started = min(run["started_at"] for run in runs).isoformat()
     about = {"target": condition.target, "device": condition.device, "session_id": session, "started_at": started}
     runner = {
@@ -119,13 +120,11 @@ def _metric(comparison: Comparison, row: Row, number: int) -> dict[str, Any] | N
 
 def _kind(comparison: Comparison, row: Row, kind: str) -> str:
     """Everything that a pass without a device yields is what its latency is, but for the facts of a file."""
-    from harness.analysis.figures import FILE_FACTS
-
-    if kind != "measured" or row.metric.measure != "latency" or row.metric.name in FILE_FACTS:
+    if kind != "measured" or row.metric.measure != "latency" or row.metric.exactness == "file":
         return kind
     if comparison.counted:
         return "emulated"
-    return next((one for one in comparison.latency_kinds if one != "measured"), kind)
+    return next((latency_kind for latency_kind in comparison.latency_kinds if latency_kind != "measured"), kind)
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:

@@ -51,9 +51,11 @@ def draw(panels: Sequence[tuple[str, Sequence[Step]]], origin: str) -> Figure:
 
 def _latencies(axes: Axes, steps: Sequence[Step]) -> None:
     """Waiting for reads filled, the whole token hollow, with their intervals."""
-    ends = [end for step in steps for one in (step.io, step.token) if one is not None for end in _ends(one)]
+    ends = [
+        end for step in steps for estimate in (step.io, step.token) if estimate is not None for end in _ends(estimate)
+    ]
     divisor, unit = scale("ns", ends)
-    axes.set_xlabel(f"latency a token ({unit})")
+    axes.set_xlabel(f"latency per token ({unit})")
     for row, step in enumerate(steps):
         if step.io is None and step.token is None:
             axes.text(
@@ -88,7 +90,7 @@ def _bytes(axes: Axes, steps: Sequence[Step]) -> None:
     """Exact, so without intervals; a step that reads nothing has no point on an axis of ratios."""
     values = [step.flash_bytes for step in steps if step.flash_bytes > 0]
     divisor, unit = scale("bytes", values)
-    axes.set_xlabel(f"flash, a token ({unit})")
+    axes.set_xlabel(f"flash per token ({unit})")
     axes.tick_params(labelleft=False)
     if values:
         fit(axes, "x", min(values) / divisor, max(values) / divisor, ratios=True)

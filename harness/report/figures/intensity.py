@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from harness.analysis.figures import Figure
 from harness.errors import NothingComparable
 from harness.metrics.derivations import scalar
+from harness.metrics.estimates import MEMORIES, roofline_names
 from harness.report.figures.panels import Panel
 
 # Phases that have figures of their own, and what they are called beside a model's name.
 PHASES = {"prefill": "prefill", "decode": "decode", "steady": ""}
-_MEMORIES = ("flash", "dram", "sram")
 
 
 @dataclass(frozen=True)
@@ -61,27 +61,24 @@ def intensity_of(panel: Panel) -> tuple[Roof, list[Dot], dict[str, str]] | None:
     nothing = (Figure(None),) * len(panel.comparison.models)
     dots, absent = [], {}
     for index, model in enumerate(panel.comparison.models):
-        found = []
+        model_dots = []
         for phase in PHASES:
-            macs, moved, time = (
-                rows.get(name, nothing)[index]
-                for name in (f"{phase}_macs", f"{phase}_{roof.memory}_traffic_bytes", f"{phase}_latency_ns_p50")
-            )
+            macs, moved, time = (rows.get(name, nothing)[index] for name in roofline_names(phase, roof.memory))
             if macs.estimate and moved.estimate and time.estimate and macs.estimate.value and moved.estimate.value:
                 intensity = macs.estimate.value / moved.estimate.value
                 bound = min(roof.macs_per_s, intensity * roof.bytes_per_s[roof.memory])
                 rate = macs.estimate.value / time.estimate.value * 1e9
-                found.append(Dot(model.label, phase, time.kind, intensity, rate, bound))
-        dots += found
-        if not found:
+                model_dots.append(Dot(model.label, phase, time.kind, intensity, rate, bound))
+        dots += model_dots
+        if not model_dots:
             absent[model.label] = f"it has no multiplications, no bytes of {roof.memory} or no time"
     return roof, dots, absent
 
 
 def rooflines(panels: list[Panel]) -> list[tuple[Panel, Roof, list[Dot], dict[str, str]]]:
     """The panels that have a roof and a dot. Raises NothingComparable where none has."""
-    found = [(panel, *parts) for panel in panels if (parts := intensity_of(panel)) is not None]
-    if drawn := [each for each in found if each[2]]:
+    with_roof = [(panel, *parts) for panel in panels if (parts := intensity_of(panel)) is not None]
+    if drawn := [parts_of_one for parts_of_one in with_roof if parts_of_one[2]]:
         return drawn
     raise NothingComparable(
         "No target here says how many multiplications a second and how many bytes a second it can do at most.",
@@ -93,7 +90,7 @@ def _roof(panel: Panel) -> Roof | None:
     """It is the same for all models of a panel, which holds one condition of one device."""
     for phase in PHASES:
         peaks = scalar("peak_macs_per_s", phase)(panel.tables)
-        speeds = {name: scalar(f"{name}_bytes_per_s", phase)(panel.tables) for name in _MEMORIES}
+        speeds = {name: scalar(f"{name}_bytes_per_s", phase)(panel.tables) for name in reversed(MEMORIES)}
         present = {name: float(values.iloc[0]) for name, values in speeds.items() if len(values)}
         if len(peaks) and present:
             return Roof(float(peaks.iloc[0]), present)

@@ -52,7 +52,7 @@ class Latencies:
         return {mark: _mean(self.at(mark)) for mark in MARKED if mark not in few}
 
     def too_few(self) -> dict[int, int]:
-        """Those of MARKED that cannot be told, and how many samples a process takes for each."""
+        """Those of MARKED that cannot be told, and how many samples per process takes for each."""
         taken = {mark: fewest_samples(mark / 100) for mark in MARKED if mark > 50}
         return {mark: samples for mark, samples in taken.items() if min(self.samples) < samples}
 
@@ -73,9 +73,8 @@ def choose_phase(name: str | None, panels: Sequence[Panel]) -> str:
 
 def label_of(phase: str) -> str:
     """What the catalogue calls the latency of a phase."""
-    known = {metric.name: metric.label for metric in CATALOGUE}
-    names = (f"{phase}_latency_ns_p50", f"{phase}_ns_p50")
-    return next((known[name].removesuffix(" p50") for name in names if name in known), f"{phase} latency")
+    labels = (metric.label.removesuffix(" p50") for metric in CATALOGUE if metric.median_of == phase)
+    return next(labels, f"{phase} latency")
 
 
 def latencies_of(panel: Panel, phase: str) -> tuple[list[Latencies], dict[str, str]]:
@@ -83,14 +82,14 @@ def latencies_of(panel: Panel, phase: str) -> tuple[list[Latencies], dict[str, s
     samples = _samples(panel)
     wanted = samples[samples["phase"] == phase].groupby("attempt_id", observed=True)["duration_ns"]
     warm_ups = samples[samples["phase"] == "warmup"].groupby("attempt_id", observed=True).size()
-    found, absent = [], {}
+    distributions, absent = [], {}
     for model in panel.comparison.models:
         runs = [run for run in _timed(panel) if is_of(run, model) and run["attempt_id"] in wanted.groups]
         if not runs:
-            absent[model.label] = f"no process of it ended well with samples of {phase}"
+            absent[model.label] = f"no process of it succeeded with samples of {phase}"
         else:
             durations = [wanted.get_group(run["attempt_id"]).to_numpy() for run in runs]
-            found.append(
+            distributions.append(
                 Latencies(
                     model.label,
                     ", ".join(distinct(runs, "latency_kind")),
@@ -99,7 +98,7 @@ def latencies_of(panel: Panel, phase: str) -> tuple[list[Latencies], dict[str, s
                     tuple(int(warm_ups.get(run["attempt_id"], 0)) for run in runs),
                 )
             )
-    return found, absent
+    return distributions, absent
 
 
 def _mean(values: NDArray[np.float64]) -> Estimate:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from harness.analysis.comparison import Comparison, compare_tables, left_out
 from harness.analysis.grouping import group, run_records
-from harness.analysis.selection import chosen_models, told_apart
+from harness.analysis.selection import chosen_models
+from harness.conditions.fields import tell_apart
 from harness.errors import NothingComparable, UsageError
 from harness.report.layout import caption
 from harness.report.table import lines_of
@@ -42,7 +43,7 @@ def panels_of(
         raise UsageError(f"Nothing was measured on {target!r} here.", f"Targets here: {', '.join(targets)}.")
     runs = [run for run in run_records(tables.runs) if run["model"] in names and target in (None, run["target"])]
     groups = group(runs)
-    titles = [", ".join(words) for words in told_apart([condition for condition, _ in groups])]
+    titles = [", ".join(words) for words in tell_apart([condition for condition, _ in groups])]
     panels, errors = [], []
     for title, (_, members) in zip(titles, groups, strict=True):
         attempts = [run["attempt_id"] for run in members]

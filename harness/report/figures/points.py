@@ -16,7 +16,7 @@ from harness.report.figures.panels import Panel
 QUALITIES = tuple(metric for metric in CATALOGUE if metric.section == "Quality" and metric.better)
 COSTS = tuple(metric for metric in CATALOGUE if metric.section != "Quality" and metric.better)
 # What is drawn where nothing is asked for: the first of these that was measured, else the first metric that was.
-_USUAL = ("decode_latency_ns_p50", "steady_latency_ns_p50", "samples_per_s", "model_bytes", "loss_nats")
+_USUAL = tuple(metric.name for metric in CATALOGUE if metric.paper == "both" or (metric in QUALITIES and metric.paper))
 
 # front: no other is as good in both and better in one. unresolved: another is by its figures, but the intervals do not
 # tell them apart. dominated: they do.
@@ -47,9 +47,15 @@ def choose(name: str | None, among: Sequence[Metric], panels: Sequence[Panel]) -
     names = ", ".join(metric.name for metric in among)
     if name is not None and name not in names.split(", "):
         raise UsageError(f"{name!r} is not a metric of this axis.", f"Choose one of: {names}.")
-    rows = [row for panel in panels for row in panel.comparison.rows if any(found.estimate for found in row.figures)]
+    rows = [
+        row for panel in panels for row in panel.comparison.rows if any(candidate.estimate for candidate in row.figures)
+    ]
     measured = {row.metric.name: row.metric for row in rows}
-    usual = [found for found in (*_USUAL, *names.split(", ")) if found in measured and measured[found] in among]
+    usual = [
+        candidate
+        for candidate in (*_USUAL, *names.split(", "))
+        if candidate in measured and measured[candidate] in among
+    ]
     if name in measured or (name is None and usual):
         return measured[name or usual[0]]
     raise NothingComparable(
@@ -62,19 +68,19 @@ def points_of(panel: Panel, cost: Metric, quality: Metric) -> tuple[list[Point],
     pairs, absent = _pairs(panel, cost, quality)
     more = (cost.better == "higher", quality.better == "higher")
     points = []
-    for label, mine in pairs.items():
-        peers = {name: theirs for name, theirs in pairs.items() if [f.kind for f in theirs] == [f.kind for f in mine]}
-        rivals = [name for name, theirs in peers.items() if beats(_values(theirs), _values(mine), more)]
+    for label, figures in pairs.items():
+        peers = {name: rival for name, rival in pairs.items() if [f.kind for f in rival] == [f.kind for f in figures]}
+        rivals = [name for name, rival in peers.items() if beats(_values(rival), _values(figures), more)]
         versus = _against(panel, label) if rivals else {}
         certain = any(
             all(
                 is_no_worse(metric, own, other, versus.get((metric.name, name)))
-                for metric, own, other in zip((cost, quality), mine, pairs[name], strict=True)
+                for metric, own, other in zip((cost, quality), figures, pairs[name], strict=True)
             )
             for name in rivals
         )
         standing: Standing = "dominated" if certain else "unresolved" if rivals else "front"
-        points.append(Point(label, *mine, standing, tuple(rivals)))
+        points.append(Point(label, *figures, standing, tuple(rivals)))
     return points, absent
 
 
@@ -82,8 +88,8 @@ def drawable(
     panels: list[tuple[Panel, list[Point], dict[str, str]]],
 ) -> list[tuple[Panel, list[Point], dict[str, str]]]:
     """The panels that have a point. Raises NothingComparable where none has, with the reasons."""
-    if found := [drawn for drawn in panels if drawn[1]]:
-        return found
+    if with_points := [drawn for drawn in panels if drawn[1]]:
+        return with_points
     reasons = dict.fromkeys(f"{model}: {reason}" for _, _, absent in panels for model, reason in absent.items())
     raise NothingComparable(
         f"No model has both figures ({'; '.join(reasons)}).", "Choose other metrics with --cost and --quality."

@@ -43,7 +43,7 @@ def _roof(axes: Axes, roof: Roof, dots: Sequence[Dot]) -> None:
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(min(upwards) / _AIR, max(upwards) * _AIR))
     kinds = {dot.kind for dot in dots}
     kind = f", {kinds.pop()}" if len(kinds) == 1 and kinds != {"measured"} else ""
-    axes.set(xlabel=f"MACs a byte of {roof.memory}{kind}", ylabel=f"MACs a second{kind}")
+    axes.set(xlabel=f"MACs a byte of {roof.memory}{kind}", ylabel=f"MACs per second{kind}")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: _engineering(value)))

@@ -15,14 +15,15 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.comparison import Comparison, compare_tables
-from harness.analysis.figures import Figure, comparison_kind, comparison_word, plural
+from harness.analysis.figures import Figure, plural
 from harness.analysis.flags import sentence
-from harness.analysis.grouping import KEY, RUNTIME, Run, choose, flatten, models_of, run_records
+from harness.analysis.grouping import RUNTIME, Run, choose, flatten, models_of, run_records
 from harness.analysis.numbers import scale
+from harness.conditions.fields import KEY, without_data
 from harness.errors import HarnessError
 from harness.metrics import CATALOGUE, SECTIONS
 from harness.report.layout import comparison_table
-from harness.report.page.profile import index_of, profiles
+from harness.report.page.profile import FACTS, index_of, profiles
 from harness.report.table import Cell, lines_of, plain
 from harness.store.dataset import Tables, read_tables
 
@@ -48,32 +49,33 @@ def page_data(
     is set against its own first model, and says so. Raises NothingComparable where there are no rows, StoreError
     where none can be read, UsageError for a baseline that no session has.
     """
-    whole = read_tables(results, session, ("ops", "io"))
-    runs = run_records(whole.runs)
+    stored = read_tables(results, session, ("ops", "io"))
+    runs = run_records(stored.runs)
     if baseline is not None:
         choose(models_of(runs), baseline)
-    models = profiles(runs, whole.others["ops"], whole.others["io"])
+    models = profiles(runs, stored.others["ops"], stored.others["io"])
     comparisons: list[dict[str, Any]] = []
-    problems = list(whole.problems)
-    for session_id, tables in _by_session(whole):
+    problems = list(stored.problems)
+    for session_id, tables in _by_session(stored):
         members = run_records(tables.runs)
         measured = {name for model in models_of(members) for name in (model.name, model.label)}
         against = baseline if baseline in measured else None
         if against != baseline:
-            problems.append(f"Session {session_id} has no {baseline}: it is set against the first model it measured.")
+            problems.append(f"Session {session_id} has no {baseline}: it is compared with the first model it measured.")
         try:
-            found = compare_tables(tables, baseline=against, every_metric=True, allow_different=allow_different)
+            of_session = compare_tables(tables, baseline=against, every_metric=True, allow_different=allow_different)
         except HarnessError as error:
             problems.append(f"Session {session_id} has no comparison. {error}")
             continue
         started = members[0]["started_at"]
-        comparisons = [_comparison(one, models, started) for one in found] + comparisons
+        comparisons = [_comparison(comparison, models, started) for comparison in of_session] + comparisons
     conditions: dict[str, int] = {}
     return {
         "problems": lines_of(problems),
         "metrics": _metrics(comparisons),
         "comparisons": comparisons,
         "models": models,
+        "model_facts": [[name, label, *([] if unit is None else ["number"])] for name, label, unit in FACTS],
         "runs": [_run(run, models, conditions) for run in reversed(runs)],
         "conditions": list(conditions),
         "flags": {flag: sentence(flag) for flag in dict.fromkeys(f for run in runs for f in run["flags"] or ())},
@@ -118,10 +120,10 @@ def _comparison(comparison: Comparison, models: Sequence[Mapping[str, Any]], sta
         "started_ms": started.timestamp() * 1000,
         "facts": table.caption[0],
         "caption": lines_of(table.caption),
-        "notes": lines_of(table.notes),
+        "notes": lines_of((*table.notes, *table.verdict)),
         # What sessions must share to be one trend: all that was asked for, and the machine; and what their figures must
         # share to be joined by a line: the versions too. The data are asked of quality alone.
-        "condition": json.dumps([{**asdict(comparison.condition), "data": None, "data_sha256": None}, machine]),
+        "condition": json.dumps([asdict(without_data(comparison.condition)), machine]),
         "fingerprint": json.dumps(comparison.fingerprint, sort_keys=True),
         "machine": lines_of(table.caption[1:2]),
         "data": comparison.condition.data_sha256 or "",
@@ -160,16 +162,16 @@ def _cell(row: Sequence[Cell], number: int, figure: Figure) -> dict[str, Any]:
 
 def _metrics(comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The metrics that some comparison has, in the order of the catalogue's sections."""
-    present = dict.fromkeys(name for one in comparisons for name in one["metrics"])
+    present = dict.fromkeys(name for comparison in comparisons for name in comparison["metrics"])
     return [
         {
             "name": metric.name,
             "label": metric.label,
             "section": metric.section,
             "better": metric.better,
-            "word": comparison_word(metric),
+            "word": metric.comparison_word,
             # Differences are read from the values themselves, ratios from lengths, which begin at zero.
-            "zero": comparison_kind(metric) != "difference" and metric.unit != "dB",
+            "zero": metric.comparison != "difference" and metric.unit != "dB",
             "main": metric.main,
         }
         for section in SECTIONS

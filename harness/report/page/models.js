@@ -1,7 +1,5 @@
 // Models, and the profile of the one that is chosen.
-const FACTS = [["method", "Method"], ["parent", "Parent"], ["precision", "Precision"], ["parameters", "Parameters", "number"],
-  ["model_bytes", "File size", "number"], ["bits_per_weight", "Bits a weight, learned", "number"],
-  ["bits_per_weight_stored", "Bits a weight, stored", "number"]];
+const FACTS = data.model_facts;
 function models() {
   const made = table("Models", [
     { label: "Model", sort: (model) => model.label, cell: profileButton },

@@ -9,18 +9,20 @@ import pandas as pd
 
 from harness.analysis.grouping import Model, Run, distinct, is_of, models_of, records
 from harness.analysis.numbers import quantity, scale
+from harness.metrics import CATALOGUE
 from harness.report.table import plain
 
 OPERATORS = 20
-# Columns of `runs` that describe a file, with their units.
-_FACTS = (
-    ("method", None),
-    ("parent", None),
-    ("precision", None),
-    ("parameters", "1"),
-    ("model_bytes", "bytes"),
-    ("bits_per_weight", "bits"),
-    ("bits_per_weight_stored", "bits"),
+# Columns of `runs` that describe a file, with their labels and units (None for text).
+FACTS: tuple[tuple[str, str, str | None], ...] = (
+    ("method", "Method", None),
+    ("parent", "Parent", None),
+    ("precision", "Precision", None),
+    *(
+        (metric.name, f"{metric.label[:1].upper()}{metric.label[1:]}", metric.unit)
+        for metric in CATALOGUE
+        if metric.exactness == "file" and metric.section == "Size"
+    ),
 )
 
 
@@ -28,37 +30,37 @@ def profiles(runs: Sequence[Run], ops: pd.DataFrame, io: pd.DataFrame) -> list[d
     """One dictionary a target and model file, in order of first appearance; a fact is a text and what it was made
     from, None where it is not known.
     """
-    found = []
+    described = []
     for target in dict.fromkeys(run["target"] for run in runs):
         here = [run for run in runs if run["target"] == target]
         for model in models_of(here):
-            mine = [run for run in here if is_of(run, model)]
-            ids = {run["attempt_id"] for run in mine}
-            found.append(
+            model_runs = [run for run in here if is_of(run, model)]
+            ids = {run["attempt_id"] for run in model_runs}
+            described.append(
                 {
                     "label": plain(model.label),
                     "name": model.name,
                     "sha256": model.sha256,
                     "target": target,
-                    "runs": len(mine),
-                    "failed": sum(run["status"] != "ok" for run in mine),
-                    "facts": {name: _fact(mine, name, unit) for name, unit in _FACTS},
+                    "runs": len(model_runs),
+                    "failed": sum(run["status"] != "ok" for run in model_runs),
+                    "facts": {name: _fact(model_runs, name, unit) for name, _, unit in FACTS},
                     "operators": _operators(ops[ops["attempt_id"].isin(ids)]),
                     # Times of operators are as real as the target's latency.
-                    "operators_kind": ", ".join(distinct(mine, "latency_kind")) or "no latency on this target",
+                    "operators_kind": ", ".join(distinct(model_runs, "latency_kind")) or "no latency on this target",
                     "storage": _storage(io[io["attempt_id"].isin(ids)]),
                 }
             )
-    return found
+    return described
 
 
-def index_of(found: Sequence[Mapping[str, Any]], target: str, model: Model | Run) -> int:
+def index_of(described: Sequence[Mapping[str, Any]], target: str, model: Model | Run) -> int:
     """Which of `profiles` is this model's, or this run's; a run that failed before its file was hashed belongs to the
     first of its name.
     """
     name, sha256 = (model.name, model.sha256) if isinstance(model, Model) else (model["model"], model["model_sha256"])
-    of_name = [number for number, one in enumerate(found) if one["target"] == target and one["name"] == name]
-    return next((number for number in of_name if found[number]["sha256"] == sha256), of_name[0])
+    of_name = [number for number, entry in enumerate(described) if entry["target"] == target and entry["name"] == name]
+    return next((number for number in of_name if described[number]["sha256"] == sha256), of_name[0])
 
 
 def _fact(runs: Sequence[Run], name: str, unit: str | None) -> dict[str, Any] | None:
@@ -74,14 +76,14 @@ def _operators(rows: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     keys = ["operator", "delegate"]
     total = rows.fillna({"delegate": ""}).groupby(keys, sort=False)[["calls", "total_ns"]].sum().reset_index()
-    whole = float(total["total_ns"].sum())
+    all_ns = float(total["total_ns"].sum())
     most = total.sort_values(["total_ns", *keys], ascending=[False, True, True]).head(OPERATORS)
     return [
         row
         | {
             "text": amount("ns", row["total_ns"]),
-            "share": row["total_ns"] / whole if whole else None,
-            "percent": f"{100 * row['total_ns'] / whole:.1f} %" if whole else "–",
+            "share": row["total_ns"] / all_ns if all_ns else None,
+            "percent": f"{100 * row['total_ns'] / all_ns:.1f} %" if all_ns else "–",
         }
         for row in records(most)
     ]

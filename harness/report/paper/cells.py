@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from harness.analysis.figures import Figure, Versus, missing_interval
 from harness.analysis.numbers import quantity, signed, times
-from harness.analysis.published import PublishedFigure
+from harness.analysis.published_figures import PublishedFigure
 
 MISSING = "–"
 _KINDS = {
@@ -93,16 +93,16 @@ def versus_cell(versus: Versus | None, step: tuple[float, str], kinds: tuple[str
     )
 
 
-def geometric_mean(found: Sequence[Versus | None]) -> Versus:
+def geometric_mean(ratios: Sequence[Versus | None]) -> Versus:
     """The geometric mean of one model's ratios under several conditions; none where one of them is missing.
 
     Its interval runs from the geometric mean of the lower ends to that of the upper ends. Half the width of a mean of
     logarithms is at most the mean of the half widths, however the conditions depend on each other, so it errs on the
     wide side.
     """
-    known = [versus for versus in found if versus is not None and versus.value is not None]
+    known = [versus for versus in ratios if versus is not None and versus.value is not None]
     kind = known[0].kind if known else "ratio"
-    if len(known) < len(found):
+    if len(known) < len(ratios):
         return Versus(kind, reason="a geometric mean needs the ratio under every condition")
     value = _mean([versus.value for versus in known])
     if all(versus.resolved is None and versus.reason is None for versus in known):
@@ -128,13 +128,13 @@ def comparator(figure: PublishedFigure) -> str:
 
 def kinds_of(*figures: Figure) -> tuple[str, ...]:
     """How figures were obtained, as sentences, once each; nothing for what was measured."""
-    found: dict[str, None] = {}
+    sentences: dict[str, None] = {}
     for figure in figures:
         for kind in figure.kind.split(", ") if figure.estimate is not None else ():
             if kind != "measured":
                 why = f" ({figure.reason})" if kind == "recorded" and figure.reason else ""
-                found[_KINDS.get(kind, f"{kind}, not measured") + why] = None
-    return tuple(found)
+                sentences[_KINDS.get(kind, f"{kind}, not measured") + why] = None
+    return tuple(sentences)
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.analysis.best import best, row_of
-from harness.analysis.figures import Figure, Versus, comparison_kind, comparison_word
+from harness.analysis.figures import Figure, Versus
 from harness.analysis.numbers import decimals, scale
-from harness.analysis.published import PublishedFigure, PublishedRow
+from harness.analysis.published_figures import PublishedFigure, PublishedRow
 from harness.analysis.selection import View, matches
 from harness.analysis.spec import ColumnSpec
 from harness.metrics import Metric
@@ -68,22 +68,22 @@ def columns_of(
     fitting = [view for view in views if matches(view.comparison.condition, asked.where)]
     shared = _shared([view for view in fitting if row_of(view.comparison, metric)], metric)
     figures = [_figures(members[0], metric) for members in shared]
-    values = [figure.estimate.value for found in figures for figure in found.values() if figure.estimate]
-    theirs = [row.figures[metric.name] for row in published if metric.name in row.figures]
-    step = scale(metric.unit, values or [float(figure.value) for figure in theirs if not figure.ratio])
+    values = [figure.estimate.value for by_model in figures for figure in by_model.values() if figure.estimate]
+    published_figures = [row.figures[metric.name] for row in published if metric.name in row.figures]
+    step = scale(metric.unit, values or [float(figure.value) for figure in published_figures if not figure.ratio])
     if not shared:
         return [_empty(asked, step, labels, bool(fitting))]
     columns = []
     ratios = [_versus(members[0], metric) for members in shared]
-    for members, found, against in zip(shared, figures, ratios, strict=True):
+    for members, by_model, against in zip(shared, figures, ratios, strict=True):
         view, same = members[0], tuple(members)
         group = ", ".join(word for word in view.words if all(word in other.words for other in same))
         winner = best(view.comparison, view.against, metric)
         if asked.show != "ratio":
-            cells = _values(found, step, labels, winner)
+            cells = _values(by_model, step, labels, winner)
             columns.append(PaperColumn(metric, asked.header, group, "value", "", step[1], step[0], cells, same))
         if asked.show != "value":
-            columns.append(_compared(asked, group, step, _ratios(found, against, step, labels, winner), same))
+            columns.append(_compared(asked, group, step, _ratios(by_model, against, step, labels, winner), same))
     if asked.show != "value" and metric.compare == "ratio" and len(shared) > 1:
         columns.append(_compared(asked, _MEAN, step, _means(figures, ratios, step, labels), ()))
     return columns
@@ -113,7 +113,7 @@ def published_cell(figures: Mapping[str, PublishedFigure], column: PaperColumn) 
 def _compared(
     asked: ColumnSpec, group: str, step: tuple[float, str], cells: Mapping[str, PaperCell], views: tuple[View, ...]
 ) -> PaperColumn:
-    word = comparison_word(asked.metric)
+    word = asked.metric.comparison_word
     if asked.metric.compare == "difference":
         return PaperColumn(asked.metric, asked.header, group, "difference", word, step[1], step[0], cells, views)
     kind: Literal["ratio", "mean"] = "mean" if group == _MEAN else "ratio"
@@ -122,7 +122,7 @@ def _compared(
 
 def _empty(asked: ColumnSpec, step: tuple[float, str], labels: Sequence[str], fitting: bool) -> PaperColumn:
     wanted = ", ".join(f"{key} {value}" for key, value in asked.where.items())
-    reason = "nobody measured it in this selection" if fitting else f"nothing was measured under {wanted}"
+    reason = "it was not measured in this selection" if fitting else f"nothing was measured under {wanted}"
     cells = {label: missing(reason) for label in labels}
     return PaperColumn(asked.metric, asked.header, "", "value", "", step[1], step[0], cells, ())
 
@@ -137,7 +137,7 @@ def _versus(view: View, metric: Metric) -> dict[str, Versus | None]:
     """Each model against the table's baseline; where that was not measured there is no ratio, and this says so."""
     row = row_of(view.comparison, metric)
     assert row is not None
-    none = Versus(comparison_kind(metric), reason="the baseline was not measured under this condition")
+    none = Versus(metric.comparison, reason="the baseline was not measured under this condition")
     return {
         model.label: versus if view.based else none
         for model, versus in zip(view.comparison.models, row.versus, strict=True)
@@ -173,24 +173,24 @@ def _facts(view: View, metric: Metric) -> dict[str, tuple[float | None, str]] | 
 
 
 def _values(
-    found: Mapping[str, Figure], step: tuple[float, str], labels: Sequence[str], winner: str | None
+    by_model: Mapping[str, Figure], step: tuple[float, str], labels: Sequence[str], winner: str | None
 ) -> dict[str, PaperCell]:
-    estimates = [figure.estimate for figure in found.values() if figure.estimate]
-    places = max((decimals(each.value, each.low, each.high, step) for each in estimates), default=0)
-    return {label: value_cell(found.get(label, _ABSENT), step, places, label == winner) for label in labels}
+    estimates = [figure.estimate for figure in by_model.values() if figure.estimate]
+    places = max((decimals(estimate.value, estimate.low, estimate.high, step) for estimate in estimates), default=0)
+    return {label: value_cell(by_model.get(label, _ABSENT), step, places, label == winner) for label in labels}
 
 
 def _ratios(
-    found: Mapping[str, Figure],
+    by_model: Mapping[str, Figure],
     against: Mapping[str, Versus | None],
     step: tuple[float, str],
     labels: Sequence[str],
     winner: str | None,
 ) -> dict[str, PaperCell]:
-    (base_label, base), *_ = found.items()
+    (base_label, base), *_ = by_model.items()
     cells = {}
     for label in labels:
-        figure = found.get(label, _ABSENT)
+        figure = by_model.get(label, _ABSENT)
         if figure.estimate is None:
             cells[label] = missing(figure.reason)
         elif against[label] is None and label != base_label:
@@ -206,11 +206,11 @@ def _means(
     step: tuple[float, str],
     labels: Sequence[str],
 ) -> dict[str, PaperCell]:
-    bases = [next(iter(found)) for found in figures]
+    bases = [next(iter(by_model)) for by_model in figures]
     cells = {}
     for label in labels:
         pairs = zip(figures, bases, strict=True)
-        used = [found[name] for found, base in pairs for name in (base, label) if name in found]
-        mean = None if {label} == set(bases) else geometric_mean([found.get(label) for found in ratios])
+        used = [by_model[name] for by_model, base in pairs for name in (base, label) if name in by_model]
+        mean = None if {label} == set(bases) else geometric_mean([by_model.get(label) for by_model in ratios])
         cells[label] = versus_cell(mean, step, kinds_of(*used), False)
     return cells

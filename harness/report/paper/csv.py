@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from harness.analysis.spec import FILTERS
+from harness.conditions.fields import FILTERS
 from harness.report.paper.cells import MISSING, PaperCell
 from harness.report.paper.columns import PaperColumn
 from harness.report.paper.table import PaperRow, PaperTable
@@ -37,8 +37,12 @@ def _lines(block: str, row: PaperRow, columns: tuple[PaperColumn, ...]) -> Itera
     for cell, column in zip(row.cells, columns, strict=True):
         if not cell.text:
             continue
-        told = [asdict(view.comparison.condition) for view in column.views if block == "measured"]
-        fields = {name: told[0][name] for name in FILTERS if told and all(one[name] == told[0][name] for one in told)}
+        conditions = [asdict(view.comparison.condition) for view in column.views if block == "measured"]
+        fields = {
+            name: conditions[0][name]
+            for name in FILTERS
+            if conditions and all(condition[name] == conditions[0][name] for condition in conditions)
+        }
         yield {
             "block": block,
             "baseline": row.baseline,

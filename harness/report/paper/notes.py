@@ -8,6 +8,7 @@ from harness.analysis.notes import without_advice
 from harness.analysis.selection import View
 from harness.report.layout import caption
 from harness.report.paper.columns import PaperColumn
+from harness.report.shared_lines import name_owners, owners_of
 from harness.statistics.ratio import RATIO_CONFIDENCE
 from harness.statistics.summary import CONFIDENCE
 
@@ -17,17 +18,18 @@ def notes_on(columns: Sequence[PaperColumn], baseline: str) -> list[str]:
     what tells its views from the others.
     """
     views = _views(columns)
+    words = [view.words for view in views]
     facts: dict[tuple[int, ...], list[str]] = {}
-    for line, owners in _owned([_facts(view) for view in views]).items():
+    for line, owners in owners_of([_facts(view) for view in views]).items():
         facts.setdefault(owners, []).append(line)
     common_first = sorted(facts.items(), key=lambda item: -len(item[0]))
-    each = "Under each condition: " if len(views) > 1 else ""
-    warnings = _owned([without_advice(view.comparison.notes, view.comparison.flags) for view in views])
+    every_condition = "Under each condition: " if len(views) > 1 else ""
+    warnings = owners_of([without_advice(view.comparison.notes, view.comparison.flags) for view in views])
     return [
         _legend(columns, baseline),
-        *(_of(views, owners) + " · ".join(lines) for owners, lines in common_first),
+        *(name_owners(words, owners) + " · ".join(lines) for owners, lines in common_first),
         *_files(views),
-        *((_of(views, owners) or each) + line for line, owners in warnings.items()),
+        *((name_owners(words, owners) or every_condition) + line for line, owners in warnings.items()),
     ]
 
 
@@ -68,26 +70,9 @@ def _facts(view: View) -> list[str]:
     if not view.comparison.fingerprint.get("frequency_governor"):
         machine = f"{machine} · governor unknown" if machine else "governor unknown"
     condition = view.comparison.condition
-    told = (condition.target, condition.device or "unknown device", condition.scenario)
-    where = " · ".join(word for word in told if word not in view.words)
+    parts = (condition.target, condition.device or "unknown device", condition.scenario)
+    where = " · ".join(word for word in parts if word not in view.words)
     return [where, machine, f"{first} · {view.iterations}" if view.iterations else first, *others]
-
-
-def _owned(lines: Sequence[Sequence[str]]) -> dict[str, tuple[int, ...]]:
-    """Every line once, in order of first appearance, with the numbers of the views that have it."""
-    found = dict.fromkeys(line for mine in lines for line in mine if line)
-    return {line: tuple(number for number, mine in enumerate(lines) if line in mine) for line in found}
-
-
-def _of(views: Sequence[View], owners: Sequence[int]) -> str:
-    """The words that these views have in common and no other has; the names of all of them where there are none."""
-    if len(owners) == len(views):
-        return ""
-    mine = [views[number].words for number in owners]
-    words = [word for word in mine[0] if all(word in other for other in mine)]
-    if words and sum(all(word in view.words for word in words) for view in views) == len(owners):
-        return f"{', '.join(words)}: "
-    return f"{'; '.join(', '.join(words) for words in mine)}: "
 
 
 def _files(views: Sequence[View]) -> list[str]:
@@ -98,9 +83,9 @@ def _files(views: Sequence[View]) -> list[str]:
             if model.sha256 is not None:
                 hashes.setdefault(model.label, {})[model.sha256[:8]] = None
     return [
-        f"{label} is a different file under different conditions ({', '.join(found)})."
-        for label, found in hashes.items()
-        if len(found) > 1
+        f"{label} is a different file under different conditions ({', '.join(prefixes)})."
+        for label, prefixes in hashes.items()
+        if len(prefixes) > 1
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.comparison import left_out
-from harness.analysis.published import PublishedRow
+from harness.analysis.published_figures import PublishedRow
 from harness.analysis.selection import View, chosen_models, views_of
 from harness.analysis.spec import TableSpec, default_columns
 from harness.errors import NothingComparable, UsageError
@@ -66,14 +66,15 @@ def paper_table(
     views, unshown = views_of(tables, spec, names, baseline)
     labels = _labels(views, names)
     asked = spec.columns or default_columns()
-    columns = tuple(column for one in asked for column in columns_of(one, views, labels, published))
+    columns = tuple(column for column_spec in asked for column in columns_of(column_spec, views, labels, published))
     if not spec.columns:
         columns = tuple(column for column in columns if any(cell.value is not None for cell in column.cells.values()))
     if not any(cell.value is not None for column in columns for cell in column.cells.values()):
         reasons = dict.fromkeys(text for column in columns for cell in column.cells.values() for text in cell.reasons)
         why = f" ({'; '.join(reasons)})" if reasons else ""
+        asked_for = ", ".join(dict.fromkeys(column_spec.metric.name for column_spec in asked))
         raise NothingComparable(
-            f"No model of this selection has {', '.join(dict.fromkeys(one.metric.name for one in asked))}{why}.",
+            f"No model of this selection has {asked_for}{why}.",
             "`harness report` shows what was measured.",
         )
     unplaced = _unplaced(published, columns)
@@ -81,7 +82,7 @@ def paper_table(
         PaperRow(label, tuple(column.cells[label] for column in columns), baseline=number == 0 and len(labels) > 1)
         for number, label in enumerate(labels)
     )
-    theirs = tuple(
+    published_rows = tuple(
         PaperRow(row.name, tuple(published_cell(row.figures, column) for column in columns), row.source)
         for row in published
     )
@@ -91,8 +92,8 @@ def paper_table(
         spec.label,
         columns,
         measured,
-        theirs,
-        _marks((*measured, *theirs)),
+        published_rows,
+        _marks((*measured, *published_rows)),
         (*notes_on(columns, labels[0]), *unshown, *unplaced, *notes, *left_out(tables)),
     )
 
@@ -117,13 +118,13 @@ def _unplaced(published: Sequence[PublishedRow], columns: Sequence[PaperColumn])
     notes = []
     for row in published:
         for name, figure in row.figures.items():
-            found = [column for column in columns if takes(column, name, figure)]
-            if len(found) > 1:
+            fitting = [column for column in columns if takes(column, name, figure)]
+            if len(fitting) > 1:
                 raise UsageError(
-                    f"The published {name} of {row.name} would stand in {len(found)} columns.",
+                    f"The published {name} of {row.name} would stand in {len(fitting)} columns.",
                     "Ask for that column under one condition, such as threads = 1.",
                 )
-            if not found:
+            if not fitting:
                 what = "ratio" if figure.ratio else "value"
                 notes.append(f"The published {name} of {row.name} is not shown: no column shows it as a {what}.")
     return notes

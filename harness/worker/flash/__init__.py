@@ -30,7 +30,7 @@ from harness.flash.language_model.recording import Recorder
 from harness.flash.language_model.selector import Selector
 from harness.job import Files, Job
 from harness.protocol import Event, Scalar
-from harness.scenarios import repeat, warm_up
+from harness.scenarios.closed_loop import repeat, warm_up
 from harness.statistics.steady import SteadyRule
 from harness.worker import probes
 from harness.worker.flash import program as flash_program

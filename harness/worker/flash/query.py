@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.flash.language_model.engine import Step, generate
 from harness.job import Files, Job
 from harness.protocol import Samples
-from harness.scenarios import Clock, Series
+from harness.scenarios.queries import Clock, Series
 
 SEQUENCES = 4
 _PARTS = ("decode_io", "decode_mem", "decode_compute", "decode_read")

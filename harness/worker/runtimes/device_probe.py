@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from harness.protocol import Environment, Event, Samples, Scalar
-from harness.scenarios import Series
+from harness.scenarios.queries import Series
 from harness.worker.runtimes.accelerator import Accelerator
 
 _TEMPERATURE = "temperature_celsius"

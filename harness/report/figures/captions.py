@@ -27,12 +27,12 @@ _HOW = {
 }
 
 
-def tell_points(panels: Sequence[tuple[Panel, Sequence[Point], Absent]], cost: Metric, quality: Metric) -> list[str]:
+def points_caption(panels: Sequence[tuple[Panel, Sequence[Point], Absent]], cost: Metric, quality: Metric) -> list[str]:
     """The caption of quality against cost, in lines."""
     every = [point for _, points, _ in panels for point in points]
     standings = {point.standing for point in every}
     lines = [
-        f"{_capital(quality.label)}, against {cost.label}: a point a model, with 95 % intervals over processes.",
+        f"{_capital(quality.label)}, against {cost.label}: one point per model, with 95 % intervals over processes.",
         "Line: the Pareto front, of the models that no other beats by being as good in both and better in one.",
     ]
     if "dominated" in standings:
@@ -43,47 +43,49 @@ def tell_points(panels: Sequence[tuple[Panel, Sequence[Point], Absent]], cost: M
     lines += [f"{_SHAPES[kind]}: {kind} figures, {_HOW[kind]}." for kind in kinds]
     for panel, points, absent in panels:
         behind = [point for point in points if point.beaten_by]
-        said = [f"{point.model}: {point.standing}, behind {', '.join(point.beaten_by)}." for point in behind]
-        said += [
+        sentences = [f"{point.model}: {point.standing}, behind {', '.join(point.beaten_by)}." for point in behind]
+        sentences += [
             f"{point.model}, {metric.label}: {reason}."
             for point in points
             for metric, figure in ((cost, point.cost), (quality, point.quality))
             if (reason := missing_interval(figure))
         ]
-        lines += _panel(panel, said, absent)
+        lines += _panel(panel, sentences, absent)
     return lines_of(lines)
 
 
-def tell_latencies(panels: Sequence[tuple[Panel, Sequence[Latencies], Absent]], label: str) -> list[str]:
+def latencies_caption(panels: Sequence[tuple[Panel, Sequence[Latencies], Absent]], label: str) -> list[str]:
     """The caption of a distribution, in lines."""
-    kinds = dict.fromkeys(one.kind for _, found, _ in panels for one in found if one.kind in _HOW)
+    kinds = dict.fromkeys(
+        latencies.kind for _, distributions, _ in panels for latencies in distributions if latencies.kind in _HOW
+    )
     lines = [
         f"{_capital(label)}: the share of samples that are as fast or faster.",
         "Thin: every process. Thick: the mean of their percentiles; p50, p90 and p99 are marked, with 95 % intervals "
         "over processes. Ticks below: p50 of every process. Warm-ups are left out; the axis ends at the slowest p99.",
         *(f"Latencies here were {_HOW[kind]}." for kind in kinds),
     ]
-    for panel, found, absent in panels:
-        lines += _panel(panel, [sentence for one in found for sentence in _counts(one)], absent)
+    for panel, distributions, absent in panels:
+        lines += _panel(panel, [sentence for latencies in distributions for sentence in _counts(latencies)], absent)
     return lines_of(lines)
 
 
-def tell_rooflines(found: Sequence[tuple[Panel, Roof, Sequence[Dot], Absent]]) -> list[str]:
+def rooflines_caption(rooflines: Sequence[tuple[Panel, Roof, Sequence[Dot], Absent]]) -> list[str]:
     """The caption of a roofline, in lines."""
-    kinds = dict.fromkeys(dot.kind for _, _, dots, _ in found for dot in dots if dot.kind in _HOW)
+    kinds = dict.fromkeys(dot.kind for _, _, dots, _ in rooflines for dot in dots if dot.kind in _HOW)
     lines = [
-        "Multiply-accumulates a second against those for each byte moved to and from the slowest memory. Line: the "
+        "Multiply-accumulates per second against those per byte moved to and from the slowest memory. Line: the "
         "most that the memory (rising) and the array (level) allow.",
         "Filled: prefill or a whole inference. Hollow: a decoded token.",
         *(f"All of this was {_HOW[kind]}." for kind in kinds),
     ]
-    for panel, roof, dots, absent in found:
-        said = [
+    for panel, roof, dots, absent in rooflines:
+        sentences = [
             f"{' '.join(filter(None, (dot.model, PHASES[dot.phase])))}: {dot.macs_per_s / dot.bound:.0%} of what "
             f"{'the array' if dot.macs_per_byte >= roof.ridge else roof.memory} allows."
             for dot in dots
         ]
-        lines += _panel(panel, said, absent)
+        lines += _panel(panel, sentences, absent)
     return lines_of(lines)
 
 
@@ -101,20 +103,20 @@ def points_json(points: Sequence[Point], cost: Metric, quality: Metric) -> list[
     ]
 
 
-def latencies_json(found: Sequence[Latencies]) -> list[dict[str, Any]]:
+def latencies_json(distributions: Sequence[Latencies]) -> list[dict[str, Any]]:
     """The percentiles that are marked, of each model and of each of its processes, in ns."""
     return [
         {
-            "model": one.model,
-            "kind": one.kind,
-            **{f"p{mark}_ns": asdict(estimate) for mark, estimate in one.marks().items()},
+            "model": latencies.model,
+            "kind": latencies.kind,
+            **{f"p{mark}_ns": asdict(estimate) for mark, estimate in latencies.marks().items()},
             "processes": [
                 {"samples": samples, "warm_ups": warm_ups}
-                | {f"p{mark}_ns": float(one.at(mark)[process]) for mark in one.marks()}
-                for process, (samples, warm_ups) in enumerate(zip(one.samples, one.warm_ups, strict=True))
+                | {f"p{mark}_ns": float(latencies.at(mark)[process]) for mark in latencies.marks()}
+                for process, (samples, warm_ups) in enumerate(zip(latencies.samples, latencies.warm_ups, strict=True))
             ],
         }
-        for one in found
+        for latencies in distributions
     ]
 
 
@@ -129,29 +131,36 @@ def panel_json(panel: Panel, drawn: list[dict[str, Any]], absent: Absent) -> dic
     }
 
 
-def _panel(panel: Panel, said: Sequence[str], absent: Absent) -> list[str]:
+def _panel(panel: Panel, sentences: Sequence[str], absent: Absent) -> list[str]:
     left_out = [f"Not shown: {model}: {reason}." for model, reason in absent.items()]
     title = [f"{panel.title}:"] if panel.title else []
-    return [*title, *facts(panel), *said, *left_out, *without_advice(panel.comparison.notes, panel.comparison.flags)]
+    return [
+        *title,
+        *facts(panel),
+        *sentences,
+        *left_out,
+        *without_advice(panel.comparison.notes, panel.comparison.flags),
+    ]
 
 
-def _counts(one: Latencies) -> list[str]:
+def _counts(latencies: Latencies) -> list[str]:
     """How much a distribution rests on, and what of it cannot be seen."""
-    samples = f"{_span(one.samples)} samples{' each' if len(one.samples) > 1 else ''}"
-    slowest = float(one.curves.max())
-    said = [
-        f"{one.model}: {plural(len(one.samples), 'process')}, {samples}, after {_span(one.warm_ups)} warm-up queries; "
-        f"the slowest sample took {quantity(slowest, None, None, scale('ns', [slowest]))[0]}."
+    samples = f"{_span(latencies.samples)} samples{' each' if len(latencies.samples) > 1 else ''}"
+    slowest = float(latencies.curves.max())
+    processes, warm_ups = plural(len(latencies.samples), "process"), _span(latencies.warm_ups)
+    sentences = [
+        f"{latencies.model}: {processes}, {samples}, after {warm_ups} warm-up queries; the slowest sample took "
+        f"{quantity(slowest, None, None, scale('ns', [slowest]))[0]}."
     ]
-    several = len(one.samples) > 1
-    if several and (why := why_no_interval(one.marks()[MARKED[0]].low, len(one.samples))):
-        said.append(f"{one.model} has no intervals ({why}).")
-    said += [
-        f"p{mark} of {one.model} is not marked: it takes {taken} samples a process, and one had "
-        f"{min(one.samples):,} (a larger `--min-iterations` gives more)."
-        for mark, taken in one.too_few().items()
+    several = len(latencies.samples) > 1
+    if several and (why := why_no_interval(latencies.marks()[MARKED[0]].low, len(latencies.samples))):
+        sentences.append(f"{latencies.model} has no intervals ({why}).")
+    sentences += [
+        f"p{mark} of {latencies.model} is not marked: it takes {taken} samples per process, and one had "
+        f"{min(latencies.samples):,} (a larger `--min-iterations` gives more)."
+        for mark, taken in latencies.too_few().items()
     ]
-    return said
+    return sentences
 
 
 def _figure(figure: Figure) -> dict[str, Any]:

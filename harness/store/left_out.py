@@ -1,4 +1,4 @@
-"""What to tell of attempts that are left out, since a file of theirs cannot be read."""
+"""Sentences on attempts that are left out since a file of theirs cannot be read."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def sentences(lost: Sequence[tuple[StoreError, int]]) -> tuple[str, ...]:
     for error, attempts in lost:
         if attempts:
             kinds.setdefault(error.todo, []).append((error, attempts))
-    return tuple(_sentence(found) for found in kinds.values())
+    return tuple(_sentence(errors) for errors in kinds.values())
 
 
-def _sentence(found: Sequence[tuple[StoreError, int]]) -> str:
-    total, first = sum(attempts for _, attempts in found), found[0][0]
+def _sentence(errors: Sequence[tuple[StoreError, int]]) -> str:
+    total, first = sum(attempts for _, attempts in errors), errors[0][0]
     return f"{total} {'attempt' if total == 1 else 'attempts'} left out, the first: {first.what} {first.todo}"

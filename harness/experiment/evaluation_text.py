@@ -6,50 +6,54 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.errors import DataError, UsageError
+from harness.experiment.model_source import ModelSource
+from harness.experiment.request import RunRequest
 from harness.manifest import Manifest
 from harness.outside_files import printable
 from harness.protocol import Describe
 
 
 def evaluation(
-    name: str, description: Describe, manifest: Manifest | None, options: dict[str, Any], scratch: Path
+    name: str,
+    description: Describe,
+    manifest: Manifest | None,
+    request: RunRequest,
+    source: ModelSource,
+    scratch: Path,
 ) -> dict[str, Any]:
     """`tokens`, `data` and `data_sha256` of a Subject, or `unmeasured_quality` with the reason why there are none.
 
     Raises DataError or UsageError when the user named a text that cannot be used: what was asked for must not be left
     out in silence.
     """
-    import numpy as np
-
-    if options["no_quality"] or description.format not in ("pte", "pt2"):
+    # From flash, prompts come from the text, with a quality pass or without.
+    if not (request.quality or request.scenario == "flash") or description.format not in ("pte", "pt2"):
         return {}
-    if options["tokens"] is not None:
+    if request.tokens is not None:
         return {
-            "tokens": options["tokens"],
-            "data": printable(options["tokens"].name),
-            "data_sha256": hashlib.sha256(options["tokens"].read_bytes()).hexdigest(),
+            "tokens": request.tokens,
+            "data": printable(request.tokens.name),
+            "data_sha256": hashlib.sha256(request.tokens.read_bytes()).hexdigest(),
         }
     vocabulary = (manifest.tokenizer if manifest else {}).get("vocabulary")
     if vocabulary is None:
-        if options["data"] is not None:
+        if request.data is not None:
             raise UsageError(
                 f"{name} has no manifest with a tokenizer, so a text cannot be turned into its tokens.",
                 "Give --tokens.",
             )
-        return (
-            {}
-            if "get_vocab_size" not in description.metadata
-            else {"unmeasured_quality": "no manifest names its tokenizer; give the evaluation text as --tokens"}
-        )
-    from harness.models.train.data import TEXT_SHA256, VALIDATION_NAME, validation_tokens
-
+        if "get_vocab_size" not in description.metadata:
+            return {}
+        return {"unmeasured_quality": "no manifest names its tokenizer; give the evaluation text as --tokens"}
     try:
-        tokens = validation_tokens(vocabulary, options["data"])
+        text = source.evaluation_text(vocabulary, request.data)
     except DataError as error:
-        if options["data"] is not None:
+        if request.data is not None:
             raise
         return {"unmeasured_quality": error.what}
     path = scratch / f"{hashlib.sha256(vocabulary.encode()).hexdigest()[:16]}.npy"
-    np.save(path, tokens)
-    return {"tokens": path, "data": VALIDATION_NAME, "data_sha256": TEXT_SHA256}
+    np.save(path, text.tokens)
+    return {"tokens": path, "data": text.name, "data_sha256": text.sha256}

@@ -1,4 +1,4 @@
-"""The energy pass of `harness run`: where joules come from, which jobs ask for them, and a meter's file at the end."""
+"""The energy pass of a run: where joules come from, which jobs ask for them, and a meter's file at the end."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.cli._progress import Reporter
 from harness.energy.external import read_csv
 from harness.energy.meter import Meter, energies, unmeasured
 from harness.energy.series import Series
 from harness.energy.source import Missing, NoEnergy, Source
 from harness.errors import HarnessError, UsageError
+from harness.experiment.model_source import Say
 from harness.experiment.plan import interleave
 from harness.experiment.runner import Attempt
 from harness.experiment.session import Session
 from harness.job import Job
 from harness.protocol import Scalar
-from harness.scenarios import SCENARIOS
+from harness.scenarios.catalogue import SCENARIOS
 from harness.target import Powered, Target
 
 # Ten seconds average much that a latency does not: three processes show what is left.
@@ -36,7 +36,7 @@ _LONGEST_S = 300.0
 
 
 def energy_pass(
-    target: Target, file: Path | None, latency: Sequence[Job], processes: int, reporter: Reporter
+    target: Target, file: Path | None, latency: Sequence[Job], processes: int, say: Say
 ) -> tuple[Source | Missing, list[Job]]:
     """Where energy comes from (`file`: the recording of a meter, which may still be to come) or why from nowhere, and
     the jobs that ask for it. Raises UsageError for a recording that cannot be one.
@@ -57,12 +57,12 @@ def energy_pass(
             f"{latency[0].scenario} has no window of steady work to meter", "Use another --scenario, or a --rate."
         )
     if isinstance(source, Missing):
-        reporter.note(f"energy is not measured: {source.reason}. {source.todo}")
+        say(f"energy is not measured: {source.reason}. {source.todo}")
     return source, interleave(jobs, min(processes, PROCESSES))
 
 
 @contextmanager
-def settled(session: Session, file: Path | None, reporter: Reporter) -> Iterator[None]:
+def settled(session: Session, file: Path | None, say: Say) -> Iterator[None]:
     """At the end of the block, wait until `file` reaches over all that was metered, and store it with its energy: with
     the reason where it does not come, or the block was left early, or somebody interrupts.
     """
@@ -72,7 +72,7 @@ def settled(session: Session, file: Path | None, reporter: Reporter) -> Iterator
         wait_s = _WAIT_S
     finally:
         if session.held and file is not None:
-            found = _recording(session, file, wait_s, reporter)
+            found = _recording(session, file, wait_s, say)
 
             def scalars(attempt: Attempt, meter: Meter) -> list[Scalar]:
                 try:
@@ -127,7 +127,7 @@ def _searches(job: Job) -> bool:
     return job.latency_bound_ns is not None and job.rate_queries_per_s is None
 
 
-def _recording(session: Session, file: Path, wait_s: float, reporter: Reporter) -> Series | NoEnergy:
+def _recording(session: Session, file: Path, wait_s: float, say: Say) -> Series | NoEnergy:
     """The recording once it reaches over everything, or as it is after `wait_s` seconds, or why it cannot be used."""
     last_s, until = 0.0, time.monotonic() + wait_s
     for attempt, meter in session.held:
@@ -146,7 +146,7 @@ def _recording(session: Session, file: Path, wait_s: float, reporter: Reporter) 
             return found
         if not told:
             moment = time.strftime("%H:%M:%S", time.gmtime(last_s + 1))
-            reporter.note(f"waiting for {file} to reach {moment} UTC, {wait_s:g} s at most (Ctrl-C: no longer)")
+            say(f"waiting for {file} to reach {moment} UTC, {wait_s:g} s at most (Ctrl-C: no longer)")
             told = True
         try:
             time.sleep(_POLL_S)

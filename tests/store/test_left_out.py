@@ -11,7 +11,7 @@ from store.writers import write
 from harness.errors import StoreError
 from harness.store.compact import compact
 from harness.store.dataset import read_runs, read_sessions, read_tables
-from harness.store.sound import sentences
+from harness.store.left_out import sentences
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from harness.analysis.grouping import Run, lasting, options_of, run_records
 from harness.job import Job
-from harness.metrics import CATALOGUE, HEADLINES
+from harness.metrics import HEADLINES
 from harness.statistics.summary import pooled_deviation
 from harness.store.dataset import read_runs, read_sessions
+from harness.store.stored_job import read_job, stored
 
 # The newest of them: a machine of a year ago was another.
 _SESSIONS = 10
@@ -63,15 +64,16 @@ class Noise:
         for run in self.runs:
             seconds = (run["finished_at"] - run["started_at"]).total_seconds()
             took.setdefault(_request(run), []).append(seconds)
-        wanted = [_request(_as_run(job)) for job in jobs]
+        wanted = [(job.model, job.measure, options_of(stored(job))) for job in jobs]
         if not all(key in took for key in wanted):
             return None
         return float(sum(np.median(took[key]) for key in wanted))
 
     def _by_session(self, job: Job) -> dict[str, dict[int, float]]:
-        asked, found = lasting(options_of(_as_run(job))), dict[str, dict[int, float]]()
+        asked, found = lasting(options_of(stored(job))), dict[str, dict[int, float]]()
         for run in self.runs:
-            alike = run["model"] == job.model and run["measure"] == "latency" and lasting(options_of(run)) == asked
+            alike = run["model"] == job.model and run["measure"] == "latency"
+            alike = alike and lasting(options_of(read_job(run["job_json"]))) == asked
             if alike and run["attempt_id"] in self.logs:
                 found.setdefault(run["session_id"], {})[run["block"]] = self.logs[run["attempt_id"]]
         return found
@@ -91,16 +93,11 @@ def read_noise(results: Path, target: str, device: str, models: Sequence[str]) -
     newest = list(dict.fromkeys(mine["session_id"].iloc[::-1]))[:_SESSIONS]
     tables = read_sessions(results, newest)
     logs: dict[str, float] = {}
-    by_name = {metric.name: metric for metric in CATALOGUE}
-    for name in reversed(HEADLINES):  # the first of those that a process has stays
-        values = by_name[name].per_process(tables)
+    for metric in reversed([metric for metric in HEADLINES if metric.is_time]):  # the first that a process has stays
+        values = metric.per_process(tables)
         logs |= {str(attempt): math.log(value) for attempt, value in values.items() if value > 0}
     return Noise(run_records(mine[mine["session_id"].isin(newest)]), logs)
 
 
-def _as_run(job: Job) -> Run:
-    return {"model": job.model, "measure": job.measure, "job_json": job.canonical_json()}
-
-
 def _request(run: Run) -> tuple[str, str, str]:
-    return run["model"], run["measure"], options_of(run)
+    return run["model"], run["measure"], options_of(read_job(run["job_json"]))

@@ -11,7 +11,7 @@ import pandas as pd
 from harness.analysis.figures import plural
 from harness.analysis.spec import PublishedSpec
 from harness.errors import UsageError
-from harness.metrics import CATALOGUE
+from harness.metrics import METRICS
 
 _COLUMNS = ("paper", "authors_year", "source", "where", "model", "method", "configuration", "dataset", "device")
 _FIGURE = ("metric", "value", "value_high", "qualifier", "unit", "kind")
@@ -99,22 +99,22 @@ def _chosen(spec: PublishedSpec) -> list[dict[str, str]]:
 
 def _row(spec: PublishedSpec, records: Sequence[dict[str, str]]) -> PublishedRow:
     figures: dict[str, PublishedFigure] = {}
-    for metric, theirs in spec.columns.items():
-        found = [record for record in records if record["metric"] == theirs]
-        if len(found) > 1:
+    for metric, published_name in spec.columns.items():
+        matching = [record for record in records if record["metric"] == published_name]
+        if len(matching) > 1:
             raise UsageError(
-                f"{spec.file} has {len(found)} figures for {theirs} where one is wanted.",
+                f"{spec.file} has {len(matching)} figures for {published_name} where one is wanted.",
                 "Narrow it with where = { configuration = ... }.",
             )
-        if found:
-            figures[metric] = _figure(spec, metric, found[0])
+        if matching:
+            figures[metric] = _figure(spec, metric, matching[0])
     parts = [records[0][column] for column in ("model", "method", "configuration")]
     name = spec.name if spec.name is not None else ", ".join(part for part in parts if part)
     return PublishedRow(name or records[0]["paper"] or spec.file.stem, _citation(records), figures)
 
 
 def _figure(spec: PublishedSpec, metric: str, record: Mapping[str, str]) -> PublishedFigure:
-    of = next(known for known in CATALOGUE if known.name == metric)
+    of = METRICS[metric]
     ratio = record["unit"] == RATIO and of.compare == "ratio"
     factor = 1 if ratio else _UNITS.get(of.unit, {}).get(record["unit"])
     value = _number(record["value"])
@@ -132,9 +132,9 @@ def _figure(spec: PublishedSpec, metric: str, record: Mapping[str, str]) -> Publ
 
 def _citation(records: Sequence[dict[str, str]]) -> str:
     """Who, what and where, then on which data and device, as far as the file says."""
-    told = {column: list(dict.fromkeys(record[column] for record in records if record[column])) for column in _COLUMNS}
-    work = ", ".join(text for column in ("authors_year", "paper", "source", "where") for text in told[column])
-    on = [f"{column} {', '.join(told[column])}" for column in ("dataset", "device") if told[column]]
+    texts = {column: list(dict.fromkeys(record[column] for record in records if record[column])) for column in _COLUMNS}
+    work = ", ".join(text for column in ("authors_year", "paper", "source", "where") for text in texts[column])
+    on = [f"{column} {', '.join(texts[column])}" for column in ("dataset", "device") if texts[column]]
     return "; ".join([work, *on])
 
 

@@ -1,0 +1,52 @@
+"""The models that come with harness, as a source for runs: built on first use, each in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.api.building import find_or_build, find_or_build_flash
+from harness.errors import UsageError
+from harness.experiment.model_source import EvaluationText, Say
+from harness.models.train.data import TEXT_SHA256, VALIDATION_NAME, validation_tokens
+from harness.models.zoo.artifacts import known
+from harness.target import Target
+
+
+class Zoo:
+    """A `harness.experiment.model_source.ModelSource`."""
+
+    def files(self, names: Sequence[str], target: Target, say: Say) -> list[Path]:
+        """Those that are not there yet are built side by side: the exporter takes a minute and one processor."""
+        return find_or_build([zoo_format(Path(name), target) for name in names], say)
+
+    def file_in_flash(self, name: str, *, predictors: bool, text: Path | None, say: Say) -> Path:
+        """By `harness flash build`."""
+        if not known(name.removesuffix(".pte")):
+            raise _unknown(Path(name))
+        return find_or_build_flash(name.removesuffix(".pte"), text, say, predictors=predictors)
+
+    def evaluation_text(self, vocabulary: str, text: Path | None) -> EvaluationText:
+        """Tiny Shakespeare, or another text in a vocabulary of characters."""
+        return EvaluationText(validation_tokens(vocabulary, text), VALIDATION_NAME, TEXT_SHA256)
+
+
+def zoo_format(path: Path, target: Target) -> tuple[str, str]:
+    """Name and format of a model that harness can build: `selfcomp`, or `selfcomp.pte` in no folder; `static` where the
+    target compiles fixed shapes, `cached` where it has torch to generate with and no `.pt2` was asked for.
+
+    Raises UsageError for any other path.
+    """
+    suffix = path.suffix if path.suffix in (".pte", ".pt2") else ""
+    name = path.name.removesuffix(suffix)
+    if path.parent != Path() or not known(name):
+        raise _unknown(path)
+    if target.capabilities.static_shapes:
+        return name, "static"
+    if not suffix and target.capabilities.formats[0] == ".pt2" and "generate" in target.capabilities.scenarios:
+        return name, "cached"
+    return name, (suffix or target.capabilities.formats[0]).removeprefix(".")
+
+
+def _unknown(path: Path) -> UsageError:
+    return UsageError(f"{path} is neither a file nor the name of a model.", "`harness models list` shows the names.")

@@ -1,0 +1,79 @@
+"""What a run would do, as text and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from harness.analysis.figures import plural
+from harness.analysis.numbers import percent
+from harness.conditions.fields import tell_apart
+from harness.experiment.forecast import Expected, Forecast
+from harness.report.machine import dump_json
+from harness.statistics.looks import MOST_BLOCKS
+
+
+def forecast_text(forecast: Forecast) -> str:
+    """Lines for a person."""
+    lines = [f"{forecast.target} · {forecast.device}: nothing is measured, this is what would be run."]
+    lines += _condition_lines(forecast.expected)
+    counted = ", ".join(f"{len(jobs)} for {measure}" for measure, jobs in forecast.by_pass.items())
+    lines.append(f"Processes, one after the other: {counted}.")
+    added = " Blocks that are added come on top." if any(one.asked is not None for one in forecast.expected) else ""
+    lines.append(_lasts(forecast.measuring_s_at_least, forecast.estimated_s) + added)
+    return "\n".join(lines) + "\n"
+
+
+def forecast_json(forecast: Forecast) -> str:
+    """The same for programs."""
+    return dump_json(
+        "plan",
+        {
+            "target": forecast.target,
+            "device": forecast.device,
+            "passes": [
+                {"measure": measure, "processes": len(jobs), "models": list(dict.fromkeys(j.model for j in jobs))}
+                for measure, jobs in forecast.by_pass.items()
+            ],
+            "conditions": [asdict(expected) for expected in forecast.expected],
+            "measuring_s_at_least": forecast.measuring_s_at_least,
+            "estimated_s": forecast.estimated_s,
+        },
+    )
+
+
+def _condition_lines(expected: Sequence[Expected]) -> list[str]:
+    lines = []
+    for one, words in zip(expected, tell_apart([each.condition for each in expected]), strict=True):
+        first, *others = one.models
+        against = f"{first}{' (baseline)' if others else ''}" + "".join(f", {name}" for name in others)
+        order = "interleaved " if others and one.processes > 1 else ""
+        lines.append(
+            f"{', '.join((one.condition.scenario, *words))}: {against}; "
+            f"{plural(one.processes, order + 'process')}{' per model' if others else ''} for latency"
+        )
+        if one.shows is None:
+            lines.append(f"  What difference would show is not known: {one.reason}.")
+            continue
+        lines.append(
+            f"  Differences below about {percent(one.shows)} would not show, going by "
+            f"{plural(one.earlier_processes, 'earlier process')} of these models (99 % interval)."
+        )
+        if one.asked is not None:
+            needed = f"about {one.blocks}" if one.blocks is not None else f"more than {MOST_BLOCKS}"
+            most = "" if one.blocks is not None else f", and {MOST_BLOCKS} are the most"
+            lines.append(f"  To resolve {percent(one.asked)}, {needed} processes a model are needed{most}.")
+    return lines
+
+
+def _lasts(measured_s: float, usual_s: float | None) -> str:
+    if usual_s is not None:
+        return f"Estimated time: {_time(usual_s)}, as long as such processes took before."
+    return (
+        f"Estimated time: {_time(measured_s)} of measuring at least, by --min-duration; starting, warming up and other "
+        "passes come on top."
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

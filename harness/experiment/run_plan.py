@@ -1,0 +1,134 @@
+"""From a request and the models it names to the jobs of a run, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.batch import Sizes
+from harness.energy.source import Missing, Source
+from harness.errors import UsageError
+from harness.experiment.energy_pass import energy_pass
+from harness.experiment.model_source import Say
+from harness.experiment.plan import Subject, configurations, passes
+from harness.experiment.request import POLICIES, RunRequest
+from harness.experiment.sweeps import LAST_POLICY, Sweeps
+from harness.job import Job
+from harness.manifest import sha256_file
+from harness.scenarios.catalogue import SCENARIOS
+from harness.target import Target
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What is to be run: `jobs` in order, the `latency` jobs of one block, the models of both, those that cannot do
+    what is asked with the reason, and where the joules of an energy pass come from.
+    """
+
+    jobs: list[Job]
+    latency: list[Job]
+    subjects: dict[str, Subject]
+    refused: list[tuple[Subject, UsageError]]
+    energy: Source | Missing | None
+
+
+def make_plan(
+    target: Target, subjects: Mapping[str, Subject], sweeps: Sweeps, request: RunRequest, say: Say
+) -> RunPlan:
+    """The jobs of a run; `request` is one that is filled in. Raises UsageError where no model can do what is asked, or
+    a difference is to be resolved and there is only one that can.
+    """
+    assert request.processes is not None
+    processes = request.processes
+    if request.inputs is not None:
+        subjects = {name: replace(subject, given=_given(subject, request.inputs)) for name, subject in subjects.items()}
+    latency, refused = _latency_jobs(target, subjects, sweeps, request)
+    if refused and not latency:
+        raise refused[0][1]
+    for subject, why_not in refused:
+        say(f"{subject.name} is left out: {why_not}")
+    subjects = {job.model: subjects[job.model] for job in latency}
+    if request.resolve is not None and len(subjects) < 2:
+        raise UsageError("A difference is between two models, and one is left.", "Leave out --resolve.")
+    jobs = passes(
+        latency,
+        processes,
+        subjects,
+        memory=target.capabilities.memory and request.memory,
+        quality=request.quality,
+        given=None if request.inputs is None else request.inputs.name,
+    )
+    if target.capabilities.reads_alone and any(SCENARIOS[job.scenario].in_flash for job in latency):
+        jobs = [job for job in jobs if job.measure != "quality"]
+        why = "only reads are made on this device, and nothing is computed"
+        subjects = {name: replace(subject, unmeasured_quality=why) for name, subject in subjects.items()}
+    if request.ablate:  # policies read the same neurons in other ways: the last one's quality is that of all
+        jobs = [job for job in jobs if job.measure != "quality" or job.policy == LAST_POLICY]
+        jobs = [job for job in jobs if job.measure != "memory" or not job.block]  # no part of its table
+        say(f"{len(POLICIES)} policies, {len(jobs)} processes of some seconds each, one after the other")
+    energy = None
+    if request.energy or request.energy_csv is not None:
+        energy, metered = energy_pass(target, request.energy_csv, latency, processes, say)
+        jobs += metered
+    if request.profile:
+        first_of_model = {job.model: job for job in reversed(latency)}
+        jobs += [replace(first_of_model[name], measure="profile") for name in subjects]
+    # Their number is not fixed, which is part of what was asked of them.
+    jobs = [replace(job, resolve=request.resolve) if job.measure == "latency" else job for job in jobs]
+    latency = [replace(job, resolve=request.resolve) for job in latency]
+    return RunPlan(jobs, latency, dict(subjects), refused, energy)
+
+
+def _latency_jobs(
+    target: Target, subjects: Mapping[str, Subject], sweeps: Sweeps, request: RunRequest
+) -> tuple[list[Job], list[tuple[Subject, UsageError]]]:
+    """Those of one block, and the models that cannot do what is asked."""
+    shared: dict[str, Any] = {
+        "runtime": request.runtime,
+        "compile": request.compile,
+        "min_iterations": request.min_iterations,
+        "min_duration_s": request.min_duration_s,
+        "max_duration_s": request.max_duration_s,
+        "max_warmup_s": request.max_warmup_s,
+        "max_tokens": request.max_eval_tokens,
+        "inputs_sha256": None if request.inputs is None else sha256_file(request.inputs),
+    }
+    shared |= sweeps.shared
+    latency: list[Job] = []
+    refused: list[tuple[Subject, UsageError]] = []
+    for subject in subjects.values():
+        swept = {name: values for name, values in sweeps.swept.items() if name not in subject.fields}
+        try:
+            latency += configurations(
+                subject, target.name, request.scenario, swept, {**shared, **subject.fields}, request.batch_dim
+            )
+        except UsageError as error:
+            refused.append((subject, error))
+    return latency, refused
+
+
+def by_policy(subjects: Mapping[str, Subject]) -> dict[str, Subject]:
+    """Each model once a policy, by a name that says both. Its text is that of prompts; the quality of the last policy,
+    which has every step, is that of all.
+    """
+    labelled = [
+        (f"{name} {policy if policy in ('none', 'hybrid') else f'+ {policy}'}", subject, policy)
+        for name, subject in subjects.items()
+        for policy in POLICIES
+    ]
+    return {
+        label: replace(subject, name=label, fields={"policy": policy, "ablation": subject.name})
+        for label, subject, policy in labelled
+    }
+
+
+def _given(subject: Subject, inputs: Path) -> Sizes | None:
+    """The sizes of the inputs in a file; None where they do not fit the model: its worker will say so."""
+    from harness.worker.given_inputs import read_inputs
+
+    try:
+        return tuple(tuple(getattr(array, "shape", ())) for array in read_inputs(inputs, subject.method["inputs"]))
+    except UsageError:
+        return None

@@ -1,0 +1,106 @@
+"""From what the user named to models that can be measured: their files, each described by a worker."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.experiment.evaluation_text import evaluation
+from harness.experiment.model_source import ModelSource, Say
+from harness.experiment.plan import Subject
+from harness.experiment.progress import Describing, Failed, Note, Progress
+from harness.experiment.request import NamedModel, RunRequest
+from harness.experiment.session import Session
+from harness.flash.io.proof import HIDDEN_CACHE
+from harness.outside_files import check_name
+from harness.target import Target
+
+
+def find_files(models: Sequence[NamedModel], target: Target, source: ModelSource, say: Say) -> dict[str, Path]:
+    """The file of each model, by path, then by name among those of `source`. Models that were given no name have that
+    of their file, made unique by a number.
+
+    Raises UsageError for what is neither a file nor a name, of no format that the target loads, or named in no UTF-8,
+    and for a name given twice.
+    """
+    named = [model.source for model in models if not os.path.isfile(model.source)]
+    built = dict(zip(named, source.files(named, target, say), strict=True)) if named else {}
+    files: dict[str, Path] = {}
+    for model in models:
+        path = built.get(model.source, Path(model.source))
+        if path.suffix not in target.capabilities.formats:
+            raise UsageError(
+                f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}.",
+                "Export the model to one of these formats.",
+            )
+        check_name(path)
+        if model.name is not None:
+            if model.name in files:
+                raise UsageError(f"Two models are called {model.name}.", "Give each a name of its own.")
+            files[model.name] = path
+            continue
+        names = itertools.chain([path.stem], (f"{path.stem}#{number}" for number in itertools.count(2)))
+        files[next(name for name in names if name not in files)] = path
+    return files
+
+
+def find_files_in_flash(request: RunRequest, target: Target, source: ModelSource, say: Say) -> tuple[NamedModel, ...]:
+    """The models of a request as files: names stand for the form whose feed-forward weights lie in flash, built if need
+    be: anew, too, where predictors are asked for and there are none.
+
+    Raises UsageError for a name that there is not, HarnessError with what a build said.
+    """
+    if any((reading.name, reading.value) == ("hypervisor", "yes") for reading in target.environment()):
+        say(HIDDEN_CACHE)
+    predictors = request.predictor == "low-rank"
+    return tuple(
+        model
+        if os.path.isfile(model.source)
+        else model._replace(
+            source=str(source.file_in_flash(model.source, predictors=predictors, text=request.data, say=say))
+        )
+        for model in request.models
+    )
+
+
+def describe_all(
+    session: Session, files: Mapping[str, Path], request: RunRequest, source: ModelSource, progress: Progress
+) -> dict[str, Subject]:
+    """What a worker says of each model, with its manifest and evaluation text; a model that cannot be described is left
+    out, its failure recorded and told.
+    """
+    subjects = {}
+    for (model, path), data_file in zip(files.items(), _data_files(files, request), strict=True):
+        progress(Describing(model))
+        for method in request.methods or (None,):
+            name = model if method is None else f"{model}:{method}"
+            known = session.describe(name, path, data_file=data_file, method=method)
+            if known is None:
+                progress(Failed(session.failed[-1]))
+                continue
+            subjects[name] = Subject(
+                name=name,
+                path=path,
+                sha256=known.sha256,
+                description=known.description,
+                manifest=known.manifest,
+                data_file=known.data_file,
+                fields={} if method is None else {"method": method},
+                **evaluation(name, known.description, known.manifest, request, source, session.scratch),
+            )
+            if (why := subjects[name].unmeasured_quality) is not None:
+                progress(Note(f"{name}: quality is not measured: {why}"))
+    return subjects
+
+
+def _data_files(files: Mapping[str, Path], request: RunRequest) -> Sequence[Path | None]:
+    """The file of weights that the user names for each model, None where he names none."""
+    if request.data_files and len(request.data_files) != len(files):
+        raise UsageError(
+            f"There are {len(files)} models and {len(request.data_files)} files of weights.",
+            "Give --data-file once for each --model, in the same order, or not at all.",
+        )
+    return request.data_files or [None] * len(files)

@@ -259,7 +259,7 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
 def _fill_batch(job: Job, subject: Subject, dimension: Dimension) -> Job:
     """A batch of 0 means the file's own."""
     asked = Asked(job.batch or 0, dimension, subject.given)
-    found = find_batch(subject.name, subject.description.format, subject.method, asked)
+    found = find_batch(subject.name, subject.method, asked)
     # Where the file does not fix them, those that were chosen belong to the conditions.
     vary = any(may_vary(meta) for meta in subject.method["inputs"])
     sizes = found.sizes if subject.given is None and vary else None

@@ -135,6 +135,8 @@ def plan(
     for subject, why_not in refused:
         reporter.note(f"{subject.name} is left out: {why_not}")
     subjects = {job.model: subjects[job.model] for job in latency}
+    if options["runtime"] is not None and not any(job.runtime for job in latency):
+        raise UsageError(f"Runtime {options['runtime']} loads none of these models.", "Leave out --runtime.")
     if options["resolve"] is not None and len(subjects) < 2:
         raise UsageError("A difference is between two models, and one is left.", "Leave out --resolve.")
     memory = target.capabilities.memory and not options["no_memory"]

@@ -18,6 +18,7 @@ from harness.errors import HarnessError, UsageError
 from harness.experiment.plan import Subject
 from harness.experiment.session import Session
 from harness.outside_files import check_name
+from harness.runtime import missing_runtime
 from harness.target import Target
 
 
@@ -32,9 +33,11 @@ def find_artifacts(models: tuple[str, ...], target: Target, reporter: Reporter) 
     found: dict[str, Path] = {}
     for path in (built.get(path, path) for path in paths):
         if path.suffix not in target.capabilities.formats:
+            lacking = missing_runtime(path.suffix, target.capabilities.runtimes)
             raise UsageError(
-                f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}.",
-                "Export the model to one of these formats.",
+                f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}"
+                + (f": {lacking.reason}." if lacking else "."),
+                lacking.todo if lacking else "Export the model to one of these formats.",
             )
         check_name(path)
         names = itertools.chain([path.stem], (f"{path.stem}#{number}" for number in itertools.count(2)))

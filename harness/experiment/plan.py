@@ -15,6 +15,7 @@ from harness.made_inputs import count_sets, covers, find_limits
 from harness.manifest import Manifest
 from harness.model_description import find_method, is_language_model, lies_in_flash, longest_prompt, may_vary
 from harness.protocol import Describe
+from harness.runtime import concerns
 from harness.scenarios import SCENARIOS
 
 # Peak memory differs by less than a hundredth between processes; three show it.
@@ -137,6 +138,8 @@ def configurations(
             job = replace(job, compile=False)
         jobs.append(job)
     return list(dict.fromkeys(jobs))
+        if job.runtime is not None and not concerns(job.runtime, subject.path.suffix):
+            job = replace(job, runtime=None)  # it is one for other formats
 
 
 def interleave(jobs: Sequence[Job], processes: int) -> list[Job]:

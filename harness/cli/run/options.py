@@ -39,7 +39,8 @@ _OPTIONS = (
     click.option(
         "--runtime",
         metavar="NAME",
-        help="Which runtime of the target: python or native on x86, eager or graphs on cuda.",
+        help="Which runtime of the target: python or native on x86, eager or graphs on cuda; or one that loads the "
+        "models (`harness targets`), where a format has several. Other models keep their own.",
     ),
     click.option(
         "--clock", metavar="MHZ", help="Hold a GPU's clock there for the session (needs root); put back after."

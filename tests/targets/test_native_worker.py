@@ -6,7 +6,9 @@ import json
 import random
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from harness.job import Files
 from harness.protocol import Describe, Done, Error, Hello, Loaded, Memory, Ops, Output
 from harness.statistics.steady import SteadyRule
 from harness.targets.native.bundle import Bundle
+from harness.targets.transports.local import LocalProcess
 from harness.targets.x86 import X86
 
 pytestmark = pytest.mark.usefixtures("x86")
@@ -205,3 +208,18 @@ def test_the_rule_of_steadiness_is_the_same_in_both_languages(x86: Bundle) -> No
         outcomes.add(expected)
     assert -1 in outcomes
     assert len(outcomes) > 5, "series that become steady at different times"
+
+
+def test_a_model_is_described_once(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the first job of a session, which asks for it; the jobs that need inputs know it then."""
+    target, requests = X86("native"), []
+    start = LocalProcess.__init__
+
+    def counted(self: LocalProcess, command: Sequence[str], request: str, *arguments: Any, **named: Any) -> None:
+        requests.append(json.loads(request)["job"]["measure"])
+        start(self, command, request, *arguments, **named)
+
+    monkeypatch.setattr(LocalProcess, "__init__", counted)
+    for scenario, measure in (("describe", "describe"), ("single-stream", "latency"), ("single-stream", "memory")):
+        assert isinstance(events_of(target, job_of(target, models.mlp, scenario, measure), models.mlp)[-1], Done)
+    assert requests == ["describe", "latency", "memory"]

@@ -102,8 +102,10 @@ def plan(
     from harness.manifest import sha256_file
     from harness.scenarios import SCENARIOS
 
-    inputs, dimension = options["inputs"], _dimension(options["batch_dim"])
-    if inputs is not None:
+    inputs, dimension, labels = options["inputs"], _dimension(options["batch_dim"]), options["labels"]
+    if labels is not None:
+        subjects, dimension = _labelled(subjects, labels, inputs, dimension)
+    elif inputs is not None:
         subjects = {name: replace(subject, given=_given(subject, inputs)) for name, subject in subjects.items()}
     fixed: dict[str, Any] = {
         "runtime": options["runtime"],
@@ -114,6 +116,7 @@ def plan(
         "max_warmup_s": options["max_warmup"],
         "max_tokens": options["max_eval_tokens"],
         "inputs_sha256": sha256_file(inputs) if inputs else None,
+        "labels_sha256": sha256_file(labels) if labels else None,
     }
     fixed |= options["fields"]
     latency: list[Job] = []
@@ -132,11 +135,11 @@ def plan(
             refused.append((subject, error))
     if refused and not latency:
         raise refused[0][1]
+    if options["runtime"] is not None and not any(job.runtime for job in latency):
+        raise UsageError(f"Runtime {options['runtime']} loads none of these models.", "Leave out --runtime.")
     for subject, why_not in refused:
         reporter.note(f"{subject.name} is left out: {why_not}")
     subjects = {job.model: subjects[job.model] for job in latency}
-    if options["runtime"] is not None and not any(job.runtime for job in latency):
-        raise UsageError(f"Runtime {options['runtime']} loads none of these models.", "Leave out --runtime.")
     if options["resolve"] is not None and len(subjects) < 2:
         raise UsageError("A difference is between two models, and one is left.", "Leave out --resolve.")
     memory = target.capabilities.memory and not options["no_memory"]
@@ -243,6 +246,29 @@ def _dimension(text: str | None) -> Any:
     if not text.isdecimal() or len(text) > 3:
         raise UsageError(f"{text!r} is no dimension.", "Give --batch-dim 0, 1 and so on, or --batch-dim none.")
     return int(text)
+
+
+def _labelled(
+    subjects: dict[str, Subject], labels: Path, inputs: Path | None, dimension: Any
+) -> tuple[dict[str, Subject], int]:
+    """The models with the labels of their inputs, and the dimension of the batch: samples are in the first.
+
+    Raises UsageError where the labels say nothing: without inputs, and of a language model.
+    """
+    from dataclasses import replace
+
+    from harness.errors import UsageError
+    from harness.model_description import is_language_model
+
+    if inputs is None:
+        raise UsageError("Labels say nothing without the samples that they are of.", "Give these with --inputs.")
+    if dimension not in (None, 0):
+        raise UsageError(
+            "Labelled samples are in the first dimension.", "Leave out --batch-dim, or leave out --labels."
+        )
+    if language := [name for name, subject in subjects.items() if is_language_model(subject.description)]:
+        raise UsageError(f"{language[0]} is a language model, which has no classes.", "Leave out --labels.")
+    return {name: replace(subject, labels=labels) for name, subject in subjects.items()}, 0
 
 
 def _given(subject: Subject, inputs: Path) -> Any:

@@ -31,7 +31,8 @@ class Subject:
 
     `data_file` holds its weights where they are not in the program; `given` are the sizes of the inputs that the user
     gives. `tokens` is an int64 `.npy` file to evaluate a language model on, `data` and `data_sha256` name where it came
-    from. `fields` of its jobs are other than those of the other subjects' jobs.
+    from; `labels` are the classes of the samples that the user gives. `fields` of its jobs are other than those of the
+    other subjects' jobs.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Subject:
     data_file: Path | None = None
     given: Sizes | None = None
     tokens: Path | None = None
+    labels: Path | None = None
     data: str | None = None
     data_sha256: str | None = None
     unmeasured_quality: str | None = None
@@ -136,10 +138,10 @@ def configurations(
             )
         if job.compile and subject.description.format != "pt2":
             job = replace(job, compile=False)
-        jobs.append(job)
-    return list(dict.fromkeys(jobs))
         if job.runtime is not None and not concerns(job.runtime, subject.path.suffix):
             job = replace(job, runtime=None)  # it is one for other formats
+        jobs.append(job)
+    return list(dict.fromkeys(jobs))
 
 
 def interleave(jobs: Sequence[Job], processes: int) -> list[Job]:
@@ -184,6 +186,7 @@ def files_for(job: Job, subject: Subject, inputs: Path | None, output: Path) -> 
         model=str(subject.path),
         data=None if subject.data_file is None else str(subject.data_file),
         inputs=None if inputs is None else str(inputs),
+        labels=None if subject.labels is None or job.measure != "quality" else str(subject.labels),
         tokens=str(subject.tokens) if (job.measure == "quality" and job.data_sha256) or job.prompts_sha256 else None,
         output=str(output),
     )
@@ -207,6 +210,8 @@ def _quality(jobs: Sequence[Job], subjects: Mapping[str, Subject], given: str | 
             found.append(
                 replace(job, measure="quality", max_tokens=None, reference_sha256=alike[0].model_sha256, **shared)
             )
+        elif subject.labels is not None and job in whole:
+            found.append(replace(job, measure="quality", max_tokens=None, **_same_inputs([job], subjects, given)))
     return found
 
 

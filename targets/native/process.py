@@ -20,7 +20,7 @@ from harness.targets.native.bundle import Bundle
 from harness.targets.native.description import complete
 from harness.targets.native.flash import in_flash, reads_of
 from harness.targets.native.inputs import write_inputs
-from harness.targets.native.outputs import as_npz
+from harness.targets.native.outputs import accuracy_of, as_npz
 from harness.targets.transports.qemu import COUNTS
 from harness.targets.transports.transport import Transport
 
@@ -72,6 +72,7 @@ class NativeWorker:
             partial(self._completed, files),
             [] if description is None else description.delegates,
             on_outputs,
+            None if files.labels is None else Path(files.labels),
         )
 
     def _given(self, job: Job, files: Files, description: Describe | None, here: Path) -> dict[str, Path]:
@@ -126,7 +127,7 @@ class NativeWorker:
 
 class NativeProcess:
     """The process of a job; what it wrote is fetched before its event is passed on, into the folder `output`.
-    `complete` is given what the worker says of a model.
+    `complete` is given what the worker says of a model; `labels` are the classes of its inputs.
     """
 
     def __init__(
@@ -139,10 +140,11 @@ class NativeProcess:
         complete: Callable[[Describe], Describe],
         delegates: Sequence[str],
         on_outputs: OnOutputs | None,
+        labels: Path | None,
     ) -> None:
         self._process, self._transport, self._there, self._here = process, transport, there, here
         self._output, self._complete, self._delegates = output, complete, delegates
-        self._on_outputs = on_outputs
+        self._on_outputs, self._labels = on_outputs, labels
 
     def lines(self, timeout_s: float) -> Iterator[str]:
         """As `WorkerProcess.lines`."""
@@ -180,6 +182,8 @@ class NativeProcess:
         path = self._output / "outputs.npz"
         as_npz(content, path)
         events: list[Event] = [Output(file=str(path), sha256=sha256_file(path))]
+        if self._labels is not None:
+            events += accuracy_of(path, self._labels)
         return events + (self._on_outputs(path) if self._on_outputs else [])
 
     def _operators(self, content: bytes) -> list[Event]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models_on_disk import VOCABULARY, Models
+from models_on_disk import VOCABULARY, WIDTH, Models
 from native_driving import events_of, job_of, samples_of, scalars_of
 
 from harness.job import Files
@@ -208,6 +208,22 @@ def test_the_rule_of_steadiness_is_the_same_in_both_languages(x86: Bundle) -> No
         outcomes.add(expected)
     assert -1 in outcomes
     assert len(outcomes) > 5, "series that become steady at different times"
+
+
+def test_accuracy_is_that_of_the_python_worker(native: X86, python: X86, models: Models, tmp_path: Path) -> None:
+    """Seven samples in batches of three, the last of which is incomplete; every other label is the worst class."""
+    x = np.random.default_rng(3).normal(size=(7, WIDTH)).astype(np.float32)
+    with np.load(models.folder / "mlp.npz") as w:
+        logits = np.maximum(x @ w["0.weight"].T + w["0.bias"], 0) @ w["2.weight"].T + w["2.bias"]
+    labels = np.where(np.arange(7) % 2 == 0, logits.argmax(axis=1), logits.argmin(axis=1))
+    np.savez(tmp_path / "x.npz", x=x)
+    np.save(tmp_path / "y.npy", labels)
+    files = {"inputs": str(tmp_path / "x.npz"), "labels": str(tmp_path / "y.npy"), "output": str(tmp_path)}
+    fields = {"batch": 3, "input_sizes": ((3, WIDTH),), "inputs_sha256": "0", "labels_sha256": "1"}
+    for target in (native, python):
+        job = job_of(target, models.mlp, measure="quality", **fields)
+        found = scalars_of(events_of(target, job, models.mlp, **files))
+        assert found == {"accuracy_top1": 4 / 7, "accuracy_top5": 4 / 7, "labelled_samples": 7}
 
 
 def test_a_model_is_described_once(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:

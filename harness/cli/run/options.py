@@ -120,6 +120,12 @@ _OPTIONS = (
         "meant. A number is an array without dimensions; None has no array. Default: made inputs, which go through all "
         "integers that the model takes.",
     ),
+    click.option(
+        "--labels",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="The classes of labelled samples, whose first dimension counts them in --inputs: an .npy or .npz of "
+        "integers from 0. Gives the accuracy of each model over all samples; the first batch of them is timed.",
+    ),
     click.option("--data", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="The evaluation text."),
     click.option(
         "--tokens",

@@ -71,7 +71,6 @@ def _names(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-@cache
 def _source(name: str) -> Path | None:
     """The file of a module's source; None for what is no module (an attribute of one), or has no source in Python."""
     parent = name.rpartition(".")[0]
@@ -84,7 +83,6 @@ def _source(name: str) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
 
 
-@cache
 def _is_package(name: str) -> bool:
     parent = name.rpartition(".")[0]
     if parent and not _is_package(parent):

@@ -13,10 +13,10 @@ from harness.folders import cache_folder
 
 OnStep = Callable[[str], None]
 """What long work calls with the name of each of its steps as the step begins."""
-# What took less says nothing of how much slower or faster the rest will be.
-_TELLING_S = 1.0
 # A share of a step from which its duration is extrapolated; below it the last time is the better guess.
 _TRUSTED_SHARE = 0.1
+# Seconds by which steps may differ from the last time before that says much of the steps to come.
+_CALM_S = 5.0
 
 
 def unheard(step: str) -> None:
@@ -74,22 +74,20 @@ class TaskClock:
         """
         if self.step is None:
             return None
-        spent_s, expected_s, slower = self._now_s() - self._step_started_s, self._last.get(self.step), self._slower()
-        whole_s = self._extrapolated_s()
-        if whole_s is None:
-            if expected_s is None:
+        spent_s, last_s = self._now_s() - self._step_started_s, self._last.get(self.step)
+        step_s = self._extrapolated_s()
+        if step_s is None:
+            if last_s is None:
                 return None
-            whole_s = expected_s * slower
-        if expected_s is not None and expected_s >= _TELLING_S:
-            slower = max(spent_s, whole_s) / expected_s
+            step_s = last_s * self._slower()
         after = [seconds for step, seconds in self._last.items() if step not in self._taken and step != self.step]
-        return max(0.0, whole_s - spent_s) + slower * sum(after)
+        return max(0.0, step_s - spent_s) + self._slower(max(spent_s, step_s), last_s or 0.0) * sum(after)
 
     def sentence(self) -> str:
         """The step, the time, and the time that is left: `lowering, 32 s, about 40 s left`."""
         begun, left_s = f"{self.step}, {in_words(self.elapsed_s)}", self.left_s()
         if left_s is None:
-            return f"{begun} (the first time on this machine, so without an estimate)"
+            return f"{begun} (the first time here: no estimate)"
         if left_s < 0.5:
             return f"{begun}, longer than the last time ({in_words(sum(self._last.values()))})" if self._last else begun
         return f"{begun}, about {in_words(left_s)} left{'' if self._last else ' of this step'}"
@@ -112,11 +110,13 @@ class TaskClock:
         share, seconds = self._progress
         return seconds / share
 
-    def _slower(self) -> float:
-        """How many times as long the steps until now took as the last time."""
-        both = [(taken, self._last[step]) for step, taken in self._taken.items() if self._last.get(step)]
-        before_s = sum(last for _, last in both)
-        return sum(taken for taken, _ in both) / before_s if before_s >= _TELLING_S else 1.0
+    def _slower(self, step_s: float = 0.0, last_s: float = 0.0) -> float:
+        """How many times as long the steps until now take as the last time, with one that takes `step_s` and took
+        `last_s`. A few seconds more or less make no difference.
+        """
+        both = [(taken, self._last[step]) for step, taken in self._taken.items() if step in self._last]
+        both += [(step_s, last_s)] if last_s else []
+        return (_CALM_S + sum(now_s for now_s, _ in both)) / (_CALM_S + sum(before_s for _, before_s in both))
 
 
 def _path() -> Path:

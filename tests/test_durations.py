@@ -52,7 +52,7 @@ def test_the_first_time_has_no_estimate_and_says_so(now: Now) -> None:
     clock.begin("lowering")
     now.seconds += 32
     assert clock.left_s() is None
-    assert clock.sentence() == "lowering, 32 s (the first time on this machine, so without an estimate)"
+    assert clock.sentence() == "lowering, 32 s (the first time here: no estimate)"
     clock.within(1, 4)
     assert clock.sentence() == "lowering, 32 s, about 1 min 36 s left of this step"
 
@@ -80,17 +80,27 @@ def test_an_estimate_is_corrected_while_the_task_runs(now: Now) -> None:
     clock = TaskClock("task", now)
     clock.begin("exporting")
     now.seconds += 140  # seven times as long
-    assert clock.left_s() == pytest.approx(7 * 40), "the steps to come are expected to be as late"
+    late = (140 + 5) / (20 + 5)
+    assert clock.left_s() == pytest.approx(late * 40), "the steps to come are expected to be as late"
     clock.begin("lowering")
-    assert clock.left_s() == pytest.approx(7 * 40)
+    assert clock.left_s() == pytest.approx(late * 40)
     now.seconds += 100
-    assert clock.left_s() == pytest.approx(7 * 40 - 100)
-    clock.within(1, 2)  # it is half done after 100 s: less late than what came before
-    assert clock.left_s() == pytest.approx(100 + 10 * 200 / 30)
+    assert clock.left_s() == pytest.approx(late * 40 - 100)
+    clock.within(1, 2)  # it is half done after 100 s
+    assert clock.left_s() == pytest.approx(100 + 10 * (140 + 200 + 5) / (20 + 30 + 5))
     now.seconds += 100
     clock.begin("checking")
     now.seconds += 500
     assert clock.sentence() == "checking, 14 min, longer than the last time (1 min)"
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_short_step_that_takes_longer_says_little_of_a_long_one(now: Now) -> None:
+    run(now, reading=0.01, lowering=60)
+    clock = TaskClock("task", now)
+    clock.begin("reading")
+    now.seconds += 1  # a hundred times as long
+    assert clock.left_s() == pytest.approx(60 * 6 / 5.01)
 
 
 @pytest.mark.usefixtures("cache")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -106,7 +107,7 @@ def test_without_locks_nothing_counts_as_abandoned(place: Path, monkeypatch: pyt
     def refused(descriptor: int, operation: int) -> None:
         raise OSError(9, "Bad file descriptor")
 
-    monkeypatch.setattr(scratch.fcntl, "flock", refused)
+    monkeypatch.setattr(fcntl, "flock", refused)
     with ScratchFolder() as folder:
         delete_abandoned()
         assert Path(folder).is_dir()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
+from rich.text import Text
 
 from harness.durations import TaskClock
 
@@ -42,7 +43,7 @@ def _live(clock: TaskClock, title: str, console: Console) -> Iterator[None]:
     def current() -> Spinner | str:
         if clock.step is None:
             return ""
-        spinner.update(text=f"{title}: {clock.sentence()}")
+        spinner.update(text=Text(f"{title}: {clock.sentence()}", no_wrap=True, overflow="ellipsis"))
         return spinner
 
     with Live(get_renderable=current, console=console, refresh_per_second=4, transient=True):

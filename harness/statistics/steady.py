@@ -9,6 +9,7 @@ Software Engineering 28, 2023, doi 10.1007/s10664-022-10247-x). `tests/bench/war
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from statistics import median
@@ -69,5 +70,5 @@ def still_warming(durations_ns: Sequence[float]) -> bool:
     if count < CHECKED_QUERIES:
         return False
     ends = [count * part // 4 for part in range(5)]
-    first, *later = (median(durations_ns[begin:end]) for begin, end in zip(ends, ends[1:], strict=False))
+    first, *later = (median(durations_ns[begin:end]) for begin, end in itertools.pairwise(ends))
     return first > (1 + SLOWER) * max(later)

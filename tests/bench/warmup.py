@@ -15,7 +15,6 @@ pure arithmetic between the queries shows. Prints tables; asserts nothing.
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
 import subprocess
@@ -25,7 +24,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -382,14 +380,15 @@ def loaded(runtime: str, path: Path) -> Callable[[], object]:
         feed = {given.name: np.random.default_rng(0).standard_normal(given.shape, dtype=np.float32)}
         return lambda: session.run(None, feed)
     from harness.job import Files, Job
+    from harness.runtime import Preparing, runtime_for
     from harness.worker.inputs import make_inputs
 
     compiled = runtime == "torch-compile"
     job = Job(target="x86", model=path.stem, model_sha256="", scenario="single-stream", compile=compiled)
-    name = "executorch" if runtime == "executorch" else "torch"
-    worker: Any = importlib.import_module(f"harness.worker.runtimes.{name}")
-    worker.prepare(path)
-    model = worker.load(path, job, Files(model=str(path)))
+    loader = runtime_for(path, "cpu", "executorch" if runtime == "executorch" else "torch")
+    if isinstance(loader, Preparing):
+        loader.prepare(path)
+    model = loader.load(path, job, Files(model=str(path)))
     inputs = model.arrange(make_inputs(job, model.description, None))
     return lambda: model.execute(inputs)
 

@@ -60,7 +60,7 @@ def test_the_step_and_the_time_are_shown(terminal: bool, monkeypatch: pytest.Mon
     stream = shown(terminal, monkeypatch)
     with _waiting.waiting("task", "building x") as clock:
         clock.begin("lowering")
-        until(stream.getvalue, "building x: lowering, 0 s (the first time on this machine, so without an estimate)")
+        until(stream.getvalue, "building x: lowering, 0 s (the first time here: no estimate)")
         clock.begin("checking")
         until(stream.getvalue, "building x: checking")
     ended = len(stream.getvalue())

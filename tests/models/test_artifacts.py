@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.durations import OnStep
 from harness.errors import ModelError, UsageError
 from harness.manifest import Manifest, manifest_path, read_manifest, sha256_file
 from harness.models.export import pt2 as pt2_module
@@ -27,11 +28,11 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every export asked for, as `kind precision`; each writes other bytes than the last."""
     asked: list[str] = []
 
-    def pte(_: GPT, path: Path, precision: str) -> None:
+    def pte(_: GPT, path: Path, precision: str, on_step: OnStep) -> None:
         asked.append(f"pte {precision}")
         path.write_bytes(os.urandom(64))
 
-    def pt2(_: GPT, path: Path) -> None:
+    def pt2(_: GPT, path: Path, on_step: OnStep) -> None:
         asked.append("pt2")
         path.write_bytes(os.urandom(64))
 
@@ -55,6 +56,19 @@ def test_names_say_what_is_not_the_default(exports: list[str], cache: Path) -> N
     ]
     assert exports == ["pte fp32", "pte int4-channel", "pte fp32", "pt2"]
     assert {path.parent for path in made} == {cache / "artifacts"}
+
+
+def test_the_steps_of_a_build_are_announced_and_those_of_none_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pte(_: GPT, path: Path, precision: str, on_step: OnStep) -> None:
+        on_step("exporting")
+        path.touch()
+
+    monkeypatch.setattr(pte_module, "export_pte", pte)
+    steps: list[str] = []
+    artifacts.artifact("baseline", on_step=steps.append)
+    assert steps == ["reading the weights", "exporting"]
+    artifacts.artifact("baseline", on_step=steps.append)
+    assert len(steps) == 2
 
 
 @pytest.mark.usefixtures("exports")
@@ -166,7 +180,7 @@ def test_a_build_that_fails_leaves_the_last_file(exports: list[str], monkeypatch
     path = artifacts.artifact("baseline")
     before = path.read_bytes()
 
-    def failing(_: GPT, made: Path, __: str) -> None:
+    def failing(_: GPT, made: Path, *__: object) -> None:
         made.write_bytes(b"half")
         raise ModelError("The export failed.")
 
@@ -180,9 +194,9 @@ def test_a_build_that_fails_leaves_the_last_file(exports: list[str], monkeypatch
 def test_two_that_ask_at_once_share_one_build(exports: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     inner = pte_module.export_pte
 
-    def slow(model: GPT, path: Path, precision: str) -> None:
+    def slow(model: GPT, path: Path, precision: str, on_step: OnStep) -> None:
         time.sleep(0.2)
-        inner(model, path, precision)
+        inner(model, path, precision, on_step)
 
     monkeypatch.setattr(pte_module, "export_pte", slow)
     threads = [threading.Thread(target=artifacts.artifact, args=("baseline",)) for _ in range(3)]

@@ -24,7 +24,7 @@ def runner() -> CliRunner:
 
 @pytest.fixture(autouse=True)
 def fake_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    def export(_: GPT, path: Path, precision: str) -> None:
+    def export(_: GPT, path: Path, precision: str, *__: object) -> None:
         path.write_text(precision)
 
     monkeypatch.setattr(export_module, "export_pte", export)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import harness.models
+import harness.models.zoo
 from harness.cli.models.figures import figures
 from harness.errors import ModelError, UsageError
 from harness.models.export.quantised_linear import exact_levels
@@ -219,7 +219,7 @@ def test_what_cannot_be_drawn_is_said_in_a_sentence(tmp_path: Path) -> None:
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "harness.models.zoo.figures")
-    monkeypatch.delattr(harness.models, "figures")
+    monkeypatch.delattr(harness.models.zoo, "figures")
     with pytest.raises(UsageError, match=r"pip install 'edge-harness\[figures\]'"):
         run("selfcomp")
 

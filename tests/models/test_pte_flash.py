@@ -12,6 +12,7 @@ import torch
 from fakes.sparse import sparse_gpt
 from torch.nn import functional as F
 
+from harness.durations import OnStep
 from harness.errors import ModelError
 from harness.models.export import pte_flash, pte_flash_files
 from harness.models.export.pte_flash_files import export_flash_files, windows
@@ -130,7 +131,7 @@ def test_files_for_flash_are_made_once_a_type_and_anew_when_their_code_changes(
 ) -> None:
     made: list[str] = []
 
-    def export(model: GPT, path: Path, dtype: str, corpus: Corpus | None) -> None:
+    def export(model: GPT, path: Path, dtype: str, corpus: Corpus | None, on_step: OnStep) -> None:
         made.append(path.name)
         path.write_bytes(len(made).to_bytes())
         path.with_suffix(".neurons").write_bytes(dtype.encode())

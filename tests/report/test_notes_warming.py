@@ -18,6 +18,6 @@ def test_the_table_says_how_many_processes_of_which_model(make_session: Callable
         session.add("declining", block, samples={"steady": DECLINING if block else LEVEL})
     (comparison,) = compare_tables(session.tables())
     assert [note for note in comparison.notes if "warming" in note] == [
-        "2 processes of declining were still warming up: the first quarter of the queries was 3 % slower than any later "
-        "one, or more (`--max-warmup 10`)."
+        "2 processes of declining were still warming up: the first quarter of the queries was 3 % slower than any "
+        "later one, or more (`--max-warmup 10`)."
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,14 +111,14 @@ def test_what_was_made_is_there_once_its_facts_are(tmp_path: Path) -> None:
         return {"of": 1}
 
     order: list[str] = []
-    replace = Path.replace
+    replace = os.replace
 
-    def watched(self: Path, to: Path) -> Path:
-        order.append(self.name)
-        return replace(self, to)
+    def watched(before: Path, after: Path) -> None:
+        order.append(after.name)
+        replace(before, after)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "replace", watched)
+        patch.setattr(os, "replace", watched)
         assert cached_program(tmp_path / "x", make).facts == {"of": 1}
     assert (sorted(order[:2]), order[2:]) == (["a", "z"], ["facts.json"])
     assert cached_program(tmp_path / "x", lambda _: pytest.fail("it was there")).facts == {"of": 1}

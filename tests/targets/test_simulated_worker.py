@@ -12,9 +12,10 @@ from typing import Any, cast
 
 import pytest
 
+from harness.durations import OnStep
 from harness.errors import ModelError
 from harness.job import Files, Job
-from harness.protocol import Describe, Event, Scalar
+from harness.protocol import Describe, Event, Progress, Scalar
 from harness.targets.simulated import worker
 from harness.targets.simulated.program_cache import CachedProgram, cached_program
 
@@ -39,7 +40,7 @@ def lowered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
     def said(prepare: Callable[[str, Path], dict[str, Any]]) -> list[Event]:
         events: list[Event] = []
 
-        def make(_path: Path, _sha256: str, phase: str) -> CachedProgram:
+        def make(_path: Path, _sha256: str, phase: str, _: OnStep) -> CachedProgram:
             return cached_program(tmp_path / phase, lambda scratch: prepare(phase, scratch))
 
         def estimate(phase: str, made: CachedProgram) -> list[Event]:
@@ -76,3 +77,21 @@ def test_what_is_wrong_ends_what_is_made_beside(lowered: Callable[..., list[Even
     with pytest.raises(ModelError, match="no int8 path"):
         lowered(prepare)
     assert not [path for path in tmp_path.rglob(".part-*") if path.is_dir()]
+
+
+def test_how_far_lowering_has_come_is_said_where_it_is_known(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "PROGRESS_EVERY_S", 0.005)
+    events: list[Event] = []
+    with worker._progress("npu lowering steady", events.append) as on_step:
+        on_step("quantising")
+        time.sleep(0.1)
+    assert events == [], "the first time nobody knows"
+    (cache / "durations.json").write_text(json.dumps({"npu lowering steady": {"quantising": 30, "lowering": 60}}))
+    with worker._progress("npu lowering steady", events.append) as on_step:
+        on_step("quantising")
+        while not events:
+            time.sleep(0.01)
+    assert events[0] == Progress(done=0, total=90)
+    known = len(events)
+    time.sleep(0.1)
+    assert len(events) == known, "nothing is said after the end"

@@ -1,7 +1,7 @@
 """Models side by side under one condition: every metric of each with its interval, and each against the
 baseline.
 
-Pure: the tables of the store in, comparisons out, the same for the same rows. Only attempts that ended well
+Pure: the tables of the store in, comparisons out, the same for the same rows. Only attempts that succeeded
 give figures; whatever has none says why.
 """
 
@@ -90,7 +90,7 @@ def compare_tables(
 
     `models` keeps only those named (all for none), `baseline` names the one the others are set against (the
     first for None). Raises UsageError for a name that was not measured, and NothingComparable when no process
-    ended well or when runs of one condition have different fingerprints, unless `allow_different`, which
+    succeeded or when runs of one condition have different fingerprints, unless `allow_different`, which
     turns that into a note.
     """
     runs = _last_attempts(_named(run_records(tables.runs), models))
@@ -176,7 +176,7 @@ def _named(runs: list[Run], names: Sequence[str]) -> list[Run]:
 
 
 def _last_attempts(runs: list[Run]) -> list[Run]:
-    """One attempt a job and session: the last that ended well, or the last."""
+    """One attempt a job and session: the last that succeeded, or the last."""
     last: dict[tuple[str, str], Run] = {}
     for run in runs:
         key = (run["session_id"], run["job_id"])

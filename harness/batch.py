@@ -3,8 +3,9 @@
 
 What cannot be known is not guessed. A program that was exported with fixed sizes says nothing of what its first
 dimension is: a batch, time, or the samples of a sound. It is taken for a batch where it may vary, or where it is 1 in
-what goes in and what comes out; or where the user says so. A `.pte` does not say which of a tensor's sizes vary: its
-first one is taken to where it is also that of the first output, and found in every other input whose sizes vary.
+what goes in and what comes out; or where the user says so. Most formats name the sizes that vary (`dynamic` is a list).
+A `.pte` does not say which of a tensor's sizes vary: its first one is taken to where it is also that of the first
+output, and found in every other input whose sizes vary.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Asked:
     given: Sizes | None = None
 
 
-def find_batch(name: str, fmt: str, method: dict[str, Any], asked: Asked) -> Batch:
-    """The batch of a method of model `name`, a file of format `fmt` (`pte`, `pt2`). Raises UsageError for one that the
+def find_batch(name: str, method: dict[str, Any], asked: Asked) -> Batch:
+    """The batch of a method of model `name`. Raises UsageError for one that the
     program cannot take, or that cannot be known.
     """
     if asked.batch > LARGEST:
@@ -52,7 +53,7 @@ def find_batch(name: str, fmt: str, method: dict[str, Any], asked: Asked) -> Bat
     tensors = [index for index, meta in enumerate(inputs) if is_tensor(meta) and sizes[index]]
     if isinstance(asked.dimension, int):
         _check_dimension(name, sizes[tensors[0]] if tensors else (), asked.dimension)
-    known = _known(fmt, method, sizes, tensors, asked)
+    known = _known(method, sizes, tensors, asked)
     if asked.batch in (0, known):
         return Batch(known, sizes)
     if not tensors:
@@ -65,9 +66,9 @@ def find_batch(name: str, fmt: str, method: dict[str, Any], asked: Asked) -> Bat
     if asked.dimension == "none":
         raise UsageError(f"{name} cannot have a batch without a dimension for it.", "Leave out --batch.")
     if asked.dimension is not None:
-        return Batch(asked.batch, _resized(name, fmt, method, tensors, asked.dimension, asked.batch))
-    if _varies(fmt, inputs[tensors[0]], 0):
-        return Batch(asked.batch, _resized(name, fmt, method, tensors, 0, asked.batch))
+        return Batch(asked.batch, _resized(name, method, tensors, asked.dimension, asked.batch))
+    if _varies(inputs[tensors[0]], 0):
+        return Batch(asked.batch, _resized(name, method, tensors, 0, asked.batch))
     # Nothing can change: the option can only say which of the fixed sizes is the batch.
     outputs = [meta["sizes"] for meta in method["outputs"] if is_tensor(meta)]
     for dimension, size in enumerate(sizes[tensors[0]]):
@@ -91,7 +92,7 @@ def why_unknown(name: str, sizes: Sizes) -> str:
     )
 
 
-def _known(fmt: str, method: dict[str, Any], sizes: Sizes, tensors: Sequence[int], asked: Asked) -> int | None:
+def _known(method: dict[str, Any], sizes: Sizes, tensors: Sequence[int], asked: Asked) -> int | None:
     """The batch of these sizes, without changing any; None where it cannot be known."""
     if asked.dimension == "none":
         return 1
@@ -103,20 +104,24 @@ def _known(fmt: str, method: dict[str, Any], sizes: Sizes, tensors: Sequence[int
     outputs = [meta["sizes"] for meta in method["outputs"] if is_tensor(meta)]
     if len(first) < 2 or not outputs or not outputs[0]:
         return None
-    varies = _varies(fmt, method["inputs"][tensors[0]], 0) and (fmt == "pt2" or _in_all(method, tensors, outputs[0]))
+    described = method["inputs"][tensors[0]]
+    varies = _varies(described, 0) and (_is_named(described) or _in_all(method, tensors, outputs[0]))
     if varies or first[0] == outputs[0][0] == asked.batch:
         return first[0]
     return 1 if first[0] == outputs[0][0] == 1 else None
 
 
-def _varies(fmt: str, described: Input, dimension: int) -> bool:
+def _varies(described: Input, dimension: int) -> bool:
     """Whether a dimension of an input may have other sizes. A `.pte` says it of all of them together, so that the
     first is meant.
     """
     dynamic = described.get("dynamic")
-    if fmt == "pt2":
-        return bool(dynamic and dynamic[dimension])
-    return dynamic is not False
+    return bool(dynamic[dimension]) if isinstance(dynamic, list) else dynamic is not False
+
+
+def _is_named(described: Input) -> bool:
+    """Whether the file says of each size of an input what it varies with."""
+    return isinstance(described.get("dynamic"), list)
 
 
 def _in_all(method: dict[str, Any], tensors: Sequence[int], output: Sequence[int | None]) -> bool:
@@ -128,17 +133,17 @@ def _in_all(method: dict[str, Any], tensors: Sequence[int], output: Sequence[int
     return bool(output[0] == size) and all(size in each["sizes"] for each in inputs if each.get("dynamic") is not False)
 
 
-def _resized(name: str, fmt: str, method: dict[str, Any], tensors: Sequence[int], dimension: int, batch: int) -> Sizes:
+def _resized(name: str, method: dict[str, Any], tensors: Sequence[int], dimension: int, batch: int) -> Sizes:
     """The declared sizes with another batch in all dimensions that vary together with that of the first input."""
     inputs: list[Input] = method["inputs"]
     sizes = [list(meta["sizes"]) for meta in inputs]
     first = inputs[tensors[0]]
-    if not _varies(fmt, first, dimension):
+    if not _varies(first, dimension):
         raise UsageError(
             f"Dimension {dimension} of {name}'s input {first['sizes']} is fixed, so it cannot become {batch}.",
             "Leave out --batch, or export the program with that dimension dynamic (torch.export's dynamic_shapes).",
         )
-    if fmt == "pt2":
+    if _is_named(first):
         symbol = first["dynamic"][dimension]
         _check_range(name, symbol, method.get("ranges", {}), batch)
         for index in tensors:
@@ -160,7 +165,7 @@ def _resized(name: str, fmt: str, method: dict[str, Any], tensors: Sequence[int]
     for index in tensors:
         if _at(sizes[index], dimension) != declared:
             continue
-        if not _varies(fmt, inputs[index], dimension):
+        if not _varies(inputs[index], dimension):
             raise UsageError(
                 f"{name}'s input {index}, {inputs[index]['sizes']}, has fixed sizes, so that it is not known whether "
                 f"it belongs to a batch of {batch}.",

@@ -29,6 +29,7 @@ _LATER = (
     "input_limits",
     "resolve",
     "ablation",
+    "labels_sha256",
 )
 MEASURES = ("latency", "memory", "energy", "quality", "profile", "describe", "reads")
 
@@ -53,7 +54,9 @@ class Job:
     outputs: the number of different inputs, `input_sets`, and what the integers of each must stay below,
     `input_limits`, the same for all models that are compared. `resolve` is the difference, 0.05 for 5 %, that a
     comparison is to show: blocks like this one's are added until it does, and intervals allow for that. `ablation` is
-    the model that an ablation is of: this job measures one policy of it, under a name that says both.
+    the model that an ablation is of: this job measures one policy of it, under a name that says both. With
+    `labels_sha256`, the given inputs are samples with the classes that they belong to, and the timed ones the first
+    batch of them.
     """
 
     target: str
@@ -97,6 +100,7 @@ class Job:
     input_limits: tuple[int | None, ...] | None = None
     resolve: float | None = None
     ablation: str | None = None
+    labels_sha256: str | None = None
 
     def __post_init__(self) -> None:
         """1 and 1.0 are equal, so they must be written alike."""
@@ -125,14 +129,16 @@ class Files:
 
     `data` is the file of the weights where they are not in the program (`.ptd`). `inputs` are those that a user gives
     (`harness.worker.given_inputs`), for the native worker a `.safetensors` of `set0_arg0`, `set0_arg1`, ...; `tokens`
-    is an int64 `.npy`; `output` a folder. `neurons` and `reads` are for a worker without the engine: the file that lies
-    in flash, and what the engine reads of it (`harness.flash.language_model.recording`).
+    is an int64 `.npy`; `labels` are the classes of the given inputs (`harness.worker.labelled`); `output` is a folder.
+    `neurons` and `reads` are for a worker without the engine: the file that lies in flash, and what the engine reads of
+    it (`harness.flash.language_model.recording`).
     """
 
     model: str
     data: str | None = None
     inputs: str | None = None
     tokens: str | None = None
+    labels: str | None = None
     output: str | None = None
     neurons: str | None = None
     reads: str | None = None

@@ -28,7 +28,8 @@ class Capabilities:
     `static_shapes`: it compiles programs whose sizes are all known, as `harness models build NAME --format static`
     makes them. `device_time`: the device's own time of each call is recorded beside the host's. `reads_alone`: of the
     flash scenario it makes the reads, those of a run elsewhere, and computes nothing. `precisions` are those that it
-    can be asked to compute in.
+    can be asked to compute in, `runtimes` the names of what loads its models, where it has a choice
+    (`harness.runtime`).
     """
 
     formats: tuple[str, ...]
@@ -44,6 +45,7 @@ class Capabilities:
     device_time: bool = False
     reads_alone: bool = False
     precisions: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -139,19 +139,19 @@ class Arm64:
         """The device's power rails or battery."""
         if self._emulated:
             return Missing("an emulated processor draws nothing", "Give a real device.")
-        return android.find(self._remote.ask if self._wanted else _here)
+        return android.find(self._remote.ask if self._wanted else _run_locally)
 
     def environment(self) -> list[Reading]:
         """The processor and, where it is real, its state; and what the devices file wants of it."""
-        found = self._transport.describe()
+        readings = self._transport.describe()
         if self._wanted and self._wanted.governor is not None:
-            found.append(Reading("governor_expected", self._wanted.governor))
+            readings.append(Reading("governor_expected", self._wanted.governor))
         if self._wanted and self._wanted.wait_below_celsius is not None:
-            found.append(Reading("temperature_wanted_celsius", f"{self._wanted.wait_below_celsius:g}"))
-        return found
+            readings.append(Reading("temperature_wanted_celsius", f"{self._wanted.wait_below_celsius:g}"))
+        return readings
 
 
-def _here(script: str) -> str:
+def _run_locally(script: str) -> str:
     """What a shell script prints on this machine."""
     return subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=20.0, check=False).stdout
 

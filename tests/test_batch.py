@@ -18,9 +18,9 @@ def method(inputs: list[dict[str, Any]], *outputs: list[int], **more: Any) -> di
     return {"name": "forward", "inputs": inputs, "outputs": [tensor(*sizes) for sizes in outputs], **more}
 
 
-def found(fmt: str, program: dict[str, Any], batch: int = 0, dimension: Dimension = None, given: Any = None) -> Any:
-    one = find_batch("m", fmt, program, Asked(batch, dimension, given))
-    return one.size, one.sizes
+def batch_of(program: dict[str, Any], batch: int = 0, dimension: Dimension = None, given: Any = None) -> Any:
+    batch_known = find_batch("m", program, Asked(batch, dimension, given))
+    return batch_known.size, batch_known.sizes
 
 
 IMAGES = method([tensor(1, 3, 8, 8)], [1, 10])
@@ -38,73 +38,72 @@ TOGETHER = method(
 
 
 @pytest.mark.parametrize(
-    ("fmt", "program", "size"),
+    ("program", "size"),
     [
-        ("pte", IMAGES, 1),
-        ("pte", STATE, 1),
-        ("pte", TIME_FIRST, None),
-        ("pt2", TIME_FIRST, None),
-        ("pte", SOUND, None),
-        ("pte", FIXED, None),
-        ("pte", BOUNDED, 8),
-        ("pt2", SYMBOL, 3),
-        ("pte", method([]), None),
-        ("pte", method([tensor()], [1]), None),
-        ("pte", method([tensor(1, 8)], []), None),
+        (IMAGES, 1),
+        (STATE, 1),
+        (TIME_FIRST, None),
+        (SOUND, None),
+        (FIXED, None),
+        (BOUNDED, 8),
+        (SYMBOL, 3),
+        (method([]), None),
+        (method([tensor()], [1]), None),
+        (method([tensor(1, 8)], []), None),
     ],
 )
 def test_without_an_option_sizes_stay_as_declared_and_nothing_is_guessed(
-    fmt: str, program: dict[str, Any], size: int | None
+    program: dict[str, Any], size: int | None
 ) -> None:
-    assert found(fmt, program) == (size, tuple(tuple(meta["sizes"]) for meta in program["inputs"]))
+    assert batch_of(program) == (size, tuple(tuple(meta["sizes"]) for meta in program["inputs"]))
 
 
 def test_a_batch_changes_what_varies_together_and_nothing_else() -> None:
-    assert found("pt2", TOGETHER, 9) == (9, ((9, 16), (7, 9), (3, 4)))
+    assert batch_of(TOGETHER, 9) == (9, ((9, 16), (7, 9), (3, 4)))
     two = method([tensor(4, 8, dynamic=True), tensor(100, 8), tensor(4, 2, dynamic=True)], [4, 8])
-    assert found("pte", two, 2) == (2, ((2, 8), (100, 8), (2, 2)))
+    assert batch_of(two, 2) == (2, ((2, 8), (100, 8), (2, 2)))
 
 
 def test_an_input_of_fixed_sizes_that_looks_like_the_batch_is_not_guessed_about() -> None:
     two = method([tensor(4, 8, dynamic=True), tensor(4, 2)], [4, 8])
     with pytest.raises(UsageError, match="input 1, \\[4, 2\\], has fixed sizes") as caught:
-        found("pte", two, 2)
+        batch_of(two, 2)
     assert "--inputs" in caught.value.todo
 
 
 @pytest.mark.parametrize(
-    ("fmt", "program", "batch", "words"),
+    ("program", "batch", "words"),
     [
-        ("pte", BOUNDED, 9, "at most 8, not 9"),
-        ("pt2", SYMBOL, 65, "from 2 to 64, not 65"),
-        ("pt2", SYMBOL, 1, "from 2 to 64, not 1"),
-        ("pt2", FIXED, 4, "fixed sizes \\[8, 16\\], so its batch cannot become 4"),
-        ("pte", FIXED, 4, "fixed sizes"),
-        ("pte", IMAGES, 4, "fixed sizes"),
-        ("pte", method([]), 4, "takes no tensor"),
-        ("pte", BOUNDED, 1 << 31, "more than any memory"),
+        (BOUNDED, 9, "at most 8, not 9"),
+        (SYMBOL, 65, "from 2 to 64, not 65"),
+        (SYMBOL, 1, "from 2 to 64, not 1"),
+        (FIXED, 4, "fixed sizes \\[8, 16\\], so its batch cannot become 4"),
+        (FIXED, 4, "fixed sizes"),
+        (IMAGES, 4, "fixed sizes"),
+        (method([]), 4, "takes no tensor"),
+        (BOUNDED, 1 << 31, "more than any memory"),
     ],
 )
-def test_a_batch_that_cannot_be_is_refused(fmt: str, program: dict[str, Any], batch: int, words: str) -> None:
+def test_a_batch_that_cannot_be_is_refused(program: dict[str, Any], batch: int, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
-        found(fmt, program, batch)
+        batch_of(program, batch)
     assert caught.value.todo
 
 
 def test_sizes_that_are_made_of_the_batch_are_refused() -> None:
     program = method([tensor(3, 16, dynamic=["s0", None]), tensor(6, 2, dynamic=["2*s0", None])], [3, 10])
     with pytest.raises(UsageError, match="A size of m's input 1 is 2\\*s0, where s0 is the batch"):
-        found("pt2", program, 5)
+        batch_of(program, 5)
 
 
 @pytest.mark.parametrize(("program", "batch"), [(FIXED, 8), (TIME_FIRST, 1), (TIME_FIRST, 50), (IMAGES, 1)], ids=str)
 def test_of_fixed_sizes_the_option_says_which_is_the_batch(program: dict[str, Any], batch: int) -> None:
-    assert found("pte", program, batch)[0] == batch
+    assert batch_of(program, batch)[0] == batch
 
 
 def test_one_channel_is_no_batch_of_one() -> None:
     with pytest.raises(UsageError, match="fixed sizes"):
-        found("pte", method([tensor(4, 1, 28, 28)], [4, 10]), 1)
+        batch_of(method([tensor(4, 1, 28, 28)], [4, 10]), 1)
 
 
 @pytest.mark.parametrize(
@@ -119,28 +118,28 @@ def test_one_channel_is_no_batch_of_one() -> None:
     ],
 )
 def test_the_user_may_say_which_dimension_it_is(program: dict[str, Any], dimension: Dimension, size: int) -> None:
-    assert found("pte", program, dimension=dimension)[0] == size
+    assert batch_of(program, dimension=dimension)[0] == size
 
 
 def test_a_dimension_that_varies_changes_with_the_batch() -> None:
     program = method([tensor(50, 4, 8, dynamic=["s1", "s0", None])], [50, 4, 16], ranges={})
-    assert found("pt2", program, 2, 1) == (2, ((50, 2, 8),))
+    assert batch_of(program, 2, 1) == (2, ((50, 2, 8),))
     with pytest.raises(UsageError, match="Dimension 2 of m's input \\[50, 4, 8\\] is fixed"):
-        found("pt2", program, 2, 2)
+        batch_of(program, 2, 2)
     for dimension in (3, 99):
         with pytest.raises(UsageError, match=f"has no dimension {dimension}"):
-            found("pt2", program, 0, dimension)
+            batch_of(program, 0, dimension)
     with pytest.raises(UsageError, match="without a dimension for it"):
-        found("pt2", program, 2, "none")
+        batch_of(program, 2, "none")
 
 
 def test_given_inputs_are_counted_as_they_are() -> None:
-    assert found("pt2", SYMBOL, given=((32, 16),)) == (32, ((32, 16),))
-    assert found("pte", BOUNDED, given=((2, 16),)) == (2, ((2, 16),))
-    assert found("pte", TIME_FIRST, dimension=1, given=((50, 1, 8),)) == (1, ((50, 1, 8),))
-    assert found("pt2", SYMBOL, 32, given=((32, 16),))[0] == 32
+    assert batch_of(SYMBOL, given=((32, 16),)) == (32, ((32, 16),))
+    assert batch_of(BOUNDED, given=((2, 16),)) == (2, ((2, 16),))
+    assert batch_of(TIME_FIRST, dimension=1, given=((50, 1, 8),)) == (1, ((50, 1, 8),))
+    assert batch_of(SYMBOL, 32, given=((32, 16),))[0] == 32
     with pytest.raises(UsageError, match="inputs that were given to m have the sizes \\[32, 16\\], not a batch of 8"):
-        found("pt2", SYMBOL, 8, given=((32, 16),))
+        batch_of(SYMBOL, 8, given=((32, 16),))
 
 
 def test_the_reason_names_the_sizes_and_the_option() -> None:
@@ -163,4 +162,4 @@ def test_the_reason_names_the_sizes_and_the_option() -> None:
 def test_a_pte_whose_sizes_vary_has_its_batch_first_only_where_all_agree(
     inputs: list[dict[str, Any]], output: list[int], size: int | None
 ) -> None:
-    assert found("pte", method(inputs, output))[0] == size
+    assert batch_of(method(inputs, output))[0] == size

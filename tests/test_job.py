@@ -60,6 +60,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "input_limits": st.none() | st.lists(st.none() | COUNTS, max_size=3).map(tuple),
     "resolve": st.none() | SECONDS,
     "ablation": st.none() | WORDS,
+    "labels_sha256": st.none() | HASHES,
 }
 JOBS = st.builds(Job, **VALUES)
 FILES = st.builds(Files, model=WORDS, inputs=st.none() | WORDS, tokens=st.none() | WORDS, output=st.none() | WORDS)

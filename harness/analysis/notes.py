@@ -11,9 +11,11 @@ import pandas as pd
 from harness.analysis.figures import plural
 from harness.analysis.flags import meaning, sentence
 from harness.analysis.grouping import Model, Run, different_fields, is_of, runtimes_of
+from harness.analysis.numbers import percent
 from harness.analysis.rows import Row
 from harness.scenarios.catalogue import SCENARIOS
 from harness.statistics.early_stopping import fewest_samples
+from harness.statistics.steady import SLOWER, still_warming
 from harness.store.stored_job import read_job
 
 ENOUGH = 5
@@ -62,6 +64,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_sample(good),
         *_few(good, models),
         *_few_queries(good, samples),
+        *_warming(good, models, samples),
         *_threads(good),
         *_sustained(good, models),
         *_searched(good, models),
@@ -154,6 +157,21 @@ def _few_queries(good: Sequence[Run], samples: pd.DataFrame) -> list[str]:
     return [
         f"Medians rest on {'one query' if fewest == 1 else f'{fewest} queries'} per process, and a median takes "
         f"{enough}: `--min-iterations {enough}`."
+    ]
+
+
+def _warming(good: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame) -> list[str]:
+    """Processes that were still getting faster when they were measured."""
+    timed = [run for run in good if run["measure"] == "latency" and run["latency_kind"] in _TIMED]
+    queries = samples[samples["phase"].isin(_QUERIES)]
+    durations = {str(attempt): values.tolist() for attempt, values in queries.groupby("attempt_id")["duration_ns"]}
+    warming = [run for run in timed if still_warming(durations.get(run["attempt_id"], []))]
+    counts = {model.label: sum(is_of(run, model) for run in warming) for model in models}
+    return [
+        f"{plural(count, 'process')} of {label} {'was' if count == 1 else 'were'} still warming up: the first quarter "
+        f"of the queries was {percent(SLOWER)} slower than any later one, or more (`--max-warmup 10`)."
+        for label, count in counts.items()
+        if count
     ]
 
 

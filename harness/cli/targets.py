@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from harness.cli._targets_build import build
 from harness.report.machine import dump_json
+
+if TYPE_CHECKING:
+    from harness.runtime import Runtime
 
 
 @click.group(invoke_without_command=True)
@@ -24,8 +29,15 @@ def targets(ctx: click.Context, as_json: bool) -> None:
 
     from harness.errors import HarnessError
     from harness.experiment.energy_pass import describe
+    from harness.runtime import find_runtime, runtime_names
     from harness.target import find_target, target_names
 
+    runtimes, broken = {}, []
+    for name in runtime_names():
+        try:
+            runtimes[name] = find_runtime(name)
+        except HarnessError as error:
+            broken.append(str(error))
     rows = []
     for name in target_names():
         try:
@@ -42,6 +54,7 @@ def targets(ctx: click.Context, as_json: bool) -> None:
                 "reason": state.reason or None,
                 "todo": state.todo or None,
                 "capabilities": asdict(target.capabilities),
+                "runtimes": [_runtime(runtimes[name]) for name in target.capabilities.runtimes],
                 "energy": describe(target) if target.capabilities.energy and state.available else None,
             }
         )
@@ -49,9 +62,25 @@ def targets(ctx: click.Context, as_json: bool) -> None:
         click.echo(dump_json("targets", rows), nl=False)
         return
     _print(rows)
+    for message in broken:
+        click.echo(message)
 
 
 targets.add_command(build)
+
+
+def _runtime(runtime: Runtime) -> dict[str, Any]:
+    """What a runtime of a target loads, and what it lacks here."""
+    from harness.runtime import availability
+
+    state, can = availability(runtime), runtime.capabilities
+    return {
+        "runtime": runtime.name,
+        "formats": [*can.formats, *can.on_request],
+        "available": state.available,
+        "reason": state.reason or None,
+        "todo": state.todo or None,
+    }
 
 
 def _print(rows: list[dict[str, object]]) -> None:
@@ -91,6 +120,17 @@ def _print(rows: list[dict[str, object]]) -> None:
             ", ".join(also),
         )
         notes.append(f"{row['target']}: {row.get('summary', '')}")
+        runtimes = row.get("runtimes") or []
+        assert isinstance(runtimes, list)
+        if runtimes:
+            usable = [f"{each['runtime']} ({' '.join(each['formats'])})" for each in runtimes if each["available"]]
+            notes.append(f"{row['target']}: runtimes: {', '.join(usable) or 'none'}")
+        notes += [
+            f"{row['target']}: {lacking['runtime']} ({' '.join(lacking['formats'])}) is not available: "
+            f"{lacking['reason']}. {lacking['todo'] or ''}"
+            for lacking in runtimes
+            if not lacking["available"]
+        ]
         if energy is not None:
             found = f"{energy['source']} ({energy['tier']})"
             missing = f"none, {energy['reason']}. {energy['todo'] or ''}"

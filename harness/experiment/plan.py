@@ -15,6 +15,7 @@ from harness.made_inputs import count_sets, covers, find_limits
 from harness.manifest import Manifest
 from harness.model_description import find_method, is_language_model, lies_in_flash, longest_prompt, may_vary
 from harness.protocol import Describe
+from harness.runtime import concerns
 from harness.scenarios.catalogue import SCENARIOS, default_scenario
 
 # Peak memory differs by less than a hundredth between processes; three show it.
@@ -29,7 +30,8 @@ class Subject:
 
     `data_file` holds its weights where they are not in the program; `given` are the sizes of the inputs that the user
     gives. `tokens` is an int64 `.npy` file to evaluate a language model on, `data` and `data_sha256` name where it came
-    from. `fields` of its jobs are other than those of the other subjects' jobs.
+    from; `labels` are the classes of the samples that the user gives. `fields` of its jobs are other than those of the
+    other subjects' jobs.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Subject:
     data_file: Path | None = None
     given: Sizes | None = None
     tokens: Path | None = None
+    labels: Path | None = None
     data: str | None = None
     data_sha256: str | None = None
     unmeasured_quality: str | None = None
@@ -113,6 +116,8 @@ def configurations(
             )
         if job.compile and subject.description.format != "pt2":
             job = replace(job, compile=False)
+        if job.runtime is not None and not concerns(job.runtime, subject.path.suffix):
+            job = replace(job, runtime=None)  # it is one for other formats
         jobs.append(job)
     return list(dict.fromkeys(jobs))
 
@@ -159,6 +164,7 @@ def files_for(job: Job, subject: Subject, inputs: Path | None, output: Path) -> 
         model=str(subject.path),
         data=None if subject.data_file is None else str(subject.data_file),
         inputs=None if inputs is None else str(inputs),
+        labels=None if subject.labels is None or job.measure != "quality" else str(subject.labels),
         tokens=str(subject.tokens) if (job.measure == "quality" and job.data_sha256) or job.prompts_sha256 else None,
         output=str(output),
     )
@@ -182,6 +188,8 @@ def _quality(jobs: Sequence[Job], subjects: Mapping[str, Subject], given: str | 
             found.append(
                 replace(job, measure="quality", max_tokens=None, reference_sha256=alike[0].model_sha256, **shared)
             )
+        elif subject.labels is not None and job in whole:
+            found.append(replace(job, measure="quality", max_tokens=None, **_same_inputs([job], subjects, given)))
     return found
 
 
@@ -237,7 +245,7 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
 def _fill_batch(job: Job, subject: Subject, dimension: Dimension) -> Job:
     """A batch of 0 means the file's own."""
     asked = Asked(job.batch or 0, dimension, subject.given)
-    found = find_batch(subject.name, subject.description.format, subject.method, asked)
+    found = find_batch(subject.name, subject.method, asked)
     # Where the file does not fix them, those that were chosen belong to the conditions.
     vary = any(may_vary(meta) for meta in subject.method["inputs"])
     sizes = found.sizes if subject.given is None and vary else None

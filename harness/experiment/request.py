@@ -163,7 +163,8 @@ class RunRequest:
     )
     runtime: str | None = option(
         text("NAME"),
-        "Which runtime of the target; `harness targets` lists them.",
+        "Which runtime of the target: python or native on x86, eager or graphs on cuda; or one that loads the models "
+        "(`harness targets`), where a format has several. Other models keep their own.",
         section="what",
         default=None,
         default_words="the target's first",
@@ -302,6 +303,13 @@ class RunRequest:
         section="passes",
         default=None,
         default_words="made inputs, which go through all integers that the model takes",
+    )
+    labels: Path | None = option(
+        file(),
+        "The classes of labelled samples, whose first dimension counts them in --inputs: an .npy or .npz of integers "
+        "from 0. Gives the accuracy of each model over all samples; the first batch of them is timed.",
+        section="passes",
+        default=None,
     )
     quality: bool = option(switch(), "Leave out the quality pass.", section="passes", default=True, flag="--no-quality")
     data: Path | None = option(file(), "The evaluation text of language models.", section="passes", default=None)
@@ -496,6 +504,12 @@ class RunRequest:
         ):
             if values is not None and min(values) < 1:
                 raise UsageError(what, todo)
+        if self.labels is not None and self.inputs is None:
+            raise UsageError("Labels say nothing without the samples that they are of.", "Give these with --inputs.")
+        if self.labels is not None and self.batch_dim not in (None, 0):
+            raise UsageError(
+                "Labelled samples are in the first dimension.", "Leave out --batch-dim, or leave out --labels."
+            )
         if self.max_time_s is not None and self.resolve is None:
             raise UsageError("--max-time ends the adding of blocks.", "Add --resolve 5%, or leave it out.")
 

@@ -17,6 +17,7 @@ from harness.experiment.request import POLICIES, RunRequest
 from harness.experiment.sweeps import LAST_POLICY, Sweeps
 from harness.job import Job
 from harness.manifest import sha256_file
+from harness.model_description import is_language_model
 from harness.scenarios.catalogue import SCENARIOS
 from harness.target import Target
 
@@ -42,11 +43,15 @@ def make_plan(
     """
     assert request.processes is not None
     processes = request.processes
-    if request.inputs is not None:
+    if request.labels is not None:
+        subjects = {name: _labelled(subject, request.labels) for name, subject in subjects.items()}
+    elif request.inputs is not None:
         subjects = {name: replace(subject, given=_given(subject, request.inputs)) for name, subject in subjects.items()}
     latency, refused = _latency_jobs(target, subjects, sweeps, request)
     if refused and not latency:
         raise refused[0][1]
+    if request.runtime is not None and not any(job.runtime for job in latency):
+        raise UsageError(f"Runtime {request.runtime} loads none of these models.", "Leave out --runtime.")
     for subject, why_not in refused:
         say(f"{subject.name} is left out: {why_not}")
     subjects = {job.model: subjects[job.model] for job in latency}
@@ -94,15 +99,17 @@ def _latency_jobs(
         "max_warmup_s": request.max_warmup_s,
         "max_tokens": request.max_eval_tokens,
         "inputs_sha256": None if request.inputs is None else sha256_file(request.inputs),
+        "labels_sha256": None if request.labels is None else sha256_file(request.labels),
     }
     shared |= sweeps.shared
+    dimension = request.batch_dim if request.labels is None else 0  # samples are counted by the first
     latency: list[Job] = []
     refused: list[tuple[Subject, UsageError]] = []
     for subject in subjects.values():
         swept = {name: values for name, values in sweeps.swept.items() if name not in subject.fields}
         try:
             latency += configurations(
-                subject, target.name, request.scenario, swept, {**shared, **subject.fields}, request.batch_dim
+                subject, target.name, request.scenario, swept, {**shared, **subject.fields}, dimension
             )
         except UsageError as error:
             refused.append((subject, error))
@@ -122,6 +129,13 @@ def by_policy(subjects: Mapping[str, Subject]) -> dict[str, Subject]:
         label: replace(subject, name=label, fields={"policy": policy, "ablation": subject.name})
         for label, subject, policy in labelled
     }
+
+
+def _labelled(subject: Subject, labels: Path) -> Subject:
+    """A model with the classes of its inputs. Raises UsageError for a language model."""
+    if is_language_model(subject.description):
+        raise UsageError(f"{subject.name} is a language model, which has no classes.", "Leave out --labels.")
+    return replace(subject, labels=labels)
 
 
 def _given(subject: Subject, inputs: Path) -> Sizes | None:

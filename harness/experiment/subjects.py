@@ -16,6 +16,7 @@ from harness.experiment.request import NamedModel, RunRequest
 from harness.experiment.session import Session
 from harness.flash.io.proof import HIDDEN_CACHE
 from harness.outside_files import check_name
+from harness.runtime import missing_runtime
 from harness.target import Target
 
 
@@ -32,9 +33,11 @@ def find_files(models: Sequence[NamedModel], target: Target, source: ModelSource
     for model in models:
         path = built.get(model.source, Path(model.source))
         if path.suffix not in target.capabilities.formats:
+            lacking = missing_runtime(path.suffix, target.capabilities.runtimes)
             raise UsageError(
-                f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}.",
-                "Export the model to one of these formats.",
+                f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}"
+                + (f": {lacking.reason}." if lacking else "."),
+                lacking.todo if lacking else "Export the model to one of these formats.",
             )
         check_name(path)
         if model.name is not None:

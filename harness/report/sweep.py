@@ -76,7 +76,18 @@ def _sweep(comparisons: Sequence[Comparison]) -> Table:
 
 
 def _same(row: Row, other: Row) -> bool:
-    return (row.figures, row.versus) == (other.figures, other.versus)
+    """Whether two conditions have the same figures: facts whatever the number of processes, all else to the last."""
+    return _facts(row) == _facts(other) if _exact(row) and _exact(other) else row == other
+
+
+def _exact(row: Row) -> bool:
+    return all(figure.exact or figure.estimate is None for figure in row.figures)
+
+
+def _facts(row: Row) -> tuple[tuple[float | None, str, str | None], ...]:
+    return tuple(
+        (figure.estimate.value if figure.estimate else None, figure.kind, figure.reason) for figure in row.figures
+    )
 
 
 def _caption(comparisons: Sequence[Comparison], words: Sequence[Sequence[str]]) -> list[str]:

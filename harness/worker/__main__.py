@@ -1,72 +1,78 @@
-"""Entry point of the Python worker: one line of JSON in, JSON Lines out (`harness.protocol`)."""
+"""Entry point of the Python worker: one line of JSON in, JSON Lines out (`harness.protocol`).
+
+`python -m harness.worker [DEVICE [KIND]]`: models run on DEVICE (`cpu`, which is the default, or `cuda`), by the
+runtimes that serve it. KIND is what stands in for the device, for tests of the runtimes of a GPU where there is none.
+"""
 
 from __future__ import annotations
 
 import faulthandler
-import importlib
 import os
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.errors import HarnessError, ModelError, UsageError
+from harness.errors import UsageError
 from harness.job import Files, Job, parse_request
 from harness.model_description import is_language_model
-from harness.protocol import PROTOCOL, Done, Error, Hello, Samples, Scalar
+from harness.protocol import PROTOCOL, Done, Hello, Samples, Scalar
+from harness.runtime import (
+    LoadedModel,
+    Preparing,
+    Probed,
+    Runtime,
+    check_precision,
+    distribution_versions,
+    runtime_for,
+)
 from harness.scenarios.catalogue import SCENARIOS
 from harness.scenarios.closed_loop import repeat, warm_up
 from harness.scenarios.queries import GenerateQuery, MultiStreamQuery, Query, SingleQuery
 from harness.statistics.steady import SteadyRule
 from harness.storage_reads import drop_page_cache
 from harness.worker import probes
-from harness.worker.channel import Channel
-from harness.worker.failures import failure
+from harness.worker.channel import Channel, failure
 from harness.worker.inputs import make_inputs
-from harness.worker.model import Model
 
-RUNTIMES = {".pte": "harness.worker.runtimes.executorch", ".pt2": "harness.worker.runtimes.torch"}
 MEMORY_ITERATIONS = 10
+PROFILE_ITERATIONS = 10
 
 
-def main(runtimes: Mapping[str, Any] = RUNTIMES, module: Sequence[str] = ("harness.worker",)) -> None:
-    """Read one request, do it, say `done` or `error`; exit code 0 in both cases, since the stream tells.
-
-    `runtimes` are by file suffix, modules by their names or objects alike; `module` and its arguments are what Python
-    was started with.
-    """
+def main(device: str = "cpu", kind: str | None = None) -> None:
+    """Read one request, do it, say `done` or `error`; exit code 0 in both cases, since the stream tells."""
     faulthandler.enable()
     channel = Channel()
     job: Job | None = None
     try:
         job, files = parse_request(sys.stdin.readline())
-        _work(job, files, channel, runtimes, module)
+        if job.cpus is not None:
+            _pin(job.cpus)
+        runtime = runtime_for(Path(files.model), device, job.runtime)
+        _work(job, files, channel, runtime, kind or device)
+        if job.measure == "latency" and SCENARIOS[job.scenario].cold:
+            from harness.worker.warm_start import warm_start
+
+            for event in warm_start(job, files, [device] if kind is None else [device, kind]):
+                channel.emit(event)
         channel.emit(Done())
-    except HarnessError as error:
-        kind = {ModelError: "model", UsageError: "usage"}.get(type(error), "worker")
-        channel.emit(Error(kind=kind, message=error.what, todo=error.todo))
     except BrokenPipeError:
         sys.exit(1)  # the harness is gone
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises must reach the user as a failed job
-        import traceback
-
-        traceback.print_exc()
         channel.emit(failure(error, job))
 
 
-def _work(job: Job, files: Files, channel: Channel, runtimes: Mapping[str, Any], module: Sequence[str]) -> None:
-    if job.cpus is not None:
-        _pin(job.cpus)
+def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: str) -> None:
     path = Path(files.model)
-    runtime = _runtime(path, runtimes)
+    check_precision(runtime, job.precision)
     channel.emit(
         Hello(
             protocol=PROTOCOL,
             worker=f"python {__version__}",
-            versions={**_python(), **runtime.versions()},
+            versions={**distribution_versions(runtime), **_python(), **runtime.start(device)},
             device={"cpus": sorted(os.sched_getaffinity(0))},
         )
     )
@@ -78,8 +84,9 @@ def _work(job: Job, files: Files, channel: Channel, runtimes: Mapping[str, Any],
 
         flash.work(job, files, channel.emit)
         return
-    # Not in `load`: it reads the file, which a cold start must find dropped from the page cache.
-    runtime.prepare(path)
+    if isinstance(runtime, Preparing):
+        # Not in `load`: it reads the file, which a cold start must find dropped from the page cache.
+        runtime.prepare(path)
     if job.measure == "memory":
         _measure_memory(job, files, runtime, channel)
         return
@@ -88,18 +95,16 @@ def _work(job: Job, files: Files, channel: Channel, runtimes: Mapping[str, Any],
         for part in parts:
             drop_page_cache(part)
     probe = probes.IoProbe()
-    model: Model = runtime.load(path, job, files)
+    model = runtime.load(path, job, files)
     channel.emit(model.loaded)
     channel.emit(probe.since("load", sum(part.stat().st_size for part in parts)))
-    if job.measure == "quality":
-        _measure_quality(job, files, model, channel)
-    else:
-        _measure_latency(job, files, model, channel)
-    if job.measure == "latency" and SCENARIOS[job.scenario].cold:
-        from harness.worker.warm_start import warm_start
-
-        for event in warm_start(job, files, module):
-            channel.emit(event)
+    match job.measure:
+        case "quality":
+            _measure_quality(job, files, runtime, model, channel)
+        case "profile":
+            _measure_operators(job, files, runtime, model, channel)
+        case _:
+            _measure_latency(job, files, model, channel)
 
 
 def _pin(cpus: tuple[int, ...]) -> None:
@@ -112,7 +117,7 @@ def _pin(cpus: tuple[int, ...]) -> None:
         ) from error
 
 
-def _measure_latency(job: Job, files: Files, model: Model, channel: Channel) -> None:
+def _measure_latency(job: Job, files: Files, model: LoadedModel, channel: Channel) -> None:
     clock = time.perf_counter_ns
     query = _query(job, files, model)
     query()
@@ -126,7 +131,7 @@ def _measure_latency(job: Job, files: Files, model: Model, channel: Channel) -> 
         from harness.worker import load
 
         measure = load.measure_server if job.scenario == "server" else load.measure_sustained
-        emit = channel.emit if model.probe is None else model.probe.beside(channel.emit)
+        emit = channel.emit if model.probe is None else model.probe.adding_state(channel.emit)
         measure(job, query, statistics.median(warmup.duration_ns), emit)
         return
     if model.probe is not None:
@@ -145,10 +150,10 @@ def _first(query: Query) -> Samples:
     return Samples(phase="first", start_ns=series.start_ns[:1], duration_ns=series.duration_ns[:1])
 
 
-def _measure_memory(job: Job, files: Files, runtime: Any, channel: Channel) -> None:
+def _measure_memory(job: Job, files: Files, runtime: Runtime, channel: Channel) -> None:
     """Memory at the end of each phase, in a process that times nothing."""
 
-    probe = getattr(runtime, "probe", None)  # an accelerator's memory is its own
+    probe = runtime.probe if isinstance(runtime, Probed) else None  # an accelerator's memory is its own
 
     def report(phase: str) -> None:
         for event in (probes.memory(phase), *(probe.memory(phase) if probe is not None else ())):
@@ -161,6 +166,7 @@ def _measure_memory(job: Job, files: Files, runtime: Any, channel: Channel) -> N
     channel.emit(model.loaded)
     report("load")
     query = _query(job, files, model)
+    probes.reset_peak()  # reading a file of inputs is no part of an inference
     query()
     report("first")
     for _ in range(MEMORY_ITERATIONS if SCENARIOS[job.scenario].repeats else 0):
@@ -168,17 +174,33 @@ def _measure_memory(job: Job, files: Files, runtime: Any, channel: Channel) -> N
     report("steady")
 
 
-def _measure_quality(job: Job, files: Files, model: Model, channel: Channel) -> None:
+def _measure_quality(job: Job, files: Files, runtime: Runtime, model: LoadedModel, channel: Channel) -> None:
     from harness.worker import quality
 
     if files.tokens is not None:
         quality.loss(model, Path(files.tokens), job.max_tokens, channel.emit)
+    elif not runtime.capabilities.outputs:
+        why = f"the outputs of {runtime.name} cannot be read"
+        names = ("max_abs_difference", *(("accuracy_top1", "accuracy_top5") if job.labels_sha256 else ()))
+        for name in names:
+            channel.emit(Scalar(name=name, value=None, reason=why))
     elif files.output is not None:
-        for event in quality.outputs(model, job, files.inputs, Path(files.output)):
+        for event in quality.outputs(model, job, files.inputs, Path(files.output), files.labels):
             channel.emit(event)
 
 
-def _query(job: Job, files: Files, model: Model) -> Query:
+def _measure_operators(job: Job, files: Files, runtime: Runtime, model: LoadedModel, channel: Channel) -> None:
+    """A few queries, of which the runtime says what each operator took."""
+    if model.operators is None:
+        raise UsageError(f"{runtime.name} does not time operators.", "Leave out --profile.")
+    query = _query(job, files, model)
+    for _ in range(PROFILE_ITERATIONS):
+        query()
+    for operator in model.operators():
+        channel.emit(operator)
+
+
+def _query(job: Job, files: Files, model: LoadedModel) -> Query:
     if not is_language_model(model.description):
         if SCENARIOS[job.scenario].language_models:
             raise UsageError(
@@ -195,7 +217,7 @@ def _query(job: Job, files: Files, model: Model) -> Query:
     return SingleQuery(model.execute, tokens.prompt(), _phase(job), time.perf_counter_ns)
 
 
-def _plain_query(job: Job, model: Model, inputs: Sequence[Any]) -> Query:
+def _plain_query(job: Job, model: LoadedModel, inputs: Sequence[Any]) -> Query:
     arranged = model.arrange(inputs)
     if job.streams is not None and job.batch is not None:
         return MultiStreamQuery(model.execute, arranged, job.streams // job.batch, time.perf_counter_ns)
@@ -206,17 +228,6 @@ def _phase(job: Job) -> str:
     return SCENARIOS[job.scenario].phase
 
 
-def _runtime(path: Path, runtimes: Mapping[str, Any] = RUNTIMES) -> Any:
-    found = runtimes.get(path.suffix)
-    if found is None:
-        raise ModelError(
-            f"{path} is of no format this worker loads ({', '.join(runtimes)}).", "Export it to one of these."
-        )
-    if not path.exists():
-        raise ModelError(f"{path} does not exist.", "Check the path.")
-    return importlib.import_module(found) if isinstance(found, str) else found
-
-
 def _python() -> dict[str, str]:
     import torch
 
@@ -224,4 +235,4 @@ def _python() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -11,12 +11,12 @@ _FAILED = re.compile(r"^\[method\.cpp:\d+\] KernelCall failed at instruction \S+
 
 
 def failed_operator(log: str) -> tuple[str, str] | None:
-    """The operator that failed last and what was said just before, in the text of a log; None where it does not say."""
+    """The operator that failed last and what was printed just before, in the text of a log, or None."""
     lines = log.splitlines()
     for index in range(len(lines) - 1, 0, -1):
-        failed, said = _FAILED.match(lines[index]), _MESSAGE.match(lines[index - 1])
-        if failed and said:
-            return failed[1].rstrip(":"), said[1].strip().rstrip(".")
+        failed, cause = _FAILED.match(lines[index]), _MESSAGE.match(lines[index - 1])
+        if failed and cause:
+            return failed[1].rstrip(":"), cause[1].strip().rstrip(".")
     return None
 
 

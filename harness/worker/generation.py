@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.model_description import find_method, positions_of
 from harness.protocol import Describe
-from harness.worker.model import Arrange, as_given
+from harness.runtime import Arrange, as_given
 from harness.worker.torch_outputs import leaves
 
 

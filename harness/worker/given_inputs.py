@@ -26,6 +26,13 @@ def read_inputs(path: Path, inputs: Sequence[Input]) -> tuple[Any, ...]:
 
     Raises UsageError when the file cannot be read, or naming the input that does not fit.
     """
+    return fit_inputs(path, read_entries(path, inputs), inputs)
+
+
+def read_entries(path: Path, inputs: Sequence[Input]) -> list[Any]:
+    """What the file at `path` has for each input, in the method's order, None where it has nothing for one that is
+    None. Raises UsageError when it cannot be read, or has another number of entries.
+    """
     entries = _read(path)
     expected = [meta for meta in inputs if meta.get("kind") != "none"]
     if len(entries) not in (len(expected), len(inputs)):
@@ -36,12 +43,19 @@ def read_inputs(path: Path, inputs: Sequence[Input]) -> tuple[Any, ...]:
     metas = inputs if len(entries) == len(inputs) else expected
     names = [str(meta.get("name")) for meta in metas]
     ordered = [entries[name] for name in names] if set(names) == set(entries) else list(entries.values())
-    fitted = iter(
-        [_fit(path, number, entry, meta) for number, (entry, meta) in enumerate(zip(ordered, metas, strict=True))]
-    )
     if len(entries) == len(inputs):
-        return tuple(fitted)
-    return tuple(None if meta.get("kind") == "none" else next(fitted) for meta in inputs)
+        return ordered
+    given = iter(ordered)
+    return [None if meta.get("kind") == "none" else next(given) for meta in inputs]
+
+
+def fit_inputs(path: Path, entries: Sequence[Any], inputs: Sequence[Input]) -> tuple[Any, ...]:
+    """The entries of the file at `path` as a method takes them that declares `inputs`. Raises UsageError naming the one
+    that does not fit.
+    """
+    return tuple(
+        _fit(path, number, entry, meta) for number, (entry, meta) in enumerate(zip(entries, inputs, strict=True))
+    )
 
 
 def describe_input(meta: Input) -> str:
@@ -104,13 +118,13 @@ def _fit(path: Path, number: int, entry: Any, meta: Input) -> Any:
 
     if meta.get("kind") == "none" and entry is None:
         return None
-    found = (
+    given = (
         f"{str(entry.dtype).removeprefix('torch.')} {list(entry.shape)}"
         if isinstance(entry, torch.Tensor)
         else type(entry).__name__
     )
     refused = UsageError(
-        f"Array {number} of {path} is {found}, the model takes {describe_input(meta)}.",
+        f"Array {number} of {path} is {given}, the model takes {describe_input(meta)}.",
         "Convert it, or see what the model takes with `harness models inspect`.",
     )
     if not is_tensor(meta):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.job import Job
-from harness.made_inputs import find_limits, integer_ranges
+from harness.made_inputs import LEAST_SETS, find_limits, integer_ranges
 from harness.model_description import Input, find_method, is_tensor
 from harness.protocol import Describe
 from harness.worker.given_inputs import read_inputs
+from harness.worker.labelled import LabelledSamples, check_count, read_labels, read_samples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,16 +23,48 @@ _LARGEST_PERMUTATION = 1 << 20
 
 
 def make_inputs(job: Job, description: Describe, given: str | None, number: int = 0) -> tuple[Any, ...]:
-    """The inputs of the job's method, in its order: those in the file `given`, or the made set `number` of the job.
+    """The inputs of the job's method, in its order: those in the file `given` (of labelled samples the first batch), or
+    the made set `number` of the job.
 
     Raises UsageError when given inputs do not fit, or for an input that cannot be made.
     """
-    inputs: list[Input] = find_method(description, job.method)["inputs"]
+    inputs, sizes = _declared(job, description)
+    if (samples := labelled_samples(job, description, given)) is not None:
+        return next(samples.batches())
     if given is not None:
         return read_inputs(Path(given), inputs)
     limits = find_limits(inputs, description.metadata) if job.input_limits is None else job.input_limits
-    sizes = [meta["sizes"] for meta in inputs] if job.input_sizes is None else job.input_sizes
     return make_set(inputs, sizes, limits, job.seed, number)
+
+
+def labelled_samples(job: Job, description: Describe, given: str | None) -> LabelledSamples | None:
+    """The samples in the file `given`, where the job has labels for them; None where it has none. Raises UsageError
+    where the file does not hold samples for the method.
+    """
+    if given is None or job.labels_sha256 is None:
+        return None
+    return read_samples(Path(given), *_declared(job, description))
+
+
+def input_sets(
+    job: Job, description: Describe, given: str | None, labels: str | None = None
+) -> tuple[int, Iterator[tuple[Any, ...]]]:
+    """How many times the quality pass executes, and the inputs of each: all batches of labelled samples, the given
+    inputs once, or so many made sets as the job says. Raises UsageError as `make_inputs`, and where the file `labels`
+    has not one for each sample.
+    """
+    if (samples := labelled_samples(job, description, given)) is not None:
+        if labels is not None:
+            check_count(read_labels(Path(labels)), Path(labels), samples)
+        return len(samples), samples.batches()
+    total = 1 if given is not None else job.input_sets or LEAST_SETS
+    return total, (make_inputs(job, description, given, number) for number in range(total))
+
+
+def _declared(job: Job, description: Describe) -> tuple[list[Input], Sequence[Sequence[int]]]:
+    """The inputs of the job's method, and the sizes that it is run with."""
+    inputs: list[Input] = find_method(description, job.method)["inputs"]
+    return inputs, [meta["sizes"] for meta in inputs] if job.input_sizes is None else job.input_sizes
 
 
 def make_set(

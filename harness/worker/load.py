@@ -48,10 +48,10 @@ def _search(job: Job, query: Query, service_ns: float, emit: Emit) -> None:
         _emit_trial(f"server_{len(trials)}", trials[-1], emit)
         return _why_late(job, trials[-1]) is None
 
-    found = search(trial_holds, 1e9 / service_ns)
-    decisive = next((trial for trial in trials if trial.rate_queries_per_s == found), trials[-1])
+    highest = search(trial_holds, 1e9 / service_ns)
+    decisive = next((trial for trial in trials if trial.rate_queries_per_s == highest), trials[-1])
     emit(Scalar(name="queries", value=queries_at(job, decisive.rate_queries_per_s, service_ns)))
-    if found is None:
+    if highest is None:
         emit(Scalar(name="server_queries_per_s", value=None, reason=_why_late(job, decisive)))
 
 
@@ -98,19 +98,19 @@ def measure_sustained(job: Job, query: Query, service_ns: float, emit: Emit) -> 
     if stride > 1:
         query = EveryNth(query, stride)
 
-    def tell() -> None:
+    def emit_minute() -> None:
         for phase, series in query.phases.items():
             emit(series.event("sustained" if phase == "generate" else phase))
             series.clear()
 
     def at_minute(minute: int) -> None:
-        tell()
+        emit_minute()
         emit(_state(minute))
         emit(Progress(done=minute, total=max(minute, minutes)))
 
     emit(_state(0))
     queries = sustain(query, job, time.perf_counter_ns, at_minute)
-    tell()
+    emit_minute()
     emit(Scalar(name="queries", value=queries))
     if minutes < 2 * SEGMENT:
         why = f"{minutes} minutes are too few to see a change of level: it takes {2 * SEGMENT}"

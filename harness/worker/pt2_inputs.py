@@ -42,7 +42,7 @@ _COPIES = frozenset(
 def inputs_of(program: Any) -> list[dict[str, Any]]:
     """The inputs in the order in which `call_spec` flattens them, as `harness.model_description` says."""
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    found = []
+    inputs = []
     for spec in program.graph_signature.input_specs:
         if spec.kind.name != "USER_INPUT":
             continue
@@ -51,8 +51,8 @@ def inputs_of(program: Any) -> list[dict[str, Any]]:
         described = _value(node.meta.get("val") if node is not None else None) | {"name": name}
         if described["kind"] == "tensor":
             described |= _limits(node)
-        found.append(described)
-    return found
+        inputs.append(described)
+    return inputs
 
 
 def outputs_of(program: Any) -> list[dict[str, Any]]:
@@ -115,17 +115,17 @@ def _operator(node: Any) -> str:
 def _limits(node: Any) -> dict[str, int]:
     """The least size of what an input, or a copy of it, is an index of, and the greatest."""
     same, limits = [node], []
-    for each in same:
-        for user in each.users:
+    for copy in same:
+        for user in copy.users:
             operator, arguments = _operator(user), user.args
-            if operator in _COPIES and arguments and arguments[0] is each:
+            if operator in _COPIES and arguments and arguments[0] is copy:
                 same.append(user)
-            elif operator in _LOOKUPS and arguments[1] is each:
+            elif operator in _LOOKUPS and arguments[1] is copy:
                 limits.append(_length(arguments[0], 0))
-            elif operator in _ALONG and arguments[2] is each:
+            elif operator in _ALONG and arguments[2] is copy:
                 limits.append(_length(arguments[0], arguments[1]))
             elif operator in _BY_LISTS:
-                limits += [_length(arguments[0], i) for i, entry in enumerate(arguments[1]) if entry is each]
+                limits += [_length(arguments[0], i) for i, entry in enumerate(arguments[1]) if entry is copy]
     known = [limit for limit in limits if limit is not None]
     return {"limit": min(known), "longest": max(known)} if known else {}
 

@@ -1,5 +1,5 @@
-"""How good the very artifact is that was timed: loss on named tokens through the same runtime, or outputs to compare
-with a parent's.
+"""How good the very artifact is that was timed: loss on named tokens through the same runtime, outputs to compare with
+a parent's, or accuracy on labelled samples.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +17,19 @@ from torch import Tensor
 
 from harness.errors import UsageError
 from harness.job import Job
-from harness.made_inputs import LEAST_SETS
 from harness.protocol import Event, Output, Progress, Scalar
+from harness.runtime import LoadedModel
 from harness.worker.generation import LanguageInputs
-from harness.worker.inputs import make_inputs
-from harness.worker.model import Model
+from harness.worker.inputs import input_sets
+from harness.worker.labelled import Accuracy, read_labels, unmeasured_accuracy
 from harness.worker.torch_outputs import leaves
 
 _REPORT_EVERY = 50
+# Outputs that are left for a comparison; of thousands of labelled samples those of the first.
+_MOST_OUTPUT_BYTES = 256 << 20
 
 
-def loss(model: Model, tokens_file: Path, max_tokens: int | None, emit: Callable[[Event], None]) -> None:
+def loss(model: LoadedModel, tokens_file: Path, max_tokens: int | None, emit: Callable[[Event], None]) -> None:
     """Emit the mean negative log-likelihood in nats a token, teacher-forced over windows of the model's context.
 
     `tokens_file` is an int64 `.npy` [n]. Windows do not overlap and each begins without context: window i predicts
@@ -52,7 +55,7 @@ def loss(model: Model, tokens_file: Path, max_tokens: int | None, emit: Callable
     for index in range(windows):
         window = torch.from_numpy(tokens[index * context : (index + 1) * context + 1].astype(np.int64))
         if model.all_logits is not None:
-            logits = model.all_logits((window[:-1].unsqueeze(0),))[0][0]
+            logits = torch.as_tensor(model.all_logits((window[:-1].unsqueeze(0),))[0])[0]
             if index == 0 and model.all_logits is not model.execute:
                 largest = float((logits - _step_by_step(model, window[:-1])).abs().max())
         else:
@@ -86,36 +89,61 @@ def read_tokens(file: Path) -> npt.NDArray[np.integer]:
     return tokens
 
 
-def _step_by_step(model: Model, tokens: Tensor) -> Tensor:
+def _step_by_step(model: LoadedModel, tokens: Tensor) -> Tensor:
     """Logits [T, vocabulary] of `tokens` [T], one call of the timed method a token."""
     inputs = LanguageInputs(model.description, model.arrange)
     steps = (inputs.at(tokens[i].reshape(1, 1), i) for i in range(len(tokens)))
     return torch.cat([_last_row(leaves(model.execute(step))[0]) for step in steps])
 
 
-def _last_row(logits: Tensor) -> Tensor:
+def _last_row(output: Any) -> Tensor:
+    logits = torch.as_tensor(output)
     return logits.reshape(-1, logits.shape[-1])[-1:]
 
 
-def outputs(model: Model, job: Job, given: str | None, folder: Path) -> Iterator[Event]:
+def outputs(
+    model: LoadedModel, job: Job, given: str | None, folder: Path, labels: str | None = None
+) -> Iterator[Event]:
     """Run the job's inputs and leave all outputs in an `.npz`, for the harness to compare with those of the parent
-    model: the given inputs, or made ones, `input_sets` of them.
+    model: the given inputs, or made ones, `input_sets` of them. Where the job has labels, the inputs are all samples in
+    the file `given`, and the accuracy of the first output is emitted; `labels` is their file, None for a worker that
+    does not read them.
     """
-    sets = 1 if given is not None else job.input_sets or LEAST_SETS
+    total, sets = input_sets(job, model.description, given, labels)
+    accuracy = None if labels is None else Accuracy(read_labels(Path(labels)))
     arrays: dict[str, np.ndarray] = {}
-    for number in range(sets):
-        for index, output in enumerate(
-            leaves(model.execute(model.arrange(make_inputs(job, model.description, given, number))))
-        ):
-            if isinstance(output, Tensor):
-                arrays[f"set{number}_output{index}"] = as_numpy(output)
-            elif isinstance(output, (bool, int, float)):
-                arrays[f"set{number}_output{index}"] = np.array([output], np.float64)
+    room = _MOST_OUTPUT_BYTES
+    for number, inputs in enumerate(sets):
+        made = [as_array(output) for output in leaves(model.execute(model.arrange(inputs)))]
+        if accuracy is not None:
+            accuracy.add(made[0] if made else None)
+        room -= sum(array.nbytes for array in made if array is not None)
+        if number == 0 or room >= 0:
+            arrays |= {f"set{number}_output{i}": array for i, array in enumerate(made) if array is not None}
         if number % _REPORT_EVERY == 0:
-            yield Progress(done=number, total=sets)
+            yield Progress(done=number, total=total)
     path = folder / "outputs.npz"
     np.savez(path, **arrays)  # type: ignore[arg-type]
     yield Output(file=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    if accuracy is not None:
+        yield from accuracy.scalars()
+    elif job.labels_sha256 is not None:
+        yield from unmeasured_accuracy("this target's worker does not read labels")
+
+
+def as_array(output: Any) -> np.ndarray | None:
+    """An output of a model, whatever its runtime returns: the values in a type that numpy has and that loses none of
+    them, in memory of their own. A complex number is two, in a row of all; a number is an array of one. None for
+    anything else.
+    """
+    if isinstance(output, Tensor):
+        return as_numpy(output)
+    if isinstance(output, (bool, int, float)):
+        return np.array([output], np.float64)
+    if isinstance(output, (np.ndarray, np.generic)):
+        array = np.array(output)  # a runtime may write its next outputs to the same place
+        return array.view(array.real.dtype).flatten() if np.iscomplexobj(array) else array
+    return None
 
 
 def as_numpy(output: Tensor) -> np.ndarray:

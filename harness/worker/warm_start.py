@@ -1,4 +1,4 @@
-"""The warm start beside a cold one: the same file, loaded and asked once in one more new process, when the pages that
+"""The warm start after a cold one: the same file, loaded and asked once in one more new process, when the pages that
 the first has read are still in memory.
 """
 
@@ -17,15 +17,16 @@ from harness.protocol import Error, Event, Io, Loaded, Samples, Scalar, decode
 PHASE = "warm"
 
 
-def warm_start(job: Job, files: Files, module: Sequence[str] = ("harness.worker",)) -> Iterator[Event]:
+def warm_start(job: Job, files: Files, arguments: Sequence[str] = ()) -> Iterator[Event]:
     """What a second process says of its load and its first inference, as scalars of phase `warm`, and of its reads.
+    `arguments` are those that this worker was started with.
 
     Raises WorkerError where it fails, though the first has just done the same.
     """
     once = replace(
         job, scenario="single-stream", min_iterations=1, min_duration_s=0.0, max_duration_s=0.0, max_warmup_s=0.0
     )
-    command = (sys.executable, "-P", "-m", *module)
+    command = (sys.executable, "-P", "-m", "harness.worker", *arguments)
     ended = subprocess.run(
         command,
         input=request_json(once, files) + "\n",
@@ -34,11 +35,11 @@ def warm_start(job: Job, files: Files, module: Sequence[str] = ("harness.worker"
         check=False,
         preexec_fn=ending_with_us(),
     )
-    said = [decode(line) for line in ended.stdout.splitlines()]
-    if not any(isinstance(event, Samples) and event.phase == "first" for event in said):
-        why = next((event.message for event in said if isinstance(event, Error)), "It said nothing.")
+    events = [decode(line) for line in ended.stdout.splitlines()]
+    if not any(isinstance(event, Samples) and event.phase == "first" for event in events):
+        why = next((event.message for event in events if isinstance(event, Error)), "It said nothing.")
         raise WorkerError("worker", f"The second, warm start failed after a cold one. {why}", "Run it again.")
-    for event in said:
+    for event in events:
         match event:
             case Loaded():
                 yield Scalar(name="load_program_ns", value=event.program_ns, phase=PHASE)

@@ -36,12 +36,12 @@ class Gpu:
 
 def list_gpus(nvml: Any) -> list[Gpu]:
     """Every device that CUDA could use, in the order of `nvidia-smi -L`. Raises NVMLError."""
-    found: list[Gpu] = []
+    gpus: list[Gpu] = []
     for number in range(nvml.nvmlDeviceGetCount()):
         board = nvml.nvmlDeviceGetHandleByIndex(number)
         uuid, name = _text(nvml.nvmlDeviceGetUUID(board)), _text(nvml.nvmlDeviceGetName(board))
         if not _divided(nvml, board):
-            found.append(Gpu(number, None, uuid, name, board, board, uuid))
+            gpus.append(Gpu(number, None, uuid, name, board, board, uuid))
             continue
         for instance in range(nvml.nvmlDeviceGetMaxMigDeviceCount(board)):
             try:
@@ -49,8 +49,8 @@ def list_gpus(nvml: Any) -> list[Gpu]:
             except nvml.NVMLError:  # no such instance: numbers may have gaps
                 continue
             own, what = _text(nvml.nvmlDeviceGetUUID(part)), _text(nvml.nvmlDeviceGetName(part))
-            found.append(Gpu(number, instance, own, what, part, board, uuid))
-    return found
+            gpus.append(Gpu(number, instance, own, what, part, board, uuid))
+    return gpus
 
 
 def visible(gpus: Sequence[Gpu], variable: str | None, order: str | None) -> list[Gpu]:
@@ -94,10 +94,10 @@ def choose(gpus: Sequence[Gpu], wanted: str | None, variable: str | None, order:
     hidden = f" {VARIABLE}={variable} hides the others." if len(here) < len(gpus) else ""
     if wanted is None:
         raise UsageError(f"No GPU is visible: {VARIABLE}={variable}.", f"Unset it; `nvidia-smi -L` lists {len(gpus)}.")
-    found = [gpu for gpu in here if wanted == gpu.index] or [gpu for gpu in here if _is_prefix(wanted, gpu.uuid)]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    matching = [gpu for gpu in here if wanted == gpu.index] or [gpu for gpu in here if _is_prefix(wanted, gpu.uuid)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
         raise UsageError(f"{wanted!r} begins the UUIDs of several GPUs.", f"Write more of one of: {known}.")
     raise UsageError(f"There is no GPU {wanted!r} here.", f"Choose one of: {known}.{hidden}")
 

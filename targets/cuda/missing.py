@@ -30,32 +30,32 @@ def find_nvml() -> ModuleType | None:
 
 def wants(nvml: Any | None, devices: int) -> list[Want]:
     """Everything that is missing; `devices` is how many GPUs NVML sees, `nvml` None where it cannot be asked."""
-    found: list[Want] = []
+    missing: list[Want] = []
     built_for = torch_cuda()
     if built_for is None:
-        found.append(
+        missing.append(
             (
                 "torch is a build without CUDA",
                 "`pip uninstall torch`, then `pip install 'torch==2.13.*'`, which is built for CUDA on Linux.",
             )
         )
     if find_spec("pynvml") is None:
-        found.append(("nvidia-ml-py is not installed", "`pip install 'edge-harness[cuda]'`."))
+        missing.append(("nvidia-ml-py is not installed", "`pip install 'edge-harness[cuda]'`."))
     if nvml is None:
-        found += _driver()
-        return found
+        missing += _driver()
+        return missing
     if devices == 0:
-        found.append(("the driver sees no GPU", "`nvidia-smi -L` must list one."))
+        missing.append(("the driver sees no GPU", "`nvidia-smi -L` must list one."))
     speaks = cuda_version(nvml)
     if built_for is not None and speaks[0] < int(built_for.partition(".")[0]):
-        found.append(
+        missing.append(
             (
                 f"driver {nvml.nvmlSystemGetDriverVersion()} speaks CUDA {speaks[0]}.{speaks[1]}, this torch was built "
                 f"for {built_for}",
                 "Update the driver, or install torch for that CUDA.",
             )
         )
-    return found
+    return missing
 
 
 def torch_cuda() -> str | None:
@@ -71,13 +71,6 @@ def torch_cuda() -> str | None:
     module = module_from_spec(version)
     version.loader.exec_module(module)
     return getattr(module, "cuda", None)
-
-
-def executorch_has_cuda() -> bool:
-    """Whether the installed ExecuTorch brings its CUDA delegate, as a wheel for CUDA does."""
-    spec = find_spec("executorch")
-    folders = spec.submodule_search_locations if spec is not None and spec.submodule_search_locations else ()
-    return any((Path(folder) / "lib" / "libexecutorch_backend_cuda.so").exists() for folder in folders)
 
 
 def _driver() -> list[Want]:

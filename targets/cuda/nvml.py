@@ -76,8 +76,8 @@ def cuda_version(nvml: Any) -> tuple[int, int]:
 
 
 def _names(nvml: Any, bits: int) -> str:
-    found = [words for name, words in _REASONS.items() if bits & _bit(nvml, name)]
-    return ", ".join(found) or ("none" if bits == 0 else f"0x{bits:x}")
+    reasons = [words for name, words in _REASONS.items() if bits & _bit(nvml, name)]
+    return ", ".join(reasons) or ("none" if bits == 0 else f"0x{bits:x}")
 
 
 def _hot(nvml: Any, bits: int) -> int:

@@ -1,4 +1,6 @@
-"""cuda: models on an NVIDIA GPU, through torch (`.pt2`), or ExecuTorch's CUDA delegate (`.pte`) where there is one."""
+"""cuda: models on an NVIDIA GPU, through torch (`.pt2`), ExecuTorch's CUDA delegate (`.pte`) where there is one, or any
+other runtime that is installed.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from harness.conditions.host import read_host
@@ -15,38 +18,28 @@ from harness.energy import nvml as nvml_energy
 from harness.energy.source import Missing, Source
 from harness.errors import UsageError
 from harness.job import Files, Job, request_json
+from harness.runtime import runtime_choice, with_runtime
 from harness.scenarios.catalogue import SCENARIOS
 from harness.target import Availability, Capabilities
 from harness.targets.cuda.gpus import ORDER, VARIABLE, choose, list_gpus
 from harness.targets.cuda.knobs import locked
-from harness.targets.cuda.missing import executorch_has_cuda, find_nvml, wants
+from harness.targets.cuda.missing import find_nvml, wants
 from harness.targets.cuda.nvml import read_gpu
 from harness.targets.transports.local import LocalProcess
-from harness.worker.runtimes.gpu_pt2 import RUNTIMES
-from harness.worker.runtimes.precision import PRECISIONS
+
+DEVICE = "cuda"
 
 
 class Cuda:
     """The Python worker with its models on one GPU, as a child process of this one.
 
-    `device` is its number or UUID (`nvidia-smi -L`), the first visible one for None; `runtime` is eager or graphs;
-    `clock`, in MHz, is what the GPU is held at for the session. `nvml` stands in for pynvml, and `kind` for the GPU:
-    both are for tests on machines without one.
+    `device` is its number or UUID (`nvidia-smi -L`), the first visible one for None; `runtime` is eager or graphs,
+    or the name of one that loads models on a GPU (`harness.runtime`); `clock`, in MHz, is what the GPU is held at for
+    the session. `nvml` stands in for pynvml, and `kind` for the GPU: both are for tests on machines without one.
     """
 
     name = "cuda"
     summary = "an NVIDIA GPU: .pt2 through torch, eager, compiled or as CUDA graphs"
-    capabilities = Capabilities(
-        formats=(".pt2",),
-        latency="measured",
-        scenarios=tuple(name for name, scenario in SCENARIOS.items() if not scenario.in_flash),
-        memory=True,
-        io_counters=True,
-        pinning=True,
-        energy=True,
-        device_time=True,
-        precisions=PRECISIONS,
-    )
 
     def __init__(
         self,
@@ -57,16 +50,27 @@ class Cuda:
         nvml: Any | None = None,
         kind: str = "cuda",
     ) -> None:
-        if runtime not in (None, *RUNTIMES):
-            raise UsageError(f"cuda has no runtime {runtime!r}.", f"Choose one of: {', '.join(RUNTIMES)}.")
+        choice = runtime_choice(DEVICE, preferred=".pt2")
+        if runtime not in (None, *choice.values):
+            raise UsageError(f"cuda has no runtime {runtime!r}.", f"Choose one of: {', '.join(choice.values)}.")
         if clock is not None and not clock.isdigit():
             raise UsageError(f"{clock!r} is no clock.", "Give --clock in MHz, such as 1410.")
-        self._kind, self._nvml = kind, nvml or find_nvml()
+        self._runtime, self._kind, self._nvml = runtime, kind, nvml or find_nvml()
         self._clock_mhz = None if clock is None else int(clock)
         self._gpus = [] if self._nvml is None else list_gpus(self._nvml)
         self._gpu = choose(self._gpus, device, os.environ.get(VARIABLE), os.environ.get(ORDER))
-        if executorch_has_cuda():
-            self.capabilities = replace(self.capabilities, formats=(".pt2", ".pte"))
+        self.capabilities = Capabilities(
+            formats=choice.formats,
+            latency="measured",
+            scenarios=tuple(name for name, scenario in SCENARIOS.items() if not scenario.in_flash),
+            memory=True,
+            io_counters=True,
+            pinning=True,
+            energy=True,
+            device_time=True,
+            precisions=choice.precisions,
+            runtimes=choice.names,
+        )
 
     def availability(self) -> Availability:
         """Needs torch with CUDA, a driver that is new enough for it, and nvidia-ml-py: all that is missing is said."""
@@ -84,8 +88,9 @@ class Cuda:
         environment = {"OMP_NUM_THREADS": str(job.threads), "TOKENIZERS_PARALLELISM": "false"}
         if self._gpu is not None:
             environment[VARIABLE] = self._gpu.uuid
-        command = [sys.executable, "-P", "-m", "harness.worker.accelerated", self._kind]
-        return LocalProcess(command, request_json(job, files), environment)
+        command = [sys.executable, "-P", "-m", "harness.worker", DEVICE, self._kind]
+        request = request_json(with_runtime(job, self._runtime, Path(files.model)), files)
+        return LocalProcess(command, request, environment)
 
     @contextmanager
     def adjusted(self) -> Iterator[None]:

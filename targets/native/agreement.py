@@ -44,5 +44,5 @@ def _compared(job: Job, files: Files, outputs: Path) -> list[Scalar]:
         path = next((event.file for event in events if isinstance(event, Output)), None)
         if path is None:
             raise HarnessError("it left no outputs.")
-        found = deviation(Path(path), outputs)
-    return [replace(scalar, name=_NAMES[scalar.name]) for scalar in found if scalar.name in _NAMES]
+        scalars = deviation(Path(path), outputs)
+    return [replace(scalar, name=_NAMES[scalar.name]) for scalar in scalars if scalar.name in _NAMES]

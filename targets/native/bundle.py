@@ -54,12 +54,12 @@ def read_bundle(folder: Path, machine: str, rebuild: str) -> Bundle:
     )
     for name, sha256 in ({RUNNER: None} | files).items():
         try:
-            found = sha256_file(folder / Path(name).name)
+            digest = sha256_file(folder / Path(name).name)
         except OSError as error:
             raise HarnessError(f"The bundle in {folder} is damaged: {name} is missing.", rebuild) from error
         if name == RUNNER and (built := machine_of(folder / name)) != machine:
             raise HarnessError(f"The worker in {folder} was built for {built}, not for {machine}.", rebuild)
-        if sha256 != found:
+        if sha256 != digest:
             raise HarnessError(f"The bundle in {folder} is damaged: {name} is not what was built.", rebuild)
     return Bundle(folder, machine, key, loader)
 

@@ -21,8 +21,8 @@ def complete(description: Describe, model: Path) -> Describe:
     """
     command = [sys.executable, "-P", "-m", "harness.worker.runtimes.pte", str(model)]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=True).stdout
-        headers = {header["name"]: header for header in json.loads(said)}
+        printed = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=True).stdout
+        headers = {header["name"]: header for header in json.loads(printed)}
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
         return description
     methods = []
@@ -30,7 +30,7 @@ def complete(description: Describe, model: Path) -> Describe:
         known = headers.get(method["name"], {}).get("inputs", [])
         inputs = method["inputs"]
         if len(known) == len(inputs):
-            inputs = [{**told, **own} for told, own in zip(known, inputs, strict=True)]
+            inputs = [{**of_tables, **of_worker} for of_tables, of_worker in zip(known, inputs, strict=True)]
         methods.append({**method, "inputs": inputs})
     external = any(header["external"] for header in headers.values())
     return replace(description, methods=methods, external_data=external)

@@ -31,9 +31,10 @@ def in_flash(job: Job) -> bool:
     return job.scenario in SCENARIOS and SCENARIOS[job.scenario].in_flash and job.measure not in ("describe", "quality")
 
 
-def reads_of(job: Job, files: Files, kept: Path) -> dict[str, Path]:
+def reads_of(job: Job, files: Files, folder: Path) -> dict[str, Path]:
     """Files for the fields `neurons` and `reads` of the worker's request. Reads are recorded once for all jobs that
-    differ in nothing that decides them, and stay in the folder `kept`. Raises WorkerError with what the recording said.
+    differ in nothing that decides them, and stay in the folder `folder`. Raises WorkerError with what the recording
+    said.
     """
     neurons = neurons_path(Path(files.model), "bundled" if named(job.policy or "").bundled else "plain")
     deciding = Job(
@@ -46,9 +47,9 @@ def reads_of(job: Job, files: Files, kept: Path) -> dict[str, Path]:
         depth=1,
         **{name: getattr(job, name) for name in _DECIDING},
     )
-    path = kept / f"{deciding.job_id}.safetensors"
+    path = folder / f"{deciding.job_id}.safetensors"
     if not path.exists():
-        os.replace(_recorded(deciding, replace(files, output=str(kept))), path)
+        os.replace(_recorded(deciding, replace(files, output=str(folder))), path)
     if not neurons.exists():
         raise WorkerError("model", f"{neurons} is gone.", BUILD)
     return {"neurons": neurons, "reads": path}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.job import Files, Job
-from harness.made_inputs import LEAST_SETS
 from harness.model_description import is_language_model
 from harness.protocol import Describe
 from harness.scenarios.catalogue import SCENARIOS
@@ -41,13 +40,15 @@ def _tensors(job: Job, files: Files, description: Describe) -> tuple[str, dict[s
         if job.scenario in SCENARIOS and SCENARIOS[job.scenario].language_models:
             return "inputs", {"prompt": tokens}
         return "inputs", {"set0_arg0": tokens, "set0_arg1": position}
-    from harness.worker.inputs import make_inputs
+    from harness.worker.inputs import input_sets, make_inputs
 
-    sets = (job.input_sets or LEAST_SETS) if job.measure == "quality" and files.inputs is None else 1
-    made = [make_inputs(job, description, files.inputs, number) for number in range(sets)]
+    if job.measure == "quality":
+        _, sets = input_sets(job, description, files.inputs, files.labels)
+    else:
+        sets = iter([make_inputs(job, description, files.inputs)])
     return "inputs", {
         f"set{number}_arg{index}": _as_tensor(value)
-        for number, values in enumerate(made)
+        for number, values in enumerate(sets)
         for index, value in enumerate(values)
         if value is not None
     }

@@ -1,4 +1,4 @@
-"""The outputs that the native worker leaves, as the harness compares them; and against those of the same job on x86."""
+"""The outputs that the native worker leaves, as the harness compares them, and against labels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import WorkerError
+from harness.protocol import Scalar
+from harness.worker.labelled import Accuracy, read_labels
 
 
 def as_npz(content: bytes, path: Path) -> None:
@@ -19,3 +21,16 @@ def as_npz(content: bytes, path: Path) -> None:
     except SafetensorError as error:
         raise WorkerError("outputs", f"The outputs cannot be read ({error}).", "Run it again.") from error
     np.savez(path, **dict(sorted(arrays.items())))
+
+
+def accuracy_of(outputs: Path, labels: Path) -> list[Scalar]:
+    """The accuracy of the first outputs of all batches in the `.npz` at `outputs`. Raises UsageError for a label that
+    is no class.
+    """
+    accuracy = Accuracy(read_labels(labels))
+    with np.load(outputs, allow_pickle=False) as arrays:
+        batches = len({name.partition("_")[0] for name in arrays.files})
+        for number in range(batches):
+            name = f"set{number}_output0"
+            accuracy.add(arrays[name] if name in arrays.files else None)
+    return accuracy.scalars()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from harness import protocol
@@ -20,7 +20,7 @@ from harness.targets.native.bundle import Bundle
 from harness.targets.native.description import complete
 from harness.targets.native.flash import in_flash, reads_of
 from harness.targets.native.inputs import write_inputs
-from harness.targets.native.outputs import as_npz
+from harness.targets.native.outputs import accuracy_of, as_npz
 from harness.targets.transports.qemu import COUNTS
 from harness.targets.transports.transport import Transport
 
@@ -32,12 +32,14 @@ PROFILE = "profile.etdp"
 
 
 class NativeWorker:
-    """The worker of a bundle, at the end of a transport. Remembers what it said of a model, for making inputs."""
+    """The worker of a bundle, at the end of a transport. A model is described once, by whichever job comes first: one
+    that asks for it, or one that needs inputs.
+    """
 
     def __init__(self, transport: Transport, bundle: Callable[[], Bundle]) -> None:
         self._transport, self._find = transport, bundle
         self._bundle: Bundle | None = None
-        self._descriptions: dict[str, Describe | None] = {}
+        self._descriptions: dict[tuple[str, str], Describe | None] = {}
         self._recordings: ScratchFolder | None = None
 
     def launch(
@@ -61,8 +63,17 @@ class NativeWorker:
             if isinstance(error, UsageError):
                 raise WorkerError("usage", error.what, error.todo) from error
             raise
-        kept = Path(files.output) if files.output is not None else Path(here.name)
-        return NativeProcess(process, self._transport, there, here, kept, Path(files.model), description, on_outputs)
+        return NativeProcess(
+            process,
+            self._transport,
+            there,
+            here,
+            Path(files.output if files.output is not None else here.name),
+            partial(self._completed, files),
+            [] if description is None else description.delegates,
+            on_outputs,
+            None if files.labels is None else Path(files.labels),
+        )
 
     def _given(self, job: Job, files: Files, description: Describe | None, here: Path) -> dict[str, Path]:
         """Files for the worker, by the field of its request."""
@@ -94,21 +105,30 @@ class NativeWorker:
 
     def _described(self, job: Job, files: Files) -> Describe | None:
         """What the worker says of the model, None where it cannot: the job itself then says why."""
-        key = job.model_sha256 + files.model
-        if key not in self._descriptions:
+        if _key(files) not in self._descriptions:
             asked = replace(job, measure="describe", scenario="describe", cpus=None)
             process = self._start(request_json(asked, self._put(files)), {})
             try:
                 events = [protocol.decode(line) for line in process.lines(_DESCRIBE_LIMIT_S)]
             finally:
                 process.close()
-            found = next((event for event in events if isinstance(event, Describe)), None)
-            self._descriptions[key] = None if found is None else complete(found, Path(files.model))
-        return self._descriptions[key]
+            described = next((event for event in events if isinstance(event, Describe)), None)
+            if described is None:
+                self._descriptions[_key(files)] = None
+            else:
+                self._completed(files, described)
+        return self._descriptions[_key(files)]
+
+    def _completed(self, files: Files, described: Describe) -> Describe:
+        """What the worker says of the model, with what else is known of it; remembered."""
+        description = self._descriptions[_key(files)] = complete(described, Path(files.model))
+        return description
 
 
 class NativeProcess:
-    """The process of a job; what it wrote is fetched before its event is passed on."""
+    """The process of a job; what it wrote is fetched before its event is passed on, into the folder `output`.
+    `complete` is given what the worker says of a model; `labels` are the classes of its inputs.
+    """
 
     def __init__(
         self,
@@ -116,21 +136,23 @@ class NativeProcess:
         transport: Transport,
         there: str,
         here: ScratchFolder,
-        kept: Path,
-        model: Path,
-        description: Describe | None,
+        output: Path,
+        complete: Callable[[Describe], Describe],
+        delegates: Sequence[str],
         on_outputs: OnOutputs | None,
+        labels: Path | None,
     ) -> None:
         self._process, self._transport, self._there, self._here = process, transport, there, here
-        self._kept, self._model, self._description, self._on_outputs = kept, model, description, on_outputs
+        self._output, self._complete, self._delegates = output, complete, delegates
+        self._on_outputs, self._labels = on_outputs, labels
 
     def lines(self, timeout_s: float) -> Iterator[str]:
         """As `WorkerProcess.lines`."""
         for line in self._process.lines(timeout_s):
             if line.startswith(_OUTPUT) and isinstance(event := protocol.decode(line), Output):
-                yield from (protocol.encode(found) for found in self._fetched(event))
+                yield from (protocol.encode(fetched) for fetched in self._fetched(event))
             elif line.startswith(_DESCRIBE) and isinstance(event := protocol.decode(line), Describe):
-                yield protocol.encode(complete(event, self._model))
+                yield protocol.encode(self._complete(event))
             else:
                 yield line
 
@@ -157,17 +179,23 @@ class NativeProcess:
             raise WorkerError("outputs", "The outputs did not arrive as they were written.", "Run it again.")
         if event.file.endswith(PROFILE):
             return self._operators(content)
-        path = self._kept / "outputs.npz"
+        path = self._output / "outputs.npz"
         as_npz(content, path)
-        found: list[Event] = [Output(file=str(path), sha256=sha256_file(path))]
-        return found + (self._on_outputs(path) if self._on_outputs else [])
+        events: list[Event] = [Output(file=str(path), sha256=sha256_file(path))]
+        if self._labels is not None:
+            events += accuracy_of(path, self._labels)
+        return events + (self._on_outputs(path) if self._on_outputs else [])
 
     def _operators(self, content: bytes) -> list[Event]:
         from harness.targets.native.operators import operators
 
-        path = self._kept / PROFILE
+        path = self._output / PROFILE
         path.write_bytes(content)
-        return list(operators(path, self._description.delegates if self._description else []))
+        return list(operators(path, self._delegates))
+
+
+def _key(files: Files) -> tuple[str, str]:
+    return files.model, _sha256(Path(files.model))
 
 
 def _sha256(path: Path) -> str:

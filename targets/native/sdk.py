@@ -62,10 +62,10 @@ def _download(machine: str, folder: Path) -> None:
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_LIMIT_S)
         except (OSError, subprocess.SubprocessError) as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+            printed = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             raise HarnessError(
                 f"The {machine} wheel of executorch {executorch_version()} cannot be downloaded "
-                f"({said[-1].removeprefix('ERROR: ').rstrip('.') if said else 'pip failed'}).",
+                f"({printed[-1].removeprefix('ERROR: ').rstrip('.') if printed else 'pip failed'}).",
                 f"Check the network, then `{' '.join(['pip', *command[3:-2], '.', command[-1]])}` shows more.",
             ) from error
         (wheel,) = Path(scratch).glob("*.whl")

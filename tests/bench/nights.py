@@ -49,7 +49,8 @@ Pairs = Callable[[np.random.Generator, int], Floats]
 
 STEPS = (0.02, 0.05, 0.10, 0.20, 0.50)
 NIGHTS_SEEN = 3
-_SHIPPED = Path(__file__).with_name("nights.csv")
+# Of a calm machine, whose processes differ by 1 to 2 %, and of one that others shared, where it was 8 to 14 %.
+_SHIPPED = [Path(__file__).with_name(name) for name in ("nights.csv", "nights_shared.csv")]
 _LATENCY = next(metric for metric in CATALOGUE if metric.name == "steady_latency_ns_p50")
 _CONDITION = Condition("x86", "cpu", "single-stream", 1, "0", None, False, 1, None, None)
 _CONFIG = NightlyConfig(
@@ -305,7 +306,7 @@ def main(
         record(into, nights, model, cpu, processes, seconds)
         files = (into,)
     sources: list[Source] = []
-    for file in files or (_SHIPPED,):
+    for file in files or _SHIPPED:
         frame = pd.read_csv(file)
         sources += [
             recorded(frame, f"{file.stem}, against the reference", 5, reference=True),

@@ -15,7 +15,6 @@ pure arithmetic between the queries shows. Prints tables; asserts nothing.
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
 import subprocess
@@ -25,14 +24,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.statistics.steady import SteadyRule
+from harness.statistics.steady import SteadyRule, still_warming
 
 Floats = npt.NDArray[np.float64]
 # How many queries it asks for before it is content; None: never.
@@ -132,6 +130,7 @@ def lengths(path: Path) -> pd.DataFrame:
     """How long warm-ups last as they were measured, disturbed queries included: now, and by the rule before."""
     texts = pd.read_csv(path)["durations_ns"]
     series = [np.array(text.split(), dtype=np.float64)[1:] for text in texts]
+    series = [durations for durations in series if len(durations) >= _ENOUGH]
     rows = []
     for name in list(RULES)[:2]:
         lasted_ms = [float(each[:end].sum()) / 1e6 if (end := RULES[name](each)) else np.inf for each in series]
@@ -281,11 +280,12 @@ def first_slower(parts: int, by: float) -> Callable[[Floats, Floats], bool]:
 
 
 CHECKS: Mapping[str, Callable[[Floats, Floats], bool]] = {
+    "harness's note": lambda _, measured_ns: still_warming(measured_ns.tolist()),
     "MSER-5": mser5,
     **{
         f"first of {parts} slower by {by:.0%}": first_slower(parts, by)
         for parts in (3, 4, 5, 10)
-        for by in (0.02, 0.05)
+        for by in (0.02, 0.03, 0.05)
     },
 }
 
@@ -380,14 +380,15 @@ def loaded(runtime: str, path: Path) -> Callable[[], object]:
         feed = {given.name: np.random.default_rng(0).standard_normal(given.shape, dtype=np.float32)}
         return lambda: session.run(None, feed)
     from harness.job import Files, Job
+    from harness.runtime import Preparing, runtime_for
     from harness.worker.inputs import make_inputs
 
     compiled = runtime == "torch-compile"
     job = Job(target="x86", model=path.stem, model_sha256="", scenario="single-stream", compile=compiled)
-    name = "executorch" if runtime == "executorch" else "torch"
-    worker: Any = importlib.import_module(f"harness.worker.runtimes.{name}")
-    worker.prepare(path)
-    model = worker.load(path, job, Files(model=str(path)))
+    loader = runtime_for(path, "cpu", "executorch" if runtime == "executorch" else "torch")
+    if isinstance(loader, Preparing):
+        loader.prepare(path)
+    model = loader.load(path, job, Files(model=str(path)))
     inputs = model.arrange(make_inputs(job, model.description, None))
     return lambda: model.execute(inputs)
 

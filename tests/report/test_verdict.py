@@ -49,7 +49,7 @@ def test_how_fast_how_large_and_how_good(session: Any) -> None:
             )
     for model, loss in (("a", 1.5), ("b", 1.62)):
         quality(session, model, {"loss_nats": loss}, data_sha256="0" * 64)
-    assert said(session) == {"b": "b decodes 2.00x [2.00, 2.00] as fast as a; file 9.7x smaller; loss +0.12 nats."}
+    assert said(session) == {"b": "b decodes 2.000x [2.000, 2.000] as fast as a; file 9.7x smaller; loss +0.12 nats."}
 
 
 def test_the_other_way_round(session: Any) -> None:

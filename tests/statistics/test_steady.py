@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.statistics.steady import LEAST, MAX_DIFFERENCE, WINDOW, WINDOW_NS, SteadyRule
+from harness.statistics.steady import (
+    CHECKED_QUERIES,
+    LEAST,
+    MAX_DIFFERENCE,
+    WINDOW,
+    WINDOW_NS,
+    SteadyRule,
+    still_warming,
+)
 
 SEEDS = st.integers(0, 2**32)
 MILLISECOND = 1_000_000
@@ -110,3 +118,23 @@ def test_what_was_steady_is_looked_at_again() -> None:
     for duration in [100_000] * WINDOW + [200_000] * (WINDOW // 2):
         rule.add(duration)
     assert not rule.steady
+
+
+@given(SEEDS)
+def test_a_level_series_is_never_called_warming_and_a_declining_one_always(seed: int) -> None:
+    level = noisy(seed, 400, 995, 1005)
+    assert not still_warming(level)
+    assert still_warming([duration * 1.05 for duration in level[:100]] + level[100:])
+    assert not still_warming([duration * 1.02 for duration in level[:100]] + level[100:]), "less than 3 %"
+    assert not still_warming(level[:100] + [duration * 1.05 for duration in level[100:]]), "it became slower"
+
+
+def test_one_late_slow_quarter_is_another_disturbance() -> None:
+    assert not still_warming([1050] * 100 + [1000] * 200 + [1040] * 100)
+
+
+def test_of_few_queries_nothing_is_said() -> None:
+    series = [1100] * 25 + [1000] * 75
+    assert still_warming(series)
+    assert len(series) == CHECKED_QUERIES
+    assert not still_warming(series[1:])

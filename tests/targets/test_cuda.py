@@ -27,6 +27,7 @@ from harness.targets.cuda.knobs import locked
 from harness.targets.cuda.missing import find_nvml, torch_cuda, wants
 from harness.targets.cuda.nvml import cuda_version, read_gpu
 from harness.targets.cuda.target import Cuda
+from harness.worker.runtimes import executorch_cuda
 
 FIRST, SECOND = "GPU-005a100a-1111-2222-3333-444455556666", "GPU-005a100b-1111-2222-3333-444455556666"
 LARGE, SMALL = "MIG-3a20aaaa-1111-5222-8333-444455556666", "MIG-1b05bbbb-1111-5222-8333-444455556666"
@@ -281,7 +282,7 @@ def test_the_worker_sees_one_gpu_and_is_told_its_uuid(monkeypatch: pytest.Monkey
     chosen = Cuda("1", nvml=FakeNvml("a100"))
     chosen.launch(Job(target="cuda", model="m", model_sha256="0", scenario="offline", threads=2), Files(model="m.pt2"))
     [(command, environment)] = started
-    assert command[1:] == ["-P", "-m", "harness.worker.accelerated", "cuda"]
+    assert command[1:] == ["-P", "-m", "harness.worker", "cuda", "cuda"]
     assert environment["CUDA_VISIBLE_DEVICES"] == SECOND
     assert environment["OMP_NUM_THREADS"] == "2"
     assert chosen.device() == "NVIDIA A100-SXM4-40GB GPU-005a100b"
@@ -318,11 +319,12 @@ def test_what_there_is_not_is_refused(chosen: dict[str, str], words: str) -> Non
 
 
 def test_pte_is_loaded_where_executorch_brings_the_delegate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ".pte" not in Cuda(nvml=FakeNvml("a100")).capabilities.formats or missing.executorch_has_cuda()
+    here = executorch_cuda.availability().available
+    assert (".pte" in Cuda(nvml=FakeNvml("a100")).capabilities.formats) == here
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "libexecutorch_backend_cuda.so").touch()
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(missing, "find_spec", lambda name: spec)
+    monkeypatch.setattr(executorch_cuda, "find_spec", lambda name: spec)
     assert Cuda(nvml=FakeNvml("a100")).capabilities.formats == (".pt2", ".pte")
 
 

@@ -60,7 +60,7 @@ def test_nvml_tells_what_every_gpu_can() -> None:
 def test_memory_that_is_not_there_is_the_error_that_the_worker_knows() -> None:
     import torch
 
-    from harness.worker.failures import failure
+    from harness.worker.channel import failure
 
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 50, device="cuda")

@@ -6,17 +6,20 @@ import json
 import random
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from models_on_disk import VOCABULARY, Models
+from models_on_disk import VOCABULARY, WIDTH, Models
 from native_driving import events_of, job_of, samples_of, scalars_of
 
 from harness.job import Files
 from harness.protocol import Describe, Done, Error, Hello, Loaded, Memory, Ops, Output
 from harness.statistics.steady import SteadyRule
 from harness.targets.native.bundle import Bundle
+from harness.targets.transports.local import LocalProcess
 from harness.targets.x86 import X86
 
 pytestmark = pytest.mark.usefixtures("x86")
@@ -205,3 +208,34 @@ def test_the_rule_of_steadiness_is_the_same_in_both_languages(x86: Bundle) -> No
         outcomes.add(expected)
     assert -1 in outcomes
     assert len(outcomes) > 5, "series that become steady at different times"
+
+
+def test_accuracy_is_that_of_the_python_worker(native: X86, python: X86, models: Models, tmp_path: Path) -> None:
+    """Seven samples in batches of three, the last of which is incomplete; every other label is the worst class."""
+    x = np.random.default_rng(3).normal(size=(7, WIDTH)).astype(np.float32)
+    with np.load(models.folder / "mlp.npz") as w:
+        logits = np.maximum(x @ w["0.weight"].T + w["0.bias"], 0) @ w["2.weight"].T + w["2.bias"]
+    labels = np.where(np.arange(7) % 2 == 0, logits.argmax(axis=1), logits.argmin(axis=1))
+    np.savez(tmp_path / "x.npz", x=x)
+    np.save(tmp_path / "y.npy", labels)
+    files = {"inputs": str(tmp_path / "x.npz"), "labels": str(tmp_path / "y.npy"), "output": str(tmp_path)}
+    fields = {"batch": 3, "input_sizes": ((3, WIDTH),), "inputs_sha256": "0", "labels_sha256": "1"}
+    for target in (native, python):
+        job = job_of(target, models.mlp, measure="quality", **fields)
+        found = scalars_of(events_of(target, job, models.mlp, **files))
+        assert found == {"accuracy_top1": 4 / 7, "accuracy_top5": 4 / 7, "labelled_samples": 7}
+
+
+def test_a_model_is_described_once(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the first job of a session, which asks for it; the jobs that need inputs know it then."""
+    target, requests = X86("native"), []
+    start = LocalProcess.__init__
+
+    def counted(self: LocalProcess, command: Sequence[str], request: str, *arguments: Any, **named: Any) -> None:
+        requests.append(json.loads(request)["job"]["measure"])
+        start(self, command, request, *arguments, **named)
+
+    monkeypatch.setattr(LocalProcess, "__init__", counted)
+    for scenario, measure in (("describe", "describe"), ("single-stream", "latency"), ("single-stream", "memory")):
+        assert isinstance(events_of(target, job_of(target, models.mlp, scenario, measure), models.mlp)[-1], Done)
+    assert requests == ["describe", "latency", "memory"]

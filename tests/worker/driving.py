@@ -92,11 +92,15 @@ def run_forked(path: Path, job: Job, **files: Path) -> Said:
     """As `run`, in a process of its own too, but forked where torch and ExecuTorch have been imported already: a second
     less of a processor, for tests that are about programs and not about how a worker starts.
     """
+    return ask_forked(job, Files(model=str(path), **{name: str(file) for name, file in files.items()}))
+
+
+def ask_forked(job: Job, files: Files, arguments: tuple[str, ...] = ()) -> Said:
+    """A forked worker that was started with `arguments`, to its end."""
     with tempfile.TemporaryDirectory() as made:
         request, out, err = (Path(made) / name for name in ("request", "out", "err"))
-        named = {name: str(file) for name, file in files.items()}
-        request.write_text(request_json(job, Files(model=str(path), **named)) + "\n")
-        process = _FORKS.Process(target=_work, args=(request, out, err))
+        request.write_text(request_json(job, files) + "\n")
+        process = _FORKS.Process(target=_work, args=(request, out, err, arguments))
         process.start()
         process.join(120)
         if process.exitcode is None:
@@ -106,7 +110,7 @@ def run_forked(path: Path, job: Job, **files: Path) -> Said:
         return Said(events, err.read_text(errors="replace"), process.exitcode)
 
 
-def _work(request: Path, out: Path, err: Path) -> None:
+def _work(request: Path, out: Path, err: Path, arguments: tuple[str, ...]) -> None:
     """In the forked process: the three files take the place of its standard streams."""
     from harness.worker.__main__ import main
 
@@ -115,4 +119,4 @@ def _work(request: Path, out: Path, err: Path) -> None:
     ):
         os.dup2(os.open(file, flags, 0o600), stream)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
-    main()
+    main(*arguments)

@@ -21,15 +21,15 @@ from harness.models.gpt.architecture import GPTConfig
 from harness.models.gpt.network import GPT
 from harness.protocol import Environment, Event, Progress, Scalar, decode, encode
 from harness.scenarios.queries import Series
-from harness.worker.failures import failure
+from harness.worker.channel import failure
+from harness.worker.runtimes import executorch_cuda
 from harness.worker.runtimes import torch as torch_runtime
-from harness.worker.runtimes.accelerator import KINDS, Cpu, Cuda
+from harness.worker.runtimes.accelerator import Cpu
 from harness.worker.runtimes.device_probe import DeviceProbe, device_samples
-from harness.worker.runtimes.gpu_pt2 import AcceleratedRuntime
-from harness.worker.runtimes.gpu_pte import AcceleratedPte
 from harness.worker.runtimes.precision import PRECISIONS, linear_weights
+from harness.worker.runtimes.torch_cuda import TorchCuda
 
-COMMAND = (sys.executable, "-P", "-m", "harness.worker.accelerated", "cpu")
+COMMAND = (sys.executable, "-P", "-m", "harness.worker", "cuda", "cpu")
 
 
 def run(path: Path, asked: Job, **files: Path) -> Said:
@@ -38,7 +38,7 @@ def run(path: Path, asked: Job, **files: Path) -> Said:
 
 
 def _loaded(path: Path, device: Cpu | None = None, **fields: Any) -> Any:
-    runtime = AcceleratedRuntime(device or Cpu())
+    runtime = TorchCuda(device or Cpu())
     return runtime.load(path, job(**fields), Files(model=str(path)))
 
 
@@ -147,8 +147,8 @@ def test_what_cannot_be_captured_says_what_to_leave_out(models: Models) -> None:
 
 @pytest.mark.parametrize("fields", [{"precision": "fp4"}, {"runtime": "tensorrt"}])
 def test_what_there_is_not_is_refused(models: Models, fields: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="There is no"):
-        _loaded(models.mlp_pt2, **fields)
+    error = run(models.mlp_pt2, job(**fields)).error
+    assert (error.kind, "There is no" in error.message) == ("usage", True)
 
 
 def test_int8_needs_a_linear_layer(tmp_path: Path) -> None:
@@ -163,13 +163,13 @@ def test_int8_needs_a_linear_layer(tmp_path: Path) -> None:
 
 def test_a_pte_that_would_run_on_the_processor_is_refused(models: Models) -> None:
     with pytest.raises(ModelError, match="nothing for the delegate CudaBackend"):
-        AcceleratedPte(Cuda()).load(models.mlp, job(), Files(model=str(models.mlp)))
+        executorch_cuda.load(models.mlp, job(), Files(model=str(models.mlp)))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_torch_cannot_use_is_an_error_in_torchs_words() -> None:
     with pytest.raises(UsageError, match=r"cannot use the GPU: .*`harness targets`"):
-        AcceleratedRuntime(KINDS["cuda"]()).versions()
+        TorchCuda().start("cuda")
 
 
 def test_device_times_are_those_of_the_calls_in_order() -> None:
@@ -198,7 +198,7 @@ class _Warm(Cpu):
 
 def test_during_long_jobs_the_devices_state_is_told_beside_the_hosts() -> None:
     told: list[Event] = []
-    emit = DeviceProbe(_Warm()).beside(told.append)
+    emit = DeviceProbe(_Warm()).adding_state(told.append)
     host = [{"name": "temperature_celsius", "value": "40"}, {"name": "clock_s", "value": "1"}]
     emit(Environment(moment="minute 1", readings=host))
     emit(Progress(done=1, total=2))

@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import HarnessError, UsageError
 from harness.protocol import Describe, Event, Loaded, Progress, Scalar
-from harness.worker.model import Model
+from harness.runtime import LoadedModel
 from harness.worker.quality import loss
 
 VOCABULARY, CONTEXT = 5, 4
@@ -42,7 +42,7 @@ class _Scripted:
         return (self.logits(inputs[0][0]).unsqueeze(0),)
 
 
-def _model(scripted: _Scripted, *, all_logits: bool = False, same: bool = False) -> Model:
+def _model(scripted: _Scripted, *, all_logits: bool = False, same: bool = False) -> LoadedModel:
     metadata = {"get_vocab_size": VOCABULARY, "get_max_seq_len": CONTEXT}
     loaded = Loaded(program_ns=1, method_ns=1, program_bytes=1, planned_bytes=1)
     timed = scripted.all_logits if same else scripted.forward
@@ -50,11 +50,11 @@ def _model(scripted: _Scripted, *, all_logits: bool = False, same: bool = False)
     forward = {"name": "forward", "inputs": inputs, "outputs": [{"dtype": "float32", "sizes": [1, VOCABULARY]}]}
     described = Describe(format="pte", methods=[forward], metadata=metadata, delegates=[])
     if not all_logits:
-        return Model(described, loaded, timed)
-    return Model(described, loaded, timed, timed if same else scripted.all_logits, CONTEXT)
+        return LoadedModel(described, loaded, timed)
+    return LoadedModel(described, loaded, timed, timed if same else scripted.all_logits, CONTEXT)
 
 
-def _said(folder: Path, model: Model, tokens: Sequence[int], max_tokens: int | None = None) -> dict[str, Scalar]:
+def _said(folder: Path, model: LoadedModel, tokens: Sequence[int], max_tokens: int | None = None) -> dict[str, Scalar]:
     np.save(folder / "t.npy", np.array(tokens, np.int64))
     events: list[Event] = []
     loss(model, folder / "t.npy", max_tokens, events.append)

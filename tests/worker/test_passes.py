@@ -7,7 +7,7 @@ foretell.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,11 @@ from worker.driving import Said, job
 
 from harness.job import Files, Job
 from harness.protocol import Describe, Event, Io, Loaded, Memory, Output, Samples, Scalar
+from harness.runtime import LoadedModel, RuntimeCapabilities
 from harness.scenarios.queries import Series, SingleQuery
 from harness.statistics.change_points import SEGMENT
 from harness.worker import __main__ as worker
-from harness.worker import warm_start
 from harness.worker.load import measure_sustained
-from harness.worker.model import Model
 
 VOCABULARY = 9
 FLOATS = {"dtype": "float32", "sizes": [2, 3]}
@@ -37,11 +36,14 @@ class Runtime:
     or as a language model with logits that say 5.
     """
 
+    name = "nothing"
+    capabilities = RuntimeCapabilities(formats=(".fake",))
+
     def __init__(self, clock: FakeClock, costs: Sequence[int] = (1,), *, language: bool = False) -> None:
         self._clock, self._costs, self._language = clock, list(costs), language
         self.calls: list[Any] = []
 
-    def versions(self) -> dict[str, str]:
+    def start(self, device: str) -> dict[str, str]:
         return {"nothing": "1"}
 
     def prepare(self, path: Path) -> None:
@@ -55,9 +57,11 @@ class Runtime:
         known = {"get_vocab_size": VOCABULARY, "use_kv_cache": True, "get_max_seq_len": 6} if self._language else {}
         return Describe(format="pte", methods=methods, metadata=known, delegates=[])
 
-    def load(self, path: Path, job: Job, files: Files) -> Model:
+    def load(self, path: Path, job: Job, files: Files) -> LoadedModel:
         loaded = Loaded(program_ns=3, method_ns=4, program_bytes=5, planned_bytes=6)
-        return Model(self.describe(path), loaded, self._execute, arrange=lambda inputs: {"arranged": list(inputs)})  # type: ignore[arg-type,return-value]
+        return LoadedModel(
+            self.describe(path), loaded, self._execute, arrange=lambda inputs: {"arranged": list(inputs)}
+        )  # type: ignore[arg-type,return-value]
 
     def _execute(self, inputs: Any) -> Sequence[Any]:
         assert list(inputs) == ["arranged"]
@@ -96,7 +100,7 @@ def model(tmp_path: Path) -> Files:
 
 def work(files: Files, asked: Job, runtime: Any) -> Said:
     channel = Channel()
-    worker._work(asked, files, channel, {".fake": runtime}, ())  # type: ignore[arg-type]
+    worker._work(asked, files, channel, runtime, "cpu")  # type: ignore[arg-type]
     return Said(channel.events, "", 0)
 
 
@@ -177,7 +181,7 @@ def test_the_peak_of_a_phase_is_not_that_of_the_one_before(clock: FakeClock, mod
     from harness.worker import probes
 
     class Heavy(Runtime):
-        def load(self, *arguments: Any) -> Model:
+        def load(self, *arguments: Any) -> LoadedModel:
             torch.ones(32 << 20).sum()  # 128 MiB, which are free again when it has returned
             return super().load(*arguments)
 
@@ -195,12 +199,8 @@ def test_the_peak_of_a_phase_is_not_that_of_the_one_before(clock: FakeClock, mod
 def test_a_cold_start_reads_all_that_belongs_to_the_model(
     clock: FakeClock, model: Files, monkeypatch: pytest.MonkeyPatch, scenario: str, dropped: list[str]
 ) -> None:
-    def no_second(*_: Any) -> Iterator[Event]:
-        yield from ()
-
     gone: list[Path] = []
     monkeypatch.setattr(worker, "drop_page_cache", gone.append)
-    monkeypatch.setattr(warm_start, "warm_start", no_second)
     weights = Path(model.model).with_suffix(".ptd")
     weights.write_bytes(b"1234567")
     runtime = Runtime(clock, [7, 8])
@@ -225,7 +225,6 @@ def test_a_cold_start_looks_operators_up_before_the_file_is_dropped(
             return super().load(*arguments)
 
     monkeypatch.setattr(worker, "drop_page_cache", lambda path: order.append("drop"))
-    monkeypatch.setattr(warm_start, "warm_start", lambda *_: iter(()))
     work(model, job("cold-start"), Ordered(clock))
     assert order == ["prepare", "drop", "load"]
 

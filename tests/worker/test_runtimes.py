@@ -16,6 +16,7 @@ from worker.driving import job
 from harness.job import Files
 from harness.worker.quality import as_numpy
 from harness.worker.runtimes import executorch as executorch_runtime
+from harness.worker.runtimes import pte
 from harness.worker.runtimes import torch as torch_runtime
 from harness.worker.runtimes.pte import MethodHeader
 
@@ -59,7 +60,7 @@ def test_a_pte_is_opened_with_its_weights_and_the_method_prepared_that_is_meant(
 ) -> None:
     headers = [MethodHeader(name, size, ("aten::mm.out",), ()) for name, size in (("encode", 640), ("decode", 320))]
     bindings = Bindings(clock)
-    monkeypatch.setattr(executorch_runtime, "read_methods", lambda path: headers)
+    monkeypatch.setattr(pte, "read_methods", lambda path: headers)
     monkeypatch.setattr(executorch_runtime, "_bindings", lambda: bindings)
     (tmp_path / "m.pte").write_bytes(b"12345")
     (tmp_path / "m.ptd").write_bytes(b"1234567")

@@ -210,11 +210,11 @@ def test_loss_of_a_language_model_is_that_of_plain_torch(models: Models, tmp_pat
 def test_the_runtimes_are_given_the_threads_of_the_job(models: Models) -> None:
     code = (
         "import sys, torch; from pathlib import Path\n"
-        "from harness.worker.__main__ import _runtime; from harness.job import Files, Job\n"
+        "from harness.runtime import runtime_for; from harness.job import Files, Job\n"
         "from executorch.extension.pybindings import _C\n"
         "job = Job(target='x86', model='m', model_sha256='0', scenario='single-stream', threads=3)\n"
         "paths = [Path(path) for path in sys.argv[1:]]\n"
-        "models = [_runtime(path).load(path, job, Files(model=str(path))) for path in paths]\n"
+        "models = [runtime_for(path, 'cpu').load(path, job, Files(model=str(path))) for path in paths]\n"
         "print(_C._threadpool_get_thread_count(), torch.get_num_threads())"
     )
     command = [sys.executable, "-P", "-c", code, str(models.mlp), str(models.mlp_pt2)]

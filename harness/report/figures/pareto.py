@@ -133,9 +133,8 @@ def _names(points: Sequence[Point], cost: Metric, quality: Metric) -> list[str]:
     for axis, metric in enumerate((cost, quality)):
         kinds = [point.kinds[axis] for point in points]
         if len(set(kinds)) > 1:
-            word = metric.label.partition(",")[0]
-            said = [f" ({kind} {word})" if kind != "measured" else "" for kind in kinds]
-            texts = [text + more for text, more in zip(texts, said, strict=True)]
+            marks = [f" ({kind} {metric.label})" if kind != "measured" else "" for kind in kinds]
+            texts = [text + mark for text, mark in zip(texts, marks, strict=True)]
     return texts
 
 

@@ -37,7 +37,7 @@ from harness.worker.flash import program as flash_program
 from harness.worker.flash.peer import peer as compare_with_peer
 from harness.worker.flash.query import FlashQuery, prompts
 from harness.worker.flash.reads import record
-from harness.worker.flash.rehearsal import rehearse, room_for, whole
+from harness.worker.flash.rehearsal import dense_steps, rehearse, room_for
 
 MEMORY_QUERIES = 2
 Emit = Callable[[Event], None]
@@ -45,11 +45,11 @@ Emit = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Opened:
-    """A policy that is ready to do tokens: `one(token, position)`. Bytes: `arena_bytes` for neurons, `kept_bytes` by
-    what chooses them, `dram_bytes` with tables and, where the policy keeps it, all else.
+    """A policy that is ready to do tokens: `token_step(token, position)`. Bytes: `arena_bytes` for neurons,
+    `kept_bytes` by what chooses them, `dram_bytes` with tables and, where the policy keeps it, all else.
     """
 
-    one: Callable[[int, int], Step]
+    token_step: Callable[[int, int], Step]
     kind: Kind
     arena_bytes: int
     kept_bytes: int
@@ -71,7 +71,7 @@ def work(job: Job, files: Files, emit: Emit) -> None:
         tally: Counter[str] = Counter()
         if job.predictor == "low-rank":
             chooser = selectors.tallied(chooser, selectors.exact(file), tally)
-        with whole(stages, file) as dense, whole(again, file, counted=chooser) as chosen:
+        with dense_steps(stages, file) as dense, dense_steps(again, file, counted=chooser) as chosen:
             loss(dense, chosen, Path(files.tokens or ""), context, vocabulary, job.max_tokens, emit)
         for name, count in tally.items():
             emit(Scalar(name=f"predictor_{name}", value=count))
@@ -84,14 +84,14 @@ def work(job: Job, files: Files, emit: Emit) -> None:
         with opened(job, policy, stages, file, chooser, neurons, recorder.through) as ready:
             dram = {name: getattr(ready, name) for name in ("arena_bytes", "kept_bytes", "dram_bytes")}
             slots, folder = file.arena_slots(sum(neurons)), Path(files.output or "")
-            emit(record(job, recorder, ready.one, file, slots, dram, sequences, folder))
+            emit(record(job, recorder, ready.token_step, file, slots, dram, sequences, folder))
         return
     probes.reset_peak()
     if job.measure == "memory":
         emit(probes.memory("runtime"))
     emit(loaded)
     with _budget(job, emit), opened(job, policy, stages, file, chooser, neurons) as ready:
-        query = FlashQuery(ready.one, sequences, job.new_tokens or 1, time.perf_counter_ns)
+        query = FlashQuery(ready.token_step, sequences, job.new_tokens or 1, time.perf_counter_ns)
         _sizes(ready, emit)
         if job.measure == "memory":
             _measure_memory(query, emit)
@@ -120,17 +120,21 @@ def opened(
 ) -> Iterator[Opened]:
     """The job's policy, with nothing of the layers in DRAM yet; every read goes `through`."""
     used = chooser if policy.predictor else None
-    kept = used.bytes if used else 0
-    budget = None if job.dram_budget_bytes is None else job.dram_budget_bytes - kept
+    chooser_bytes = used.bytes if used else 0
+    budget = None if job.dram_budget_bytes is None else job.dram_budget_bytes - chooser_bytes
     arena = Arena(file.arena_slots(sum(neurons)), file.record_bytes, budget)
     kind = next(kind for kind in KINDS if kind == job.reader)
     reading = open_reader(kind, file.path, arena, job.depth or 1, _refuse)
     with reading as reader, ThreadPoolExecutor(max_workers=1) as io:
         replay = Replay(policy, file, neurons, job.window or 1, arena, through(reader.read), io)
         layer = from_flash(replay, file, used)
-        dram = arena.bytes + kept + file.table_bytes + (file.shape.rest_bytes if policy.hybrid else 0)
+        dram = arena.bytes + chooser_bytes + file.table_bytes + (file.shape.rest_bytes if policy.hybrid else 0)
         yield Opened(
-            lambda token, position: step(stages, layer, token, position, replay.rest), kind, arena.bytes, kept, dram
+            lambda token, position: step(stages, layer, token, position, replay.rest),
+            kind,
+            arena.bytes,
+            chooser_bytes,
+            dram,
         )
 
 

@@ -33,16 +33,16 @@ def peer(job: Job, kind: Kind, file: NeuronFile, query: FlashQuery) -> Iterator[
     depth, busy_ns = job.depth or 1, sum(query.phases["decode_read"].duration_ns)
     reads = max(4 * depth, round(_ROUND_S * totals["decode_flash_reads"] / busy_ns * 1e9))
     try:
-        found = compare(kind, file.path, size_bytes=size, depth=depth, reads=reads, rounds=_ROUNDS)
+        compared = compare(kind, file.path, size_bytes=size, depth=depth, reads=reads, rounds=_ROUNDS)
     except HarnessError as error:
         yield Scalar(name="peer_ratio", value=None, reason=error.what.rstrip("."))
         return
-    if not found.proof.valid:
-        yield Scalar(name="peer_ratio", value=None, reason=found.proof.reason)
+    if not compared.proof.valid:
+        yield Scalar(name="peer_ratio", value=None, reason=compared.proof.reason)
         return
-    yield Scalar(name="peer_ratio", value=found.ratio.value)
+    yield Scalar(name="peer_ratio", value=compared.ratio.value)
     yield Scalar(name="peer_read_bytes", value=size)
-    yield Scalar(name="peer_bytes_per_s", value=found.fio_bytes_per_s.value)
+    yield Scalar(name="peer_bytes_per_s", value=compared.fio_bytes_per_s.value)
 
 
 def _why_not(job: Job, kind: Kind, reads: int) -> str | None:

@@ -17,12 +17,12 @@ from harness.flash.language_model.engine import Step
 from harness.protocol import Event, Progress, Scalar
 from harness.worker.quality import read_tokens
 
-One = Callable[[int, int], Step]
+TokenStep = Callable[[int, int], Step]
 
 
 def loss(
-    whole: One,
-    chosen: One,
+    dense: TokenStep,
+    chosen: TokenStep,
     tokens_file: Path,
     context: int,
     vocabulary: int,
@@ -46,8 +46,8 @@ def loss(
     for window in range(windows):
         for position in range(context):
             token, target = (int(tokens[window * context + position + step]) for step in (0, 1))
-            logits = [one(token, position).logits for one in (whole, chosen)]
-            sums += [_nats(found, target) for found in logits]
+            logits = [token_step(token, position).logits for token_step in (dense, chosen)]
+            sums += [_nats(row, target) for row in logits]
             equal += int(logits[0].argmax() == logits[1].argmax())
         emit(Progress(done=window, total=windows))
     predicted = windows * context

@@ -28,9 +28,9 @@ class FlashQuery:
     """
 
     def __init__(
-        self, one: Callable[[int, int], Step], sequences: npt.NDArray[np.int64], new_tokens: int, clock: Clock
+        self, token_step: Callable[[int, int], Step], sequences: npt.NDArray[np.int64], new_tokens: int, clock: Clock
     ) -> None:
-        self._one, self._sequences, self._new, self._clock = one, sequences, new_tokens, clock
+        self._token_step, self._sequences, self._new, self._clock = token_step, sequences, new_tokens, clock
         self._asked = 0
         self.phases = {phase: Series() for phase in ("prefill", "decode", "generate", *_PARTS)}
         self.forget()
@@ -46,7 +46,7 @@ class FlashQuery:
         prompt, chosen = self._sequences[index], []
         begun, prefill_ns, decode_ns = self._clock(), 0, 0
         started = begun
-        for position, (token, done) in enumerate(generate(self._one, prompt, self._new)):
+        for position, (token, done) in enumerate(generate(self._token_step, prompt, self._new)):
             cost = done.cost
             taken = cost.wait_ns + cost.mem_ns + cost.compute_ns
             self.asked_bytes += cost.asked_bytes

@@ -26,24 +26,24 @@ FILE = "reads.safetensors"
 def record(
     job: Job,
     recorder: Recorder,
-    one: Callable[[int, int], Step],
+    token_step: Callable[[int, int], Step],
     file: NeuronFile,
     slots: int,
     dram: dict[str, int],
     sequences: npt.NDArray[np.int64],
     folder: Path,
 ) -> Output:
-    """Generate `sequences` int64 [sequences, prompt] with `one`, whose reads of `file` into an arena of `slots` go
-    through `recorder`, and leave them in `folder`; `dram` as for `recording.save`. Raises what the engine raises.
+    """Generate `sequences` int64 [sequences, prompt] with `token_step`, whose reads of `file` into an arena of `slots`
+    go through `recorder`, and leave them in `folder`; `dram` as for `recording.save`. Raises what the engine raises.
     """
 
-    def noted(token: int, position: int) -> Step:
-        done = one(token, position)
+    def recorded(token: int, position: int) -> Step:
+        done = token_step(token, position)
         recorder.token(done)
         return done
 
     for prompt in (*sequences, sequences[0]):
-        for _ in generate(noted, prompt, job.new_tokens or 1):
+        for _ in generate(recorded, prompt, job.new_tokens or 1):
             pass
     recording.save(folder / FILE, recorder, file, slots, dram)
     return Output(file=str(folder / FILE), sha256=sha256_file(folder / FILE))

@@ -1,8 +1,8 @@
-"""A rehearsal of the flash scenario: the same sequences by the whole model, its layers in memory where they fit and
-else read from end to end for each token.
+"""A rehearsal of the flash scenario: the same sequences by the model with all its neurons, its layers in memory where
+they fit and else read from end to end for each token.
 
 It tells how many neurons a window will hold, which is what the arena is made for; it refuses a model whose neurons do
-not rest; and it leaves the tokens that the whole model chooses, to set those of a policy against.
+not rest; and it leaves the tokens that this model chooses, to set those of a policy against.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from harness.job import Job
 _NEURONS, _DEPTH = 1024, 4
 # Rows of all layers, widened to float32, that are held: to read them for each token takes most of a job's time.
 _HELD_BYTES = 256 << 20
-One = Callable[[int, int], Step]
+TokenStep = Callable[[int, int], Step]
 
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """`tokens[sequence]`: what the whole model chooses; `trace`: the neurons that are to be read."""
+    """`tokens[sequence]`: what the model chooses with all its neurons; `trace`: the neurons that are to be read."""
 
     tokens: list[list[int]]
     trace: Trace
@@ -52,12 +52,12 @@ def rehearse(
     reading raises.
     """
     new = job.new_tokens or 1
-    with whole(stages, file, asked=chooser) as one:
-        done = [list(generate(one, prompt, new)) for prompt in sequences]
+    with dense_steps(stages, file, asked=chooser) as token_step:
+        done = [list(generate(token_step, prompt, new)) for prompt in sequences]
     tokens = [[token for token, _ in sequence if token is not None] for sequence in done]
     if job.predictor == "low-rank":  # what is missed changes the tokens, and these the neurons
-        with whole(stages, file, counted=chooser) as one:
-            done = [list(generate(one, prompt, new)) for prompt in sequences]
+        with dense_steps(stages, file, counted=chooser) as token_step:
+            done = [list(generate(token_step, prompt, new)) for prompt in sequences]
     trace = Trace(tuple(step.active for sequence in done for _, step in sequence), file.shape.neurons, "rehearsed")
     if job.predictor != "low-rank":
         require_sparsity(trace)
@@ -65,9 +65,9 @@ def rehearse(
 
 
 @contextmanager
-def whole(
+def dense_steps(
     stages: Stages, file: NeuronFile, counted: Selector | None = None, asked: Selector | None = None
-) -> Iterator[One]:
+) -> Iterator[TokenStep]:
     """Tokens of which all neurons count, or those that `counted` names; `asked` only says which it would read."""
     width, neurons = file.shape.width, file.shape.neurons
     arena = Arena(file.arena_slots(min(max(neurons), _NEURONS)), file.record_bytes)
@@ -86,7 +86,7 @@ def _held(file: NeuronFile, arena: Arena, read: Read, counted: Selector | None) 
     held = [_rows(file, layer, arena, read) for layer in range(len(file.shape.neurons))]
     every = [np.arange(neurons) for neurons in file.shape.neurons]
 
-    def one(index: int, x: Floats) -> tuple[Floats, Cost, Indices]:
+    def apply_layer(index: int, x: Floats) -> tuple[Floats, Cost, Indices]:
         (up, down), active = held[index], every[index]
         hidden = np.maximum(up @ x, 0)
         if counted is not None:
@@ -96,7 +96,7 @@ def _held(file: NeuronFile, arena: Arena, read: Read, counted: Selector | None) 
             hidden *= counts  # and not a sum of fewer: what is missed alone must make a difference
         return hidden @ down, NOTHING, active
 
-    return one
+    return apply_layer
 
 
 def _rows(file: NeuronFile, layer: int, arena: Arena, read: Read) -> tuple[Floats, Floats]:
@@ -112,7 +112,7 @@ def _rows(file: NeuronFile, layer: int, arena: Arena, read: Read) -> tuple[Float
 
 
 def room_for(job: Job, policy: Policy, file: NeuronFile, rehearsed: Rehearsed, kept_bytes: int) -> tuple[int, ...]:
-    """For how many neurons there must be DRAM, beside the `kept_bytes` of what chooses them. The sequences are asked
+    """For how many neurons there must be DRAM, besides the `kept_bytes` of what chooses them. The sequences are asked
     again and again, so the first follows the last. A few more where the budget has them: sums in another order may
     choose another neuron.
 
@@ -131,14 +131,14 @@ def room_for(job: Job, policy: Policy, file: NeuronFile, rehearsed: Rehearsed, k
     if not policy.predictor:
         return needed
     most = file.shape.neurons if policy.window else (max(file.shape.neurons),)
-    spare = tuple(min(all_of, one + 1 + one // 64) for all_of, one in zip(most, needed, strict=True))
+    spare = tuple(min(all_of, few + 1 + few // 64) for all_of, few in zip(most, needed, strict=True))
     fits = left is None or sum(spare) * 2 * file.stride <= left // PAGESIZE * PAGESIZE
     return spare if fits else needed
 
 
 def _asking(layer: Layer, asked: Selector) -> Layer:
-    def one(index: int, x: Floats) -> tuple[Floats, Cost, Indices]:
+    def apply_layer(index: int, x: Floats) -> tuple[Floats, Cost, Indices]:
         y, cost, _ = layer(index, x)
         return y, cost, asked.select(index, x)
 
-    return one
+    return apply_layer

@@ -97,12 +97,12 @@ class Cuda:
         import torch
 
         # torch's recipe: what is chosen and allocated at the first calls must not be in the graph.
-        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
+        side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
             for _ in range(_WARM_UPS):
                 run()
-        torch.cuda.current_stream().wait_stream(beside)
+        torch.cuda.current_stream().wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             outputs = run()
@@ -152,8 +152,8 @@ class Cpu:
         outputs = run()
 
         def replay() -> None:
-            for kept, made in zip(outputs, run(), strict=True):
-                kept.copy_(made)
+            for buffer, output in zip(outputs, run(), strict=True):
+                buffer.copy_(output)
 
         return replay, outputs
 

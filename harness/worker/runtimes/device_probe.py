@@ -15,8 +15,8 @@ _CALLS = ("prefill", "decode", "steady", "batch")
 
 
 class DeviceProbe:
-    """Collects the device's time of every call since it was cleared; before that nothing is kept, so that hours of load
-    take no memory.
+    """Collects the device's time of every call since it was cleared; before that nothing is stored, so that hours of
+    load take no memory.
     """
 
     def __init__(self, device: Accelerator) -> None:
@@ -39,7 +39,7 @@ class DeviceProbe:
         yield from self._device.state()
         yield from device_samples(phases, self._calls_ns or [])
 
-    def beside(self, emit: Callable[[Event], None]) -> Callable[[Event], None]:
+    def adding_state(self, emit: Callable[[Event], None]) -> Callable[[Event], None]:
         """`emit`, with the device's clock, power and temperature added to the host's state during a long job; there too
         the temperature without an owner is the device's.
         """
@@ -68,7 +68,7 @@ def _reading(scalar: Scalar) -> dict[str, str | None]:
 
 
 def device_samples(phases: Mapping[str, Series], calls_ns: list[int]) -> list[Samples]:
-    """`decode_device` beside `decode` and so on: durations by the device's clock, starts by the host's.
+    """`decode_device` next to `decode` and so on: durations by the device's clock, starts by the host's.
 
     The host's samples in the order they began are the calls in the order they were made. None where their numbers
     differ: then nobody knows which is which.
@@ -77,8 +77,8 @@ def device_samples(phases: Mapping[str, Series], calls_ns: list[int]) -> list[Sa
     order = sorted((start, phase) for phase, series in timed.items() for start in series.start_ns)
     if len(order) != len(calls_ns):
         return []
-    found: dict[str, Series] = {phase: Series() for phase in timed}
+    of_device: dict[str, Series] = {phase: Series() for phase in timed}
     for (start_ns, phase), device_ns in zip(order, calls_ns, strict=True):
-        found[phase].start_ns.append(start_ns)
-        found[phase].duration_ns.append(device_ns)
-    return [series.event(f"{phase}_device") for phase, series in found.items() if series.start_ns]
+        of_device[phase].start_ns.append(start_ns)
+        of_device[phase].duration_ns.append(device_ns)
+    return [series.event(f"{phase}_device") for phase, series in of_device.items() if series.start_ns]

@@ -7,16 +7,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError
 from harness.job import Files, Job
 from harness.model_description import FORWARD, find_method
 from harness.protocol import Describe, Loaded
+from harness.runtime import LoadedModel, RuntimeCapabilities
 from harness.worker.executorch_errors import explain
-from harness.worker.model import Model
 from harness.worker.operator_libraries import register
-from harness.worker.runtimes.pte import MethodHeader, read_methods
+
+if TYPE_CHECKING:
+    from harness.worker.runtimes.pte import MethodHeader
+
+name = "executorch"
+capabilities = RuntimeCapabilities(formats=(".pte",), distributions=("executorch",), generates=True, planned_bytes=True)
 
 # Numbers of c10::ScalarType, which the bindings return.
 _DTYPES = {
@@ -39,20 +44,18 @@ ALL_LOGITS = "forward_all_logits"
 _SHOWN_ELEMENTS = 64
 
 
-def versions() -> dict[str, str]:
-    """Import all that the runtime itself needs, so that loading a model is charged for the model alone; name and
-    version.
-    """
-    from importlib.metadata import version
-
+def start(device: str) -> dict[str, str]:
+    """Import the bindings, so that loading a model is charged for the model alone."""
     _bindings()
-    return {"executorch": version("executorch")}
+    return {}
 
 
 def prepare(path: Path) -> None:
     """Load the libraries of the operators that a program calls beyond the core set, which are no part of the model:
     their time and memory are the runtime's. Raises ModelError naming an operator that there is nowhere.
     """
+    from harness.worker.runtimes.pte import read_methods
+
     called = {operator for header in read_methods(path) for operator in header.operators}
     register(called)
     if missing := sorted(called - set(_bindings()._get_operator_names())):
@@ -64,45 +67,49 @@ def prepare(path: Path) -> None:
 
 def describe(path: Path) -> Describe:
     """What the program says of itself; runs nothing but its constant methods."""
+    from harness.worker.runtimes.pte import read_methods
+
     headers = read_methods(path)
     return _describe(_open(path), headers)
 
 
-def load(path: Path, job: Job, files: Files) -> Model:
+def load(path: Path, job: Job, files: Files) -> LoadedModel:
     """Open the program, with its weights of `files.data` where they lie in a file of their own, and prepare the method
     `job.method` (None: `forward`, or the only one) on `job.threads` threads.
 
     Raises ModelError when a file is damaged or missing, or when the program needs a delegate or an operator that this
     build of ExecuTorch lacks.
     """
+    from harness.worker.runtimes.pte import read_methods
+
     headers = read_methods(path)
     _check_delegates(path, headers)
     if files.data is None and any(header.external for header in headers):
         raise ModelError(
             f"The weights of {path.name} are in a .ptd file of their own.",
-            "Give it with --data-file, or put it beside the program under the same name (model.pte, model.ptd).",
+            "Give it with --data-file, or put it next to the program under the same name (model.pte, model.ptd).",
         )
     # Before load_method: resetting the pool of a loaded delegate corrupts the heap.
     _bindings()._unsafe_reset_threadpool(job.threads)
     start_ns = time.perf_counter_ns()
     program = _open(path, files.data)
     opened_ns = time.perf_counter_ns()
-    name = _main_method(headers, job.method)
-    method = _load_method(path, program, name)
+    wanted = _main_method(headers, job.method)
+    method = _load_method(path, program, wanted)
     ready_ns = time.perf_counter_ns()
     description = _describe(program, headers)
     sizes = [path.stat().st_size, *([Path(files.data).stat().st_size] if files.data else [])]
-    model = Model(
+    model = LoadedModel(
         description,
         Loaded(
             program_ns=opened_ns - start_ns,
             method_ns=ready_ns - opened_ns,
             program_bytes=sum(sizes),
-            planned_bytes=next(header.planned_bytes for header in headers if header.name == name),
+            planned_bytes=next(header.planned_bytes for header in headers if header.name == wanted),
         ),
         method,
     )
-    if job.measure != "quality" or name != FORWARD or not any(h.name == ALL_LOGITS for h in headers):
+    if job.measure != "quality" or wanted != FORWARD or not any(h.name == ALL_LOGITS for h in headers):
         return model
     window = program.method_meta(ALL_LOGITS).input_tensor_meta(0).sizes()[1]
     return replace(model, all_logits=_load_method(path, program, ALL_LOGITS), window=window)
@@ -114,6 +121,8 @@ def load_stages(path: Path, threads: int) -> tuple[Describe, Loaded, list[Any]]:
 
     Raises ModelError as `load` does.
     """
+    from harness.worker.runtimes.pte import read_methods
+
     prepare(path)
     headers = read_methods(path)
     _check_delegates(path, headers)
@@ -213,7 +222,7 @@ def _constant(value: Any) -> Any:
 def _number(value: Any) -> Any:
     """Infinities and NaN, which JSON has not, as texts."""
     if isinstance(value, list):
-        return [_number(each) for each in value]
+        return [_number(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

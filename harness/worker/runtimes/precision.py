@@ -47,12 +47,12 @@ def convert(module: Any, precision: str | None, name: str) -> None:
         module.to(dtype)
     if precision != "int8":
         return
-    found = linear_weights(module)
-    if not found:
+    weights = linear_weights(module)
+    if not weights:
         raise ModelError(
             f"{name} has no linear layer whose weight could be int8.", "Leave out int8, or choose another model."
         )
-    for weight in found:
+    for weight in weights:
         owner, _, leaf = weight.rpartition(".")
         setattr(module.get_submodule(owner), leaf, _int8(module.get_parameter(weight)))
 

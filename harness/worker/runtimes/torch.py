@@ -19,20 +19,22 @@ from harness.errors import ModelError
 from harness.job import Files, Job
 from harness.model_description import FORWARD, find_method, is_language_model, longest_prompt
 from harness.protocol import Describe, Loaded
-from harness.worker.model import Arrange, Execute, Model, as_given
+from harness.runtime import Arrange, Execute, LoadedModel, RuntimeCapabilities, as_given
 from harness.worker.operator_libraries import register_torch
 from harness.worker.pt2_inputs import inputs_of, outputs_of, ranges_of
 from harness.worker.runtimes.pt2_guard import check_archive, no_code
 from harness.worker.torch_outputs import leaves
 
+name = "torch"
+capabilities = RuntimeCapabilities(formats=(".pt2",), distributions=("torch",), generates=True)
 METADATA = "metadata.json"
 _NAMESPACE = re.compile(rb"torch\.ops\.(\w+)\.")
 _UNKNOWN_OPERATOR = re.compile(r"torch\.ops\.([\w.]+)")
 
 
-def versions() -> dict[str, str]:
-    """Import all that the runtime itself needs, so that loading a model is charged for the model alone; name and
-    version.
+def start(device: str) -> dict[str, str]:
+    """Import torch and what reads archives, so that loading a model is charged for the model alone. torch says more of
+    its build than its distribution does.
     """
     import torch
     import torch.export.pt2_archive
@@ -52,11 +54,12 @@ def prepare(path: Path) -> None:
     """
     check_archive(path)
     with zipfile.ZipFile(path) as archive:
-        graphs = [archive.read(name) for name in archive.namelist() if name.endswith(".json") and "/models/" in name]
-    register_torch(name.decode() for graph in graphs for name in _NAMESPACE.findall(graph))
+        entries = [entry for entry in archive.namelist() if entry.endswith(".json") and "/models/" in entry]
+        graphs = [archive.read(entry) for entry in entries]
+    register_torch(namespace.decode() for graph in graphs for namespace in _NAMESPACE.findall(graph))
 
 
-def load(path: Path, job: Job, files: Files) -> Model:
+def load(path: Path, job: Job, files: Files) -> LoadedModel:
     """Read the archive and make a callable of it on `job.threads` threads, compiled if the job says so.
 
     Compilation happens at the first call, so it shows in the first inference, as it does for a user. Raises
@@ -88,7 +91,7 @@ def load(path: Path, job: Job, files: Files) -> Model:
         program_bytes=path.stat().st_size,
         planned_bytes=None,
     )
-    return Model(description, loaded, execute, *whole_windows(description, execute, arrange), arrange=arrange)
+    return LoadedModel(description, loaded, execute, *all_logits_of(description, execute, arrange), arrange=arrange)
 
 
 def calling(program: Any, module: Any) -> tuple[Callable[[Sequence[Any]], Any], Arrange]:
@@ -136,20 +139,22 @@ def open_program(path: Path) -> tuple[Any, dict[str, int]]:
         ) from error
 
 
-def whole_windows(
+def all_logits_of(
     description: Describe, execute: Execute, arrange: Arrange = as_given
 ) -> tuple[Execute | None, int | None]:
-    """`all_logits` and `window` of a Model: tokens to the logits of every position, and how many it takes at once."""
+    """`all_logits` and `window` of a LoadedModel: tokens to the logits of every position, and how many it takes at
+    once.
+    """
     if is_language_model(description) and len(description.methods[0]["outputs"][0]["sizes"]) == 3:
         from harness.worker.generation import LanguageInputs
 
         inputs = LanguageInputs(description, arrange)
         window = longest_prompt(description)
         return lambda given: leaves(execute(inputs.at(given[0], 0))), window
-    found = _all_logits_window(description)
-    if found is None:
+    context = _all_logits_window(description)
+    if context is None:
         return None, None
-    return (execute if arrange is as_given else lambda given: leaves(execute(arrange(given)))), found
+    return (execute if arrange is as_given else lambda given: leaves(execute(arrange(given)))), context
 
 
 def describe_program(program: Any, metadata: dict[str, int]) -> Describe:

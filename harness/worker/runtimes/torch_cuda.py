@@ -1,8 +1,8 @@
-"""`.pt2` archives on an accelerator through torch: eager or compiled, call by call or as graphs.
+"""`.pt2` archives on a GPU through torch: eager or compiled, call by call or as graphs.
 
 What is timed is what a user waits for, as on every target: inputs in the host's memory, copied to the device, the
 model, and the wait until its results are there. The device's own time of the model alone, between two events, is
-recorded beside it (`probe`): the difference is copies and launches.
+recorded as well (`probe`): the difference is copies and launches.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ModelError, UsageError
+from harness.errors import ModelError
 from harness.job import Files, Job
 from harness.model_description import find_method
 from harness.protocol import Describe, Loaded
-from harness.worker.model import Model
+from harness.runtime import LoadedModel, RuntimeCapabilities
 from harness.worker.runtimes import torch as torch_runtime
-from harness.worker.runtimes.accelerator import Accelerator
+from harness.worker.runtimes.accelerator import KINDS, Accelerator
 from harness.worker.runtimes.device_probe import DeviceProbe
 from harness.worker.runtimes.precision import PRECISIONS, convert, dtype_of, set_products
 from harness.worker.torch_outputs import leaves
@@ -26,22 +26,34 @@ from harness.worker.torch_outputs import leaves
 if TYPE_CHECKING:
     from torch import Tensor
 
-RUNTIMES = ("eager", "graphs")
 Call = Callable[[Sequence["Tensor"]], Sequence["Tensor"]]
 
 
-class AcceleratedRuntime:
-    """A runtime as the worker knows them (`versions`, `describe`, `load`), and the `probe` of its device."""
+class TorchCuda:
+    """Calls the program from Python (`eager`, the default), or replays what it launched as CUDA graphs (`graphs`)."""
 
-    def __init__(self, device: Accelerator) -> None:
-        self._device = device
-        self.probe = DeviceProbe(device)
+    name = "torch-cuda"
+    capabilities = RuntimeCapabilities(
+        formats=(".pt2",),
+        devices=("cuda",),
+        distributions=("torch",),
+        modes=("eager", "graphs"),
+        precisions=PRECISIONS,
+        generates=True,
+    )
 
-    def versions(self) -> dict[str, str]:
-        """torch's and what is beneath; the device is ready then, so that loading is charged for the model alone."""
-        found = torch_runtime.versions()
+    def __init__(self, device: Accelerator | None = None) -> None:
+        self._device = device or KINDS["cuda"]()
+        self.probe = DeviceProbe(self._device)
+
+    def start(self, device: str) -> dict[str, str]:
+        """Import torch and open the device of that kind; torch's version and those of what is beneath."""
+        if device != self._device.kind:
+            self._device = KINDS[device]()
+            self.probe = DeviceProbe(self._device)
+        versions = torch_runtime.start(device)
         self._device.open()
-        return found | self._device.versions()
+        return versions | self._device.versions()
 
     def prepare(self, path: Path) -> None:
         """Register the operators that the archive calls."""
@@ -51,16 +63,15 @@ class AcceleratedRuntime:
         """The inputs and outputs of the exported program, and what it says of generating."""
         return torch_runtime.describe(path)
 
-    def load(self, path: Path, job: Job, files: Files) -> Model:
+    def load(self, path: Path, job: Job, files: Files) -> LoadedModel:
         """Read the archive, move it to the device, in `job.precision`; compiled or captured at the first call of each
         shape, so that it shows in the first inference.
 
-        Raises ModelError as `torch_runtime.load`, UsageError for a precision or a runtime that there is not.
+        Raises ModelError as `torch_runtime.load`.
         """
         import torch
         from torch.export.passes import move_to_device_pass
 
-        _check(job)
         torch.set_num_threads(job.threads)
         set_products(job.precision)
         device, kind = self._device, self._device.kind
@@ -96,7 +107,7 @@ class AcceleratedRuntime:
                 outputs, device_ns = device.timed(lambda: run(there))
                 record(device_ns)
                 # What is computed with outputs on the host is no part of any latency.
-                return [_on_host(each) for each in outputs] if to_host else outputs
+                return [_on_host(output) for output in outputs] if to_host else outputs
 
         description = torch_runtime.describe_program(program, metadata)
         find_method(description, job.method)
@@ -106,8 +117,8 @@ class AcceleratedRuntime:
             program_bytes=path.stat().st_size,
             planned_bytes=None,
         )
-        windows = torch_runtime.whole_windows(description, execute)
-        return Model(description, loaded, execute, *windows, probe=self.probe)
+        windows = torch_runtime.all_logits_of(description, execute)
+        return LoadedModel(description, loaded, execute, *windows, probe=self.probe)
 
 
 def _on_host(output: Any) -> Any:
@@ -132,16 +143,16 @@ class _Graphs:
             self._captured[key] = self._capture(
                 [given.clone() if hasattr(given, "clone") else given for given in inputs]
             )
-        kept, replay, outputs = self._captured[key]
-        for own, given in zip(kept, inputs, strict=True):
-            if hasattr(own, "copy_"):
-                own.copy_(given)
+        captured, replay, outputs = self._captured[key]
+        for buffer, given in zip(captured, inputs, strict=True):
+            if hasattr(buffer, "copy_"):
+                buffer.copy_(given)
         replay()
         return outputs
 
-    def _capture(self, kept: list[Tensor]) -> tuple[list[Tensor], Callable[[], object], Sequence[Tensor]]:
+    def _capture(self, buffers: list[Tensor]) -> tuple[list[Tensor], Callable[[], object], Sequence[Tensor]]:
         try:
-            return (kept, *self._device.capture(lambda: self._call(kept)))
+            return (buffers, *self._device.capture(lambda: self._call(buffers)))
         except RuntimeError as error:
             if "captur" not in str(error):
                 raise
@@ -149,9 +160,3 @@ class _Graphs:
                 f"{self._name} cannot be captured as a graph: {str(error).strip().splitlines()[0].rstrip('.')}.",
                 "Leave out --runtime graphs: it reads a value back from the device, or allocates outside of torch.",
             ) from error
-
-
-def _check(job: Job) -> None:
-    for value, known, option in ((job.precision, PRECISIONS, "precision"), (job.runtime, RUNTIMES, "runtime")):
-        if value is not None and value not in known:
-            raise UsageError(f"There is no {option} {value!r} here.", f"Choose one of: {', '.join(known)}.")

@@ -1,0 +1,180 @@
+"""Labelled data: samples in a file of inputs, whose first dimension counts them, and the class that each belongs to.
+
+A model runs over all samples in its batch size. The last batch may be incomplete: it is filled up with copies of the
+last sample, whose outputs are ignored, so that models of fixed sizes need no other data.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import UsageError
+from harness.model_description import Input, is_tensor
+from harness.protocol import Scalar
+from harness.worker.given_inputs import describe_input, fit_inputs, read_entries
+
+TOP = 5
+_LEAST_CLASSES = TOP + 1  # of five classes every answer is among the five most likely
+_HOW = "Write integers with numpy.save, one for each sample."
+
+
+@dataclass(frozen=True)
+class LabelledSamples:
+    """The samples of a file: for each input of a method a tensor [count, ...], or a number that all share. `batch` is
+    how many go into one execute.
+    """
+
+    path: Path
+    inputs: Sequence[Input]
+    entries: Sequence[Any]
+    count: int
+    batch: int
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return math.ceil(self.count / self.batch)
+
+    def batches(self) -> Iterator[tuple[Any, ...]]:
+        """The inputs of each execute, in order. Raises UsageError naming an input that does not fit the method."""
+        for begin in range(0, self.count, self.batch):
+            rows = [
+                self._rows(entry, begin) if is_tensor(meta) else entry
+                for entry, meta in zip(self.entries, self.inputs, strict=True)
+            ]
+            yield fit_inputs(self.path, rows, self.inputs)
+
+    def _rows(self, entry: Any, begin: int) -> Any:
+        import torch
+
+        rows = entry[begin : begin + self.batch]
+        missing = self.batch - len(rows)
+        return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])]) if missing else rows.clone()
+
+
+def read_samples(path: Path, inputs: Sequence[Input], sizes: Sequence[Sequence[int]]) -> LabelledSamples:
+    """The samples in the file at `path` for a method that declares `inputs` and is run with inputs of these `sizes`,
+    the first of which is the batch.
+
+    Raises UsageError where the file cannot be read, or an array in it is not one of samples.
+    """
+    entries = read_entries(path, inputs)
+    tensors = [index for index, meta in enumerate(inputs) if is_tensor(meta)]
+    counts = set()
+    for index in tensors:
+        shape = list(getattr(entries[index], "shape", ()))
+        if not shape or not sizes[index] or shape[1:] != list(sizes[index][1:]):
+            raise UsageError(
+                f"Array {index} of {path} has the sizes {shape}, the model takes {describe_input(inputs[index])}.",
+                f"With labels it must hold samples: [N, {', '.join(map(str, sizes[index][1:]))}].",
+            )
+        counts.add(shape[0])
+    if len(counts) != 1 or 0 in counts:
+        raise UsageError(
+            f"The arrays of {path} hold {' and '.join(map(str, sorted(counts))) or 'no'} samples.",
+            "Give arrays whose first dimension is the same number of samples.",
+        )
+    batches = {int(sizes[index][0]) for index in tensors}
+    if len(batches) != 1 or 0 in batches:
+        raise UsageError(
+            f"The inputs of the model have the first sizes {', '.join(map(str, sorted(batches)))}, which are no batch.",
+            "Leave out --labels.",
+        )
+    return LabelledSamples(path, inputs, entries, counts.pop(), batches.pop())
+
+
+def read_labels(path: Path) -> npt.NDArray[np.int64]:
+    """The classes in an `.npy`, or in an `.npz` of one array, [N]. Raises UsageError for anything but integers from 0
+    in one dimension.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in loaded.files]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} cannot be read as an .npy or .npz array ({error}).", _HOW) from error
+    if len(arrays) != 1:
+        raise UsageError(f"{path} holds {len(arrays)} arrays, not one of labels.", _HOW)
+    labels = arrays[0]
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise UsageError(f"{path} is {labels.dtype} {list(labels.shape)}, not integers in one dimension.", _HOW)
+    if labels.size and labels.min() < 0:
+        raise UsageError(f"{path} has the label {labels.min()}, but classes are counted from 0.", _HOW)
+    return labels.astype(np.int64)
+
+
+def check_count(labels: npt.NDArray[np.int64], path: Path, samples: LabelledSamples) -> None:
+    """Raises UsageError where the labels of the file at `path` are not one for each sample."""
+    if len(labels) != samples.count:
+        raise UsageError(
+            f"{path} has {len(labels)} labels, {samples.path} has {samples.count} samples.", "Give one for each sample."
+        )
+
+
+class Accuracy:
+    """Counts how many samples a model gets right, batch by batch. `labels` are the classes of all samples [N]."""
+
+    def __init__(self, labels: npt.NDArray[np.int64]) -> None:
+        self._labels = labels
+        self._ranks: list[npt.NDArray[np.int64]] = []
+        self._classes = 0
+        self._unknown: str | None = None
+
+    def add(self, scores: np.ndarray | None) -> None:
+        """The first output of the next batch, of which the last dimension are the scores of the classes; None where it
+        is no array. Scores beyond the last sample are ignored. Raises UsageError for a label that is no class.
+        """
+        labels = self._labels[sum(map(len, self._ranks)) :]
+        if self._unknown is not None or not len(labels):
+            return
+        if (
+            scores is None
+            or scores.ndim < 2
+            or scores.shape[-1] < 2
+            or scores.size != scores.shape[0] * scores.shape[-1]
+        ):
+            sizes = "is no array" if scores is None else f"has the sizes {list(scores.shape)}"
+            self._unknown = f"the first output {sizes}: no row of scores of classes for each sample"
+            return
+        rows = scores.reshape(len(scores), -1)[: len(labels)].astype(np.float64)
+        labels = labels[: len(rows)]
+        if not np.isfinite(rows).all():
+            self._unknown = "some outputs are not finite"
+            return
+        self._classes = rows.shape[1]
+        if labels.max() >= self._classes:
+            raise UsageError(
+                f"There is a label {labels.max()}, but the model has {self._classes} classes.",
+                "Give the labels in the model's own classes, counted from 0.",
+            )
+        own = rows[np.arange(len(rows)), labels][:, None]
+        # Of equal scores the first is the answer, as argmax has it: an int8 model has many.
+        before = np.arange(self._classes) < labels[:, None]
+        self._ranks.append(((rows > own) | ((rows == own) & before)).sum(axis=1))
+
+    def scalars(self) -> list[Scalar]:
+        """`accuracy_top1`, `accuracy_top5` and `labelled_samples`, null with a reason where they are not known."""
+        names = ("accuracy_top1", "accuracy_top5", "labelled_samples")
+        if self._unknown is not None:
+            return unmeasured_accuracy(self._unknown)
+        ranks = np.concatenate(self._ranks)
+        top5: float | None = float((ranks < TOP).mean())
+        few = None
+        if self._classes < _LEAST_CLASSES:
+            top5, few = None, f"there are only {self._classes} classes: it takes {_LEAST_CLASSES}"
+        values = (float((ranks < 1).mean()), top5, len(ranks))
+        reasons = (None, few, None)
+        return [
+            Scalar(name=name, value=value, reason=why) for name, value, why in zip(names, values, reasons, strict=True)
+        ]
+
+
+def unmeasured_accuracy(reason: str) -> list[Scalar]:
+    """That accuracy could not be measured, and why."""
+    return [Scalar(name=name, value=None, reason=reason) for name in ("accuracy_top1", "accuracy_top5")]

@@ -1,0 +1,85 @@
+"""What every runtime keeps (`harness.runtime_contract`), for each that is installed: those of harness, on models of
+their formats, and others, which have such a test of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from models_on_disk import BATCH, WIDTH, Models
+from worker.driving import ask_forked
+
+from harness.job import Files, Job
+from harness.runtime import GROUP, runtime_names
+from harness.runtime_contract import ContractModel, RuntimeContract, WorkerRun
+
+
+def _mlp(models: Models, x: np.ndarray) -> Sequence[np.ndarray]:
+    """The model computed by numpy."""
+    with np.load(models.folder / "mlp.npz") as w:
+        return [np.maximum(x @ w["0.weight"].T + w["0.bias"], 0) @ w["2.weight"].T + w["2.bias"]]
+
+
+def _pte(models: Models, folder: Path) -> ContractModel:
+    sizes = ((BATCH, WIDTH),)
+    return ContractModel(models.mlp, sizes, partial(_mlp, models), batches=(1, BATCH), heavy=models.deep)
+
+
+def _pt2(models: Models, folder: Path) -> ContractModel:
+    import torch
+
+    wide = torch.nn.Linear(512, 512).requires_grad_(False)
+    torch.export.save(torch.export.export(wide, (torch.randn(64, 512),)), folder / "wide.pt2")
+    reference = partial(_mlp, models)
+    return ContractModel(models.mlp_pt2, ((BATCH, WIDTH),), reference, batches=(2, BATCH), heavy=folder / "wide.pt2")
+
+
+def _lm(models: Models) -> Path:
+    return models.lm
+
+
+def _lm_pt2(models: Models) -> Path:
+    return models.lm_pt2
+
+
+# The model, the language model, and the arguments of the worker. A GPU's runtimes run where there is one; the processor
+# stands in for it where that is possible.
+MODELS: dict[str, tuple[Callable[[Models, Path], ContractModel], Callable[[Models], Path], tuple[str, ...]]] = {
+    "executorch": (_pte, _lm, ()),
+    "executorch-cuda": (_pte, _lm, ("cuda",)),
+    "torch": (_pt2, _lm_pt2, ()),
+    "torch-cuda": (_pt2, _lm_pt2, ("cuda", "cpu")),
+}
+
+
+class TestInstalledRuntime(RuntimeContract):
+    @pytest.fixture(autouse=True, params=runtime_names())
+    def _choose(self, request: pytest.FixtureRequest, models: Models) -> None:
+        self.runtime, self._models = request.param, models
+        if self.runtime not in MODELS:
+            pytest.skip(f"the package of {self.runtime} tests it (`docs/adding-a-runtime.md`)")
+        *_, self.arguments = MODELS[self.runtime]
+
+    def finish(self, job: Job, files: Files) -> WorkerRun:
+        """Forked from a process that has imported torch, but where the process itself is what counts."""
+        if job.scenario == "cold-start" or job.measure == "memory":
+            return super().finish(job, files)
+        ended = ask_forked(job, files, self.arguments)
+        return WorkerRun(ended.events, ended.code, ended.stderr)
+
+    def model(self, folder: Path) -> ContractModel:
+        return MODELS[self.runtime][0](self._models, folder)
+
+    def language_model(self, folder: Path) -> Path | None:
+        return MODELS[self.runtime][1](self._models)
+
+
+def test_every_runtime_of_harness_is_tested() -> None:
+    points: Any = distribution("edge-harness").entry_points.select(group=GROUP)
+    assert {point.name for point in points} == set(MODELS)

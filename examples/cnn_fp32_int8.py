@@ -8,6 +8,7 @@ The two programs and the results are written to the current folder. Put your own
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,11 @@ def export_both(folder: Path) -> list[Path]:
 
 
 def measure(paths: list[Path], processes: int = PROCESSES) -> Any:
-    """Run both models on this machine, in turns, in so many processes each."""
+    """Run both models on this machine, in turns, in so many processes each, and print how that goes on."""
     import harness
 
-    return harness.run(target="x86", models=[str(path) for path in paths], processes=processes)
+    models = [str(path) for path in paths]
+    return harness.run(target="x86", models=models, processes=processes, progress=print)
 
 
 def speed_up(result: Any) -> str:
@@ -95,10 +97,11 @@ def speed_up(result: Any) -> str:
 
 def main() -> None:
     """Export, measure, print."""
+    warnings.simplefilter("ignore", FutureWarning)  # torch and torchao warn of each other while exporting
     result = measure(export_both(Path()))
     table = result.table()  # a pandas DataFrame: a row per model and metric
     latency = table[table.metric == "steady_latency_ns_p50"]
-    print(latency[["model", "label", "value", "low", "high", "unit", "n"]].to_string(index=False))
+    print(latency[["model", "label", "value", "low", "high", "unit", "n"]].round(1).to_string(index=False))
     print(speed_up(result))
     Path("cnn.md").write_text(result.to_markdown(), encoding="utf-8")
     print("The table with its notes is in cnn.md.")

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from docs.test_snippets import store
 
-import harness
-
 EXAMPLES = Path(__file__).parents[2] / "examples"
-HAS_API = hasattr(harness, "run") and hasattr(harness, "load_results")
 NOTEBOOKS = sorted(path.stem for path in EXAMPLES.glob("*.ipynb"))
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -52,21 +49,20 @@ def execute(cells: list[str]) -> dict[str, Any]:
     return names
 
 
-def test_the_script_of_the_cnn_measures_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_script_of_the_cnn_measures_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     example = script("cnn_fp32_int8")
     float32, int8 = example.export_both(here)
     assert (float32.name, int8.name) == ("cnn-fp32.pte", "cnn-int8.pte")
     assert int8.stat().st_size < float32.stat().st_size / 2
-    if HAS_API:
-        monkeypatch.setattr(example, "export_both", lambda folder: [float32, int8])
-        monkeypatch.setattr(example.measure, "__defaults__", (1,))
-        example.main()
-        assert "cnn-int8" in (here / "cnn.md").read_text(encoding="utf-8")
-    else:  # until `harness.run` is there: what the script measures can be measured
-        quick = ["--processes", "1", "--min-duration", "0", "--min-iterations", "10", "--no-memory", "--json"]
-        words = ["run", "-t", "x86", "-m", str(float32), "-m", str(int8), *quick, "--results", str(here / "results")]
-        ended = subprocess.run([sys.executable, "-m", "harness", *words], capture_output=True, text=True, check=False)
-        assert ended.returncode == 0, ended.stderr
+    monkeypatch.setattr(example, "export_both", lambda folder: [float32, int8])
+    monkeypatch.setattr(example.measure, "__defaults__", (2,))
+    example.main()
+    assert "cnn-int8" in (here / "cnn.md").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^cnn-(?:fp32|int8) +latency p50 +\d", printed, re.MULTILINE)) == 2
+    assert re.search(r"^int8 is [\d.]+x .+ as fast as float32$", printed, re.MULTILINE)
 
 
 def test_the_script_of_results_reads_them(
@@ -84,28 +80,25 @@ def test_the_script_of_results_reads_them(
     assert per_process["baseline-small"].between(0.25, 0.45).all()
     (session,) = example.sessions(here / "results").itertuples()
     assert (session.Index, session.target, session.succeeded, session.processes) == ("s", "x86", 20, 20)
-    if HAS_API:
-        figures = example.figures(here / "results")
-        assert {"model", "metric", "value", "low", "high", "unit", "n", "flags"} <= set(figures.columns)
+    figures = example.figures(here / "results").set_index(["model", "metric"])
+    p50 = figures.loc[("baseline-small", "decode_latency_ns_p50")]
+    assert p50.n == 5
+    assert p50.low < p50.value < p50.high
+    assert p50.value == pytest.approx(1e6 * np.exp(np.log(per_process["baseline-small"]).mean()))
 
 
 def test_the_notebook_of_the_cnn_measures_it(here: Path) -> None:
     cells = code_cells("cnn_fp32_int8")
     cells[0] = cells[0].replace("PROCESSES = 5", "PROCESSES = 1")
     assert "PROCESSES = 1" in cells[0]
-    if not HAS_API:
-        cells = cells[: next(index for index, cell in enumerate(cells) if "harness.run" in cell)]
     names = execute(cells)
     assert [path.stat().st_size > 0 for path in names["paths"]] == [True, True]
-    if HAS_API:
-        assert names["ratio"].value > 0
+    assert names["ratio"].value > 0
 
 
 def test_the_notebook_of_results_reads_them(here: Path) -> None:
     store(here / "results")
     cells = code_cells("results_in_pandas")
-    if not HAS_API:
-        cells = [cell for cell in cells if "harness" not in cell]
     names = execute(cells)
     assert isinstance(names["per_process"], pd.DataFrame)
     assert names["per_process"].shape == (5, 2)
@@ -121,7 +114,6 @@ def test_a_notebook_is_one_without_outputs(name: str) -> None:
     assert (EXAMPLES / f"{name}.py").exists(), "each has a script"
 
 
-@pytest.mark.skipif(not HAS_API, reason="needs the Python API")
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_in_jupyter(name: str, here: Path) -> None:
     nbclient = pytest.importorskip("nbclient", reason="needs pip install nbclient ipykernel")

@@ -34,9 +34,9 @@ class RuntimeCapabilities:
     that it needs, whose versions are recorded; `install` says what to do where one is missing. `modes` are values of
     `--runtime` besides its name, ways in which it executes. `precisions` are those that it can be asked to compute in.
 
-    `generates`: it runs language models. `planned_bytes`: it knows the size of its arena before it runs.
-    `per_operator`: it times operators itself, in the profile pass. `outputs`: its outputs can be read, so that they can
-    be compared.
+    `compiles`: it can compile a model before it runs it, as `--compile` asks. `generates`: it runs language models.
+    `planned_bytes`: it knows the size of its arena before it runs. `per_operator`: it times operators itself, in the
+    profile pass. `outputs`: its outputs can be read, so that they can be compared.
     """
 
     formats: tuple[str, ...]
@@ -46,6 +46,7 @@ class RuntimeCapabilities:
     install: str = ""
     modes: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+    compiles: bool = False
     generates: bool = False
     planned_bytes: bool = False
     per_operator: bool = False
@@ -274,6 +275,13 @@ def concerns(wanted: str, suffix: str) -> bool:
     """
     named = [runtime for runtime in installed_runtimes() if _is_named(runtime, wanted)]
     return not named or any(suffix in _suffixes(runtime, by_name=True) for runtime in named)
+
+
+def compiles(suffix: str) -> bool:
+    """Whether a runtime that loads files with this suffix can compile them."""
+    return any(
+        runtime.capabilities.compiles and suffix in _suffixes(runtime, by_name=True) for runtime in installed_runtimes()
+    )
 
 
 def with_runtime(job: Job, chosen: str | None, model: Path) -> Job:

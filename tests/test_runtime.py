@@ -176,6 +176,11 @@ def test_a_name_concerns_the_formats_that_it_loads() -> None:
 
 
 @pytest.mark.usefixtures("installed")
+def test_what_compiles_is_what_its_runtime_says() -> None:
+    assert [suffix for suffix in (".pt2", ".pte", ".toast", ".unheard") if runtimes.compiles(suffix)] == [".pt2"]
+
+
+@pytest.mark.usefixtures("installed")
 def test_a_runtime_that_is_not_available_says_what_to_install() -> None:
     names = find_target("x86").capabilities.runtimes
     state = missing_runtime(".onyx", names)

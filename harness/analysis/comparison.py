@@ -21,6 +21,7 @@ from harness.analysis.grouping import (
     distinct,
     group,
     is_of,
+    measured_name,
     models_of,
     run_records,
 )
@@ -29,7 +30,7 @@ from harness.analysis.resolution import Resolution, foot, resolution_of
 from harness.analysis.rows import Row, rows_of
 from harness.analysis.verdict import verdict
 from harness.conditions.fields import Condition
-from harness.errors import NothingComparable, UsageError
+from harness.errors import NothingComparable
 from harness.metrics import CATALOGUE, HEADLINES, Metric
 from harness.store.dataset import Tables
 
@@ -170,9 +171,8 @@ def _compare(
 
 def _named(runs: list[Run], names: Sequence[str]) -> list[Run]:
     known = list(dict.fromkeys(run["model"] for run in runs))
-    if missing := [name for name in names if name not in known]:
-        raise UsageError(f"Not measured here: {', '.join(missing)}.", f"Models in this session: {', '.join(known)}.")
-    return [run for run in runs if not names or run["model"] in names]
+    chosen = [measured_name(name, known) for name in names]
+    return [run for run in runs if not names or run["model"] in chosen]
 
 
 def _last_attempts(runs: list[Run]) -> list[Run]:

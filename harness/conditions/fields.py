@@ -106,6 +106,7 @@ class Condition:
     data_sha256: str | None = of_data(None)
     precision: str | None = of_job(
         lambda job: job.precision,
+        filter=str,
         decides_quality=True,
         absent="the file's own precision",
         caption="computed in {}".format,

@@ -69,10 +69,10 @@ def _cpu_model() -> str:
 
 
 def _vector_extensions() -> str:
-    found = vector_extensions(_CPUINFO.read_text())
-    if found is None:
+    names = vector_extensions(_CPUINFO.read_text())
+    if names is None:
         raise LookupError(f"{_CPUINFO} names no extensions")
-    return found
+    return names
 
 
 def _hypervisor() -> str:
@@ -97,13 +97,13 @@ def _temperature() -> str:
 
 def _thermal_zones() -> str:
     """Degrees Celsius of every zone that can be read, such as `x86_pkg_temp=48 acpitz=28`."""
-    found = []
+    zones = []
     for zone in sorted(_THERMAL.glob("thermal_zone*")):
         with contextlib.suppress(OSError, ValueError):  # a zone that is asleep refuses
-            found.append(f"{(zone / 'type').read_text().strip()}={int((zone / 'temp').read_text()) / 1000:g}")
-    if not found:
+            zones.append(f"{(zone / 'type').read_text().strip()}={int((zone / 'temp').read_text()) / 1000:g}")
+    if not zones:
         raise LookupError(f"{_THERMAL} has no zone that can be read")
-    return " ".join(found)
+    return " ".join(zones)
 
 
 def _throttle_count() -> str:

@@ -40,7 +40,7 @@ def quota_files(root: Path = Path("/")) -> dict[str, str]:
         groups = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return {}
-    found = {}
+    files = {}
     for line in groups:
         _, controllers, group = [*line.split(":", 2), "", ""][:3]
         if controllers and "cpu" not in controllers.split(","):
@@ -49,10 +49,10 @@ def quota_files(root: Path = Path("/")) -> dict[str, str]:
         for folder in (at, *at.parents):
             for path in (f"{mount}/{folder}/{name}" for mount in MOUNTS for name in FILES):
                 try:
-                    found[path] = (root / path.lstrip("/")).read_text().strip()
+                    files[path] = (root / path.lstrip("/")).read_text().strip()
                 except OSError:
                     continue
-    return found
+    return files
 
 
 def granted(files: Mapping[str, str]) -> float | None:

@@ -55,8 +55,8 @@ class _Read:
     """A file that could be read: whose rows it says that it has, and whose it has."""
 
     file: File
-    said: frozenset[str]
-    found: frozenset[str]
+    named: frozenset[str]
+    present: frozenset[str]
 
 
 def check(results: Path, on_step: Callable[[int, int], None] = lambda done, total: None) -> Checked:
@@ -68,7 +68,7 @@ def check(results: Path, on_step: Callable[[int, int], None] = lambda done, tota
     sound: dict[str, list[_Read]] = {table: [] for table in TABLES}
     for number, (table, file) in enumerate(files, 1):
         try:
-            rows, said = _rows(results, table, file)
+            rows, named = _rows(results, table, file)
         except StoreError as error:
             findings.append(Finding("newer" if error.todo == UPGRADE else "damaged", table, file, str(error)))
         except FileNotFoundError:
@@ -76,13 +76,13 @@ def check(results: Path, on_step: Callable[[int, int], None] = lambda done, tota
         else:
             findings += [Finding("clock", table, file, what) for what in _clocks(table, file, rows)]
             if table in TABLES:
-                found = frozenset(rows["attempt_id"].unique().to_pylist())
-                sound[table].append(_Read(file, frozenset(said), found))
-                if table == "runs" and len(rows) > len(found):
-                    what = f"{file.path} has {len(rows)} runs of {len(found)} attempts."
+                present = frozenset(rows["attempt_id"].unique().to_pylist())
+                sound[table].append(_Read(file, frozenset(named), present))
+                if table == "runs" and len(rows) > len(present):
+                    what = f"{file.path} has {len(rows)} runs of {len(present)} attempts."
                     findings.append(Finding("doubled", table, file, what))
         on_step(number, len(files))
-    counted = {one for read in sound["runs"] for one in read.found}
+    counted = {attempt for read in sound["runs"] for attempt in read.present}
     for table, reads in sound.items():
         findings += _between(table, reads, counted)
     return Checked(len(files), len(counted), tuple(findings))
@@ -110,10 +110,10 @@ def _rows(results: Path, table: str, file: File) -> tuple[pa.Table, tuple[str, .
     try:
         with reaching(results), file_system(results)[0].open_input_file(file.path) as stream:
             parquet = pq.ParquetFile(stream)
-            said = attempts_in(file, parquet.schema_arrow.metadata or {})
+            named = attempts_in(file, parquet.schema_arrow.metadata or {})
             rows = parquet.read()
             rows = in_todays_columns(table, rows) if table in LEDGERS else rows.select(schema.names)
-            return rows.cast(schema), said
+            return rows.cast(schema), named
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
@@ -125,19 +125,19 @@ def _between(table: str, reads: Sequence[_Read], counted: set[str]) -> Iterator[
     homes: dict[str, File] = {}
     for read in sorted(reads, key=lambda read: (read.file.attempt_id is not None, read.file.path)):
         file = read.file
-        if read.said != read.found:
+        if read.named != read.present:
             what = f"{file.path} has not the rows of the attempts that it names: it was renamed or changed."
             yield Finding("mislabelled", table, file, what)
-        again = [homes[one] for one in read.found if one in homes]
+        again = [homes[attempt] for attempt in read.present if attempt in homes]
         if any((home.date, home.target) != (file.date, file.target) for home in again):
             yield Finding("doubled", table, file, f"{file.path} has attempts that are in {again[0].path} too.")
         elif again:
             what = f"{file.path} is in {again[0].path} already, since a compaction was cut; the next deletes it."
             yield Finding("leftover", table, file, what)
-        if lost := read.found - counted:
+        if lost := read.present - counted:
             what = f"{file.path} has rows of {len(lost)} attempts without a run: cut while they were written."
             yield Finding("orphan", table, file, what)
-        homes |= {one: homes.get(one, file) for one in read.found}
+        homes |= {attempt: homes.get(attempt, file) for attempt in read.present}
 
 
 def _clocks(table: str, file: File, rows: pa.Table) -> Iterator[str]:
@@ -148,5 +148,5 @@ def _clocks(table: str, file: File, rows: pa.Table) -> Iterator[str]:
         before, after = rows.slice(0, len(rows) - 1), rows.slice(1)
         same = pc.and_(*(pc.equal(before[name], after[name]) for name in ("attempt_id", "phase")))
         fell = pc.and_(same, pc.less(after["start_ns"], before["start_ns"]))
-        if back := sum(pc.sum(one).as_py() or 0 for one in (fell, pc.less(rows["duration_ns"], 0))):
+        if back := sum(pc.sum(backwards).as_py() or 0 for backwards in (fell, pc.less(rows["duration_ns"], 0))):
             yield f"{file.path}: the worker's clock went backwards at {back} of {len(rows)} samples."

@@ -77,11 +77,11 @@ def plan(results: Path) -> tuple[list[Merge], list[Damage]]:
                     damages.append(part)
             members |= {file: (file.attempt_id,) for file in files if file.attempt_id is not None}
             if table == "runs":
-                counted[where] = {one for attempts in members.values() for one in attempts}
+                counted[where] = {attempt for attempts in members.values() for attempt in attempts}
             known = counted.get(where, set())
             members = {file: attempts for file, attempts in members.items() if known.issuperset(attempts)}
             if len(members) > 1:
-                attempts = sorted({one for found in members.values() for one in found})
+                attempts = sorted({attempt for found in members.values() for attempt in found})
                 merges.append(Merge(table, tuple(members), tuple(attempts)))
     return merges, damages
 

@@ -80,10 +80,10 @@ def read_table(results: Path, name: str, attempt_ids: Sequence[str] | None = Non
 
     Every file must be complete and of a schema this version knows. Raises StoreError naming the first that is not.
     """
-    found = _steadily(lambda: read_files(results, name, files_of(results, name), attempt_ids))
-    if found.damages:
-        raise found.damages[0].error
-    return _frame(found.table)
+    rows = _steadily(lambda: read_files(results, name, files_of(results, name), attempt_ids))
+    if rows.damages:
+        raise rows.damages[0].error
+    return _frame(rows.table)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,10 @@ def _tables(results: Path, session: str | None, others: Sequence[str]) -> Tables
     else:
         keys = _runs(results, files, columns=_KEYS)
         runs = _chosen(
-            results, files, keys, keys.rows["session_id"].map(lambda mine: mine.startswith(session)).astype(bool)
+            results,
+            files,
+            keys,
+            keys.rows["session_id"].map(lambda session_id: session_id.startswith(session)).astype(bool),
         )
     tables = _complete(results, runs, others)
     if tables.runs.empty and runs.damages:
@@ -128,8 +131,8 @@ def _runs(
     attempts: Collection[str] | None = None,
     columns: Sequence[str] | None = None,
 ) -> _Runs:
-    found = read_files(results, "runs", files, attempts, columns)
-    return _Runs(_frame(found.table).sort_values(["started_at", "position"], kind="stable"), found.damages)
+    rows = read_files(results, "runs", files, attempts, columns)
+    return _Runs(_frame(rows.table).sort_values(["started_at", "position"], kind="stable"), rows.damages)
 
 
 def _newest(results: Path, files: Sequence[File]) -> _Runs:
@@ -138,16 +141,16 @@ def _newest(results: Path, files: Sequence[File]) -> _Runs:
     From the newest day backwards, to a day without a row of it. Nothing older is missing then if its first row follows
     one description of each of its models, which are the first jobs of a session and leave no row.
     """
-    found = _runs(results, [], columns=_KEYS)
+    keys = _runs(results, [], columns=_KEYS)
     for date in sorted({file.date for file in files}, reverse=True):
         day = _runs(results, [file for file in files if file.date == date], columns=_KEYS)
-        rows = pd.concat([day.rows, found.rows]).sort_values(["started_at", "position"], kind="stable")
-        found = _Runs(rows, (*found.damages, *day.damages))
-        mine = rows[rows["session_id"] == rows["session_id"].iloc[-1]] if len(rows) else rows
-        begun = len(mine) > 0 and mine["position"].min() <= mine["model_sha256"].nunique()
-        if begun and date not in set(mine["date"]):
+        rows = pd.concat([day.rows, keys.rows]).sort_values(["started_at", "position"], kind="stable")
+        keys = _Runs(rows, (*keys.damages, *day.damages))
+        newest = rows[rows["session_id"] == rows["session_id"].iloc[-1]] if len(rows) else rows
+        begun = len(newest) > 0 and newest["position"].min() <= newest["model_sha256"].nunique()
+        if begun and date not in set(newest["date"]):
             break
-    return found
+    return keys
 
 
 def _chosen(results: Path, files: Sequence[File], keys: _Runs, which: pd.Series[bool]) -> _Runs:
@@ -163,24 +166,24 @@ def _complete(results: Path, runs: _Runs, others: Sequence[str]) -> Tables:
     """The runs with their rows of the other tables, without those of which a file cannot be read."""
     rows, lost = runs.rows, [(damage.error, damage.file.count) for damage in runs.damages]
     partitions = set(zip(rows["date"], rows["target"], strict=True))
-    found = {}
+    frames = {}
     for name in ("samples", "scalars", *others):
         table = read_files(results, name, files_of(results, name, partitions), rows["attempt_id"].tolist())
-        found[name] = _frame(table.table)
+        frames[name] = _frame(table.table)
         moved = [Damage(file, in_quarantine(file)) for file in files_of(results, f"quarantine/{name}", partitions)]
         for damage in (*table.damages, *moved):
             # Of a compact file nobody can say whose rows were in it: all of its partition that are in no other.
-            mine = rows["attempt_id"] == damage.file.attempt_id
+            hit = rows["attempt_id"] == damage.file.attempt_id
             if damage.file.attempt_id is None:
-                mine = (rows["date"] == damage.file.date) & (rows["target"] == damage.file.target)
-            mine &= ~rows["attempt_id"].isin(list(table.attempts))
-            rows, lost = rows[~mine], [*lost, (damage.error, int(mine.sum()))]
+                hit = (rows["date"] == damage.file.date) & (rows["target"] == damage.file.target)
+            hit &= ~rows["attempt_id"].isin(list(table.attempts))
+            rows, lost = rows[~hit], [*lost, (damage.error, int(hit.sum()))]
     if rows.empty and lost:
         raise lost[0][0]
     if len(rows) < len(runs.rows):
-        found = {name: frame[frame["attempt_id"].isin(rows["attempt_id"])] for name, frame in found.items()}
-    samples, scalars = found.pop("samples"), found.pop("scalars")
-    return Tables(rows.reset_index(drop=True), samples, scalars, found, sentences(lost))
+        frames = {name: frame[frame["attempt_id"].isin(rows["attempt_id"])] for name, frame in frames.items()}
+    samples, scalars = frames.pop("samples"), frames.pop("scalars")
+    return Tables(rows.reset_index(drop=True), samples, scalars, frames, sentences(lost))
 
 
 def _nothing(results: Path) -> NothingComparable:

@@ -75,12 +75,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Part:
-    """What is read of a file: the rows of `attempts`; `whole` says that these are all that are in it."""
+    """What is read of a file: the rows of `attempts`; `complete` says that these are all that are in it."""
 
     file: File
     fragment: Any
     attempts: tuple[str, ...]
-    whole: bool = True
+    complete: bool = True
 
 
 def compact_name(attempts: Collection[str]) -> str:
@@ -92,12 +92,12 @@ def compact_name(attempts: Collection[str]) -> str:
 def files_of(results: Path, table: str, partitions: Collection[tuple[str, str]] | None = None) -> list[File]:
     """The data files of a table, by date, target and name; of all partitions (date and target) or only these."""
     root = file_system(results)[1]
-    found = []
+    files = []
     for relative in list_files(results, table, partitions):
         date, target, name = relative.split("/")
         path = f"{root}/{table}/{relative}"
-        found.append(File(path, date.removeprefix("date="), target.removeprefix("target="), name))
-    return found
+        files.append(File(path, date.removeprefix("date="), target.removeprefix("target="), name))
+    return files
 
 
 def read_files(
@@ -124,14 +124,16 @@ def read_files(
             if isinstance(part, Damage):
                 damages.append(part)
                 continue
-            mine = tuple(one for one in part.attempts if one not in seen and (ids is None or one in ids))
-            if mine:
-                parts.append(replace(part, attempts=mine, whole=len(mine) == len(part.attempts)))
-            seen.update(mine)
-        found, worse = _read_sound(results, table, parts, schema)
+            attempts = tuple(
+                attempt for attempt in part.attempts if attempt not in seen and (ids is None or attempt in ids)
+            )
+            if attempts:
+                parts.append(replace(part, attempts=attempts, complete=len(attempts) == len(part.attempts)))
+            seen.update(attempts)
+        table_of_chunk, worse = _read_sound(results, table, parts, schema)
         for damage in worse:
             seen.difference_update(*(part.attempts for part in parts if part.file == damage.file))
-        tables, damages = [*tables, found], damages + worse
+        tables, damages = [*tables, table_of_chunk], damages + worse
     return Rows(pa.concat_tables(tables), frozenset(seen), tuple(damages))
 
 
@@ -165,10 +167,10 @@ def _read(results: Path, table: str, parts: Sequence[Part], schema: pa.Schema) -
         tables = [
             part.fragment.to_table(schema, names, filter=ds.field("attempt_id").isin(part.attempts))
             for part in parts
-            if not part.whole
+            if not part.complete
         ]
-        if whole := [part.fragment for part in parts if part.whole]:
-            dataset = ds.FileSystemDataset(whole, schema, _format(table), file_system(results)[0])
+        if complete := [part.fragment for part in parts if part.complete]:
+            dataset = ds.FileSystemDataset(complete, schema, _format(table), file_system(results)[0])
             tables.append(dataset.to_table(names))
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
@@ -189,8 +191,8 @@ def _read_sound(results: Path, table: str, parts: Sequence[Part], schema: pa.Sch
 
 def damaged(file: File, error: Exception) -> StoreError:
     """The sentence on a file that cannot be read."""
-    said = why(error) if isinstance(error, OSError) else str(error).splitlines()[0].rstrip(".")
-    return StoreError(f"{file.path} is damaged ({said}).", MOVE)
+    reason = why(error) if isinstance(error, OSError) else str(error).splitlines()[0].rstrip(".")
+    return StoreError(f"{file.path} is damaged ({reason}).", MOVE)
 
 
 def in_quarantine(file: File) -> StoreError:

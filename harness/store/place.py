@@ -77,14 +77,14 @@ def list_files(results: Path, table: str, partitions: Collection[tuple[str, str]
     folders = None if partitions is None else [f"date={date}/target={target}" for date, target in sorted(partitions)]
     try:
         with reaching(results):
-            before, found = None, _listed(results, table, folders)
-            while found != before:
-                before, found = found, _listed(results, table, folders)
+            before, listed = None, _listed(results, table, folders)
+            while listed != before:
+                before, listed = listed, _listed(results, table, folders)
     except OSError as error:
         raise StoreError(
             f"{results} cannot be read ({why(error)}).", "Give a folder you may read with --results."
         ) from error
-    return found
+    return listed
 
 
 def delete(results: Path, path: str) -> None:

@@ -58,9 +58,9 @@ def _files(results: Path) -> Iterator[Path]:
 
 def _abandoned(file: Path) -> bool:
     """Raises OSError."""
-    found = _MARK.search(file.name)
-    if found and found[1] == machine():
-        return not _lives(int(found[2]))
+    mark = _MARK.search(file.name)
+    if mark and mark[1] == machine():
+        return not _lives(int(mark[2]))
     return time.time() - file.stat().st_mtime > _STALE_S
 
 

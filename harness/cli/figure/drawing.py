@@ -45,60 +45,62 @@ def panels(
     """A panel for each condition. Raises UsageError before anything is read where the file cannot be drawn."""
     kind_of_file(output)
     tables = read_tables(results, session)
-    found, left_out = panels_of(tables, models=models, target=target, allow_different=allow_different)
-    return Selected(found, left_out, output)
+    chosen, left_out = panels_of(tables, models=models, target=target, allow_different=allow_different)
+    return Selected(chosen, left_out, output)
 
 
 def pareto(selected: Selected, cost: str | None, quality: str | None, *, as_json: bool) -> str:
     """Draw quality against cost; what is printed."""
     x, y = choose(cost, COSTS, selected.panels), choose(quality, QUALITIES, selected.panels)
-    found = drawable([(panel, *points_of(panel, x, y)) for panel in selected.panels])
-    drawn = drawer("pareto").draw([panel for panel, _, _ in found], [points for _, points, _ in found], x, y)
-    values = [panel_json(panel, points_json(points, x, y), absent) for panel, points, absent in found]
-    return written(drawn, selected.output, [*points_caption(found, x, y), *selected.left_out], values, as_json)
+    chosen = drawable([(panel, *points_of(panel, x, y)) for panel in selected.panels])
+    drawn = drawer("pareto").draw([panel for panel, _, _ in chosen], [points for _, points, _ in chosen], x, y)
+    values = [panel_json(panel, points_json(points, x, y), absent) for panel, points, absent in chosen]
+    return written(drawn, selected.output, [*points_caption(chosen, x, y), *selected.left_out], values, as_json)
 
 
 def distribution(selected: Selected, phase: str | None, *, as_json: bool) -> str:
     """Draw the latencies of every process; what is printed."""
     name = choose_phase(phase, selected.panels)
     every = [(panel, *latencies_of(panel, name)) for panel in selected.panels]
-    found = [(panel, latencies, absent) for panel, latencies, absent in every if latencies]
+    chosen = [(panel, latencies, absent) for panel, latencies, absent in every if latencies]
     label = label_of(name)
-    drawn = drawer("distribution").draw([panel for panel, _, _ in found], [items for _, items, _ in found], label)
-    values = [panel_json(panel, latencies_json(latencies), absent) for panel, latencies, absent in found]
-    return written(drawn, selected.output, [*latencies_caption(found, label), *selected.left_out], values, as_json)
+    drawn = drawer("distribution").draw([panel for panel, _, _ in chosen], [items for _, items, _ in chosen], label)
+    values = [panel_json(panel, latencies_json(latencies), absent) for panel, latencies, absent in chosen]
+    return written(drawn, selected.output, [*latencies_caption(chosen, label), *selected.left_out], values, as_json)
 
 
 def roofline(selected: Selected, *, as_json: bool) -> str:
     """Draw how near models come to the bounds of their device; what is printed."""
-    found = rooflines(selected.panels)
-    drawn = drawer("roofline").draw([panel for panel, *_ in found], [(roof, dots) for _, roof, dots, _ in found])
+    chosen = rooflines(selected.panels)
+    drawn = drawer("roofline").draw([panel for panel, *_ in chosen], [(roof, dots) for _, roof, dots, _ in chosen])
     values = [
         panel_json(panel, [asdict(dot) for dot in dots], absent) | {"roof": asdict(roof)}
-        for panel, roof, dots, absent in found
+        for panel, roof, dots, absent in chosen
     ]
-    return written(drawn, selected.output, [*rooflines_caption(found), *selected.left_out], values, as_json)
+    return written(drawn, selected.output, [*rooflines_caption(chosen), *selected.left_out], values, as_json)
 
 
 def ablation(results: Path, session: str, output: Path, *, as_json: bool) -> str:
     """Draw the steps of an ablation; what is printed. Raises NothingComparable where there is none."""
     kind_of_file(output)
     steps_drawer = drawer("ablation")
-    found = [measured for measured in read_ablation(results, session) if len(measured.rows) > 1]
-    if not found:
+    ablations = [measured for measured in read_ablation(results, session) if len(measured.rows) > 1]
+    if not ablations:
         raise NothingComparable(
             f"Session {session} of {results} has no ablation.", "Measure one: `harness run --scenario flash --ablate`."
         )
     steps = [
         (measured.model, [steps_drawer.Step(row.policy, row.io, row.token, row.flash_bytes) for row in measured.rows])
-        for measured in found
+        for measured in ablations
     ]
     caption = [
         "What each step of an ablation does to the latency of a token, and to the bytes that it reads from flash. "
         "Filled: waiting for flash. Hollow: the whole token. Bars: 95 % intervals over processes.",
     ]
-    for table in map(table_of, found):
+    for table in map(table_of, ablations):
         caption += [f"{table.title}: {'; '.join(table.caption[:2])}", *table.notes]
-    origin = " · ".join(dict.fromkeys(f"{measured.job['target']} · session {measured.session}" for measured in found))
+    origin = " · ".join(
+        dict.fromkeys(f"{measured.job['target']} · session {measured.session}" for measured in ablations)
+    )
     values = [{"model": name, "steps": [asdict(step) for step in of_model]} for name, of_model in steps]
     return written(steps_drawer.draw(steps, origin), output, lines_of(caption), values, as_json)

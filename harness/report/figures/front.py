@@ -10,25 +10,25 @@ from harness.metrics import Metric
 Pair = tuple[float, float]
 
 
-def beats(rival: Pair, mine: Pair, more: tuple[bool, bool]) -> bool:
-    """Whether `rival` is as good as `mine` in both values and better in one.
+def beats(rival: Pair, pair: Pair, more: tuple[bool, bool]) -> bool:
+    """Whether `rival` is as good as `pair` in both values and better in one.
 
     `more` says of each value whether more of it is better. Whom nobody beats is on the Pareto front.
     """
-    gains = [(theirs - own) * (1 if better else -1) for theirs, own, better in zip(rival, mine, more, strict=True)]
+    gains = [(other - own) * (1 if better else -1) for other, own, better in zip(rival, pair, more, strict=True)]
     return min(gains) >= 0 and max(gains) > 0
 
 
-def is_no_worse(metric: Metric, mine: Figure, rival: Figure, versus: Versus | None) -> bool:
-    """Whether it is certain that `rival` is better than `mine`, or the same; `versus` is the rival against mine.
+def is_no_worse(metric: Metric, figure: Figure, rival: Figure, versus: Versus | None) -> bool:
+    """Whether it is certain that `rival` is better than `figure`, or the same; `versus` is the rival against mine.
 
     They are told apart as in the tables: what is compared by ratio by its 99 % interval, facts and exact quality by
     value. Figures that were obtained in different ways are not set against each other, and recorded ones against none.
     """
-    if mine.estimate is None or rival.estimate is None or mine.kind != rival.kind or mine.kind == "recorded":
+    if figure.estimate is None or rival.estimate is None or figure.kind != rival.kind or figure.kind == "recorded":
         return False
-    if mine.exact and rival.exact:
-        gain = mine.estimate.value - rival.estimate.value
+    if figure.exact and rival.exact:
+        gain = figure.estimate.value - rival.estimate.value
         return gain >= 0 if metric.better == "lower" else gain <= 0
     return versus is not None and versus.low is not None and versus.low > 1
 

@@ -39,19 +39,19 @@ def draw(panels: Sequence[Panel], points: Sequence[Sequence[Point]], cost: Metri
     figure = Figure(figsize=(WIDTH, 0.2 + 2.3 * len(panels)), layout="constrained")
     frames = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     spans = []
-    for axes, panel, found in zip(frames, panels, points, strict=True):
+    for axes, panel, own_points in zip(frames, panels, points, strict=True):
         axes.set_title(shown([panel.title], longest=60)[0], loc="left")
-        xs = _fit(axes, "x", cost, [point.cost for point in found])
-        ys = _fit(axes, "y", quality, [point.quality for point in found])
+        xs = _fit(axes, "x", cost, [point.cost for point in own_points])
+        ys = _fit(axes, "y", quality, [point.quality for point in own_points])
         spans.append((xs, ys))
     finish(figure, origin(panels))
-    for axes, found, (xs, ys) in zip(frames, points, spans, strict=True):
-        lines = _lines(axes, found, (xs, ys), (cost.better == "higher", quality.better == "higher"))
-        _points(axes, found, xs, ys)
-        texts = _names(found, cost, quality)
+    for axes, own_points, (xs, ys) in zip(frames, points, spans, strict=True):
+        lines = _lines(axes, own_points, (xs, ys), (cost.better == "higher", quality.better == "higher"))
+        _points(axes, own_points, xs, ys)
+        texts = _names(own_points, cost, quality)
         labels = [
             Label(text + _LOOKS[point.standing][2], (x, y), GREY if point.standing == "dominated" else BLACK)
-            for text, point, x, y in zip(texts, found, xs[:, 0], ys[:, 0], strict=True)
+            for text, point, x, y in zip(texts, own_points, xs[:, 0], ys[:, 0], strict=True)
         ]
         place(axes, labels, _obstacles(axes, xs, ys, lines))
     return figure
@@ -59,12 +59,12 @@ def draw(panels: Sequence[Panel], points: Sequence[Sequence[Point]], cost: Metri
 
 def _fit(axes: Axes, which: Literal["x", "y"], metric: Metric, values: Sequence[Value]) -> Spans:
     """Scale, limits and name of an axis for `values`, each of which has an estimate."""
-    found = [value.estimate for value in values if value.estimate]
-    divisor, unit = scale(metric.unit, [estimate.value for estimate in found])
+    estimates = [value.estimate for value in values if value.estimate]
+    divisor, unit = scale(metric.unit, [estimate.value for estimate in estimates])
     spans = np.array(
         [
             (one.value, one.value if one.low is None else one.low, one.value if one.high is None else one.high)
-            for one in found
+            for one in estimates
         ]
     )
     spans /= divisor

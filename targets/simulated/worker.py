@@ -42,10 +42,10 @@ def serve(work: Callable[[Job, Files, Emit], None]) -> None:
         work(job, files, channel.emit)
         channel.emit(Done())
     except WorkerError as error:
-        channel.emit(Error(kind=error.kind, message=error.what, todo=error.todo))
+        channel.emit(Error(kind=error.kind, message=error.message, todo=error.hint))
     except HarnessError as error:
         kind = {ModelError: "model", UsageError: "usage"}.get(type(error), "worker")
-        channel.emit(Error(kind=kind, message=error.what, todo=error.todo))
+        channel.emit(Error(kind=kind, message=error.message, todo=error.hint))
     except BrokenPipeError:
         sys.exit(1)  # the harness is gone
     except Exception as error:  # noqa: BLE001 - whatever a compiler raises must reach the user as a failed job

@@ -154,7 +154,7 @@ def test_a_child_that_fails_says_why(child: Callable[[str], None]) -> None:
     child("sys.exit('harness: The disk has no room for x.\\nFree space.')")
     with pytest.raises(HarnessError) as failed:
         building.run_build(["models", "build", "x"], lambda _: None)
-    assert (failed.value.what, failed.value.todo) == ("The disk has no room for x.", "Free space.")
+    assert (failed.value.message, failed.value.hint) == ("The disk has no room for x.", "Free space.")
 
 
 def test_only_what_is_missing_is_built_and_each_once(monkeypatch: pytest.MonkeyPatch) -> None:

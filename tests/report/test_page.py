@@ -308,7 +308,7 @@ def test_a_baseline_that_a_session_lacks_is_said(tmp_path: Path, make_session: A
     data = page_data(tmp_path, baseline="a")
     assert [one["models"][0]["label"] for one in data["comparisons"]] == ["b", "a"]
     assert data["problems"] == ["Session s1 has no a: it is compared with the first model it measured."]
-    with pytest.raises(UsageError, match="'zz' was not measured"):
+    with pytest.raises(UsageError, match="Not measured here: zz"):
         page_data(tmp_path, baseline="zz")
 
 

@@ -1,4 +1,4 @@
-"""Weights that lie in a file beside their program: ExecuTorch's `.ptd`."""
+"""Weights that lie in a file of their own next to their program, under a name that its runtime knows."""
 
 from __future__ import annotations
 
@@ -7,28 +7,24 @@ from pathlib import Path
 
 from harness.errors import ModelError
 from harness.manifest import sha256_file
-
-# As ExecuTorch's exporter names it where nobody chooses a name.
-_EXPORTED_NAME = "_default_external_constant.ptd"
+from harness.runtime import weight_files
 
 
 def find_data_file(program: Path, *, needed: bool = False) -> Path | None:
-    """The `.ptd` beside `program` under its own name; where one is `needed`, also under the name that ExecuTorch's
-    exporter writes. None where there is none and none is needed.
+    """The file of weights next to `program` under the name that belongs to it alone; where one is `needed`, also under
+    a name that an exporter gives the weights of any program. None where there is none and none is needed.
 
     Raises ModelError where one is needed and there is none.
     """
-    own = program.with_suffix(".ptd")
-    if program.suffix == ".pte" and own.is_file():
-        return own
+    names = weight_files(program)
+    for file in names if needed else names[:1]:
+        if file.is_file():
+            return file
     if not needed:
         return None
-    exported = program.with_name(_EXPORTED_NAME)
-    if exported.is_file():
-        return exported
     raise ModelError(
-        f"The weights of {program.name} are in a .ptd file, and there is none beside it ({own.name} or "
-        f"{exported.name}).",
+        f"The weights of {program.name} are in a file of their own, and there is none next to it "
+        f"({' or '.join(file.name for file in names) or 'under no name that harness knows'}).",
         "Give it with --data-file.",
     )
 

@@ -31,12 +31,15 @@ class RuntimeCapabilities:
 
     `formats` are suffixes of the files that it loads; those `on_request` it loads only where `--runtime` names it,
     since another runtime is the usual one for them. `devices`: `cpu`, `cuda`. `distributions` are the Python packages
-    that it needs, whose versions are recorded; `install` says what to do where one is missing. `modes` are values of
+    that it needs, whose versions are recorded; `install` says what to do where one is missing. `weights` are names of
+    the file next to a model that holds its weights where the model itself does not (`Describe.external_data`), with
+    `{stem}` or `{name}` of the model in them; the first is its own, the others are those that exporters give any model.
+    `modes` are values of
     `--runtime` besides its name, ways in which it executes. `precisions` are those that it can be asked to compute in.
 
-    `generates`: it runs language models. `planned_bytes`: it knows the size of its arena before it runs.
-    `per_operator`: it times operators itself, in the profile pass. `outputs`: its outputs can be read, so that they can
-    be compared.
+    `compiles`: it can compile a model before it runs it, as `--compile` asks. `generates`: it runs language models.
+    `planned_bytes`: it knows the size of its arena before it runs. `per_operator`: it times operators itself, in the
+    profile pass. `outputs`: its outputs can be read, so that they can be compared.
     """
 
     formats: tuple[str, ...]
@@ -44,8 +47,10 @@ class RuntimeCapabilities:
     devices: tuple[str, ...] = ("cpu",)
     distributions: tuple[str, ...] = ()
     install: str = ""
+    weights: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+    compiles: bool = False
     generates: bool = False
     planned_bytes: bool = False
     per_operator: bool = False
@@ -274,6 +279,22 @@ def concerns(wanted: str, suffix: str) -> bool:
     """
     named = [runtime for runtime in installed_runtimes() if _is_named(runtime, wanted)]
     return not named or any(suffix in _suffixes(runtime, by_name=True) for runtime in named)
+
+
+def weight_files(model: Path) -> list[Path]:
+    """Where the weights of a model lie if it does not hold them itself, its own name first; empty where no runtime that
+    loads such files knows of any.
+    """
+    loading = [runtime for runtime in installed_runtimes() if model.suffix in _suffixes(runtime, by_name=True)]
+    names = [name for runtime in loading for name in runtime.capabilities.weights]
+    return [model.with_name(name.format(stem=model.stem, name=model.name)) for name in dict.fromkeys(names)]
+
+
+def compiles(suffix: str) -> bool:
+    """Whether a runtime that loads files with this suffix can compile them."""
+    return any(
+        runtime.capabilities.compiles and suffix in _suffixes(runtime, by_name=True) for runtime in installed_runtimes()
+    )
 
 
 def with_runtime(job: Job, chosen: str | None, model: Path) -> Job:

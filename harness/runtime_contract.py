@@ -27,11 +27,11 @@ from harness.job import Files, Job, request_json
 from harness.manifest import sha256_file
 from harness.protocol import Describe, Done, Error, Event, Hello, Loaded, Memory, Ops, Output, Samples, decode
 from harness.runtime import Runtime, availability, find_runtime
+from harness.scenarios.catalogue import SCENARIOS
 
 QUICK: dict[str, Any] = {"min_iterations": 3, "min_duration_s": 0.0, "max_warmup_s": 0.0}
 _LIMIT_S = 120.0
-_PHASES = {"single-stream": {"steady"}, "cold-start": set(), "sustained": {"sustained"}}
-_GENERATION = {"ttft", "prefill", "decode", "generate"}
+_TRIED = ("single-stream", "cold-start", "sustained")
 # Tokens of the generation: few enough for a context of eight.
 _PROMPT, _NEW = 3, 3
 
@@ -233,7 +233,7 @@ class RuntimeContract:
         for first, second in zip(*saved, strict=True):
             assert np.array_equal(first, second)
 
-    @pytest.mark.parametrize("scenario", list(_PHASES))
+    @pytest.mark.parametrize("scenario", _TRIED)
     def test_a_scenario_has_the_samples_of_its_phase(
         self, installed: Runtime, tiny: ContractModel, scenario: str
     ) -> None:
@@ -243,7 +243,7 @@ class RuntimeContract:
         assert (loaded.planned_bytes is not None) == installed.capabilities.planned_bytes
         samples = ended.samples()
         assert len(samples["first"].start_ns) == 1
-        for phase in _PHASES[scenario]:
+        for phase in SCENARIOS[scenario].phases:
             assert samples[phase].duration_ns is not None
             assert len(samples[phase].start_ns) == QUICK["min_iterations"]
             assert all(duration > 0 for duration in samples[phase].duration_ns or ())
@@ -254,7 +254,7 @@ class RuntimeContract:
             assert not installed.capabilities.generates, "a runtime that generates gives a model to try it with"
             pytest.skip(f"{self.runtime} runs no language models")
         samples = self.run(path, "generate", prompt_tokens=_PROMPT, new_tokens=_NEW).done().samples()
-        assert samples.keys() >= _GENERATION
+        assert samples.keys() >= set(SCENARIOS["generate"].phases)
         assert len(samples["decode"].start_ns) == QUICK["min_iterations"] * (_NEW - 1)
 
     def test_memory_is_told_by_phase_and_nothing_is_timed(self, tiny: ContractModel) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fakes.runtimes import SOURCE
 
 from harness import runtime as runtimes
+from harness.data_file import find_data_file
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.job import Files, Job
 from harness.runtime import availability, concerns, find_runtime, missing_runtime, runtime_choice, runtime_for
@@ -31,7 +32,7 @@ class Usual(Base):
 
 class Other(Base):
     name = "other"
-    capabilities = RuntimeCapabilities(formats=(".xml",), on_request=(".toast",))
+    capabilities = RuntimeCapabilities(formats=(".xml",), on_request=(".toast",), weights=("{stem}.bin", "{name}.data"))
 
 class Rival(Base):
     name = "rival"
@@ -173,6 +174,21 @@ def test_a_name_concerns_the_formats_that_it_loads() -> None:
     assert [concerns("other", suffix) for suffix in (".toast", ".xml", ".pte")] == [True, True, False]
     assert [concerns("graphs", suffix) for suffix in (".pt2", ".pte")] == [True, False]
     assert concerns("native", ".pte")  # a worker, and no runtime: the target knows
+
+
+def test_weights_lie_where_the_runtime_says(installed: Path) -> None:
+    assert find_data_file(installed / "m.xml") is None
+    with pytest.raises(ModelError, match=r"none next to it \(m.bin or m.xml.data\)"):
+        find_data_file(installed / "m.xml", needed=True)
+    (installed / "m.xml.data").touch()
+    assert find_data_file(installed / "m.xml", needed=True) == installed / "m.xml.data"
+    (installed / "m.bin").touch()
+    assert find_data_file(installed / "m.xml") == installed / "m.bin"
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_compiles_is_what_its_runtime_says() -> None:
+    assert [suffix for suffix in (".pt2", ".pte", ".toast", ".unheard") if runtimes.compiles(suffix)] == [".pt2"]
 
 
 @pytest.mark.usefixtures("installed")

@@ -1,7 +1,7 @@
 """Models side by side under one condition: every metric of each with its interval, and each against the
 baseline.
 
-Pure: the tables of the store in, comparisons out, the same for the same rows. Only attempts that ended well
+Pure: the tables of the store in, comparisons out, the same for the same rows. Only attempts that succeeded
 give figures; whatever has none says why.
 """
 
@@ -21,6 +21,7 @@ from harness.analysis.grouping import (
     distinct,
     group,
     is_of,
+    measured_name,
     models_of,
     run_records,
 )
@@ -29,7 +30,7 @@ from harness.analysis.resolution import Resolution, foot, resolution_of
 from harness.analysis.rows import Row, rows_of
 from harness.analysis.verdict import verdict
 from harness.conditions.fields import Condition
-from harness.errors import NothingComparable, UsageError
+from harness.errors import NothingComparable
 from harness.metrics import CATALOGUE, HEADLINES, Metric
 from harness.store.dataset import Tables
 
@@ -90,7 +91,7 @@ def compare_tables(
 
     `models` keeps only those named (all for none), `baseline` names the one the others are set against (the
     first for None). Raises UsageError for a name that was not measured, and NothingComparable when no process
-    ended well or when runs of one condition have different fingerprints, unless `allow_different`, which
+    succeeded or when runs of one condition have different fingerprints, unless `allow_different`, which
     turns that into a note.
     """
     runs = _last_attempts(_named(run_records(tables.runs), models))
@@ -170,13 +171,12 @@ def _compare(
 
 def _named(runs: list[Run], names: Sequence[str]) -> list[Run]:
     known = list(dict.fromkeys(run["model"] for run in runs))
-    if missing := [name for name in names if name not in known]:
-        raise UsageError(f"Not measured here: {', '.join(missing)}.", f"Models in this session: {', '.join(known)}.")
-    return [run for run in runs if not names or run["model"] in names]
+    chosen = [measured_name(name, known) for name in names]
+    return [run for run in runs if not names or run["model"] in chosen]
 
 
 def _last_attempts(runs: list[Run]) -> list[Run]:
-    """One attempt a job and session: the last that ended well, or the last."""
+    """One attempt a job and session: the last that succeeded, or the last."""
     last: dict[tuple[str, str], Run] = {}
     for run in runs:
         key = (run["session_id"], run["job_id"])

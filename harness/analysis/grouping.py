@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,18 +137,28 @@ def is_of(run: Run, model: Model) -> bool:
     return run["model"] == model.name and run["model_sha256"] in (model.sha256, None)
 
 
+def measured_name(name: str, known: Sequence[str]) -> str:
+    """The name in the store that is meant: by itself, as the file or the model that `harness run` was given
+    (`baseline.pte`, `baseline` of `baseline-small`), or by its beginning where no other begins so. Raises UsageError.
+    """
+    for wanted in (name, Path(name).stem if Path(name).suffix in (".pte", ".pt2") else name):
+        candidates = [wanted] if wanted in known else [other for other in known if other.startswith(wanted)]
+        if len(candidates) == 1:
+            return candidates[0]
+    if candidates:
+        raise UsageError(f"{name!r} begins several models: {', '.join(candidates)}.", "Write more of the one you mean.")
+    raise UsageError(f"Not measured here: {name}.", f"Models in this selection: {', '.join(known)}.")
+
+
 def choose(models: Sequence[Model], baseline: str | None) -> list[Model]:
     """The models with the baseline first: the one so named, or the first. Raises UsageError if there is none
     so named.
     """
     if baseline is None:
         return list(models)
+    if not any(baseline == model.label for model in models):
+        baseline = measured_name(baseline, list(dict.fromkeys(model.name for model in models)))
     named = [model for model in models if baseline in (model.label, model.name)]
-    if not named:
-        raise UsageError(
-            f"The baseline {baseline!r} was not measured here.",
-            f"Choose one of: {', '.join(model.label for model in models)}.",
-        )
     return [named[0], *(model for model in models if model is not named[0])]
 
 

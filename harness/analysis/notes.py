@@ -53,7 +53,7 @@ def count_flags(runs: Sequence[Run], models: Sequence[Model]) -> list[FlagCount]
 
 
 def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame) -> list[str]:
-    """Sentences on the runs of one condition; `samples` are those of the runs that ended well."""
+    """Sentences on the runs of one condition; `samples` are those of the runs that succeeded."""
     good = [run for run in runs if run["status"] == "ok"]
     return [
         *_failures(runs),

@@ -45,7 +45,7 @@ class Row:
 def rows_of(tables: Tables, runs: list[Run], models: list[Model], metrics: Sequence[Metric]) -> list[Row]:
     """One row for each of `metrics` that has a figure or an explained null; `models[0]` is the baseline.
 
-    `tables` holds all attempts of `runs`, but samples only of those that ended well. Intervals of runs that were added
+    `tables` holds all attempts of `runs`, but samples only of those that succeeded. Intervals of runs that were added
     until these were narrow (`harness.statistics.looks`) allow for it.
     """
     by_id = {run["attempt_id"]: run for run in runs}
@@ -95,7 +95,7 @@ def _too_few(metric: Metric, tables: Tables, of_model: list[list[Run]]) -> list[
 
 def _counts(metric: Metric, run: Run) -> bool:
     """Whether a run's value belongs in the figure: a file is what it is in any run; all else needs the right
-    pass, ended well.
+    pass, succeeded.
     """
     if metric.exactness == "file":
         return True

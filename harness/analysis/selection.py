@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.analysis.best import leader
 from harness.analysis.comparison import Comparison, compare_tables
-from harness.analysis.grouping import distinct, group, run_records
+from harness.analysis.grouping import distinct, group, measured_name, run_records
 from harness.analysis.spec import TableSpec, default_columns
 from harness.conditions.fields import Condition, tell_apart
 from harness.errors import NothingComparable, UsageError
@@ -72,7 +72,7 @@ def chosen_models(tables: Tables, wanted: Sequence[str]) -> list[str]:
     A name is meant by itself or by its beginning, where no other begins so. Raises UsageError.
     """
     known = list(distinct(run_records(tables.runs), "model"))
-    return list(dict.fromkeys(_named(name, known) for name in wanted)) or known
+    return list(dict.fromkeys(measured_name(name, known) for name in wanted)) or known
 
 
 def views_of(tables: Tables, spec: TableSpec, models: Sequence[str], baseline: str) -> tuple[list[View], list[str]]:
@@ -139,12 +139,3 @@ def _part(tables: Tables, attempts: Sequence[str]) -> Tables:
         frame[frame["attempt_id"].isin(attempts)] for frame in (tables.runs, tables.samples, tables.scalars)
     )
     return Tables(runs, samples, scalars)
-
-
-def _named(name: str, known: Sequence[str]) -> str:
-    candidates = [name] if name in known else [other for other in known if other.startswith(name)]
-    if len(candidates) == 1:
-        return candidates[0]
-    if candidates:
-        raise UsageError(f"{name!r} begins several models: {', '.join(candidates)}.", "Write more of the one you mean.")
-    raise UsageError(f"Not measured here: {name}.", f"Models in this selection: {', '.join(known)}.")

@@ -58,8 +58,10 @@ class Result:
 
     @property
     def runs(self) -> pd.DataFrame:
-        """One row for each job that was tried: identity, conditions, flags, status. Columns: docs/results.md."""
-        return self.tables.runs
+        """One row for each job that was tried: identity, conditions, flags, status. Columns: docs/results.md, and
+        `pass`, which the store calls `measure`.
+        """
+        return self.tables.runs.assign(**{"pass": self.tables.runs["measure"]})
 
     @property
     def samples(self) -> pd.DataFrame:

@@ -30,7 +30,7 @@ def evaluation(
     out in silence.
     """
     # From flash, prompts come from the text, with a quality pass or without.
-    if not (request.quality or request.scenario == "flash") or description.format not in ("pte", "pt2"):
+    if not (request.quality or request.scenario == "flash"):
         return {}
     if request.tokens is not None:
         return {

@@ -15,7 +15,7 @@ from harness.made_inputs import count_sets, covers, find_limits
 from harness.manifest import Manifest
 from harness.model_description import find_method, is_language_model, lies_in_flash, longest_prompt, may_vary
 from harness.protocol import Describe
-from harness.runtime import concerns
+from harness.runtime import compiles, concerns
 from harness.scenarios.catalogue import SCENARIOS, default_scenario
 
 # Peak memory differs by less than a hundredth between processes; three show it.
@@ -88,6 +88,10 @@ def configurations(
             "Use --scenario single-stream or offline.",
         )
     jobs = []
+    if fixed.get("compile") and not compiles(f".{subject.description.format}"):
+        fixed = {**fixed, "compile": False}
+    if fixed.get("runtime") is not None and not concerns(fixed["runtime"], subject.path.suffix):
+        fixed = {**fixed, "runtime": None}  # it is one for other formats
     if fixed.get("min_iterations") is None:
         fixed = {**fixed, "min_iterations": SCENARIOS[scenario].queries}
     for values in combinations(options):
@@ -114,10 +118,6 @@ def configurations(
                 f"A query of {job.streams} samples cannot be made of batches of {job.batch}.",
                 "Give a --batch that divides --streams.",
             )
-        if job.compile and subject.description.format != "pt2":
-            job = replace(job, compile=False)
-        if job.runtime is not None and not concerns(job.runtime, subject.path.suffix):
-            job = replace(job, runtime=None)  # it is one for other formats
         jobs.append(job)
     return list(dict.fromkeys(jobs))
 

@@ -106,7 +106,7 @@ def read_series(results: Path, nights: Sequence[Night], metrics: Sequence[Metric
 
 
 def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]) -> list[Series]:
-    """Every series in the rows of these nights. An attempt counts if it ended well and is of the metric's pass."""
+    """Every series in the rows of these nights. An attempt counts if it succeeded and is of the metric's pass."""
     numbers = {night.session_id: night.number for night in nights}
     runs = [run for run in run_records(tables.runs) if run["session_id"] in numbers and run["status"] == "ok"]
     conditions, joined = group(runs), joined_fingerprints(runs)

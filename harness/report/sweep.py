@@ -68,11 +68,17 @@ def _sweep(comparisons: Sequence[Comparison]) -> Table:
         headings(comparisons[0]),
         tuple(sections),
         tuple(_caption(comparisons, words)),
-        (*footnotes.lines(), *(name_owners(words, owners) + line for line, owners in notes.items())),
+        (*footnotes.lines(), *(_named(line, name_owners(words, owners)) for line, owners in notes.items())),
         pinned=2,
         together=2,
         verdict=tuple(name_owners(words, owners) + line for line, owners in verdicts.items()),
     )
+
+
+def _named(line: str, owners: str) -> str:
+    """A note with the conditions that it is of, behind the word that makes it loud."""
+    loud = next((mark for mark in ("FAILED: ", "WARNING: ") if line.startswith(mark)), "")
+    return f"{loud}{owners}{line.removeprefix(loud)}"
 
 
 def _same(row: Row, other: Row) -> bool:

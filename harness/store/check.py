@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 from harness.errors import StoreError
 from harness.store.files import UPGRADE, File, attempts_in, damaged, files_of
 from harness.store.migrations import in_todays_columns
-from harness.store.place import file_system, reaching, why
+from harness.store.place import file_system, put_file, reaching, why
 from harness.store.schemas import LEDGERS, TABLES
-from harness.store.writer import put_file
 
 Kind = Literal["damaged", "newer", "mislabelled", "doubled", "orphan", "leftover", "clock"]
 # With these all rows that count are read: they are said, and are no fault of the store.

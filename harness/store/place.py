@@ -16,7 +16,9 @@ from functools import cache
 from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING, Any
 
+from harness.atomic_files import replacing_file
 from harness.errors import StoreError, UsageError
+from harness.store.mark import temporary
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -92,6 +94,19 @@ def delete(results: Path, path: str) -> None:
             os.unlink(path)
         else:
             file_system(results)[0].delete_file(path)
+
+
+def put_file(results: Path, path: str, data: bytes | memoryview) -> None:
+    """Write a file at `path` below the results; it appears whole or not at all. Raises OSError."""
+    if not is_local(results):
+        files, root = file_system(results)
+        with files.open_output_stream(f"{root}/{path}") as stream:
+            stream.write(data)
+        return
+    final = results / path
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_file(final, temporary(final)) as file:
+        file.write(data)
 
 
 def sizes(results: Path, paths: Sequence[str]) -> int:

@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.folders import cache_folder
-from harness.store.place import list_files
-from harness.store.writer import put_file
+from harness.store.place import list_files, put_file
 
 _LAST = "runs"  # without its row there an attempt does not count
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from harness.atomic_files import is_full, replacing_file
+from harness.atomic_files import is_full
 from harness.errors import StoreError
 from harness.store.mark import temporary
-from harness.store.place import file_system, is_local, why
+from harness.store.place import is_local, put_file, why
 
 # pyarrow is imported by who writes: `prepare` is asked before the first worker starts, and need not wait for it.
 if TYPE_CHECKING:
@@ -105,19 +105,6 @@ def write_file(
     buffer = io.BytesIO()
     _write_parquet(buffer, schema, tables, metadata)
     put_file(results, path, buffer.getbuffer())
-
-
-def put_file(results: Path, path: str, data: bytes | memoryview) -> None:
-    """Write a file at `path` below the results; it appears whole or not at all. Raises OSError."""
-    if not is_local(results):
-        files, root = file_system(results)
-        with files.open_output_stream(f"{root}/{path}") as stream:
-            stream.write(data)
-        return
-    final = results / path
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_file(final, temporary(final)) as file:
-        file.write(data)
 
 
 def _write_parquet(

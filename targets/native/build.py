@@ -169,8 +169,8 @@ def _build(machine: Machine, command: list[str], key: str, folder: Path) -> None
 
 def _system_library(command: Sequence[str], name: str) -> Path:
     """Where the compiler finds a library of its system."""
-    said = subprocess.run([*command, f"-print-file-name={name}"], capture_output=True, text=True, check=False).stdout
-    path = Path(said.strip())
+    printed = subprocess.run([*command, f"-print-file-name={name}"], capture_output=True, text=True, check=False).stdout
+    path = Path(printed.strip())
     if not path.is_absolute():
         raise HarnessError(f"{command[0]} has no {name}.", "Install the C++ library of its system.")
     return path.resolve()

@@ -30,8 +30,8 @@ def operators(profile: Path, delegates: Sequence[str]) -> Iterator[Ops]:
     """
     command = [sys.executable, "-P", "-m", __name__, str(profile)]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_LIMIT_S).stdout
-        rows = json.loads(said.splitlines()[-1])
+        printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_LIMIT_S).stdout
+        rows = json.loads(printed.splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         raise WorkerError("profile", "ExecuTorch's Inspector cannot read the profile.", "Run it again.") from error
     name = delegates[0] if len(delegates) == 1 else "delegate"

@@ -32,10 +32,12 @@ def attached() -> dict[str, str]:
         subprocess.run(
             [PROGRAM, "start-server"], stdin=nowhere, stdout=nowhere, stderr=nowhere, check=True, timeout=_LIMIT_S
         )
-        said = subprocess.run([PROGRAM, "devices"], capture_output=True, text=True, timeout=_LIMIT_S, check=True).stdout
+        printed = subprocess.run(
+            [PROGRAM, "devices"], capture_output=True, text=True, timeout=_LIMIT_S, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise WorkerError("device", "adb's server does not start.", "`adb start-server` says more.") from error
-    rows = (line.split("\t", 1) for line in said.splitlines() if "\t" in line)
+    rows = (line.split("\t", 1) for line in printed.splitlines() if "\t" in line)
     return {serial: state.strip() for serial, state in rows}
 
 
@@ -65,20 +67,20 @@ def choose(serial: str | None) -> str:
     """The serial number of the device that is meant: `serial` (or $ANDROID_SERIAL), or the only one attached. Raises
     WorkerError `device` when that is none, more than one, or one that does not let us in.
     """
-    found = attached()
+    serials = attached()
     wanted = serial or os.environ.get("ANDROID_SERIAL") or None
-    if wanted is None and len(found) > 1:
+    if wanted is None and len(serials) > 1:
         raise WorkerError(
             "device",
-            f"{len(found)} Android devices are attached: {', '.join(found)}.",
-            f"Choose one: --device adb:{next(iter(found))}",
+            f"{len(serials)} Android devices are attached: {', '.join(serials)}.",
+            f"Choose one: --device adb:{next(iter(serials))}",
         )
-    if wanted is None and not found:
+    if wanted is None and not serials:
         raise WorkerError(
             "device", "No Android device is attached.", "Plug one in with USB debugging on; `adb devices` must list it."
         )
-    chosen = wanted if wanted is not None else next(iter(found))
-    if (state := found.get(chosen)) != "device":
+    chosen = wanted if wanted is not None else next(iter(serials))
+    if (state := serials.get(chosen)) != "device":
         raise _not_ready(chosen, state)
     return chosen
 

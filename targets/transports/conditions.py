@@ -87,16 +87,16 @@ def read_device(text: str) -> list[Reading]:
     stat = _stat(sections.get("stat", []))
     cpuinfo = "\n".join(sections.get("cpuinfo", []))
     uname = [*sections.get("uname", []), "", ""]
-    found = android(sections) if "getprop" in sections else {"model": _board(sections)}
+    named = android(sections) if "getprop" in sections else {"model": _board(sections)}
     zones, status = temperatures(files, sections.get("battery"), sections.get("thermal"))
-    charging = found.get("battery_status") or ("charging" if "Charging" in _all(files, "status") else None)
+    charging = named.get("battery_status") or ("charging" if "Charging" in _all(files, "status") else None)
     return [
         _reading("machine", uname[0], "uname says nothing", identity=True),
         _reading("system", uname[1], "uname says nothing", identity=True),
-        _reading("device_model", found.get("model"), "neither getprop nor the device tree names it", identity=True),
-        _reading("soc", found.get("soc"), "getprop does not name it", identity=True),
-        _reading("abi", found.get("abi"), "it has no getprop", identity=True),
-        _reading("android_build", found.get("build"), "it has no getprop", identity=True),
+        _reading("device_model", named.get("model"), "neither getprop nor the device tree names it", identity=True),
+        _reading("soc", named.get("soc"), "getprop does not name it", identity=True),
+        _reading("abi", named.get("abi"), "it has no getprop", identity=True),
+        _reading("android_build", named.get("build"), "it has no getprop", identity=True),
         _reading("cpu_model", _cpu_model(sections.get("cpuinfo", [])), "/proc/cpuinfo names no part", identity=True),
         _reading("vector_extensions", vector_extensions(cpuinfo), "/proc/cpuinfo names none", identity=True),
         _reading("logical_cpus", stat.get("cpus"), "/proc/stat cannot be read", identity=True),
@@ -123,14 +123,14 @@ def _reading(name: str, value: str | None, why: str, *, identity: bool = False) 
 
 
 def _sections(text: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    sections: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():
         if re.fullmatch(r"#[a-z]+", line):
-            lines = found.setdefault(line[1:], [])
+            lines = sections.setdefault(line[1:], [])
         else:
             lines.append(line)
-    return found
+    return sections
 
 
 def _pairs(lines: Sequence[str]) -> dict[str, str]:
@@ -163,15 +163,15 @@ def _memory(sections: Mapping[str, Sequence[str]], name: str) -> str | None:
 
 def _stat(lines: Sequence[str]) -> dict[str, str]:
     """Of /proc/stat: how many processors, and seconds that they were busy and that a hypervisor took."""
-    found = {}
+    values = {}
     if cpus := sum(bool(re.match(r"cpu\d", line)) for line in lines):
-        found["cpus"] = str(cpus)
+        values["cpus"] = str(cpus)
     for line in lines:
         if line.startswith("cpu ") and all(word.isdigit() for word in line.split()[1:]):
             user, nice, system, _, _, irq, softirq, steal, *_ = [*map(int, line.split()[1:]), *[0] * 8]
-            found["busy"] = f"{(user + nice + system + irq + softirq) / _HZ:.2f}"
-            found["steal"] = f"{steal / _HZ:.2f}"
-    return found
+            values["busy"] = f"{(user + nice + system + irq + softirq) / _HZ:.2f}"
+            values["steal"] = f"{steal / _HZ:.2f}"
+    return values
 
 
 def _cpu_model(lines: Sequence[str]) -> str | None:
@@ -198,12 +198,12 @@ def _quota(lines: Sequence[str]) -> str | None:
 
 def _by_cpu(files: Mapping[str, str], name: str) -> dict[int, float]:
     """MHz by processor."""
-    found = {}
+    by_cpu = {}
     for path, value in files.items():
         match = re.fullmatch(rf"/sys/devices/system/cpu/cpu(\d+)/cpufreq/{name}", path)
         if match and value.isdigit():
-            found[int(match.group(1))] = int(value) / 1000
-    return dict(sorted(found.items()))
+            by_cpu[int(match.group(1))] = int(value) / 1000
+    return dict(sorted(by_cpu.items()))
 
 
 def _maxima(files: Mapping[str, str]) -> str | None:

@@ -21,14 +21,14 @@ def android(sections: Mapping[str, Sequence[str]]) -> dict[str, str]:
     def joined(*names: str) -> str:
         return " ".join(known[name] for name in names if known.get(name))
 
-    found = {
+    values = {
         "model": joined("ro.product.manufacturer", "ro.product.model"),
         "soc": joined("ro.soc.manufacturer", "ro.soc.model") or joined("ro.board.platform"),
         "abi": joined("ro.product.cpu.abi"),
         "build": joined("ro.build.fingerprint"),
         "battery_status": _BATTERY.get(_field(sections.get("battery", ()), "status"), ""),
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
 def temperatures(

@@ -114,13 +114,13 @@ def _devices(content: dict[str, Any], path: Path) -> Devices:
 
 
 def at_hand(known: Devices) -> list[Device]:
-    """The devices of the file, and those that adb sees beside them; the only one attached is not named twice."""
-    found = list(known.by_name.values())
-    named = {device.address for device in found if device.transport == "adb"}
+    """The devices of the file, and those that adb sees besides; the only one attached is not named twice."""
+    devices = list(known.by_name.values())
+    named = {device.address for device in devices if device.transport == "adb"}
     with contextlib.suppress(WorkerError):
         if None not in named and may_be_attached():
-            found += [Device(transport="adb", address=serial) for serial in attached() if serial not in named]
-    return found
+            devices += [Device(transport="adb", address=serial) for serial in attached() if serial not in named]
+    return devices
 
 
 def _device(name: str, table: Any, path: Path) -> Device:

@@ -55,9 +55,9 @@ def qemu() -> str | None:
 @cache
 def version(program: str) -> str:
     """Such as 7.2.22."""
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"version (\S+)", said)
-    return found.group(1) if found else "unknown"
+    printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"version (\S+)", printed)
+    return version.group(1) if version else "unknown"
 
 
 @cache

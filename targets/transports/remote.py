@@ -21,7 +21,7 @@ from harness.errors import WorkerError
 from harness.manifest import sha256_file
 from harness.targets.transports.conditions import SCRIPT, read_device
 from harness.targets.transports.local import LocalProcess
-from harness.targets.transports.remote_process import RemoteProcess, ending, marked, said, worker_script
+from harness.targets.transports.remote_process import RemoteProcess, ending, marked, without_mark, worker_script
 
 _LIMIT_S = 60.0
 # What a slow link or a slow disk carries at least.
@@ -72,12 +72,12 @@ class Remote:
     def describe(self) -> list[Reading]:
         """What it is and how it is; of a device that went away, what was known of it and nulls."""
         try:
-            found = read_device(self._run(SCRIPT).decode(errors="replace"))
+            readings = read_device(self._run(SCRIPT).decode(errors="replace"))
         except WorkerError as error:
             known = self._identity or [Reading("machine", None, error.what, identity=True)]
             return [*known, Reading("temperature_celsius", None, error.what)]
-        self._identity = [reading for reading in found if reading.identity]
-        return [*found, Reading("harness_cpu_s", f"{self._spent_s:.2f}")]
+        self._identity = [reading for reading in readings if reading.identity]
+        return [*readings, Reading("harness_cpu_s", f"{self._spent_s:.2f}")]
 
     def put(self, file: Path, sha256: str) -> str:
         """As `Transport.put`. Raises WorkerError: `device`, or `model` for a file that is not here."""
@@ -177,10 +177,10 @@ class Remote:
         output, stderr = self._client(self._link.shell(marked(script)), stdin=stdin, limit_s=limit_s, own_mark=True)
         end = ending(stderr)
         if end is None:
-            raise self._failed(said(stderr))
+            raise self._failed(without_mark(stderr))
         self._spend(end[1])
         if end[0] != 0:
-            raise self._refused(said(stderr))
+            raise self._refused(without_mark(stderr))
         return output
 
     def _client(

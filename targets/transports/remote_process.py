@@ -28,14 +28,14 @@ def marked(script: str) -> str:
 
 def ending(stderr: str) -> tuple[int, float] | None:
     """Exit code and seconds of processor of a marked script; None if it did not get to its end."""
-    found = _END.search(stderr)
-    if found is None:
+    mark = _END.search(stderr)
+    if mark is None:
         return None
-    parts = re.findall(r"(\d+)m([\d.,]+)s", found.group(1))
-    return int(found.group(2)), sum(60 * int(m) + float(s.replace(",", ".")) for m, s in parts)
+    parts = re.findall(r"(\d+)m([\d.,]+)s", mark.group(1))
+    return int(mark.group(2)), sum(60 * int(m) + float(s.replace(",", ".")) for m, s in parts)
 
 
-def said(stderr: str) -> str:
+def without_mark(stderr: str) -> str:
     """Standard error without the mark."""
     return _END.sub("", stderr)
 
@@ -77,9 +77,9 @@ class RemoteProcess:
         # A reader that has heard the last word is gone by now.
         code = self.close()
         if code is None:
-            raise self._explain(said(self._client.stderr_tail()))
+            raise self._explain(without_mark(self._client.stderr_tail()))
         if code in _NOT_STARTED:
-            why = (said(self._client.stderr_tail()).strip().splitlines() or ["no reason given"])[-1]
+            why = (without_mark(self._client.stderr_tail()).strip().splitlines() or ["no reason given"])[-1]
             raise WorkerError(
                 "device",
                 f"The device cannot start the worker ({why.rstrip('.')}).",
@@ -102,7 +102,7 @@ class RemoteProcess:
 
     def stderr_tail(self) -> str:
         """As `WorkerProcess.stderr_tail`."""
-        return said(self._client.stderr_tail())
+        return without_mark(self._client.stderr_tail())
 
     def _end(self) -> None:
         self._ended = True

@@ -50,6 +50,14 @@ def test_links_inside_the_project_lead_somewhere(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_includes_is_there(page: str) -> None:
+    """A formatter that takes the line of an include for Python makes it text."""
+    includes = [line.strip() for line in PAGES[page].splitlines() if line.strip().startswith("--8")]
+    assert [line for line in includes if not SNIPPET.fullmatch(line)] == []
+    assert [file for line in includes for file in SNIPPET.findall(line) if not (DOCS / file).is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_pages_are_in_plain_words(page: str) -> None:
     """Words that this project once gave a meaning of its own, or that readers had to look up."""
     text = re.sub(r"`[^`]*`|\([^)]*\.md[^)]*\)", "", prose(PAGES[page])).lower()

@@ -125,8 +125,21 @@ def test_the_first_model_is_the_baseline_unless_another_is_named(generated: Any)
 def test_names_that_were_not_measured_are_refused(generated: Any) -> None:
     with pytest.raises(UsageError, match="gpt-fp32, gpt-4bit"):
         compare_tables(generated.tables(), models=["gpt-2bit"])
-    with pytest.raises(UsageError, match="baseline 'gpt-2bit'"):
+    with pytest.raises(UsageError, match="Not measured here: gpt-2bit"):
         compare_tables(generated.tables(), baseline="gpt-2bit")
+
+
+@pytest.mark.parametrize("name", ["gpt-4bit", "gpt-4bit.pte", "models/gpt-4bit.pte", "gpt-4"])
+def test_models_go_by_the_names_that_a_run_takes_and_by_their_beginnings(generated: Any, name: str) -> None:
+    (comparison,) = compare_tables(generated.tables(), models=[name])
+    assert [model.label for model in comparison.models] == ["gpt-4bit"]
+    (turned,) = compare_tables(generated.tables(), baseline=name)
+    assert turned.models[0].label == "gpt-4bit"
+
+
+def test_a_beginning_of_several_names_is_refused(generated: Any) -> None:
+    with pytest.raises(UsageError, match="begins several models: gpt-fp32, gpt-4bit"):
+        compare_tables(generated.tables(), baseline="gpt")
 
 
 def test_named_models_alone_are_compared(generated: Any) -> None:

@@ -60,6 +60,14 @@ def test_what_conditions_share_is_said_once_and_the_rest_with_its_condition(swep
     assert "2 threads: b runs 2.0" in text
 
 
+def test_a_warning_of_one_condition_is_still_loud(swept: Any) -> None:
+    swept.add(
+        "b", 9, threads=2, options={"threads": 2}, status="failed", error_kind="crashed", error_message="It died."
+    )
+    text = render(compare_tables(swept.tables()), "terminal", width=200)
+    assert "FAILED: 2 threads: 1 latency process of b: crashed: It died." in text
+
+
 def test_other_models_or_scenarios_have_a_table_of_their_own(swept: Any) -> None:
     swept.add("c", scenario="offline", samples={"batch": [100]})
     assert len(comparison_tables(compare_tables(swept.tables()))) == 2

@@ -146,7 +146,7 @@ def test_what_needs_a_folder_of_this_machine_says_so(tmp_path: Path, port: int) 
         keep(results_folder("s3://bench/keep?scheme=http"), tmp_path / "m.pte")
     config = {"target": "x86", "models": ["m.pte"], "results": "s3://bench/nights"}
     with pytest.raises(UsageError, match=r"n.toml keeps its nights in s3://bench/nights, but"):
-        parse_config(config, tmp_path / "n.toml", "0", ())
+        parse_config(config, tmp_path / "n.toml", "0")
     assert not (Path.cwd() / "s3:").exists()
 
 

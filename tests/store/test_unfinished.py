@@ -22,12 +22,12 @@ from harness.store.unfinished import delete_unfinished
 WRITES = """
 import os, signal, sys
 from pathlib import Path
-from harness.store import writer
+from harness.store import place
 if sys.argv[3] == "kill":
-    writer.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 else:
-    writer.os.replace = lambda *_: (print("written", flush=True), sys.stdin.read())
-writer.put_file(Path(sys.argv[1]), sys.argv[2], b"half a file")
+    os.replace = lambda *_: (print("written", flush=True), sys.stdin.read())
+place.put_file(Path(sys.argv[1]), sys.argv[2], b"half a file")
 """
 PATH = "samples/date=2026-11-22/target=x86/one.parquet"
 

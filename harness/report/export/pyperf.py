@@ -1,6 +1,6 @@
 """Durations as pyperf keeps them (its JSON format 1.0), for `pyperf stats`, `hist` and `compare_to`.
 
-A benchmark is one model, condition and phase; a run of it is one process. Only durations of processes that ended well
+A benchmark is one model, condition and phase; a run of it is one process. Only durations of processes that succeeded
 have a place there. A latency that was not measured on a device is marked in the benchmark's name, which pyperf prints
 wherever it prints a figure.
 """

@@ -106,7 +106,7 @@ def _mean(values: NDArray[np.float64]) -> Estimate:
 
 
 def _timed(panel: Panel) -> list[Run]:
-    """The latency processes that ended well, of each job the last, on a target that has a latency."""
+    """The latency processes that succeeded, of each job the last, on a target that has a latency."""
     jobs = {
         (run["session_id"], run["job_id"]): run
         for run in run_records(panel.tables.runs)

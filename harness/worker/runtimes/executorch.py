@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from harness.worker.runtimes.pte import MethodHeader
 
 name = "executorch"
-capabilities = RuntimeCapabilities(formats=(".pte",), distributions=("executorch",), generates=True, planned_bytes=True)
+# The second is what ExecuTorch's exporter calls it where nobody chooses a name.
+WEIGHTS = ("{stem}.ptd", "_default_external_constant.ptd")
+capabilities = RuntimeCapabilities(
+    formats=(".pte",), distributions=("executorch",), weights=WEIGHTS, generates=True, planned_bytes=True
+)
 
 # Numbers of c10::ScalarType, which the bindings return.
 _DTYPES = {

@@ -17,7 +17,12 @@ __all__ = ["availability", "capabilities", "describe", "load", "name", "prepare"
 
 name = "executorch-cuda"
 capabilities = RuntimeCapabilities(
-    formats=(".pte",), devices=("cuda",), distributions=("executorch",), generates=True, planned_bytes=True
+    formats=(".pte",),
+    devices=("cuda",),
+    distributions=("executorch",),
+    weights=executorch_runtime.WEIGHTS,
+    generates=True,
+    planned_bytes=True,
 )
 DELEGATE = "CudaBackend"
 

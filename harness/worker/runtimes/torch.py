@@ -26,7 +26,7 @@ from harness.worker.runtimes.pt2_guard import check_archive, no_code
 from harness.worker.torch_outputs import leaves
 
 name = "torch"
-capabilities = RuntimeCapabilities(formats=(".pt2",), distributions=("torch",), generates=True)
+capabilities = RuntimeCapabilities(formats=(".pt2",), distributions=("torch",), compiles=True, generates=True)
 METADATA = "metadata.json"
 _NAMESPACE = re.compile(rb"torch\.ops\.(\w+)\.")
 _UNKNOWN_OPERATOR = re.compile(r"torch\.ops\.([\w.]+)")

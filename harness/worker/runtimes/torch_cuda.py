@@ -39,6 +39,7 @@ class TorchCuda:
         distributions=("torch",),
         modes=("eager", "graphs"),
         precisions=PRECISIONS,
+        compiles=True,
         generates=True,
     )
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from harness.api.zoo import Zoo
 from harness.cli._progress import Reporter
+from harness.cli.bisection_text import bisection_text
 from harness.cli.run import run as run_command
 from harness.cli.run.options import given_values
 from harness.errors import HarnessError, UsageError
@@ -19,15 +18,11 @@ from harness.experiment.request import NamedModel, RunRequest
 from harness.experiment.run import run as run_request
 from harness.metrics import CATALOGUE, HEADLINES, Metric
 from harness.nightly import bisection
-from harness.nightly.artifacts import keep, kept_file
-from harness.nightly.bisection import Bisection, Candidate, Step
-from harness.nightly.history import Revision, commit_of, content, revisions
+from harness.nightly.artifacts import kept_file
+from harness.nightly.bisection import Candidate
+from harness.nightly.candidates import candidates
 from harness.nightly.requests import measured, passes_for
-from harness.nightly.verdict import Verdict, settle, words
-from harness.report.machine import dump_json
-from harness.report.rendering import render_tables
-from harness.report.table import simple_table
-from harness.scratch import ScratchFolder
+from harness.nightly.verdict import Verdict, settle
 from harness.statistics.rerun_looks import NEW_PAIRS
 from harness.store.writer import prepare
 
@@ -63,7 +58,7 @@ def bisect(
     metrics = _metrics(metric_name)
     new_pairs = NEW_PAIRS if request.processes is None else (request.processes,)
     prepare(results)
-    good, later = _candidates(*versions, file, repository, results)
+    good, later = candidates(*versions, file, repository, results)
     with Reporter(quiet=quiet) as reporter:
         run = functools.partial(run_request, source=Zoo(), progress=reporter)
 
@@ -90,83 +85,11 @@ def bisect(
             return verdict
 
         found = bisection.bisect(good, later, measure)
-    click.echo(_text(good, later[-1], found, metrics[0], as_json), nl=False)
+    click.echo(bisection_text(good, later[-1], found, metrics[0], as_json), nl=False)
 
 
 def _metrics(name: str | None) -> list[Metric]:
-
     known = {metric.name: metric for metric in CATALOGUE if metric.compare == "ratio"}
     if name is not None and name not in known:
         raise UsageError(f"The metric {name!r} has no ratio to decide by.", f"Choose among: {', '.join(known)}.")
     return [known[name]] if name else list(HEADLINES)  # the first that the session has decides
-
-
-def _candidates(
-    good: str, bad: str, file: str | None, repository: Path, results: Path
-) -> tuple[Candidate, list[Candidate]]:
-    """The good version and those after it, their files kept by hash. Raises UsageError, ModelError, StoreError."""
-
-    if file is None:
-        if missing := next((name for name in (good, bad) if not os.path.isfile(name)), None):
-            raise UsageError(f"There is no file {missing}.", "Give two files, or two commits and --file.")
-        one, other = (Candidate(name, "", keep(results, Path(name))) for name in (good, bad))
-        return one, [other]
-
-    def candidate(revision: Revision) -> Candidate | None:
-        data = content(repository, revision, file)
-        if data is None:
-            return None
-        with ScratchFolder() as scratch:
-            path = Path(scratch) / Path(file).name
-            path.write_bytes(data)
-            return Candidate(revision.commit[:12], revision.subject, keep(results, path))
-
-    start, end = (commit_of(repository, name) for name in (good, bad))
-    first = candidate(start)
-    later = [candidate(revision) for revision in revisions(repository, start, end, file)]
-    if first is None or later[-1] is None:
-        lacking = start if first is None else end
-        raise UsageError(f"{lacking.commit[:12]} has no file {file}.", "Give its path from the top of the repository.")
-    return first, [version for version in later if version is not None]
-
-
-def _text(good: Candidate, last: Candidate, found: Bisection, metric: Metric, as_json: bool) -> str:
-    answer = _answer(good, last, found, metric)
-    if as_json:
-        return dump_json("bisection", {"metric": metric.name, "good": asdict(good), "answer": answer, **asdict(found)})
-    rows = [
-        (
-            step.candidate.label,
-            step.candidate.words,
-            step.candidate.sha256[:12],
-            words(step.verdict),
-            _outcome(step),
-        )
-        for step in found.steps
-    ]
-    columns = ("version", "", "file", f"{metric.label}, against {good.label}", "")
-    return render_tables([simple_table(f"Against {good.label}: {metric.label}", columns, rows, (answer,))], "terminal")
-
-
-def _answer(good: Candidate, last: Candidate, found: Bisection, metric: Metric) -> str:
-    if last.sha256 == good.sha256:
-        return f"{last.label} has the very file of {good.label}: nothing was measured."
-    if found.first is not None:
-        unsure = f"; {len(found.unsure)} before it could not be measured or decided" if found.unsure else ""
-        subject = f" ({found.first.words})" if found.first.words else ""
-        return f"The first that is worse in {metric.label}: {found.first.label}{subject}{unsure}."
-    if found.steps[-1].verdict.decision == "undecided":
-        pairs = found.steps[-1].verdict.processes
-        return (
-            f"Whether {last.label} is worse than {good.label} in {metric.label} is undecided after {pairs} pairs of "
-            f"processes: measure more with `-- --processes {4 * pairs}`."
-        )
-    if found.steps[-1].slower is None:
-        return f"{last.label} could not be measured: {found.steps[-1].verdict.reason}"
-    return f"{last.label} is not worse than {good.label} in {metric.label}."
-
-
-def _outcome(step: Step) -> str:
-    if step.verdict.decision is None:
-        return "not measured"
-    return {"regression": "slower", "no regression": "not slower", "undecided": "undecided"}[step.verdict.decision]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from harness.cli import _completion
 from harness.cli._options import results_option
 from harness.conditions.fields import FILTERS
-
-if TYPE_CHECKING:
-    from harness.report.rendering import PaperFormat
 
 
 @click.command(short_help="Make a table for a paper.")
@@ -44,19 +41,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How to print it.",
 )
-def table(
-    spec: Path | None,
-    models: tuple[str, ...],
-    columns: tuple[str, ...],
-    baseline: str | None,
-    sessions: tuple[str, ...],
-    title: str | None,
-    label: str | None,
-    allow_different: bool,
-    results: Path,
-    fmt: PaperFormat,
-    list_columns: bool,
-) -> None:
+def table(**options: Any) -> None:
     """Print a table with models as rows and metrics as columns, as SPEC.toml or the options describe it.
 
     One column a condition that was measured, and the geometric mean of the ratios over them. Bold is only what can be
@@ -68,33 +53,6 @@ def table(
     harness table -m baseline-small -m selfcomp-small -c decode_latency_ns_p50 -c model_bytes,show=ratio -c loss_nats
     harness table paper.toml --format latex
     """
-    from harness.analysis.published_figures import read_published
-    from harness.analysis.selection import read_selection
-    from harness.analysis.spec import parse_column, parse_spec, read_spec
+    from harness.cli import paper_table
 
-    if list_columns:
-        from harness.report.metric_list import render_metrics
-
-        click.echo(render_metrics(), nl=False)
-        return
-    from harness.errors import UsageError
-    from harness.report.paper.table import paper_table
-    from harness.report.rendering import render_paper
-
-    options: dict[str, Any] = {
-        "models": list(models),
-        "columns": [parse_column(column) for column in columns],
-        "baseline": baseline,
-        "select": {"session": list(sessions)} if sessions else None,
-        "title": title,
-        "label": label,
-        "allow_different": allow_different,
-    }
-    given = {key: value for key, value in options.items() if value}
-    if spec is not None and given:
-        raise UsageError(
-            f"{spec} and options both say what the table shows.", "Write it all in the file, or leave the file out."
-        )
-    wanted = read_spec(spec) if spec is not None else parse_spec(given, Path())
-    published, notes = read_published(wanted.published)
-    click.echo(render_paper(paper_table(read_selection(results, wanted), wanted, published, notes), fmt), nl=False)
+    paper_table.table(**options)

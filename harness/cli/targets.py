@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli._targets_build import build
-from harness.report.machine import dump_json
 
 if TYPE_CHECKING:
     from harness.runtime import Runtime
@@ -16,54 +15,16 @@ if TYPE_CHECKING:
 @click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def targets(ctx: click.Context, as_json: bool) -> None:
+def targets(ctx: click.Context, /, **options: Any) -> None:
     """Show the targets, what each can measure, and what it lacks; or build what one needs.
 
     \b
     harness targets
     harness targets build arm64
     """
-    if ctx.invoked_subcommand is not None:
-        return
-    from dataclasses import asdict
+    from harness.cli import target_list
 
-    from harness.errors import HarnessError
-    from harness.experiment.energy_pass import describe
-    from harness.runtime import find_runtime, runtime_names
-    from harness.target import find_target, target_names
-
-    runtimes, broken = {}, []
-    for name in runtime_names():
-        try:
-            runtimes[name] = find_runtime(name)
-        except HarnessError as error:
-            broken.append(str(error))
-    rows = []
-    for name in target_names():
-        try:
-            target = find_target(name)
-        except HarnessError as error:
-            rows.append({"target": name, "available": False, "reason": error.what, "todo": error.todo})
-            continue
-        state = target.availability()
-        rows.append(
-            {
-                "target": name,
-                "summary": target.summary,
-                "available": state.available,
-                "reason": state.reason or None,
-                "todo": state.todo or None,
-                "capabilities": asdict(target.capabilities),
-                "runtimes": [_runtime(runtimes[name]) for name in target.capabilities.runtimes],
-                "energy": describe(target) if target.capabilities.energy and state.available else None,
-            }
-        )
-    if as_json:
-        click.echo(dump_json("targets", rows), nl=False)
-        return
-    _print(rows)
-    for message in broken:
-        click.echo(message)
+    target_list.targets(ctx, **options)
 
 
 targets.add_command(build)

@@ -1,0 +1,53 @@
+"""What `harness table` prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.analysis.published_figures import read_published
+from harness.analysis.selection import read_selection
+from harness.analysis.spec import parse_column, parse_spec, read_spec
+from harness.errors import UsageError
+from harness.report.metric_list import render_metrics
+from harness.report.paper.table import paper_table
+from harness.report.rendering import PaperFormat, render_paper
+
+
+def table(
+    spec: Path | None,
+    models: tuple[str, ...],
+    columns: tuple[str, ...],
+    baseline: str | None,
+    sessions: tuple[str, ...],
+    title: str | None,
+    label: str | None,
+    allow_different: bool,
+    results: Path,
+    fmt: PaperFormat,
+    list_columns: bool,
+) -> None:
+    """Print a table with models as rows and metrics as columns, as SPEC.toml or the options describe it."""
+    if list_columns:
+        click.echo(render_metrics(), nl=False)
+        return
+
+    options: dict[str, Any] = {
+        "models": list(models),
+        "columns": [parse_column(column) for column in columns],
+        "baseline": baseline,
+        "select": {"session": list(sessions)} if sessions else None,
+        "title": title,
+        "label": label,
+        "allow_different": allow_different,
+    }
+    given = {key: value for key, value in options.items() if value}
+    if spec is not None and given:
+        raise UsageError(
+            f"{spec} and options both say what the table shows.", "Write it all in the file, or leave the file out."
+        )
+    wanted = read_spec(spec) if spec is not None else parse_spec(given, Path())
+    published, notes = read_published(wanted.published)
+    click.echo(render_paper(paper_table(read_selection(results, wanted), wanted, published, notes), fmt), nl=False)

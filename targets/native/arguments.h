@@ -70,7 +70,7 @@ inline er::EValue number_argument(const std::string& input, er::Tag tag, const H
 
 // The arguments of the query number `set`: set0_arg0, set0_arg1, ... Throws Failure naming the input that does not fit.
 inline std::vector<er::EValue> arguments(const er::MethodMeta& meta, const Plan& plan, const Inputs& inputs, size_t set) {
-  std::vector<er::EValue> found;
+  std::vector<er::EValue> arguments;
   for (size_t i = 0; i < meta.num_inputs(); i++) {
     std::string input = "Input " + std::to_string(i), kind = kind_name(meta.input_tag(i));
     const Held* held = find(inputs, "set" + std::to_string(set) + "_arg" + std::to_string(i));
@@ -78,19 +78,19 @@ inline std::vector<er::EValue> arguments(const er::MethodMeta& meta, const Plan&
       if (held != nullptr)
         throw Failure("usage", input + " was None when the program was exported, so that it takes nothing else.",
                       "Leave it out, or export the model with a tensor in its place.");
-      found.emplace_back();
+      arguments.emplace_back();
     } else if (kind == "tensor") {
       if (held == nullptr) throw Failure("usage", input + " of the model is missing.", "Give it with --inputs.");
       check_tensor(input, *held->tensor, meta.input_tensor_meta(i).get(), plan.is_dynamic(i));
-      found.emplace_back(*held->tensor);
+      arguments.emplace_back(*held->tensor);
     } else if (kind == "str" || kind == "list") {
       throw Failure("usage", input + " of the model is a " + (kind == "str" ? "text" : "list") + ", which harness cannot give.",
                     "Export the model with tensors or numbers in its place.");
     } else {
-      found.push_back(number_argument(input, meta.input_tag(i).get(), held, plan.value(i)));
+      arguments.push_back(number_argument(input, meta.input_tag(i).get(), held, plan.value(i)));
     }
   }
-  return found;
+  return arguments;
 }
 
 // How many sets of inputs there are.

@@ -37,8 +37,8 @@ class Counter {
   std::vector<Counts> read(size_t expected) const {
     std::ifstream file(file_, std::ios::binary);
     std::vector<Counts> all;
-    Counts one;
-    while (file.read(reinterpret_cast<char*>(one.data()), sizeof one)) all.push_back(one);
+    Counts record;
+    while (file.read(reinterpret_cast<char*>(record.data()), sizeof record)) all.push_back(record);
     if (all.size() != expected)
       throw Failure("instructions",
                     "The emulator counted " + std::to_string(all.size()) + " stretches, not " +

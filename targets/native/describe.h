@@ -40,9 +40,9 @@ inline Json interface_json(const er::Result<er::Tag>& tag, const er::Result<er::
     Json::Integers sizes(info->sizes().begin(), info->sizes().end());
     return Json::Object{{"kind", kind}, {"dtype", dtype_name(info->scalar_type())}, {"sizes", sizes}};
   }
-  Json::Object said{{"kind", kind}, {"dtype", "none"}, {"sizes", Json::Array{}}};
-  if (!value.is_null()) said.emplace_back("value", value.is_real() ? number_json(value.number()) : value);
-  return said;
+  Json::Object interface{{"kind", kind}, {"dtype", "none"}, {"sizes", Json::Array{}}};
+  if (!value.is_null()) interface.emplace_back("value", value.is_real() ? number_json(value.number()) : value);
+  return interface;
 }
 
 inline Json method_json(const Program& program, const er::MethodMeta& meta) {
@@ -112,16 +112,16 @@ struct Description {
   std::map<std::string, Json> metadata;
 
   int64_t integer(const std::string& name) const {
-    auto found = metadata.find(name);
-    if (found == metadata.end() || !found->second.is_integer())
+    auto entry = metadata.find(name);
+    if (entry == metadata.end() || !entry->second.is_integer())
       throw Failure("model", "The model does not say its " + name + ", which a loss on text needs.",
                     "Export it with that constant method, as ExecuTorch's exporter of language models does, or leave quality out (--no-quality).");
-    return found->second.integer();
+    return entry->second.integer();
   }
 };
 
 inline Description describe(const Program& program) {
-  Description found;
+  Description description;
   Json::Array methods, needed;
   std::set<std::string> names;
   Json::Object metadata;
@@ -130,15 +130,15 @@ inline Description describe(const Program& program) {
     if (Program::is_constant(meta)) {
       Json value = constant_json(program, name);
       metadata.emplace_back(name, value);
-      found.metadata.emplace(name, value);
+      description.metadata.emplace(name, value);
     } else {
       methods.push_back(method_json(program, meta));
       names.merge(delegates(meta));
     }
   }
   for (const std::string& name : names) needed.push_back(name);
-  found.event = {{"format", "pte"}, {"methods", methods}, {"metadata", metadata}, {"delegates", needed}};
-  return found;
+  description.event = {{"format", "pte"}, {"methods", methods}, {"metadata", metadata}, {"delegates", needed}};
+  return description;
 }
 
 }  // namespace harness

@@ -62,7 +62,7 @@ class ReadsQuery : public Query {
         hits_(recording.column("hits")), crcs_(recording.checksums()), row_bytes_(recording.number("row_bytes")),
         records_at_(recording.number("records_at")) {
     phases = {{"decode_read", {}}};
-    if (!whole()) throw recording.damaged();
+    if (!is_complete()) throw recording.damaged();
     if (!storage.holds({static_cast<int64_t>(offsets_.size()), offsets_.data(), lengths_.data(), slots_.data()}))
       throw Failure("model", "Of the recorded reads some lie beyond the neuron file, or beyond the arena.",
                     "Was the file pushed whole? Run again.");
@@ -124,7 +124,7 @@ class ReadsQuery : public Query {
   }
 
   // Whether the counts add up and all rows can be checked.
-  bool whole() const {
+  bool is_complete() const {
     auto sums_to = [](std::span<const int64_t> counts, size_t total) {
       for (int64_t count : counts)
         if (count < 0 || static_cast<size_t>(count) > total) return false;

@@ -43,15 +43,15 @@ class Table {
   }
 
   std::vector<Table> tables(int field) const {
-    std::vector<Table> found;
-    each(field, 4, [&](size_t place) { found.emplace_back(data_, follow(place), *path_); });
-    return found;
+    std::vector<Table> tables;
+    each(field, 4, [&](size_t place) { tables.emplace_back(data_, follow(place), *path_); });
+    return tables;
   }
 
   std::vector<int32_t> integers(int field) const {
-    std::vector<int32_t> found;
-    each(field, 4, [&](size_t place) { found.push_back(number<int32_t>(place)); });
-    return found;
+    std::vector<int32_t> integers;
+    each(field, 4, [&](size_t place) { integers.push_back(number<int32_t>(place)); });
+    return integers;
   }
 
   std::string text(int field) const {

@@ -51,7 +51,7 @@ class Json {
   const std::string& text() const { return get<std::string>("text"); }
   int64_t integer() const { return get<int64_t>("an integer"); }
   double number() const {
-    if (const auto* whole = std::get_if<int64_t>(&value_)) return static_cast<double>(*whole);
+    if (const auto* integer = std::get_if<int64_t>(&value_)) return static_cast<double>(*integer);
     return get<double>("a number");
   }
   int64_t integer_or(int64_t otherwise) const { return is_null() ? otherwise : integer(); }
@@ -76,7 +76,7 @@ class Json {
 
   template <class T>
   const T& get(const char* what) const {
-    if (const T* found = std::get_if<T>(&value_)) return *found;
+    if (const T* value = std::get_if<T>(&value_)) return *value;
     throw std::runtime_error(std::string("JSON has no ") + what + " where one is needed");
   }
 
@@ -85,8 +85,8 @@ class Json {
       out += "null";
     } else if (const auto* truth = std::get_if<bool>(&value_)) {
       out += *truth ? "true" : "false";
-    } else if (const auto* whole = std::get_if<int64_t>(&value_)) {
-      out += std::to_string(*whole);
+    } else if (const auto* integer = std::get_if<int64_t>(&value_)) {
+      out += std::to_string(*integer);
     } else if (const auto* real = std::get_if<double>(&value_)) {
       if (!std::isfinite(*real)) throw std::runtime_error("JSON has no infinities");
       char digits[32];
@@ -182,8 +182,8 @@ class Json {
     size_t end = text.find_first_not_of("+-0123456789.eE", at);
     std::string digits(text.substr(at, end == std::string_view::npos ? end : end - at));
     char* rest = nullptr;
-    bool whole = digits.find_first_of(".eE") == std::string::npos;
-    Json value = whole ? Json(int64_t{strtoll(digits.c_str(), &rest, 10)}) : Json(strtod(digits.c_str(), &rest));
+    bool is_integer = digits.find_first_of(".eE") == std::string::npos;
+    Json value = is_integer ? Json(int64_t{strtoll(digits.c_str(), &rest, 10)}) : Json(strtod(digits.c_str(), &rest));
     if (digits.empty() || *rest) throw std::runtime_error("JSON with something unknown in it");
     at += digits.size();
     return value;

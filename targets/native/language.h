@@ -53,9 +53,9 @@ inline Held first_positions(const Language& language, int64_t count) {
 }
 
 // Nothing for a method that follows none of the conventions.
-inline std::optional<Language> language_of(const er::MethodMeta& meta, const Plan& plan, const Description& said) {
-  auto cached = said.metadata.find("use_kv_cache");
-  if (cached == said.metadata.end() || cached->second.dump() != "true" || !said.metadata.contains("get_vocab_size") ||
+inline std::optional<Language> language_of(const er::MethodMeta& meta, const Plan& plan, const Description& description) {
+  auto cached = description.metadata.find("use_kv_cache");
+  if (cached == description.metadata.end() || cached->second.dump() != "true" || !description.metadata.contains("get_vocab_size") ||
       meta.num_inputs() != 2)
     return std::nullopt;
   auto tokens = meta.input_tensor_meta(0), positions = meta.input_tensor_meta(1);
@@ -63,13 +63,13 @@ inline std::optional<Language> language_of(const er::MethodMeta& meta, const Pla
   for (ScalarType type : {tokens->scalar_type(), positions->scalar_type()})
     if (type != ScalarType::Int && type != ScalarType::Long) return std::nullopt;
   int64_t most = tokens->sizes()[1];
-  Positions found = Positions::kScalar;
+  Positions given = Positions::kScalar;
   if (positions->sizes().size() == 1) {
     int64_t places = positions->sizes()[0];
     if (places != 1 && places != most) return std::nullopt;
-    found = places == 1 ? Positions::kFirst : Positions::kEach;
+    given = places == 1 ? Positions::kFirst : Positions::kEach;
   }
-  return Language{tokens->scalar_type(), positions->scalar_type(), found, most, plan.is_dynamic(0)};
+  return Language{tokens->scalar_type(), positions->scalar_type(), given, most, plan.is_dynamic(0)};
 }
 
 // Throws Failure where the model cannot be given `count` tokens at once.

@@ -35,9 +35,9 @@ inline Plan plan_in(std::string_view data, const std::string& path, const std::s
   Plan plan;
   for (const Table& table : Table::root(data, path).tables(kPlans)) {
     if (table.text(kName) != method) continue;
-    for (const Table& one : table.tables(kOperators)) {
-      std::string overload = one.text(1);
-      plan.operators.push_back(one.text(0) + (overload.empty() ? "" : "." + overload));
+    for (const Table& operation : table.tables(kOperators)) {
+      std::string overload = operation.text(1);
+      plan.operators.push_back(operation.text(0) + (overload.empty() ? "" : "." + overload));
     }
     auto values = table.tables(kValues);
     for (const Table& value : values) {

@@ -73,11 +73,11 @@ inline void drop_page_cache(const std::string& path) {
 inline Json::Integers allowed_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  Json::Integers found;
+  Json::Integers cpus;
   if (sched_getaffinity(0, sizeof set, &set) == 0)
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-      if (CPU_ISSET(cpu, &set)) found.push_back(cpu);
-  return found;
+      if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  return cpus;
 }
 
 }  // namespace harness

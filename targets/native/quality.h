@@ -19,7 +19,7 @@
 namespace harness {
 
 inline constexpr const char* kAllLogits = "forward_all_logits";
-inline constexpr size_t kMostKeptLogits = 1 << 24;  // 64 MB of them
+inline constexpr size_t kMostSavedLogits = 1 << 24;  // 64 MB of them
 
 // Write arrays into the folder of a job, and say so.
 inline void write_output(Channel& channel, const std::string& folder, const std::string& name, const std::string& bytes) {
@@ -93,7 +93,7 @@ inline double surprise(const float* logits, size_t vocabulary, int64_t target) {
 
 // The mean loss in nats a token, teacher-forced over windows that do not overlap, as harness/worker/quality.py
 // computes it. `most` bounds the predictions (0: all); where it does, the logits are left in `folder`.
-inline void loss(Channel& channel, const Program& program, Method& forward, const Description& said,
+inline void loss(Channel& channel, const Program& program, Method& forward, const Description& description,
                  const std::optional<Language>& language, const std::vector<int64_t>& tokens, int64_t most,
                  const std::string& folder) {
   std::unique_ptr<Method> all = program.has(kAllLogits) ? program.load(kAllLogits) : nullptr;
@@ -104,8 +104,8 @@ inline void loss(Channel& channel, const Program& program, Method& forward, cons
     throw Failure("usage", program.path() + " takes exactly " + std::to_string(language->most_tokens) +
                                " tokens at once, so that its loss cannot be had one token after the other.",
                   "Export it with a dynamic number of tokens, or leave quality out (--no-quality).");
-  int64_t context = all ? program.meta(kAllLogits).input_tensor_meta(0)->sizes()[1] : said.integer("get_max_seq_len");
-  auto vocabulary = said.integer("get_vocab_size");
+  int64_t context = all ? program.meta(kAllLogits).input_tensor_meta(0)->sizes()[1] : description.integer("get_max_seq_len");
+  auto vocabulary = description.integer("get_vocab_size");
   for (int64_t token : tokens)
     if (token < 0 || token >= vocabulary)
       throw Failure("usage",
@@ -121,7 +121,7 @@ inline void loss(Channel& channel, const Program& program, Method& forward, cons
                   "Give a longer text.");
   double total = 0, apart = 0;
   size_t columns = 0;
-  std::vector<float> kept;
+  std::vector<float> saved;
   for (int64_t window = 0; window < windows; window++) {
     const int64_t* first = tokens.data() + window * context;
     auto logits = all ? at_once(*all, program.meta(kAllLogits).input_tensor_meta(0)->scalar_type(), first, context)
@@ -137,12 +137,12 @@ inline void loss(Channel& channel, const Program& program, Method& forward, cons
     }
     for (int64_t i = 0; i < context; i++)
       total += surprise(logits.data() + static_cast<size_t>(i) * width, width, first[i + 1]);
-    if (most && kept.size() + logits.size() <= kMostKeptLogits) kept.insert(kept.end(), logits.begin(), logits.end());
+    if (most && saved.size() + logits.size() <= kMostSavedLogits) saved.insert(saved.end(), logits.begin(), logits.end());
     if (window % 50 == 0) channel.emit("progress", {{"done", window}, {"total", windows}});
   }
-  if (!kept.empty() && !folder.empty()) {
+  if (!saved.empty() && !folder.empty()) {
     write_output(channel, folder, "outputs.safetensors",
-                 encode_tensors({{"logits", {Json(kept.size() / columns), Json(columns)}, {kept.begin(), kept.end()}, false}}));
+                 encode_tensors({{"logits", {Json(saved.size() / columns), Json(columns)}, {saved.begin(), saved.end()}, false}}));
   }
   if (!std::isfinite(total)) {
     channel.scalar("loss_nats", nullptr, "the model's loss is not a number");

@@ -44,10 +44,10 @@ inline std::string sha256(std::string_view bytes) {
   std::array<uint32_t, 8> state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                    0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   const auto* at = reinterpret_cast<const unsigned char*>(bytes.data());
-  size_t whole = bytes.size() / 64 * 64, rest = bytes.size() - whole;
-  for (size_t i = 0; i < whole; i += 64) sha256_block(state, at + i);
+  size_t in_blocks = bytes.size() / 64 * 64, rest = bytes.size() - in_blocks;
+  for (size_t i = 0; i < in_blocks; i += 64) sha256_block(state, at + i);
   unsigned char tail[128] = {};
-  if (rest) memcpy(tail, at + whole, rest);
+  if (rest) memcpy(tail, at + in_blocks, rest);
   tail[rest] = 0x80;
   size_t end = rest < 56 ? 64 : 128;
   for (int i = 0; i < 8; i++) tail[end - 1 - i] = static_cast<unsigned char>(uint64_t{bytes.size()} * 8 >> 8 * i);

@@ -112,7 +112,7 @@ class Storage {
     std::vector<unsigned char> pages((size + page - 1) / page);
     if (map == MAP_FAILED || mincore(map, size, pages.data()) != 0) return nullptr;
     size_t held = 0;
-    for (unsigned char one : pages) held += one & 1;
+    for (unsigned char page : pages) held += page & 1;
     munmap(map, size);
     return static_cast<double>(held) / static_cast<double>(pages.size());
   }

@@ -88,7 +88,7 @@ inline std::vector<std::pair<std::string, Held>> read_tensors(const std::string&
   memcpy(&length, all.data(), 8);
   if (length > all.size() - 8) throw damaged;
   std::string_view data = std::string_view(all).substr(8 + length);
-  std::vector<std::pair<std::string, Held>> found;
+  std::vector<std::pair<std::string, Held>> tensors;
   try {
     const Json header = Json::parse(std::string_view(all).substr(8, length));
     for (const auto& [name, entry] : header.object()) {
@@ -109,14 +109,14 @@ inline std::vector<std::pair<std::string, Held>> read_tensors(const std::string&
                       "Convert it to the dtype that the model takes: see `harness models inspect`.");
       if (begin > end || end > data.size() || end - begin != elements * dtype->bytes) throw damaged;
       std::vector<uint8_t> bytes(data.begin() + static_cast<long>(begin), data.begin() + static_cast<long>(end));
-      found.emplace_back(name, make_tensor(dtype->type, std::move(sizes), std::move(bytes)));
+      tensors.emplace_back(name, make_tensor(dtype->type, std::move(sizes), std::move(bytes)));
     }
   } catch (const Failure&) {
     throw;
   } catch (const std::exception&) {
     throw damaged;
   }
-  return found;
+  return tensors;
 }
 
 // Values to be written, under their name: as float32 where that holds every one of them exactly, else as float64.

@@ -104,8 +104,8 @@ class Worker {
                              {"planned_bytes", method_->planned_bytes()}});
     loading_.start_ns = {start};
     loading_.counted = {0};
-    said_ = describe(*program_);
-    language_ = language_of(program_->meta(main_), plan_, said_);
+    description_ = describe(*program_);
+    language_ = language_of(program_->meta(main_), plan_, description_);
     if (job_["inputs_sha256"].is_null() && !language_)
       method_->advice = "Its inputs were made by harness (random numbers of seed " + job_["seed"].dump() +
                         "): give real ones with --inputs.";
@@ -204,7 +204,7 @@ class Worker {
     if (!files_["tokens"].is_null()) {
       auto tokens = read_tensors(files_["tokens"].text());
       if (tokens.empty()) throw Failure("usage", "The evaluation text is empty.", "Give a longer text.");
-      loss(channel_, *program_, *method_, said_, language_, integers(*tokens[0].second.tensor), job_["max_tokens"].integer_or(0), folder);
+      loss(channel_, *program_, *method_, description_, language_, integers(*tokens[0].second.tensor), job_["max_tokens"].integer_or(0), folder);
     } else if (!folder.empty()) {
       read_inputs();
       std::vector<std::vector<er::EValue>> sets;
@@ -234,7 +234,7 @@ class Worker {
   std::unique_ptr<Program> program_;
   std::unique_ptr<Method> method_;
   Plan plan_;
-  Description said_;
+  Description description_;
   std::optional<Language> language_;
   Held positions_;
   Series loading_;

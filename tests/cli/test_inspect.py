@@ -8,7 +8,7 @@ import pytest
 from cli.driving import Home
 from models_on_disk import Models
 
-from harness.cli.models.inspect import described_input
+from harness.cli.models.inspecting import described_input
 
 
 @pytest.mark.parametrize(

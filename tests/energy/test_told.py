@@ -12,7 +12,7 @@ from energy.test_meter import Device
 from energy.test_pass import REAL, PoweredTarget
 
 from harness import target as core
-from harness.cli.devices import _row
+from harness.cli.device_list import _row
 from harness.cli.targets import targets
 from harness.conditions.readings import Reading
 from harness.energy.source import Missing, Source

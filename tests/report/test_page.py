@@ -370,5 +370,5 @@ def test_without_altair_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(UsageError) as caught:
         specs_and_bundle()
-    assert "altair" in caught.value.what
-    assert "edge-harness[html]" in caught.value.todo
+    assert "altair" in caught.value.message
+    assert "edge-harness[html]" in caught.value.hint

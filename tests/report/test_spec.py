@@ -110,8 +110,8 @@ def test_an_option_says_the_same_as_a_table() -> None:
 def test_each_mistake_is_a_sentence(data: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
         parse_spec(data, Path())
-    assert caught.value.what.endswith(".")
-    assert caught.value.todo.endswith((".", "?"))
+    assert caught.value.message.endswith(".")
+    assert caught.value.hint.endswith((".", "?"))
     for word in words:
         assert word in str(caught.value)
 

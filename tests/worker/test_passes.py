@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import torch
 from fakes.clock import FakeClock
 from worker.driving import Said, job
 
+from harness.errors import UsageError
 from harness.job import Files, Job
-from harness.protocol import Describe, Event, Io, Loaded, Memory, Output, Samples, Scalar
+from harness.protocol import Describe, Event, Io, Loaded, Memory, Ops, Output, Samples, Scalar
 from harness.runtime import LoadedModel, RuntimeCapabilities
 from harness.scenarios.queries import Series, SingleQuery
 from harness.statistics.change_points import SEGMENT
@@ -240,6 +242,61 @@ def test_outputs_are_of_as_many_different_inputs_as_were_asked_for(
         found = {name: float(outputs[name]) for name in outputs.files}
     assert found == {f"set{i}_output0": float(call[0].sum()) for i, call in enumerate(runtime.calls)}
     assert len(set(found.values())) == expected
+
+
+def test_operators_are_those_that_the_runtime_tells_after_a_few_queries(clock: FakeClock, model: Files) -> None:
+    class Profiled(Runtime):
+        def load(self, *arguments: Any) -> LoadedModel:
+            return replace(super().load(*arguments), operators=self._operators)
+
+        def _operators(self) -> list[Ops]:
+            return [Ops(operator="sum", delegate=None, calls=len(self.calls), total_ns=3)]
+
+    said = work(model, job(measure="profile"), Profiled(clock))
+    assert said.all(Ops) == [Ops(operator="sum", delegate=None, calls=worker.PROFILE_ITERATIONS, total_ns=3)]
+    assert not said.all(Samples), "a profiler slows what it looks at"
+
+
+def test_a_runtime_that_times_no_operators_says_so(clock: FakeClock, model: Files) -> None:
+    with pytest.raises(UsageError, match="nothing does not time operators"):
+        work(model, job(measure="profile"), Runtime(clock))
+
+
+def test_outputs_that_cannot_be_read_are_null_with_the_reason(clock: FakeClock, model: Files, tmp_path: Path) -> None:
+    runtime = Runtime(clock)
+    runtime.capabilities = replace(runtime.capabilities, outputs=False)
+    files = replace(model, output=str(tmp_path))
+    for labels, names in (
+        (None, ["max_abs_difference"]),
+        ("0", ["max_abs_difference", "accuracy_top1", "accuracy_top5"]),
+    ):
+        said = work(files, job(measure="quality", labels_sha256=labels), runtime)
+        assert [(scalar.name, scalar.value) for scalar in said.all(Scalar)] == [(name, None) for name in names]
+        assert all("cannot be read" in (scalar.reason or "") for scalar in said.all(Scalar))
+    assert runtime.calls == []
+
+
+def test_outputs_may_be_arrays_of_numpy(clock: FakeClock, model: Files, tmp_path: Path) -> None:
+    """In one place that is written to again and again, as some runtimes have it."""
+
+    class Reusing(Runtime):
+        _buffer = np.zeros(1, np.float32)
+
+        def _execute(self, inputs: Any) -> Sequence[Any]:
+            self._buffer[0] = float(super()._execute(inputs)[0])
+            return [self._buffer]
+
+    runtime = Reusing(clock)
+    said = work(replace(model, output=str(tmp_path)), job(measure="quality", input_sets=3), runtime)
+    with np.load(said.one(Output).file) as outputs:
+        values = [float(outputs[f"set{number}_output0"][0]) for number in range(3)]
+    assert values == [pytest.approx(float(call[0].sum())) for call in runtime.calls]
+    assert len(set(values)) == 3
+
+
+def test_a_precision_that_the_runtime_does_not_have_is_refused(clock: FakeClock, model: Files) -> None:
+    with pytest.raises(UsageError, match="nothing computes in the file's own precision"):
+        work(model, job(precision="fp16"), Runtime(clock))
 
 
 def test_inputs_are_those_of_the_method_that_is_asked(clock: FakeClock, model: Files) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from harness.analysis.flags import meaning, sentence
 from harness.analysis.grouping import Model, Run, different_fields, is_of, runtimes_of
 from harness.analysis.numbers import percent
 from harness.analysis.rows import Row
+from harness.metrics.metric import Measure
 from harness.scenarios.catalogue import SCENARIOS
 from harness.statistics.early_stopping import fewest_samples
 from harness.statistics.steady import SLOWER, still_warming
@@ -240,8 +242,9 @@ def _passes(good: Sequence[Run]) -> list[str]:
     if not any(len(count.passes) > 1 for count in count_flags(good, ())):
         return []
     counts = Counter(run["measure"] for run in good)
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return [f"{plural(len(good), 'process')} in all: {', '.join(f'{count} for {name}' for name, count in ordered)}."]
+    first = [name for name in get_args(Measure) if name in counts]
+    parts = [f"{counts[name]} for {name}" for name in dict.fromkeys([*first, *counts])]
+    return [f"{plural(len(good), 'process')} in all: {', '.join(parts)}."]
 
 
 def _flag_note(count: FlagCount, words: Callable[[str], str] = sentence) -> str:

@@ -66,12 +66,18 @@ def _aside(row: Row, number: int) -> str | None:
     if versus is None or versus.value is None or versus.resolved is False:
         return None
     if metric.compare == "difference":
-        return phrase.better.format(f"{versus.value:+.2g} {metric.unit}" if versus.value else "the same")
+        return phrase.better.format(_difference(metric, versus.value))
     if versus.value == 1:
         return None
     if versus.value < 1 and phrase.worse is not None:
         return phrase.worse.format(f"{1 / versus.value:.3g}x")
     return phrase.better.format(f"{versus.value:.3g}x")
+
+
+def _difference(metric: Metric, value: float) -> str:
+    if value == 0:
+        return "the same"
+    return f"{100 * value:+.3g} percentage points" if metric.unit == "1" else f"{value:+.2g} {metric.unit}"
 
 
 def _value(metric: Metric, figure: Figure) -> str:

@@ -52,6 +52,13 @@ def test_how_fast_how_large_and_how_good(session: Any) -> None:
     assert said(session) == {"b": "b decodes 2.000x [2.000, 2.000] as fast as a; file 9.7x smaller; loss +0.12 nats."}
 
 
+def test_an_accuracy_differs_by_percentage_points(session: Any) -> None:
+    measure(session, FAST, FAST)
+    for model, accuracy in (("a", 0.75), ("b", 0.738)):
+        quality(session, model, {"accuracy_top1": accuracy})
+    assert said(session)["b"].endswith("accuracy -1.2 percentage points.")
+
+
 def test_the_other_way_round(session: Any) -> None:
     measure(session, FAST, twice(FAST))
     (sentence,) = said(session).values()

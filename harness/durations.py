@@ -88,8 +88,10 @@ class TaskClock:
         begun, left_s = f"{self.step}, {in_words(self.elapsed_s)}", self.left_s()
         if left_s is None:
             return f"{begun} (the first time here: no estimate)"
+        last_s = sum(self._last.values())
         if left_s < 0.5:
-            return f"{begun}, longer than the last time ({in_words(sum(self._last.values()))})" if self._last else begun
+            late = self._last and self.elapsed_s > last_s
+            return f"{begun}, longer than the last time ({in_words(last_s)})" if late else f"{begun}, almost done"
         return f"{begun}, about {in_words(left_s)} left{'' if self._last else ' of this step'}"
 
     def finish(self) -> None:

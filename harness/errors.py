@@ -11,13 +11,13 @@ class HarnessError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, todo: str = "") -> None:
-        super().__init__(what)
-        self.what = self.message = what
-        self.todo = self.hint = todo
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.what} {self.todo}".strip()
+        return f"{self.message} {self.hint}".strip()
 
 
 class UsageError(HarnessError):
@@ -27,7 +27,7 @@ class UsageError(HarnessError):
 
 
 class Interrupted(HarnessError):
-    """The user stopped it; `todo` says where to find what had ended, where there is something."""
+    """The user stopped it; `hint` says where to find what had ended, where there is something."""
 
     exit_code = 130
 
@@ -43,8 +43,8 @@ class DataError(HarnessError):
 class WorkerError(HarnessError):
     """A worker process ended without `done`, or said `error`. `kind` is a short, stable, machine-readable word."""
 
-    def __init__(self, kind: str, what: str, todo: str = "") -> None:
-        super().__init__(what, todo)
+    def __init__(self, kind: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
         self.kind = kind
 
 

@@ -167,5 +167,5 @@ def _at_hand() -> str:
 
 
 def _unavailable(error: HarnessError) -> Availability:
-    reason = error.what.rstrip(".")
-    return Availability(False, reason[:1].lower() + reason[1:], error.todo)
+    reason = error.message.rstrip(".")
+    return Availability(False, reason[:1].lower() + reason[1:], error.hint)

@@ -156,6 +156,6 @@ def test_a_lock_that_another_has_is_not_taken(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_written_is_one_sentence(error: Exception, what: str) -> None:
     said = unwritable("x", error, "Name another.", UsageError)
-    assert (type(said), said.what) == (UsageError, what)
-    assert said.todo == ("Name another." if "cannot" in what else "Free space, or name a place on another disk.")
+    assert (type(said), said.message) == (UsageError, what)
+    assert said.hint == ("Name another." if "cannot" in what else "Free space, or name a place on another disk.")
     assert type(unwritable("x", error, "")) is HarnessError

@@ -68,7 +68,7 @@ def test_an_input_of_fixed_sizes_that_looks_like_the_batch_is_not_guessed_about(
     two = method([tensor(4, 8, dynamic=True), tensor(4, 2)], [4, 8])
     with pytest.raises(UsageError, match="input 1, \\[4, 2\\], has fixed sizes") as caught:
         batch_of(two, 2)
-    assert "--inputs" in caught.value.todo
+    assert "--inputs" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_an_input_of_fixed_sizes_that_looks_like_the_batch_is_not_guessed_about(
 def test_a_batch_that_cannot_be_is_refused(program: dict[str, Any], batch: int, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         batch_of(program, batch)
-    assert caught.value.todo
+    assert caught.value.hint
 
 
 def test_sizes_that_are_made_of_the_batch_are_refused() -> None:

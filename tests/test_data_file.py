@@ -27,7 +27,7 @@ def test_weights_of_the_programs_own_name_are_found(tmp_path: Path) -> None:
 def test_weights_that_are_needed_and_not_there_are_asked_for_by_name(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=f"The weights of net.pte .*net.ptd or {EXPORTED}") as caught:
         find_data_file(tmp_path / "net.pte", needed=True)
-    assert "--data-file" in caught.value.todo
+    assert "--data-file" in caught.value.hint
 
 
 def test_a_model_is_its_program_its_weights_and_its_method(tmp_path: Path) -> None:

@@ -95,6 +95,16 @@ def test_an_estimate_is_corrected_while_the_task_runs(now: Now) -> None:
 
 
 @pytest.mark.usefixtures("cache")
+def test_a_task_that_is_quicker_than_the_last_time_is_almost_done_at_its_end(now: Now) -> None:
+    run(now, exporting=20, checking=0.1)
+    clock = TaskClock("task", now)
+    clock.begin("exporting")
+    now.seconds += 10
+    clock.begin("checking")
+    assert clock.sentence() == "checking, 10 s, almost done"
+
+
+@pytest.mark.usefixtures("cache")
 def test_a_short_step_that_takes_longer_says_little_of_a_long_one(now: Now) -> None:
     run(now, reading=0.01, lowering=60)
     clock = TaskClock("task", now)

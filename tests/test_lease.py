@@ -71,8 +71,8 @@ def test_patience_ends_in_a_sentence() -> None:
     told: list[str] = []
     with holder("cpu") as process, pytest.raises(HarnessError) as caught, lease("cpu", 0.05, told.append):
         pytest.fail("both hold it")
-    assert caught.value.what == f"The device cpu is still held by process {process.pid} after 0.05 s."
-    assert "--lease-timeout" in caught.value.todo
+    assert caught.value.message == f"The device cpu is still held by process {process.pid} after 0.05 s."
+    assert "--lease-timeout" in caught.value.hint
     assert told == [f"process {process.pid}"]
 
 

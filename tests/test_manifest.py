@@ -40,7 +40,7 @@ def refused(artifact: Path) -> ModelError:
     """The error of reading the manifest; it says what to do."""
     with pytest.raises(ModelError) as caught:
         read_manifest(artifact, sha256_file(artifact))
-    assert caught.value.todo
+    assert caught.value.hint
     return caught.value
 
 
@@ -63,17 +63,17 @@ def test_a_damaged_artifact_is_not_the_one_described(artifact: Path) -> None:
     write_manifest(artifact, manifest_of(artifact))
     artifact.write_bytes(b"weightz")
     error = refused(artifact)
-    assert "not the file its manifest describes" in error.what
-    assert sha256_file(artifact)[:12] in error.what
-    assert "--force" in error.todo
-    assert "m.pte.json" in error.todo
+    assert "not the file its manifest describes" in error.message
+    assert sha256_file(artifact)[:12] in error.message
+    assert "--force" in error.hint
+    assert "m.pte.json" in error.hint
 
 
 def test_a_manifest_of_a_newer_harness_is_refused_with_its_version(artifact: Path) -> None:
     write_manifest(artifact, manifest_of(artifact, manifest_version=MANIFEST_VERSION + 1))
     error = refused(artifact)
-    assert f"manifest version {MANIFEST_VERSION + 1}" in error.what
-    assert error.todo == "Upgrade harness."
+    assert f"manifest version {MANIFEST_VERSION + 1}" in error.message
+    assert error.hint == "Upgrade harness."
 
 
 def test_a_newer_manifest_may_say_more_within_its_version(artifact: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_newer_manifest_may_say_more_within_its_version(artifact: Path) -> Non
 )
 def test_garbage_is_refused_in_a_sentence(artifact: Path, text: str) -> None:
     manifest_path(artifact).write_text(text)
-    assert "not a readable manifest" in refused(artifact).what
+    assert "not a readable manifest" in refused(artifact).message
 
 
 def test_bytes_that_are_no_text_and_a_folder_in_its_place_are_refused(artifact: Path) -> None:
@@ -135,7 +135,7 @@ def test_any_text_for_a_manifest_is_refused(tmp_path_factory: pytest.TempPathFac
 )
 def test_a_field_of_another_type_is_refused_in_a_sentence(artifact: Path, changes: dict[str, Any]) -> None:
     write_manifest(artifact, manifest_of(artifact, **changes))
-    assert "not a readable manifest" in refused(artifact).what
+    assert "not a readable manifest" in refused(artifact).message
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_value_that_cannot_be_is_refused_in_a_sentence(artifact: Path, key: st
     known = json.loads(path.read_text())
     del known[key]
     path.write_text(json.dumps(known)[:-1] + f', "{key}": {value}}}')
-    assert "not a readable manifest" in refused(artifact).what
+    assert "not a readable manifest" in refused(artifact).message
 
 
 @pytest.mark.parametrize(

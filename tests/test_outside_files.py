@@ -50,7 +50,7 @@ def test_a_hostile_toml_file_is_a_sentence(tmp_path: Path, read: Callable[[Path]
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"mine\.toml is not TOML") as caught:
         read(path)
-    assert caught.value.todo.endswith((".", ")"))
+    assert caught.value.hint.endswith((".", ")"))
 
 
 @pytest.mark.parametrize("name", ["absent.toml", ".", "n" * 300 + ".toml", "b\udcffd.toml"])

@@ -69,7 +69,7 @@ def test_a_query_of_several_samples_needs_to_know_what_one_is(tmp_path: Path) ->
     described = replace(perceptron(), methods=[{"name": "forward", "inputs": [], "outputs": []}])
     with pytest.raises(UsageError, match="A query of 8 samples cannot be made") as caught:
         planned(make_subject(tmp_path, "odd", described), "multi-stream", {"streams": 8}, batch=[0])
-    assert "--batch-dim" in caught.value.todo
+    assert "--batch-dim" in caught.value.hint
 
 
 def test_made_sizes_are_in_the_job_where_the_file_does_not_fix_them(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_scenario_follows_from_the_model(tmp_path: Path, description: Descri
 def test_generation_needs_a_language_model(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="mlp is no language model") as caught:
         planned(make_subject(tmp_path, "mlp"), "generate")
-    assert "single-stream" in caught.value.todo
+    assert "single-stream" in caught.value.hint
 
 
 @pytest.mark.parametrize(

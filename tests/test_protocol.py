@@ -100,9 +100,9 @@ def refused(line: str) -> WorkerError:
     with pytest.raises(WorkerError) as caught:
         decode(line)
     assert caught.value.kind == "protocol"
-    assert caught.value.what.endswith(".")
-    assert "\n" not in caught.value.what
-    assert caught.value.todo
+    assert caught.value.message.endswith(".")
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
     return caught.value
 
 
@@ -141,7 +141,7 @@ def test_an_event_comes_back_as_it_was(kind: type[Event], data: st.DataObject) -
     ],
 )
 def test_a_reading_that_is_no_text_with_a_name_is_refused(readings: str) -> None:
-    assert "reading" in refused(f'{{"event":"environment","moment":"minute 1","readings":{readings}}}').what
+    assert "reading" in refused(f'{{"event":"environment","moment":"minute 1","readings":{readings}}}').message
 
 
 @given(st.text())
@@ -184,7 +184,7 @@ def test_an_event_that_lacks_a_field_is_refused(kind: type[Event], data: st.Data
     optional = {"device", "instructions", "device_bytes", "reason", "todo", "external_data"}
     optional |= {"phase"} if kind is Scalar else set()
     del raw[data.draw(st.sampled_from(sorted(set(raw) - optional - {"event"})))]
-    assert "lacks a field" in refused(json.dumps(raw)).what
+    assert "lacks a field" in refused(json.dumps(raw)).message
 
 
 @given(EVENTS, st.dictionaries(st.text(min_size=1).map("x_".__add__), JSON, max_size=3))
@@ -205,19 +205,19 @@ def test_fields_of_a_newer_worker_are_ignored(event: Event, more: dict[str, Any]
     ],
 )
 def test_a_field_of_another_type_is_named(name: str, value: Any) -> None:
-    assert f"`{name}`" in refused(json.dumps(json.loads(HELLO_LINE) | {name: value})).what
+    assert f"`{name}`" in refused(json.dumps(json.loads(HELLO_LINE) | {name: value})).message
 
 
 @pytest.mark.parametrize("version", [2, 99, 0, -1])
 def test_another_protocol_is_refused_with_both_versions(version: int) -> None:
     error = refused(json.dumps(json.loads(HELLO_LINE) | {"protocol": version}))
-    assert f"protocol {version}" in error.what
-    assert f"speaks {PROTOCOL}" in error.what
-    assert "version" in error.todo
+    assert f"protocol {version}" in error.message
+    assert f"speaks {PROTOCOL}" in error.message
+    assert "version" in error.hint
 
 
 def test_another_protocol_is_named_even_if_its_hello_looks_different() -> None:
-    assert "protocol 2" in refused('{"event":"hello","protocol":2,"software":{"python":"4"}}').what
+    assert "protocol 2" in refused('{"event":"hello","protocol":2,"software":{"python":"4"}}').message
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -241,7 +241,7 @@ def test_a_value_that_is_no_number_is_refused(written: str) -> None:
 )
 def test_arrays_of_different_lengths_are_refused(arrays: dict[str, list[int]]) -> None:
     event = say(Samples(phase="steady", start_ns=[], duration_ns=[]))["emit"]
-    assert "different lengths" in refused(json.dumps(event | arrays)).what
+    assert "different lengths" in refused(json.dumps(event | arrays)).message
 
 
 @pytest.mark.parametrize("array", ["start_ns", "duration_ns", "instructions"])
@@ -264,7 +264,7 @@ def test_nesting_without_end_is_refused() -> None:
 
 
 def test_a_long_line_is_quoted_in_part() -> None:
-    assert len(refused("x" * 100_000).what) < 200
+    assert len(refused("x" * 100_000).message) < 200
 
 
 def test_hello_without_a_device_is_complete() -> None:

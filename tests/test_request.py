@@ -47,8 +47,8 @@ def test_rates_are_lists_and_ranges_without_repetition(text: str, rates: list[fl
 def test_what_is_no_rate_is_one_sentence_and_what_to_write(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_rates(text)
-    assert caught.value.what.endswith(".")
-    assert caught.value.todo.endswith(".")
+    assert caught.value.message.endswith(".")
+    assert caught.value.hint.endswith(".")
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,8 @@ def test_a_runtime_that_cannot_be_loaded_is_refused_in_a_sentence(name: str) -> 
 def test_an_unknown_runtime_is_refused_with_the_names_of_those_there_are() -> None:
     with pytest.raises(UsageError, match="no runtime 'usuel'") as caught:
         find_runtime("usuel")
-    assert "usual" in caught.value.todo
-    assert "executorch" in caught.value.todo
+    assert "usual" in caught.value.hint
+    assert "executorch" in caught.value.hint
 
 
 def test_a_format_goes_to_its_usual_runtime_and_to_another_where_that_is_named(installed: Path) -> None:
@@ -148,7 +148,7 @@ def test_what_cannot_be_loaded_says_why(
     with pytest.raises(kind) as caught:
         runtime_for(installed / model, "cpu", wanted)
     assert words in str(caught.value)
-    assert caught.value.todo
+    assert caught.value.hint
 
 
 @pytest.mark.usefixtures("installed")

@@ -61,7 +61,7 @@ def test_any_other_text_is_refused_in_a_sentence(text: str) -> None:
         assert len(values) == len(set(values))
     else:
         assert refusal.exit_code == 2
-        assert refusal.todo.startswith("Write")
+        assert refusal.hint.startswith("Write")
 
 
 @pytest.mark.parametrize(

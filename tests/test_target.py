@@ -67,8 +67,8 @@ def test_other_peoples_targets_are_found_beside_ours() -> None:
 def test_an_unknown_target_is_refused_with_the_names_of_those_there_are() -> None:
     with pytest.raises(UsageError, match="no target 'toster'") as caught:
         find_target("toster")
-    assert "toaster" in caught.value.todo
-    assert "x86" in caught.value.todo
+    assert "toaster" in caught.value.hint
+    assert "x86" in caught.value.hint
 
 
 @pytest.mark.usefixtures("installed")

@@ -89,12 +89,12 @@ _MEANINGS: dict[str, tuple[str, str]] = {
         "keep the file on a local disk, not in memory",
     ),
     "energy_sampled": (
-        "energy was integrated from power that was read now and then, not counted",
+        "energy was computed from power readings at intervals, not counted",
         "a meter counts: `--energy-csv`",
     ),
     "energy_external": (
-        "energy is that of an external meter, whose clock was believed",
-        "set it by the network's time",
+        "energy is that of an external meter, whose clock was taken as right",
+        "set the meter's clock by network time",
     ),
     "energy_estimated": (
         "energy is what the processor's own model of its activity says, not a measurement",

@@ -19,8 +19,6 @@ from harness.statistics.steady import SLOWER, still_warming
 from harness.store.stored_job import read_job
 
 ENOUGH = 5
-LOWEST_SQNR_DB = 10.0
-"""A model whose outputs are farther from the baseline's, in decibels, computes something else."""
 # Phases of whole queries, whose median is shown, and how a latency was obtained that varies.
 _QUERIES = ("steady", "multi_stream", "generate")
 _TIMED = ("measured", "emulated")
@@ -193,10 +191,14 @@ def _on_end(scenario: str) -> bool:
     return scenario in SCENARIOS and SCENARIOS[scenario].on_end
 
 
+def _takes_a_rate(scenario: str | None) -> bool:
+    return scenario in SCENARIOS and "rate" in SCENARIOS[scenario].options
+
+
 def _searched(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """A model that holds a higher rate makes its queries wait longer: latencies at two rates are no comparison."""
     jobs = [read_job(run["job_json"]) for run in good if run["measure"] == "latency"]
-    if len(models) > 1 and any(job.scenario == "server" and job.rate_queries_per_s is None for job in jobs):
+    if len(models) > 1 and any(_takes_a_rate(job.scenario) and job.rate_queries_per_s is None for job in jobs):
         return ["Latencies from arrival are each at the model's own highest rate; `--rate` compares them at one."]
     return []
 
@@ -215,15 +217,15 @@ def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
 
 def warn_of_other_outputs(rows: Sequence[Row], runs: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """A sentence for each model whose outputs are so far from the reference's that it is no compressed form of it."""
-    by_name = {row.metric.name: row.figures for row in rows}
     references = {run["reference_sha256"] for run in runs}
     named = next((model.label for model in models if model.sha256 is not None and model.sha256 in references), None)
     return [
-        f"WARNING: the outputs of {model.label} are far from those of {named or 'its reference'}: the signal-to-noise "
-        f"ratio is {figure.estimate.value:.3g} dB, and below {LOWEST_SQNR_DB:.0f} dB it is no compressed form of that "
-        "model. Check that both are of the same network and take the same inputs."
-        for model, figure in zip(models, by_name.get("sqnr_db", ()), strict=False)
-        if figure.estimate is not None and figure.estimate.value < LOWEST_SQNR_DB
+        f"WARNING: the outputs of {model.label} are far from those of {named or 'its reference'}: {row.metric.label} "
+        f"{figure.estimate.value:.3g} {row.metric.unit}, and below {row.metric.lowest:g} {row.metric.unit} a model is "
+        "no compressed form of the other. Check that both are of the same network and take the same inputs."
+        for row in rows
+        for model, figure in zip(models, row.figures, strict=True)
+        if row.metric.lowest is not None and figure.estimate is not None and figure.estimate.value < row.metric.lowest
     ]
 
 

@@ -109,7 +109,7 @@ def views_of(tables: Tables, spec: TableSpec, models: Sequence[str], baseline: s
             f"No run of this selection has {' or '.join(dict.fromkeys(wanted))}.",
             "`harness report` shows what was measured.",
         )
-    return views, [f"Not shown{f', {name}' if name else ''}: {error.what}" for name, error in errors]
+    return views, [f"Not shown{f', {name}' if name else ''}: {error.message}" for name, error in errors]
 
 
 def matches(condition: Condition, where: Mapping[str, Any]) -> bool:

@@ -99,7 +99,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _explain(error: HarnessError) -> int:
-    click.echo(f"harness: {_hints.complete(error.what)}", err=True)
-    if error.todo:
-        click.echo(_hints.complete(error.todo), err=True)
+    click.echo(f"harness: {_hints.complete(error.message)}", err=True)
+    if error.hint:
+        click.echo(_hints.complete(error.hint), err=True)
     return error.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -40,11 +41,11 @@ def waiting(key: str, title: str) -> Iterator[TaskClock]:
 def _live(clock: TaskClock, title: str, console: Console) -> Iterator[None]:
     spinner = Spinner("dots")
 
-    def current() -> Spinner | str:
+    def current() -> Text:
         if clock.step is None:
-            return ""
-        spinner.update(text=Text(f"{title}: {clock.sentence()}", no_wrap=True, overflow="ellipsis"))
-        return spinner
+            return Text()
+        line = f"{spinner.render(time.monotonic())} {title}: {clock.sentence()}"
+        return Text(line, no_wrap=True, overflow="ellipsis")  # a second line would stay when the first one goes
 
     with Live(get_renderable=current, console=console, refresh_per_second=4, transient=True):
         yield

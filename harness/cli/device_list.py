@@ -56,12 +56,12 @@ def _row(device: Device) -> dict[str, Any]:
     try:
         machine = transport.machine()
     except HarnessError as error:
-        return row | {"reachable": False, "reason": error.what, "todo": error.todo, "machine": None, "readings": []}
+        return row | {"reachable": False, "reason": error.message, "todo": error.hint, "machine": None, "readings": []}
     readings = transport.describe()
     try:
         power = find(transport.ask)
     except HarnessError as error:
-        power = Missing(error.what.rstrip("."), error.todo)
+        power = Missing(error.message.rstrip("."), error.hint)
     target = "arm64" if machine == "aarch64" else None
     return row | {
         "reachable": True,

@@ -30,7 +30,7 @@ def targets(ctx: click.Context, as_json: bool) -> None:
         try:
             target = find_target(name)
         except HarnessError as error:
-            rows.append({"target": name, "available": False, "reason": error.what, "todo": error.todo})
+            rows.append({"target": name, "available": False, "reason": error.message, "todo": error.hint})
             continue
         state = target.availability()
         rows.append(

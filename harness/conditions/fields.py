@@ -14,6 +14,8 @@ from harness.conditions.workload import workload_words
 from harness.job import Job
 from harness.store.stored_job import StoredJob, read_job
 
+LISTED = ", "
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionField:
@@ -24,6 +26,7 @@ class ConditionField:
     caption: a value in the line of facts under a table's title, where it differs from `words`; false is not said there.
     absent_caption: None in that line; without it None is not said.
     place: where it stands in that line, from the left; None: not there, since the title or another line says it.
+    listed: a value is a list of facts, joined by commas, of which conditions may share some.
     unit: neighbours of one unit are joined: 64 prompt + 32 new tokens.
     from_job: the value out of a stored job; without it the value is that of the column of `runs` by this name.
     keyed: a column that differs between tables.
@@ -39,6 +42,7 @@ class ConditionField:
     caption: Callable[[Any], str] | None = None
     absent_caption: str | None = None
     place: int | None = 99
+    listed: bool = False
     unit: str | None = None
     from_job: Callable[[StoredJob], Any] | None = None
     keyed: bool = False
@@ -106,12 +110,13 @@ class Condition:
     data_sha256: str | None = of_data(None)
     precision: str | None = of_job(
         lambda job: job.precision,
+        filter=str,
         decides_quality=True,
         absent="the file's own precision",
         caption="computed in {}".format,
         place=8,
     )
-    load: str | None = of_job(workload_words, absent="no load of its own", place=2)
+    load: str | None = of_job(workload_words, absent="no load of its own", listed=True, place=2)
 
 
 FIELDS: tuple[ConditionField, ...] = tuple(
@@ -164,11 +169,22 @@ def lasting_facts(condition: Condition) -> dict[str, Any]:
 
 def tell_apart(conditions: Sequence[Condition]) -> list[tuple[str, ...]]:
     """What tells each condition from the others, as few words as do; a number where only options of a job do."""
-    told: list[tuple[str, ...]] = [()] * len(conditions)
+    words_of_each: list[tuple[str, ...]] = [()] * len(conditions)
     for entry in TELLING:
-        more = [(*words, entry.say(getattr(one, entry.name))) for words, one in zip(told, conditions, strict=True)]
-        if len(set(more)) > len(set(told)):
-            told = more
-    if len(set(told)) < len(told):
-        return [(*words, f"condition {number}") for number, words in enumerate(told, 1)]
-    return told
+        texts = _differing(entry, [getattr(condition, entry.name) for condition in conditions])
+        more = [(*words, text) for words, text in zip(words_of_each, texts, strict=True)]
+        if len(set(more)) > len(set(words_of_each)):
+            words_of_each = more
+    if len(set(words_of_each)) < len(words_of_each):
+        return [(*words, f"condition {number}") for number, words in enumerate(words_of_each, 1)]
+    return words_of_each
+
+
+def _differing(entry: ConditionField, values: Sequence[Any]) -> list[str]:
+    """Each value in words; of a listed field without the parts that all have, where every value has others."""
+    texts = [entry.say(value) for value in values]
+    if not entry.listed or None in values:
+        return texts
+    parts = [text.split(LISTED) for text in texts]
+    own = [LISTED.join(part for part in own_parts if not all(part in other for other in parts)) for own_parts in parts]
+    return own if all(own) else texts

@@ -99,7 +99,7 @@ def _source(target: Target) -> Source | Missing:
     try:
         return target.energy()
     except HarnessError as error:
-        return Missing(error.what.rstrip("."), error.todo)
+        return Missing(error.message.rstrip("."), error.hint)
 
 
 def _recorded(target: Target, file: Path) -> Source:

@@ -53,7 +53,7 @@ def evaluation(
     except DataError as error:
         if request.data is not None:
             raise
-        return {"unmeasured_quality": error.what}
+        return {"unmeasured_quality": error.message}
     path = scratch / f"{hashlib.sha256(vocabulary.encode()).hexdigest()[:16]}.npy"
     np.save(path, text.tokens)
     return {"tokens": path, "data": text.name, "data_sha256": text.sha256}

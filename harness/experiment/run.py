@@ -255,4 +255,4 @@ def _interruptible(session: Session, results: Path) -> Iterator[None]:
 def _failure(attempt: Attempt) -> Failure:
     error = attempt.error
     assert error is not None
-    return Failure(attempt.job.model, attempt.job.measure, error.what, error.todo)
+    return Failure(attempt.job.model, attempt.job.measure, error.message, error.hint)

@@ -95,7 +95,7 @@ def run_job(
     except WorkerError as caught:
         error = caught
     except HarnessError as caught:
-        error = WorkerError(_KINDS.get(type(caught), "harness"), caught.what, caught.todo)
+        error = WorkerError(_KINDS.get(type(caught), "harness"), caught.message, caught.hint)
     except Exception as caught:  # noqa: BLE001 - whatever it is, no other model's rows must be lost for it
         what = f"harness could not go on with this job ({type(caught).__name__}: {caught})."
         error = WorkerError("harness", what, "`harness report` shows where; report it.")

@@ -146,7 +146,7 @@ class Session:
                     data_file = data_file or find_data_file(path, needed=True)
                 manifest = read_manifest(path, sha256)
             except ModelError as error:
-                raise WorkerError("model", error.what, error.todo) from error
+                raise WorkerError("model", error.message, error.hint) from error
             return []
 
         job = Job(target=self.target.name, model=name, model_sha256=sha256, scenario="describe", measure="describe")
@@ -167,7 +167,7 @@ class Session:
             scenario="describe",
             measure="describe",
         )
-        why = WorkerError("usage", error.what, error.todo)
+        why = WorkerError("usage", error.message, error.hint)
         self.run(job, Files(model=str(subject.path)), _size(subject), subject.manifest, refused=why)
 
     def run_all(
@@ -241,7 +241,7 @@ def _check_description(name: str, description: Describe, method: str | None) -> 
                 list(described["sizes"]) if is_tensor(described) else described["sizes"]
         is_language_model(description)
     except (ModelError, UsageError) as error:
-        raise WorkerError("model", f"{name}: {error.what}", error.todo) from error
+        raise WorkerError("model", f"{name}: {error.message}", error.hint) from error
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         what = f"What the worker says of {name} cannot be understood ({type(error).__name__}: {error})."
         raise WorkerError("model", what, "Export it again; report it if it stays so.") from error

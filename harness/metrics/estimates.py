@@ -65,10 +65,10 @@ def _estimates(phase: str, label: str) -> list[Metric]:
         metric("npu_cycles", "of the array, estimate", "cycles", section="Latency", main=True),
         metric("float32_cycles", "of operators left in float32, estimate", "cycles", section="Latency", main=True),
         metric("float32_operators", "operators left in float32", "1", main=True),
-        metric("fitted_share", "of the cycles, by rates fitted to a board", "1", "higher", main=True),
-        metric("counted_share", "of the cycles, by rates from counted instructions", "1", None, main=True),
-        metric("assumed_share", "of the cycles, by assumed rates", "1", main=True),
-        metric("held_out_error", "greatest error of fitted rates, held out", "1", main=True),
+        metric("fitted_share", "share of cycles from rates fitted to a board", "1", "higher", main=True),
+        metric("counted_share", "share of cycles from counted instructions", "1", None, main=True),
+        metric("assumed_share", "share of cycles from assumed rates", "1", main=True),
+        metric("held_out_error", "greatest error of fitted rates on data left out of the fit", "1", main=True),
         *(
             metric(f"{memory}_{figure}", words.format(memory), unit, section=section, main=True)
             for memory in MEMORIES

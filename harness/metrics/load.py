@@ -120,7 +120,7 @@ def _warm_load(tables: Tables) -> pd.Series[float]:
 LOAD = (
     throughputs(
         "server_queries_per_s",
-        "rate that holds p99",
+        "highest rate within the p99 bound",
         "queries/s",
         highest_rate,
         short=True,
@@ -146,7 +146,7 @@ LOAD = (
     ),
     time(
         "server_service_latency_ns_p50",
-        "service alone p50",
+        "service time p50, without waiting",
         percentile("server_service", 0.5),
         main=False,
         median_of="server_service",

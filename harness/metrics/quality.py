@@ -70,6 +70,7 @@ QUALITY = (
         "higher",
         scalar("sqnr_db"),
         short=True,
+        lowest=10.0,
         aside=Phrase("signal to noise {}"),
     ),
     quality(

@@ -59,7 +59,7 @@ def bisect(good: Candidate, later: Sequence[Candidate], measure: Callable[[Candi
                 verdict = measure(candidate)
                 found = _SLOWER.get(verdict.decision)
             except HarnessError as error:
-                verdict, found = Verdict(None, None, None, 0, error.what), None
+                verdict, found = Verdict(None, None, None, 0, error.message), None
             steps[candidate.sha256] = Step(candidate, verdict, found)
         return steps[candidate.sha256].slower
 

@@ -45,7 +45,7 @@ def run_night(
     try:
         watched = act(look(config), rerun, now)
     except NothingComparable as error:
-        watched = Watched(config, night, (), (), (), (error.what,))
+        watched = Watched(config, night, (), (), (), (error.message,))
     return replace(watched, notes=(*watched.notes, *missing, *_tidied(config.results, now())))
 
 

@@ -168,7 +168,7 @@ def _settled(
             round_number=number,
         )
     except HarnessError as error:
-        return replace(alert, reason=f"not rerun: {error.what}")
+        return replace(alert, reason=f"not rerun: {error.message}")
     return _judged(alert, verdict, number)
 
 

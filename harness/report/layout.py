@@ -13,7 +13,7 @@ from harness.analysis.figures import Figure, Versus, missing_interval
 from harness.analysis.grouping import RUNTIME
 from harness.analysis.numbers import decimals, quantity, scale, signed, times
 from harness.analysis.rows import Row
-from harness.conditions.fields import CAPTION, Condition
+from harness.conditions.fields import CAPTION, LISTED, Condition
 from harness.metrics import SECTIONS, Metric
 from harness.report.table import SUPERSCRIPT, Cell, Section, Table
 
@@ -84,9 +84,9 @@ def caption(comparison: Comparison) -> list[str]:
     return [*lines, legend(len(comparison.models) > 1, comparison.counted)]
 
 
-def caption_facts(comparison: Comparison) -> list[list[str]]:
+def caption_facts(comparison: Comparison, *, apart: bool = False) -> list[list[str]]:
     """How the numbers were obtained: what was asked and how often it ran, the machine, the versions, when and on which
-    data.
+    data; `apart` as in `conditions_in_words`.
     """
     condition = comparison.condition
     counts = sorted(set(comparison.processes))
@@ -95,7 +95,7 @@ def caption_facts(comparison: Comparison) -> list[list[str]]:
     order = "interleaved " if comparison.interleaved else ""
     return [
         [
-            *conditions_in_words(condition, counted=comparison.counted),
+            *conditions_in_words(condition, counted=comparison.counted, apart=apart),
             f"{runs_of_each} {order}process{'' if counts == [1] else 'es'}{' per model' if several else ''}",
             *(f"latency {kind}" for kind in comparison.latency_kinds),
             *([_untimed(comparison)] if comparison.counted else []),
@@ -209,8 +209,10 @@ def title_of(condition: Condition) -> str:
     return _facts(condition.target, condition.device or "unknown device", condition.scenario)
 
 
-def conditions_in_words(condition: Condition, *, counted: bool) -> list[str]:
-    """What was asked, field by field; where instructions are counted, pinning would change nothing."""
+def conditions_in_words(condition: Condition, *, counted: bool, apart: bool = False) -> list[str]:
+    """What was asked, field by field; where instructions are counted, pinning would change nothing. `apart`: each part
+    of a field that is a list is a fact by itself.
+    """
     facts: list[str] = []
     unit = None
     for entry in CAPTION:
@@ -220,7 +222,7 @@ def conditions_in_words(condition: Condition, *, counted: bool) -> list[str]:
             continue
         if entry.unit is not None and entry.unit == unit:
             text = f"{facts.pop().removesuffix(f' {unit}')} + {text}"
-        facts.append(text)
+        facts += text.split(LISTED) if apart and entry.listed else [text]
         unit = entry.unit
     return facts
 

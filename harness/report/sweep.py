@@ -98,11 +98,11 @@ def _facts(row: Row) -> tuple[tuple[float | None, str, str | None], ...]:
 
 def _caption(comparisons: Sequence[Comparison], words: Sequence[Sequence[str]]) -> list[str]:
     """Facts that all have, then those of some; by what the conditions differ, the rows say."""
-    facts = [caption_facts(comparison) for comparison in comparisons]
+    facts = [caption_facts(comparison, apart=True) for comparison in comparisons]
     lines = []
     for several in zip(*facts, strict=True):
         lines.append(" · ".join(fact for fact in several[0] if all(fact in other for other in several)))
-    conditions = [conditions_in_words(each.condition, counted=each.counted) for each in comparisons]
+    conditions = [conditions_in_words(each.condition, counted=each.counted, apart=True) for each in comparisons]
     own = [
         [fact for facts_of_line in several for fact in facts_of_line if fact not in condition]
         for several, condition in zip(facts, conditions, strict=True)

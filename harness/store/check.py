@@ -70,7 +70,7 @@ def check(results: Path, on_step: Callable[[int, int], None] = lambda done, tota
         try:
             rows, said = _rows(results, table, file)
         except StoreError as error:
-            findings.append(Finding("newer" if error.todo == UPGRADE else "damaged", table, file, str(error)))
+            findings.append(Finding("newer" if error.hint == UPGRADE else "damaged", table, file, str(error)))
         except FileNotFoundError:
             pass  # compacted since it was listed
         else:

@@ -12,10 +12,10 @@ def sentences(lost: Sequence[tuple[StoreError, int]]) -> tuple[str, ...]:
     kinds: dict[str, list[tuple[StoreError, int]]] = {}
     for error, attempts in lost:
         if attempts:
-            kinds.setdefault(error.todo, []).append((error, attempts))
+            kinds.setdefault(error.hint, []).append((error, attempts))
     return tuple(_sentence(errors) for errors in kinds.values())
 
 
 def _sentence(errors: Sequence[tuple[StoreError, int]]) -> str:
     total, first = sum(attempts for _, attempts in errors), errors[0][0]
-    return f"{total} {'attempt' if total == 1 else 'attempts'} left out, the first: {first.what} {first.todo}"
+    return f"{total} {'attempt' if total == 1 else 'attempts'} left out, the first: {first.message} {first.hint}"

@@ -51,7 +51,7 @@ def failure(error: Exception, job: Job | None) -> Error:
     """
     if isinstance(error, HarnessError):
         kind = {ModelError: "model", UsageError: "usage"}.get(type(error), "worker")
-        return Error(kind=kind, message=error.what, todo=error.todo)
+        return Error(kind=kind, message=error.message, todo=error.hint)
     traceback.print_exception(error)
     line = (str(error).strip().splitlines() or [""])[0]
     if isinstance(error, MemoryError) or any(words in str(error) for words in _MEMORY):

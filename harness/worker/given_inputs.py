@@ -105,7 +105,7 @@ def _examples(path: Path) -> dict[str, Any]:
         prepare(path)
         program, _ = open_program(path)
     except HarnessError as error:
-        raise UsageError(f"The example inputs of {path} cannot be read. {error.what}", error.todo) from error
+        raise UsageError(f"The example inputs of {path} cannot be read. {error.message}", error.hint) from error
     if program.example_inputs is None:
         raise UsageError(f"{path} was saved without example inputs.", "Give an .npz or a .safetensors.")
     names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]

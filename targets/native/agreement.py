@@ -26,7 +26,7 @@ def agreement(job: Job, files: Files, outputs: Path) -> list[Scalar]:
         return _compared(job, files, outputs)
     except HarnessError as error:
         return [
-            Scalar(name=name, value=None, reason=f"x86 could not be asked: {error.what}") for name in _NAMES.values()
+            Scalar(name=name, value=None, reason=f"x86 could not be asked: {error.message}") for name in _NAMES.values()
         ]
 
 

@@ -61,7 +61,7 @@ class NativeWorker:
             self._transport.remove_folder(there)
             here.cleanup()
             if isinstance(error, UsageError):
-                raise WorkerError("usage", error.what, error.todo) from error
+                raise WorkerError("usage", error.message, error.hint) from error
             raise
         return NativeProcess(
             process,
@@ -101,7 +101,7 @@ class NativeWorker:
         except WorkerError:
             raise
         except HarnessError as error:  # a job that cannot start has failed; those that can go on
-            raise WorkerError("build", error.what, error.todo) from error
+            raise WorkerError("build", error.message, error.hint) from error
 
     def _described(self, job: Job, files: Files) -> Describe | None:
         """What the worker says of the model, None where it cannot: the job itself then says why."""

@@ -42,10 +42,10 @@ def serve(work: Callable[[Job, Files, Emit], None]) -> None:
         work(job, files, channel.emit)
         channel.emit(Done())
     except WorkerError as error:
-        channel.emit(Error(kind=error.kind, message=error.what, todo=error.todo))
+        channel.emit(Error(kind=error.kind, message=error.message, todo=error.hint))
     except HarnessError as error:
         kind = {ModelError: "model", UsageError: "usage"}.get(type(error), "worker")
-        channel.emit(Error(kind=kind, message=error.what, todo=error.todo))
+        channel.emit(Error(kind=kind, message=error.message, todo=error.hint))
     except BrokenPipeError:
         sys.exit(1)  # the harness is gone
     except Exception as error:  # noqa: BLE001 - whatever a compiler raises must reach the user as a failed job
@@ -74,25 +74,26 @@ def answer(job: Job, files: Files, emit: Emit, where: str, make: Make, estimate:
     if job.measure == "describe":
         emit(described)
     elif job.measure == "quality":
-        with _progress(f"{job.target} lowering {phases[0]}", emit) as on_step:
-            made = make(path, sha256, phases[0], on_step)
+        with _progress(f"{job.target} lowering", emit) as announce:
+            made = make(path, sha256, phases[0], announce(phases[0]))
         _quality(job, files, made, emit)
     elif job.measure == "latency":
         _check(job, described, where)
-        with _lowering_in_background(make, path, sha256, phases[1:]):
-            for phase in phases:
-                with _progress(f"{job.target} lowering {phase}", emit) as on_step:
-                    made = make(path, sha256, phase, on_step)
-                for event in estimate(phase, made):
-                    emit(event)
+        key = f"{job.target} lowering {' and '.join(phases)}"
+        with _lowering_in_background(make, path, sha256, phases[1:]), _progress(key, emit) as announce:
+            programs = {phase: make(path, sha256, phase, announce(phase)) for phase in phases}
+        for phase, made in programs.items():
+            for event in estimate(phase, made):
+                emit(event)
     else:
         raise UsageError(f"The {job.target} target has no {job.measure} pass.", "Leave it out.")
 
 
 @contextlib.contextmanager
-def _progress(key: str, emit: Emit) -> Iterator[OnStep]:
-    """While the body lowers a program, say every two seconds how far it has come, where that is known: in seconds of
-    those that it took the last time, corrected by what its steps take now.
+def _progress(key: str, emit: Emit) -> Iterator[Callable[[str], OnStep]]:
+    """While the body lowers programs, say every two seconds how far it has come, where that is known: in seconds of
+    those that it took the last time, corrected by what its steps take now. The function that it gives makes what hears
+    of the steps of a phase.
     """
     clock, ended = TaskClock(key), threading.Event()
 
@@ -106,7 +107,7 @@ def _progress(key: str, emit: Emit) -> Iterator[OnStep]:
     thread = threading.Thread(target=say, daemon=True)
     thread.start()
     try:
-        yield clock.begin
+        yield lambda phase: lambda step: clock.begin(f"{phase}: {step}")
     finally:
         ended.set()
         thread.join()

@@ -133,7 +133,7 @@ class Adb:
             choose(serial or self._serial)
         except WorkerError as error:
             if serial:
-                return WorkerError("device", f"{self.device()} went away: {_lower(error.what)}", error.todo)
+                return WorkerError("device", f"{self.device()} went away: {_lower(error.message)}", error.hint)
             return error
         why = (stderr.strip().splitlines() or ["its stream ended"])[-1].rstrip(".")
         return WorkerError(

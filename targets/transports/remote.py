@@ -74,8 +74,8 @@ class Remote:
         try:
             readings = read_device(self._run(SCRIPT).decode(errors="replace"))
         except WorkerError as error:
-            known = self._identity or [Reading("machine", None, error.what, identity=True)]
-            return [*known, Reading("temperature_celsius", None, error.what)]
+            known = self._identity or [Reading("machine", None, error.message, identity=True)]
+            return [*known, Reading("temperature_celsius", None, error.message)]
         self._identity = [reading for reading in readings if reading.identity]
         return [*readings, Reading("harness_cpu_s", f"{self._spent_s:.2f}")]
 

@@ -40,7 +40,7 @@ def run(*arguments: object) -> str:
 def refused(kind: type[HarnessError], *arguments: object) -> str:
     with pytest.raises(kind) as error:
         run(*arguments)
-    assert error.value.todo
+    assert error.value.hint
     assert "\n" not in str(error.value)
     return str(error.value)
 

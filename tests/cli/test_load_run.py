@@ -31,7 +31,7 @@ def test_a_sweep_of_rates_is_a_table_each_and_says_which_rate_held(home: Home, m
             assert figure["value"] is None
             assert f"takes {taken} queries per process, and one had 459: `--min-iterations {taken}" in figure["reason"]
     text = home.harness("compare")
-    assert "rate that holds p99" in text.out
+    assert "highest rate within the p99 bound" in text.out
     assert "2000 queries/s, p99 within 3.6e+06 ms" in text.out
 
 

@@ -70,6 +70,15 @@ def test_the_step_and_the_time_are_shown(terminal: bool, monkeypatch: pytest.Mon
         until(lambda: stream.getvalue()[ended:], "building x: lowering, 0 s, about 1 min 30 s left")
 
 
+def test_a_narrow_terminal_has_one_line_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = shown(True, monkeypatch)
+    monkeypatch.setenv("COLUMNS", "30")
+    with _waiting.waiting("task", "building a model of a long name") as clock:
+        clock.begin("lowering")
+        until(stream.getvalue, " building a model of a long …")
+    assert "ame: lowering" not in stream.getvalue()
+
+
 @pytest.mark.usefixtures("often")
 def test_work_that_is_done_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = shown(False, monkeypatch)
@@ -154,7 +163,7 @@ def test_a_child_that_fails_says_why(child: Callable[[str], None]) -> None:
     child("sys.exit('harness: The disk has no room for x.\\nFree space.')")
     with pytest.raises(HarnessError) as failed:
         building.run_build(["models", "build", "x"], lambda _: None)
-    assert (failed.value.what, failed.value.todo) == ("The disk has no room for x.", "Free space.")
+    assert (failed.value.message, failed.value.hint) == ("The disk has no room for x.", "Free space.")
 
 
 def test_only_what_is_missing_is_built_and_each_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,13 @@ def test_conditions_that_differ_in_one_field_are_told_apart_by_it(name: str) -> 
         assert len(set(words)) == 2
 
 
+def test_of_a_list_only_what_differs_is_said() -> None:
+    loads = ("window of 5 tokens, by threads, policy none", "window of 5 tokens, by threads, policy hybrid")
+    assert tell_apart([replace(BARE, load=load) for load in loads]) == [("policy none",), ("policy hybrid",)]
+    loads = ("50 queries/s", "50 queries/s, p99 within 15 ms")
+    assert tell_apart([replace(BARE, load=load) for load in loads]) == [(load,) for load in loads]
+
+
 def test_words_say_what_is_absent() -> None:
     said = {name: BY_NAME[name].say(None) for name in OTHERS}
     assert said["cpus"] == "not pinned"

@@ -47,8 +47,8 @@ def failed(script: Script | FakeTarget, kind: str, **more: Any) -> dict[str, Any
     assert made.status == "failed"
     assert isinstance(made.error, WorkerError)
     assert made.error.kind == kind
-    assert made.error.what.endswith(".")
-    assert made.error.todo
+    assert made.error.message.endswith(".")
+    assert made.error.hint
     row = row_of(made)
     assert row["error_kind"] == kind
     assert row["error_message"] == str(made.error)

@@ -137,7 +137,7 @@ def test_a_budget_below_one_window_is_refused_and_one_of_a_window_is_enough(tmp_
     replayed(POLICIES[4], file, io, needed)
     with pytest.raises(UsageError) as caught:
         room(POLICIES[4], file, TRACE, WINDOW, needed - 1)
-    assert caught.value.what == (
+    assert caught.value.message == (
         f"A window of 2 tokens of this trace takes {needed} bytes of DRAM, and the budget is {needed - 1}."
     )
     for policy, what in ((POLICIES[0], "One neuron takes"), (POLICIES[2], "The active neurons of a layer take")):

@@ -43,7 +43,7 @@ def test_a_disk_that_fills_leaves_nothing_and_keeps_the_old_file(
     monkeypatch.setattr(os, "posix_fallocate", reserve)
     with small_disk(len(before) - 600), pytest.raises(HarnessError, match="no room") as raised:
         write(old, SHAPE, "bundled", "float16", random_rows(SHAPE, 2))
-    assert str(len(before)) in raised.value.what
+    assert str(len(before)) in raised.value.message
     assert [file.name for file in tmp_path.iterdir()] == [old.name]
     assert old.read_bytes() == before
 

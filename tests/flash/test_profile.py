@@ -140,14 +140,14 @@ def test_a_file_that_is_no_profile(tmp_path: Path, old: str, new: str, words: st
     path.write_text(GOOD.replace(old, new))
     with pytest.raises(UsageError, match=r"not a readable device profile|is not TOML") as refused:
         read(path)
-    assert words in refused.value.what
-    assert refused.value.todo
+    assert words in refused.value.message
+    assert refused.value.hint
 
 
 def test_names_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither a shipped device profile nor a file") as refused:
         find("ufs5")
-    assert "ufs4" in refused.value.todo
+    assert "ufs4" in refused.value.hint
     with pytest.raises(UsageError, match="neither"):
         find(str(tmp_path))
     (tmp_path / "latin.toml").write_bytes(b"name = '\xff'")

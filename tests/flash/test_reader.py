@@ -177,7 +177,7 @@ def test_a_failing_disk_is_a_sentence(file: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(threads, "reading", reading)
     with opened("threads", file, Arena(4, 512)) as read, pytest.raises(HarnessError) as raised:
         read.read(whole(0, 512), whole(512, 512), whole(0, 1))
-    assert raised.value.what == f"512 bytes at offset 512 of {file} cannot be read (Input/output error)."
+    assert raised.value.message == f"512 bytes at offset 512 of {file} cannot be read (Input/output error)."
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -129,8 +129,8 @@ def test_aggregates_agree_with_sets(mask: np.ndarray, k: int) -> None:
 def test_a_window_of_nothing_or_longer_than_the_text_is_refused(window: int, sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
         aggregates(popular((8,), 20), window)
-    assert caught.value.what == sentence
-    assert caught.value.todo == "Give a window of 1 to 19."
+    assert caught.value.message == sentence
+    assert caught.value.hint == "Give a window of 1 to 19."
 
 
 def test_a_model_without_sparsity_is_refused_with_what_was_measured() -> None:
@@ -138,7 +138,7 @@ def test_a_model_without_sparsity_is_refused_with_what_was_measured() -> None:
     mask[:, :973] = True
     with pytest.raises(ModelError) as caught:
         require_sparsity(from_masks([mask], "recorded from a model with GELU"))
-    assert caught.value.what == (
+    assert caught.value.message == (
         "This model has no ReLU-like sparsity: 2.7 % of its feed-forward neurons are not active on a token."
     )
     assert require_sparsity(from_masks([~mask], "recorded")) == pytest.approx(0.973)

@@ -86,8 +86,8 @@ def test_arrays_that_are_no_feed_forward_layers(
 ) -> None:
     with pytest.raises(ModelError) as refused:
         read_weights(save(tmp_path / "bad.npz", **arrays), up, DOWN)
-    assert words in refused.value.what
-    assert refused.value.todo
+    assert words in refused.value.message
+    assert refused.value.hint
 
 
 def test_names_that_are_the_same_for_every_layer(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_one_slot_less_than_the_window_needs_is_refused_with_both_numbers(text: 
         window.step(indices(active))
     with pytest.raises(UsageError) as caught:
         window.step(indices(text[needs.index(most)]))
-    assert caught.value.what == (
+    assert caught.value.message == (
         f"The DRAM budget has {most - 1} neurons of a layer, and a window of {k} tokens needs {most}."
     )
 

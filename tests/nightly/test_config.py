@@ -50,9 +50,9 @@ def parse(**more: Any) -> NightlyConfig:
 def test_a_mistake_is_named(more: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse(**more)
-    assert said in raised.value.what
-    assert raised.value.what.startswith("nightly.toml")
-    assert raised.value.todo
+    assert said in raised.value.message
+    assert raised.value.message.startswith("nightly.toml")
+    assert raised.value.hint
 
 
 @pytest.mark.parametrize("key", GOOD)

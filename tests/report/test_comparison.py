@@ -263,9 +263,9 @@ def test_different_conditions_are_refused_by_name(session: Any) -> None:
     session.add("b", samples={"steady": [100]}, fingerprint={"kernel": "6.2", "cpu": "x", "version.torch": "2.14"})
     with pytest.raises(NothingComparable) as refusal:
         compare_tables(session.tables())
-    assert "kernel (6.1 / 6.2); version.torch (2.13 / 2.14)." in refusal.value.what
-    assert "cpu" not in refusal.value.what
-    assert "--allow-different" in refusal.value.todo
+    assert "kernel (6.1 / 6.2); version.torch (2.13 / 2.14)." in refusal.value.message
+    assert "cpu" not in refusal.value.message
+    assert "--allow-different" in refusal.value.hint
     (comparison,) = compare_tables(session.tables(), allow_different=True)
     assert any(note.startswith("WARNING") and "kernel (6.1 / 6.2)" in note for note in comparison.notes)
 

@@ -109,7 +109,7 @@ def test_an_estimate_carries_its_mark_wherever_it_appears(generated: Session) ->
     assert "the processor's own model of its activity" in text
 
 
-@pytest.mark.parametrize(("flag", "words"), [("energy_sampled", "now and then"), ("energy_external", "external meter")])
+@pytest.mark.parametrize(("flag", "words"), [("energy_sampled", "at intervals"), ("energy_external", "external meter")])
 def test_other_tiers_are_told_below_the_table(generated: Session, flag: str, words: str) -> None:
     text = render(compare_tables(add_energy(generated, flags=(flag,)).tables()), "markdown")
     assert words in text

@@ -70,6 +70,13 @@ def test_figures_are_those_of_the_comparison(generated: Any) -> None:
     assert (ratio.text, ratio.interval) == ("1.85", ("1.79", "1.91"))
 
 
+def test_a_column_may_ask_for_the_precision_that_was_computed_in(session: Any) -> None:
+    for precision, duration in ((None, 200), ("bf16", 100)):
+        session.add("a", samples={"steady": [duration]}, options={"precision": precision})
+    table = build(session, {"metric": P50, "precision": "bf16"})
+    assert [column.cells["a"].value for column in table.columns if column.kind == "value"] == [pytest.approx(100)]
+
+
 def test_without_columns_what_was_measured_is_shown(generated: Any) -> None:
     names = [column.metric.name for column in build(generated).columns]
     assert list(dict.fromkeys(names)) == ["decode_latency_ns_p50", "peak_over_idle_bytes", "model_bytes", "loss_nats"]

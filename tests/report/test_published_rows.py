@@ -111,7 +111,7 @@ def test_without_a_source_or_a_number_it_is_left_out_and_the_rest_is_shown(spec:
 def test_each_mistake_is_a_sentence(spec: Any, rows: list[str], more: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         read_published([spec(*rows, **more)])
-    assert caught.value.todo.endswith(".")
+    assert caught.value.hint.endswith(".")
 
 
 def test_an_absent_file(tmp_path: Path) -> None:

@@ -143,10 +143,10 @@ def test_an_empty_folder_is_nothing_comparable(command: Any, tmp_path: Path) -> 
     found = CliRunner().invoke(command, ["--results", str(tmp_path)])
     assert isinstance(found.exception, NothingComparable)
     assert found.exception.exit_code == 3
-    assert found.exception.todo
+    assert found.exception.hint
 
 
 def test_an_unknown_model_is_a_usage_error(results: Path) -> None:
     found = CliRunner().invoke(compare, ["--results", str(results), "nope"])
     assert isinstance(found.exception, UsageError)
-    assert "nope" in found.exception.what
+    assert "nope" in found.exception.message

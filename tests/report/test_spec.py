@@ -68,8 +68,8 @@ def test_nothing_said_is_the_newest_session_and_the_default_columns() -> None:
     assert all(column.show != "both" or column.metric.compare for column in default_columns())
 
 
-def test_every_field_of_a_condition_may_be_asked_for() -> None:
-    assert tuple(FILTERS) == KEY
+def test_every_field_of_a_condition_may_be_asked_for_that_is_a_column_and_the_precision() -> None:
+    assert tuple(FILTERS) == (*KEY, "precision")
 
 
 def test_an_option_says_the_same_as_a_table() -> None:
@@ -110,8 +110,8 @@ def test_an_option_says_the_same_as_a_table() -> None:
 def test_each_mistake_is_a_sentence(data: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
         parse_spec(data, Path())
-    assert caught.value.what.endswith(".")
-    assert caught.value.todo.endswith((".", "?"))
+    assert caught.value.message.endswith(".")
+    assert caught.value.hint.endswith((".", "?"))
     for word in words:
         assert word in str(caught.value)
 

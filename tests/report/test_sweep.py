@@ -114,5 +114,5 @@ def test_processes_of_several_passes_are_counted_by_pass(session: Any) -> None:
 def test_metrics_are_listed_with_their_labels() -> None:
     shown = CliRunner().invoke(table_command, ["--columns"], catch_exceptions=False, env={"COLUMNS": "160"}).output
     lines = [" ".join(line.split()) for line in shown.splitlines()]
-    assert "steady_latency_ns_p50 latency p50 ns lower" in lines
+    assert "steady_latency_ns_p50 latency p50 ns Latency" in lines
     assert all(any(line.startswith(f"{metric.name} ") for line in lines) for metric in CATALOGUE)

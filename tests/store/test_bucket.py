@@ -100,7 +100,7 @@ def test_an_endpoint_that_dies_is_one_sentence_and_its_rows_are_kept_and_deliver
     with pytest.raises(StoreError, match=r"cannot be written to s3://bench/dying.*NETWORK_CONNECTION") as caught:
         write(bucket, "a2", samples=40)
     spool = spool_of(bucket)
-    assert str(spool) in caught.value.what
+    assert str(spool) in caught.value.message
     assert complete(spool) == {"a2"}, "it is a store like any other"
     with pytest.raises(StoreError, match=r"s3://bench/dying.* cannot be reached .NETWORK_CONNECTION during"):
         read_tables(bucket)

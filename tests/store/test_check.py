@@ -175,7 +175,7 @@ def test_a_store_that_cannot_be_written_keeps_its_damaged_file(tmp_path: Path, m
     monkeypatch.setattr(checking, "put_file", refuse)
     with pytest.raises(StoreError, match=r"cannot be moved to quarantine .Read-only file system") as caught:
         quarantine(tmp_path, finding)
-    assert "stays where it was" in caught.value.todo
+    assert "stays where it was" in caught.value.hint
     assert path.exists()
 
 

@@ -286,7 +286,7 @@ def test_a_full_disk_while_compacting_loses_nothing(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StoreError, match="cannot be compacted") as caught:
         compact(tmp_path)
-    assert "No row is lost" in caught.value.todo
+    assert "No row is lost" in caught.value.hint
     monkeypatch.undo()
     check_same(tmp_path, before)
     assert len(data_files(tmp_path)) == len(list(tmp_path.rglob("*.parquet*"))), "a temporary file is left"

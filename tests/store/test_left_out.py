@@ -88,7 +88,7 @@ def test_where_nothing_of_the_session_is_left_the_file_is_the_error(tmp_path: Pa
     path = damage(tmp_path, "a1", "samples")
     with pytest.raises(StoreError) as caught:
         read_tables(tmp_path, "s")
-    assert str(path) in caught.value.what
+    assert str(path) in caught.value.message
     assert read_runs(tmp_path).problems == ()
     damage(tmp_path, "a1", "runs")
     with pytest.raises(StoreError, match="damaged"):

@@ -53,9 +53,9 @@ def test_a_full_disk_leaves_nothing_of_the_attempt_and_all_before_it(
         fail_on_call(patch, owner, name, call, FULL)
         with pytest.raises(StoreError, match="full") as caught:
             write(tmp_path, "a2")
-    assert str(tmp_path) in caught.value.what
-    assert "--results" in caught.value.todo
-    assert "stay" in caught.value.todo
+    assert str(tmp_path) in caught.value.message
+    assert "--results" in caught.value.hint
+    assert "stay" in caught.value.hint
     assert files(tmp_path) == before
     assert complete(tmp_path) == {"a1"}
 
@@ -93,8 +93,8 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_reason(
     monkeypatch.setattr(writer, "write_file", lambda *args: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
     with pytest.raises(StoreError, match=said) as caught:
         write(tmp_path, "a1")
-    assert str(tmp_path) in caught.value.what
-    assert "--results" in caught.value.todo
+    assert str(tmp_path) in caught.value.message
+    assert "--results" in caught.value.hint
 
 
 @pytest.mark.parametrize("act", [prepare, lambda results: write(results, "a1")], ids=["prepare", "write"])

@@ -26,8 +26,8 @@ def test_an_empty_store_has_nothing_to_compare(tmp_path: Path, make: Callable[[P
     with pytest.raises(NothingComparable) as caught:
         read_tables(tmp_path)
     assert caught.value.exit_code == 3
-    assert str(tmp_path) in caught.value.what
-    assert "harness run" in caught.value.todo
+    assert str(tmp_path) in caught.value.message
+    assert "harness run" in caught.value.hint
 
 
 def test_a_folder_that_does_not_exist_has_nothing_to_compare(tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ def test_results_of_a_newer_harness_are_named_with_both_versions(tmp_path: Path,
     path = rewrite(tmp_path, table, versioned(str(SCHEMA_VERSION + 1).encode()))
     with pytest.raises(StoreError) as caught:
         read_tables(tmp_path)
-    assert str(path) in caught.value.what
-    assert f"schema {SCHEMA_VERSION + 1}" in caught.value.what
-    assert f"up to {SCHEMA_VERSION}" in caught.value.what
-    assert "Upgrade" in caught.value.todo
+    assert str(path) in caught.value.message
+    assert f"schema {SCHEMA_VERSION + 1}" in caught.value.message
+    assert f"up to {SCHEMA_VERSION}" in caught.value.message
+    assert "Upgrade" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_table_without_a_version_is_not_of_harness(tmp_path: Path, change: Cal
     path = rewrite(tmp_path, "runs", change)
     with pytest.raises(StoreError, match="is not a table of harness") as caught:
         read_tables(tmp_path)
-    assert str(path) in caught.value.what
+    assert str(path) in caught.value.message
 
 
 def test_a_column_of_another_type_is_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_a_file_cut_short_is_named(tmp_path: Path, table: str, keep: float) -> N
     path.write_bytes(data[: int(keep * len(data))])
     with pytest.raises(StoreError) as caught:
         read_tables(tmp_path)
-    assert str(path) in caught.value.what
-    assert "Move it out" in caught.value.todo
+    assert str(path) in caught.value.message
+    assert "Move it out" in caught.value.hint
 
 
 def test_a_file_damaged_in_the_middle_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def refused(results: Path) -> None:
     try:
         write(results, "refused", 50_000)
     except StoreError as error:
-        print(json.dumps({"what": error.what, "todo": error.todo}))
+        print(json.dumps({"what": error.message, "todo": error.hint}))
 
 
 if __name__ == "__main__":

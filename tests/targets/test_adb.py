@@ -116,7 +116,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(attach: Attach, tmp_path
     with pytest.raises(WorkerError, match="no room left") as caught:
         Remote(Adb(phone.serial)).put(file, sha256_file(file))
     assert caught.value.kind == "device"
-    assert adb.FOLDER in caught.value.todo
+    assert adb.FOLDER in caught.value.hint
     assert not list((kept(phone) / "files").iterdir())
 
 
@@ -205,7 +205,7 @@ def test_the_only_device_is_chosen_and_of_two_none(attach: Attach, monkeypatch: 
     second = attach()
     with pytest.raises(WorkerError, match="2 Android devices are attached") as caught:
         adb.choose(None)
-    assert "--device adb:127.0.0.1:" in caught.value.todo
+    assert "--device adb:127.0.0.1:" in caught.value.hint
     assert adb.choose(second.serial) == second.serial
     monkeypatch.setenv("ANDROID_SERIAL", first.serial)
     assert adb.choose(None) == first.serial
@@ -216,17 +216,17 @@ def test_a_device_that_is_not_there_is_named(attach: Attach) -> None:
         adb.choose(None)
     with pytest.raises(WorkerError, match="sees no device R58") as caught:
         adb.choose("R58")
-    assert "adb devices" in caught.value.todo
+    assert "adb devices" in caught.value.hint
     with pytest.raises(WorkerError, match="sees no device 10") as caught:
         adb.choose("10.0.0.1:5555")
-    assert "adb connect 10.0.0.1:5555" in caught.value.todo
+    assert "adb connect 10.0.0.1:5555" in caught.value.hint
 
 
 def test_an_unauthorised_device_says_what_to_tap(attach: Attach) -> None:
     phone = attach("--unauthorized")
     with pytest.raises(WorkerError, match="has not authorised this computer") as caught:
         adb.choose(phone.serial)
-    assert "allow USB debugging" in caught.value.todo
+    assert "allow USB debugging" in caught.value.hint
     state = Arm64("adb").availability()
     assert "not authorised" in state.reason
 
@@ -236,7 +236,7 @@ def test_without_adb_the_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert not adb.may_be_attached()
     with pytest.raises(WorkerError, match="adb is not installed") as caught:
         adb.attached()
-    assert "apt-get install adb" in caught.value.todo
+    assert "apt-get install adb" in caught.value.hint
     assert "not installed" in Arm64("adb").availability().reason
 
 

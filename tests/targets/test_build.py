@@ -60,7 +60,7 @@ def test_a_damaged_bundle_is_not_used(x86: Bundle, tmp_path: Path, damage: str) 
         victim.write_bytes(content[:-1000] if damage == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(HarnessError, match=r"damaged: libexecutorch\.so") as caught:
         read_bundle(folder, "x86_64", build.X86_64.rebuild)
-    assert "harness targets build native --force" in caught.value.todo
+    assert "harness targets build native --force" in caught.value.hint
 
 
 def test_half_a_bundle_is_none(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_without_a_compiler_the_package_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(HarnessError, match=r"no C\+\+ compiler for aarch64") as caught:
         build.compiler(build.Machine("aarch64", "arm64", "aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"))
-    assert "g++" in caught.value.todo
+    assert "g++" in caught.value.hint
 
 
 def test_without_an_emulator_the_target_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_an_emulator_without_plugins_cannot_count(monkeypatch: pytest.MonkeyPatc
 def test_a_device_that_there_is_not(device: str) -> None:
     with pytest.raises(UsageError, match="no device") as caught:
         Arm64(device)
-    assert "qemu:cortex-a76" in caught.value.todo
+    assert "qemu:cortex-a76" in caught.value.hint
 
 
 def test_a_source_that_does_not_compile_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -118,4 +118,4 @@ def test_a_source_that_does_not_compile_is_one_sentence(monkeypatch: pytest.Monk
     source.write_text("int main( {\n")
     with pytest.raises(HarnessError, match="cannot be compiled") as caught:
         build._compile(["cc", "-c", str(source), "-o", str(tmp_path / "x.o")])
-    assert "\n" not in caught.value.what
+    assert "\n" not in caught.value.message

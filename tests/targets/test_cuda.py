@@ -97,16 +97,16 @@ def test_a_gpu_is_chosen_by_number_or_uuid(wanted: str | None, uuid: str) -> Non
 def test_a_gpu_that_is_not_there_is_answered_with_those_that_are(wanted: str) -> None:
     with pytest.raises(UsageError) as caught:
         choose(list_gpus(FakeNvml("a100")), wanted, None, None)
-    assert FIRST in caught.value.todo
-    assert SECOND in caught.value.todo
+    assert FIRST in caught.value.hint
+    assert SECOND in caught.value.hint
 
 
 def test_a_hidden_gpu_is_not_there_and_who_hides_it_is_said() -> None:
     gpus = list_gpus(FakeNvml("a100"))
     with pytest.raises(UsageError) as caught:
         choose(gpus, FIRST, "1", None)
-    assert "CUDA_VISIBLE_DEVICES=1 hides" in caught.value.todo
-    assert FIRST not in caught.value.todo
+    assert "CUDA_VISIBLE_DEVICES=1 hides" in caught.value.hint
+    assert FIRST not in caught.value.hint
     with pytest.raises(UsageError, match="No GPU is visible"):
         choose(gpus, None, "", None)
     assert choose([], None, None, None) is None

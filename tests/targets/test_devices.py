@@ -77,7 +77,7 @@ def test_the_default_of_the_file_is_what_arm64_means_and_device_overrides_it(fil
     assert "emulated" in Arm64("qemu").device()
     with pytest.raises(UsageError, match="no device 'tablet'") as caught:
         Arm64("tablet")
-    assert "phone, board, adb:SERIAL" in caught.value.todo
+    assert "phone, board, adb:SERIAL" in caught.value.hint
 
 
 def test_a_run_pins_to_the_processors_of_the_file_unless_it_names_others(file: Path) -> None:
@@ -120,8 +120,8 @@ def test_a_file_with_a_mistake_is_refused_in_a_sentence(file: Path, text: str, w
     file.write_text(text)
     with pytest.raises(UsageError, match=word) as caught:
         read_devices()
-    assert str(file) in caught.value.what
-    assert caught.value.todo
+    assert str(file) in caught.value.message
+    assert caught.value.hint
 
 
 def test_a_file_that_was_named_must_be_there_the_usual_one_need_not(

@@ -147,7 +147,7 @@ def test_a_wrong_profile_says_what_is_wrong(tmp_path: Path, old: str, new: str, 
     (tmp_path / "mine.toml").write_text(text.replace(old, new, 1))
     with pytest.raises(UsageError, match=r"is not a readable profile|is not TOML") as caught:
         find(str(tmp_path / "mine.toml"))
-    assert what in caught.value.what
+    assert what in caught.value.message
 
 
 def test_one_s_own_profile_is_found_by_its_path(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_one_s_own_profile_is_found_by_its_path(tmp_path: Path) -> None:
 def test_an_unknown_profile_is_answered_with_the_list() -> None:
     with pytest.raises(UsageError, match="no configuration 'm99'") as caught:
         find_target("dsp", device="m99")
-    assert all(name in caught.value.todo for name in names())
+    assert all(name in caught.value.hint for name in names())
 
 
 def test_without_the_extra_the_target_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,14 +83,14 @@ def test_a_wrong_ini_is_named_with_its_line(tmp_path: Path, old: str, new: str, 
     configuration = own(tmp_path, INI.replace(old, new))
     with pytest.raises(UsageError) as caught:
         memories(configuration)
-    assert f"mine.ini, line {line}: " in caught.value.what
-    assert what in caught.value.what
+    assert f"mine.ini, line {line}: " in caught.value.message
+    assert what in caught.value.message
 
 
 def test_a_section_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no section \[System_Config.Other\]") as caught:
         memories(own(tmp_path, toml=OWN.replace('"Mine"', '"Other"')))
-    assert "Mine" in caught.value.todo
+    assert "Mine" in caught.value.hint
 
 
 @pytest.mark.parametrize("toml", ["accelerator = 3", "x = ", OWN + 'colour = "red"', OWN.replace("-256", "-none")])
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, toml: str) -
 def test_an_unknown_configuration_is_answered_with_the_list() -> None:
     with pytest.raises(UsageError, match="no configuration 'u99'") as caught:
         find_target("npu", device="u99")
-    assert all(name in caught.value.todo for name in names())
+    assert all(name in caught.value.hint for name in names())
 
 
 def test_without_the_extra_the_target_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

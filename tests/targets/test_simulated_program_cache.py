@@ -219,4 +219,4 @@ def test_configurations_are_named_the_default_first(tmp_path: Path) -> None:
     assert locate(tmp_path, "small", "mine.toml") == Path("mine.toml")
     with pytest.raises(UsageError, match="no configuration 'huge'") as refusal:
         locate(tmp_path, "small", "huge")
-    assert "small, big, tiny" in refusal.value.todo
+    assert "small, big, tiny" in refusal.value.hint

@@ -82,16 +82,17 @@ def test_what_is_wrong_ends_what_is_made_beside(lowered: Callable[..., list[Even
 def test_how_far_lowering_has_come_is_said_where_it_is_known(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "PROGRESS_EVERY_S", 0.005)
     events: list[Event] = []
-    with worker._progress("npu lowering steady", events.append) as on_step:
-        on_step("quantising")
+    with worker._progress("npu lowering", events.append) as announce:
+        announce("prefill")("quantising")
         time.sleep(0.1)
     assert events == [], "the first time nobody knows"
-    (cache / "durations.json").write_text(json.dumps({"npu lowering steady": {"quantising": 30, "lowering": 60}}))
-    with worker._progress("npu lowering steady", events.append) as on_step:
-        on_step("quantising")
+    last = {"prefill: quantising": 30, "prefill: lowering": 60, "decode: quantising": 10}
+    (cache / "durations.json").write_text(json.dumps({"npu lowering": last}))
+    with worker._progress("npu lowering", events.append) as announce:
+        announce("prefill")("quantising")
         while not events:
             time.sleep(0.01)
-    assert events[0] == Progress(done=0, total=90)
+    assert events[0] == Progress(done=0, total=100), "of all phases together"
     known = len(events)
     time.sleep(0.1)
     assert len(events) == known, "nothing is said after the end"

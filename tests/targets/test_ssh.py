@@ -199,7 +199,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(device: Remote, board: B
     (board.folder / "limit_kb").write_text("100")
     with pytest.raises(WorkerError, match="no room left") as caught:
         device.put(file, sha256_file(file))
-    assert "harness-device" in caught.value.todo
+    assert "harness-device" in caught.value.hint
     assert not list((board.home / "harness-device/files").iterdir())
     (board.folder / "limit_kb").unlink()
     assert Path(device.put(file, sha256_file(file))).stat().st_size == 300_000
@@ -209,11 +209,11 @@ def test_another_host_key_is_refused_with_the_command_that_mends_it(device: Remo
     board.know("other")
     with pytest.raises(WorkerError, match="is not the one that is known") as caught:
         device.machine()
-    assert "ssh-keygen -R board" in caught.value.todo
+    assert "ssh-keygen -R board" in caught.value.hint
     (board.folder / "known").write_text("")
     with pytest.raises(WorkerError, match="is not known yet") as caught:
         device.machine()
-    assert "`ssh board` once" in caught.value.todo
+    assert "`ssh board` once" in caught.value.hint
     state = Arm64("ssh:board").availability()
     assert "is not known yet" in state.reason
 
@@ -222,7 +222,7 @@ def test_a_key_that_is_refused_and_a_host_that_there_is_not(device: Remote, boar
     (board.folder / "authorized").write_text("")
     with pytest.raises(WorkerError, match="lets no key") as caught:
         device.machine()
-    assert "ssh-copy-id board" in caught.value.todo
+    assert "ssh-copy-id board" in caught.value.hint
     with pytest.raises(WorkerError, match="cannot be reached"):
         Remote(Ssh("nowhere.invalid")).machine()
 

@@ -69,7 +69,7 @@ def test_arrays_with_the_names_of_the_inputs_may_stand_in_any_order(tmp_path: Pa
 def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, array: np.ndarray, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         _given(tmp_path, [FLOATS], x=array)
-    assert caught.value.todo
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_too_few_and_too_many_arrays_are_refused_with_what_the_model_takes(tmp_p
     one = np.ones((4, 8), np.float32)
     with pytest.raises(UsageError, match="holds 1 arrays, the model takes 2") as caught:
         _given(tmp_path, [FLOATS, NUMBER], a=one)
-    assert "float32 [4, 8]; int" in caught.value.todo
+    assert "float32 [4, 8]; int" in caught.value.hint
     with pytest.raises(UsageError, match="holds 2 arrays, the model takes 1"):
         _given(tmp_path, [FLOATS], a=one, b=one)
 
@@ -143,7 +143,7 @@ def test_what_is_no_file_of_inputs_is_refused(tmp_path: Path, data: bytes, suffi
     (tmp_path / f"x{suffix}").write_bytes(data)
     with pytest.raises(UsageError, match="cannot be read") as caught:
         read_inputs(tmp_path / f"x{suffix}", [FLOATS])
-    assert caught.value.todo
+    assert caught.value.hint
 
 
 def test_a_damaged_npz_a_single_npy_and_another_format_are_refused(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_the_limits_of_the_job_hold_for_every_model_that_is_compared() -> None:
 def test_an_input_that_is_no_tensor_and_has_no_value_must_be_given() -> None:
     with pytest.raises(UsageError, match="Input 1 of the model is no tensor but an int") as caught:
         make_inputs(job(), describe(FLOATS, {"kind": "int", "dtype": "none", "sizes": []}), None)
-    assert "--inputs" in caught.value.todo
+    assert "--inputs" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,8 @@ def test_labels_that_are_none_are_refused(tmp_path: Path, name: str, content: An
         np.save(path, content)
     with pytest.raises(UsageError) as caught:
         read_labels(path)
-    assert words in caught.value.what
-    assert caught.value.todo
+    assert words in caught.value.message
+    assert caught.value.hint
 
 
 FLOAT = {"kind": "tensor", "dtype": "float32", "sizes": [2, 3], "dynamic": False}

@@ -27,8 +27,8 @@ def _read(folder: Path, data: bytes) -> list[MethodHeader]:
 def _refused(folder: Path, data: bytes) -> ModelError:
     with pytest.raises(ModelError) as caught:
         _read(folder, data)
-    assert caught.value.what.endswith(".")
-    assert caught.value.todo.endswith(".")
+    assert caught.value.message.endswith(".")
+    assert caught.value.hint.endswith(".")
     return caught.value
 
 
@@ -78,9 +78,9 @@ def test_a_file_cut_short_anywhere_is_refused_with_a_sentence(program: bytes, tm
     for length in [0, 1, 3, 4, 7, 8, 11, 12, 15, 31, 39, *range(40, len(program) - 1, 97), len(program) - 1]:
         error = _refused(tmp_path, program[:length])
         if length == 0:
-            assert "is empty" in error.what
+            assert "is empty" in error.message
         elif length > 64:
-            assert f"cut short: {length} bytes of {len(program)}" in error.what
+            assert f"cut short: {length} bytes of {len(program)}" in error.message
 
 
 def test_a_missing_file_a_folder_and_a_foreign_file_are_refused(program: bytes, tmp_path: Path) -> None:
@@ -88,13 +88,13 @@ def test_a_missing_file_a_folder_and_a_foreign_file_are_refused(program: bytes, 
         read_methods(tmp_path / "absent.pte")
     with pytest.raises(ModelError, match="cannot be read"):
         read_methods(tmp_path)
-    assert "no ET12" in _refused(tmp_path, program[:4] + b"ET99" + program[8:]).what
-    assert "no ET12" in _refused(tmp_path, b"PK\x03\x04" + bytes(4096)).what
+    assert "no ET12" in _refused(tmp_path, program[:4] + b"ET99" + program[8:]).message
+    assert "no ET12" in _refused(tmp_path, b"PK\x03\x04" + bytes(4096)).message
 
 
 def test_tables_that_point_outside_the_file_are_refused(program: bytes, tmp_path: Path) -> None:
     for root in (len(program), 0xFFFFFFFF, 0x7FFFFFFF):
-        assert "damaged" in _refused(tmp_path, struct.pack("<I", root) + program[4:]).what
+        assert "damaged" in _refused(tmp_path, struct.pack("<I", root) + program[4:]).message
 
 
 @_FUZZ

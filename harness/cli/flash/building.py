@@ -27,5 +27,5 @@ def _corpus(path: Path | None) -> Corpus | None:
     except DataError as error:
         if path is not None:
             raise
-        click.echo(f"No predictors are trained: {error.what}", err=True)
+        click.echo(f"No predictors are trained: {error.message}", err=True)
         return None

@@ -114,7 +114,7 @@ def peer_sentence(path: Path, kind: Kind, size_bytes: int, depth: int, rounds: i
     try:
         peer = compare(kind, path, size_bytes=size_bytes, depth=depth, reads=reads, rounds=rounds)
     except HarnessError as error:
-        return f"Not compared with fio: {error.what}"
+        return f"Not compared with fio: {error.message}"
     low, high = peer.ratio.low, peer.ratio.high
     interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
     doubt = "" if peer.proof.valid else f" But {peer.proof.reason}."

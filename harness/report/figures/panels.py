@@ -66,7 +66,7 @@ def panels_of(
             f"These results have {len(panels)} conditions, and a figure shows {MOST} at most.",
             "Choose by --session, --target or the names of models.",
         )
-    return panels, [*(f"Not shown: {title}: {error.what}" for title, error in errors), *left_out(tables)]
+    return panels, [*(f"Not shown: {title}: {error.message}" for title, error in errors), *left_out(tables)]
 
 
 def origin(panels: Sequence[Panel]) -> str:

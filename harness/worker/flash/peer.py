@@ -35,7 +35,7 @@ def peer(job: Job, kind: Kind, file: NeuronFile, query: FlashQuery) -> Iterator[
     try:
         compared = compare(kind, file.path, size_bytes=size, depth=depth, reads=reads, rounds=_ROUNDS)
     except HarnessError as error:
-        yield Scalar(name="peer_ratio", value=None, reason=error.what.rstrip("."))
+        yield Scalar(name="peer_ratio", value=None, reason=error.message.rstrip("."))
         return
     if not compared.proof.valid:
         yield Scalar(name="peer_ratio", value=None, reason=compared.proof.reason)

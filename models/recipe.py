@@ -104,6 +104,8 @@ class DistillationRecipe:
 
 PRECISIONS = ("fp32", "int8", "int4-channel", "int4-group32")
 """What a `.pte` may hold its weights in (see `export`)."""
+INTEGERS_PER_CHANNEL = ("int8", "int4-channel")
+"""Those of integers with a step for each output channel."""
 INT4 = "int4"
 """Not one of them: it stands for the kind of int4 that a model has already, and for `PLAIN_INT4` where it has none."""
 PLAIN_INT4 = "int4-channel"

@@ -30,16 +30,13 @@ from harness.experiment.options import (
     whole_number,
 )
 from harness.experiment.values import parse_bytes, parse_rates, parse_seconds, parse_share, parse_sweep
+from harness.flash.names import KINDS, POLICIES, PREDICTORS
 from harness.outside_files import expanded, read_mapping
 from harness.scenarios.catalogue import SCENARIOS
 
 _QUERIES = ", ".join(
     f"{scenario.queries} of {name}" for name, scenario in SCENARIOS.items() if scenario.repeats and not scenario.on_end
 )
-# How far the steps of LLM in a flash go (arXiv 2312.11514), what reads, and how the neurons to read are chosen.
-POLICIES = ("none", "hybrid", "predictor", "windowing", "bundling", "pipeline")
-READERS = ("threads", "uring", "pread", "buffered", "mmap", "mmap-random")
-PREDICTORS = ("exact", "low-rank")
 
 
 class NamedModel(NamedTuple):
@@ -415,8 +412,8 @@ class RunRequest:
         default=None,
     )
     reader: tuple[str, ...] | None = option(
-        _words(READERS, "reader"),
-        f"What reads: {', '.join(READERS)}.",
+        _words(KINDS, "reader"),
+        f"What reads: {', '.join(KINDS)}.",
         section="scenario",
         default=None,
         sweeps=True,

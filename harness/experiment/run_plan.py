@@ -13,8 +13,9 @@ from harness.errors import UsageError
 from harness.experiment.energy_pass import energy_pass
 from harness.experiment.model_source import Say
 from harness.experiment.plan import Subject, configurations, passes
-from harness.experiment.request import POLICIES, RunRequest
+from harness.experiment.request import RunRequest
 from harness.experiment.sweeps import LAST_POLICY, Sweeps
+from harness.flash.names import POLICIES
 from harness.job import Job
 from harness.manifest import sha256_file
 from harness.model_description import is_language_model

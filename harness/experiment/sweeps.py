@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import UsageError
-from harness.experiment.request import POLICIES, RunRequest
+from harness.experiment.request import RunRequest
 from harness.experiment.values import parse_seconds
+from harness.flash.names import POLICIES
 from harness.scenarios.catalogue import SCENARIOS
 from harness.statistics.early_stopping import FEWEST_QUERIES
 from harness.statistics.looks import FEWEST_BLOCKS

@@ -129,7 +129,7 @@ def projected(geometry: Geometry, trace: Trace, window: int, depth: int, device:
     if as_json:
         facts = {
             "projected": True,
-            "profile": asdict(profile),
+            "profile": profile.as_json(),
             "trace": trace.description,
             "aggregates": asdict(shares),
             "window": window,

@@ -131,6 +131,8 @@ def test_a_projection_measures_nothing(home: Home) -> None:
     assert "Illustrative in ufs4" in ended.out
     facts = json.loads(home.harness(*command, "--json").out)["data"]
     assert facts["projected"] is True
+    assert facts["profile"]["parameters"]["lane_bytes_per_s"]["value"] is None, "nobody knows it"
+    assert facts["profile"]["parameters"]["reads_per_s"]["value"] > 0
     by_policy = {step["policy"]: step for step in facts["policies"]}
     rate = by_policy["+ predictor"]["flash_bytes"] / by_policy["+ predictor"]["io_ns"]
     assert rate == pytest.approx(1.374, rel=1e-3)  # GB/s: 1 / (1 / (271941 reads/s x 8192 bytes) + 1 / 3.588 GB/s)

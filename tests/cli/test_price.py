@@ -19,8 +19,9 @@ from fakes.target import CAPABILITIES, DONE, HELLO, FakeTarget, Script, fails, s
 from models_on_disk import Models
 
 import harness.experiment.plan
-import harness.target
+import harness.experiment.run as experiment
 from harness.cli.models import models as commands
+from harness.cli.models import pricing as pricing_command
 from harness.errors import UsageError
 from harness.job import Files, Job
 from harness.models.gpt.network import GPT
@@ -74,7 +75,7 @@ TIMED = replace(CAPABILITIES, formats=(".pte",), scenarios=("generate",))
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The zoo has one model, a tiny one."""
     zoo = recipes.parse(tomllib.loads(f"[models.toy]{RECIPE}"))
-    monkeypatch.setattr(recipes, "packaged", lambda: zoo)
+    monkeypatch.setattr(pricing_command, "packaged", lambda: zoo)
 
 
 @pytest.fixture
@@ -93,7 +94,8 @@ def price(monkeypatch: pytest.MonkeyPatch, unexported: None, tmp_path: Path) -> 
         *arguments: str, shares: dict[str, tuple[float, ...]] = CLEAR, target: FakeTarget | None = None, blocks: int = 3
     ) -> Result:
         fake = target or FakeTarget(worker(shares), capabilities=TIMED)
-        monkeypatch.setattr(harness.target, "find_target", lambda name: fake)
+        for module in (pricing_command, experiment):
+            monkeypatch.setattr(module, "find_target", lambda name: fake)
         options = ["price", "toy", "-t", "fake", "--blocks", str(blocks), "--results", str(tmp_path / "results")]
         return CliRunner().invoke(commands, [*options, *arguments], catch_exceptions=False, env={"COLUMNS": "200"})
 

@@ -61,7 +61,7 @@ def test_a_model_of_a_format_that_harness_knows_nothing_of_is_measured(home: Ins
 
 def test_targets_show_their_runtimes(home: Installed) -> None:
     printed = home.harness("targets", "--json")
-    rows = {row["target"]: row for row in json.loads(printed.out)}
+    rows = {row["target"]: row for row in json.loads(printed.out)["data"]}
     assert {"executorch", "fake", "torch"} <= {row["runtime"] for row in rows["x86"]["runtimes"]}
     (fake,) = (row for row in rows["x86"]["runtimes"] if row["runtime"] == "fake")
     assert (fake["available"], fake["formats"]) == (True, [".fake"])
@@ -83,7 +83,7 @@ def test_a_runtime_that_loads_none_of_the_models_is_refused(home: Installed, mod
 def test_a_runtime_that_is_broken_is_nobody_elses_trouble(home: Installed, models: Models) -> None:
     (home.packages / "fake_runtime.py").write_text("raise RuntimeError('not today')\n")
     assert _ended(home, "-m", models.mlp, "--no-memory", "--no-quality").code == 0
-    rows = {row["target"]: row for row in json.loads(home.harness("targets", "--json").out)}
+    rows = {row["target"]: row for row in json.loads(home.harness("targets", "--json").out)["data"]}
     assert rows["x86"]["available"]
     assert "fake" not in rows["x86"]["capabilities"]["runtimes"]
     assert "not today" in home.harness("targets").out

@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from harness.flash.ablation.policies import POLICIES, Demand, Policy, demands, load_all
+from harness.flash import names
+from harness.flash.ablation.policies import POLICIES, Demand, Policy, demands, load_all, named
 from harness.flash.ablation.trace import from_masks, synthetic
 
 ROW, REST = 8192, 10**6
@@ -77,3 +78,8 @@ def test_what_is_not_kept_is_read_anew_into_the_first_slots() -> None:
     step = load_all(np.array([3, 5, 9]))
     assert step.load.tolist() == [3, 5, 9]
     assert step.load_slots.tolist() == step.slots_of_active.tolist() == [0, 1, 2]
+
+
+def test_the_names_on_the_command_line_are_those_of_the_policies() -> None:
+    assert tuple(policy.name.removeprefix("+ ") for policy in POLICIES) == names.POLICIES
+    assert [named(name) for name in names.POLICIES] == list(POLICIES)

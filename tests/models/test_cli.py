@@ -55,7 +55,7 @@ def test_a_target_decides_which_kind_of_file(
 ) -> None:
     file = tmp_path / "selfcomp-small.static.pt2"
     monkeypatch.setattr(
-        "harness.models.zoo.artifacts.static", lambda name, channels, **_: file.with_stem(f"{name}-{channels}")
+        "harness.cli.models.making.static", lambda name, channels, **_: file.with_stem(f"{name}-{channels}")
     )
     arguments = ["build", "selfcomp", "--target", "npu", "--channels", "exact"]
     said = runner.invoke(models, arguments, catch_exceptions=False)

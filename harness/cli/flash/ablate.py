@@ -8,10 +8,8 @@ from typing import Any
 
 import click
 
-from harness.cli.flash.write import DTYPES
+from harness.flash.names import DTYPES, KINDS
 
-# Spelled out here too, so that --help imports no numpy.
-READERS = ("threads", "uring", "pread", "buffered", "mmap", "mmap-random")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
@@ -41,7 +39,7 @@ def parse_bytes(ctx: click.Context, option: click.Parameter, value: str | None) 
 @click.option(
     "--dram-budget", callback=parse_bytes, metavar="SIZE", help="For neurons in DRAM, such as 2MB. [default: none]"
 )
-@click.option("--reader", type=click.Choice(READERS), default="threads", show_default=True, help="What reads.")
+@click.option("--reader", type=click.Choice(KINDS), default="threads", show_default=True, help="What reads.")
 @click.option("--depth", type=click.IntRange(min=1), default=32, show_default=True, help="Reads at once.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Alternated rounds.")
 @click.option(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.cli.flash.write import DTYPES
+from harness.flash.names import DTYPES
 
 
 @click.command()

@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-# Spelled out here too, so that --help imports no numpy.
-READERS = ("threads", "uring", "pread")
+from harness.flash.names import DIRECT
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--reader", type=click.Choice(READERS), default="threads", show_default=True, help="What reads.")
+@click.option("--reader", type=click.Choice(DIRECT), default="threads", show_default=True, help="What reads.")
 @click.option("--rounds", type=click.IntRange(min=1), default=31, show_default=True, help="Alternated rounds.")
 @click.option(
     "--output",

@@ -55,7 +55,7 @@ def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) 
     if as_json:
         facts = [{**asdict(sample), "bytes_per_s": sample.bytes_per_s} for sample in samples]
         click.echo(
-            dump_json("flash-profile", {"output": str(output), "profile": asdict(fitted), "samples": facts}), nl=False
+            dump_json("flash-profile", {"output": str(output), "profile": fitted.as_json(), "samples": facts}), nl=False
         )
     else:
         _print(fitted, samples)

@@ -7,15 +7,12 @@ from typing import Any
 
 import click
 
-# Spelled out here too, so that --help imports no numpy.
-FORMS = ("bundled", "plain")
-DTYPES = ("float16", "int8", "int4")
-NAMED = {"opt-6.7b-layer": (4096, 16384, 1)}
+from harness.flash.names import DTYPES, FORMS, SHAPES
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--shape", metavar="WIDTHxNEURONS[xLAYERS]", help=f"Random weights; or a name: {', '.join(NAMED)}.")
+@click.option("--shape", metavar="WIDTHxNEURONS[xLAYERS]", help=f"Random weights; or a name: {', '.join(SHAPES)}.")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Real weights: .safetensors or .npz.")
 @click.option("--up", default="blocks.{layer}.ffn.fc.weight", show_default=True, help="Name of [neurons, width].")
 @click.option("--down", default="blocks.{layer}.ffn.out.weight", show_default=True, help="Name of [width, neurons].")

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from harness.cli._waiting import waiting
-from harness.cli.flash.write import NAMED
 from harness.errors import UsageError
 from harness.flash.io import layout
 from harness.flash.io.layout import Dtype, Form, Shape
 from harness.flash.io.weights import read_weights
+from harness.flash.names import SHAPES
 from harness.report.machine import dump_json
 
 BITS = {"float16": 16, "int8": 8, "int4": 4}
@@ -47,12 +47,12 @@ def parse_shape(text: str, dtype: Dtype) -> Shape:
     """
 
     parts = text.lower().split("x")
-    if text in NAMED:
-        width, neurons, layers = NAMED[text]
+    if text in SHAPES:
+        width, neurons, layers = SHAPES[text]
     elif 2 <= len(parts) <= 3 and all(part.isascii() and part.isdigit() and 0 < int(part) < 2**31 for part in parts):
         width, neurons, layers = (*map(int, parts), 1)[:3]
     else:
         raise UsageError(
-            f"There is no shape {text!r}.", f"Write it as 4096x16384x2, or choose from: {', '.join(NAMED)}."
+            f"There is no shape {text!r}.", f"Write it as 4096x16384x2, or choose from: {', '.join(SHAPES)}."
         )
     return Shape(width, (neurons,) * layers, layers * 4 * width**2 * BITS[dtype] // 8)

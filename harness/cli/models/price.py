@@ -7,15 +7,15 @@ from typing import Any
 import click
 
 from harness.cli._options import results_option
-
-INTEGERS = ("int8", "int4-channel")
-"""The programs' weights are integers with a step a channel, whichever model they are sized after."""
+from harness.models.recipe import INTEGERS_PER_CHANNEL
 
 
 @click.command()
 @click.argument("name")
 @click.option("--target", "-t", "target_name", required=True, help="Where to measure; `harness targets` lists them.")
-@click.option("--precision", type=click.Choice(INTEGERS), help="Default: int8 for a model in int8, else int4-channel.")
+@click.option(
+    "--precision", type=click.Choice(INTEGERS_PER_CHANNEL), help="Default: int8 for a model in int8, else int4-channel."
+)
 @click.option(
     "--phase",
     type=click.Choice(("decode", "prefill")),

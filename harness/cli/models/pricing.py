@@ -13,11 +13,10 @@ from harness.cli._progress import Reporter
 from harness.cli._waiting import waiting
 from harness.cli.models import price_table
 from harness.cli.models.channel_prices import prices as prices_of
-from harness.cli.models.price import INTEGERS
 from harness.errors import UsageError
 from harness.experiment.request import RunRequest
 from harness.experiment.run import run
-from harness.models.recipe import LAYERS
+from harness.models.recipe import INTEGERS_PER_CHANNEL, LAYERS
 from harness.models.zoo.pricing import write_programs
 from harness.models.zoo.recipes import packaged
 from harness.report.machine import dump_json
@@ -40,7 +39,7 @@ def price(
 ) -> None:
     """Measure what removing one output channel saves, for each kind of layer, and print it."""
     recipe = packaged().find(name)
-    precision = precision or (recipe.precision if recipe.precision in INTEGERS else "int4-channel")
+    precision = precision or (recipe.precision if recipe.precision in INTEGERS_PER_CHANNEL else "int4-channel")
     target = _checked(target_name)
     prepare(results)
     with ScratchFolder() as folder, Reporter(quiet=False) as reporter:

@@ -62,6 +62,13 @@ class Profile:
         """The values alone."""
         return Limits(**{name: parameter.value for name, parameter in self.parameters.items()})
 
+    def as_json(self) -> dict[str, Any]:
+        """All fields; the value of a limit that nobody knows, infinite in the model, is None: JSON has no infinity."""
+        fields = asdict(self)
+        for parameter in fields["parameters"].values():
+            parameter["value"] = parameter["value"] if math.isfinite(parameter["value"]) else None
+        return fields
+
     def doubts(self, sizes: Sequence[int], depth: int) -> list[str]:
         """What to know of a projection of reads of `sizes` bytes at `depth`: a sentence for each step outside of what
         was observed, and for each assumption among the parameters.

@@ -6,12 +6,13 @@ stays 0. Two int4 levels share a byte, the even column in the low half, each plu
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Dtype = Literal["float16", "int8", "int4"]
+from harness.flash.names import Dtype as Dtype
+
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 BITS: dict[str, int] = {"float16": 16, "int8": 8, "int4": 4}

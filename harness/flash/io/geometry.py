@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import UsageError
 from harness.flash.io import encoding
-from harness.flash.io.encoding import Dtype
+from harness.flash.names import Dtype as Dtype
+from harness.flash.names import Form as Form
 
-Form = Literal["plain", "bundled"]
 Indices = npt.NDArray[np.int64]
 
 # The header's page. Records begin at a page even where `align` is smaller, lest a bundle straddle one page more.

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -25,10 +24,10 @@ from harness.flash.io.arena import Arena
 from harness.flash.io.geometry import Indices
 from harness.flash.io.proof import check_storage
 from harness.flash.io.transfer import PieceFailed, Transfer
+from harness.flash.names import DIRECT as DIRECT
+from harness.flash.names import KINDS as KINDS
+from harness.flash.names import Kind as Kind
 
-Kind = Literal["threads", "uring", "pread", "buffered", "mmap", "mmap-random"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-DIRECT: tuple[Kind, ...] = ("threads", "uring", "pread")
 _DEPTH_LIMIT = 1024
 # Where a kind cannot be had, the next best one that passes by the page cache too.
 _FALLBACK: dict[Kind, Kind] = {"uring": "pread", "pread": "threads"}

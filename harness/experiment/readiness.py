@@ -14,6 +14,7 @@ from harness.conditions.flags import flags
 from harness.conditions.readings import Reading
 from harness.job import Job
 from harness.measurement import Measurement
+from harness.runtime import availability, find_runtime
 from harness.target import Target
 
 State = Literal["ok", "warning", "problem", "unknown"]
@@ -61,7 +62,7 @@ def examine(target: Target, results: Path, sleep: Callable[[float], None] = time
     else:
         why = f"{target.name} measures no time of this machine, so its load and clock do not matter"
         checks.append(Check("conditions", "ok", None, why))
-    return [*checks, *memory_check(readings), disk_check(results)]
+    return [*checks, *memory_check(readings), disk_check(results), *runtime_checks(target)]
 
 
 def condition_checks(target: Target, before: Sequence[Reading], after: Sequence[Reading]) -> list[Check]:
@@ -81,6 +82,19 @@ def condition_checks(target: Target, before: Sequence[Reading], after: Sequence[
             state: State = "unknown" if flag.endswith("_unknown") else "warning"
             checks.append(Check(name, state, value, meaning(flag), advice(flag)))
     return checks
+
+
+def runtime_checks(target: Target) -> list[Check]:
+    """The runtimes that load models on a target, and what to install for those that are not available."""
+    states = {name: availability(find_runtime(name)) for name in target.capabilities.runtimes}
+    if not states:
+        return []
+    usable = ", ".join(name for name, state in states.items() if state.available)
+    missing = {name: state for name, state in states.items() if not state.available}
+    return [
+        Check("runtimes", "ok" if usable else "problem", usable or None),
+        *(Check(f"runtime {name}", "unknown", None, state.reason, state.todo) for name, state in missing.items()),
+    ]
 
 
 def memory_check(readings: Sequence[Reading]) -> list[Check]:

@@ -164,7 +164,7 @@ def _quality(job: Job, files: Files, made: CachedProgram, emit: Emit) -> None:
     model = torch_runtime.load(made.fake_quant, job, files)
     if files.tokens is None:
         assert files.output is not None
-        for event in quality.outputs(model, job, files.inputs, Path(files.output)):
+        for event in quality.outputs(model, job, files.inputs, Path(files.output), files.labels):
             emit(event)
         return
     events: list[Event] = []

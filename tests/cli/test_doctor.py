@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cli.driving import Home
+from fakes.target import CAPABILITIES, FakeTarget
 
 from harness.analysis.flags import advice, meaning
 from harness.conditions.readings import Reading
@@ -99,3 +101,18 @@ def test_a_machine_that_cannot_measure_has_exit_code_1(home: Home) -> None:
     ended = home.harness("doctor", "-t", "cuda")
     if "not available" in ended.out:  # where there is a GPU it can measure
         assert ended.code == 1
+
+
+def test_runtimes_are_listed_and_what_one_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = Availability(False, "onyx is not installed", "pip install onyx")
+    monkeypatch.setattr(
+        readiness, "availability", lambda runtime: lacking if "cuda" in runtime.name else Availability(True)
+    )
+    target = FakeTarget(capabilities=replace(CAPABILITIES, runtimes=("torch", "torch-cuda")))
+    usable, missing = readiness.runtime_checks(target)
+    assert (usable.state, usable.value) == ("ok", "torch")
+    assert (missing.name, missing.state) == ("runtime torch-cuda", "unknown")
+    assert (missing.what, missing.todo) == ("onyx is not installed", "pip install onyx")
+    assert readiness.runtime_checks(FakeTarget()) == []
+    nothing = FakeTarget(capabilities=replace(CAPABILITIES, runtimes=("torch-cuda",)))
+    assert readiness.runtime_checks(nothing)[0].state == "problem"

@@ -108,6 +108,6 @@ def train(**options: Any) -> None:
     \b
     harness models train baseline --output runs/baseline --processes 2
     """
-    from harness.cli.models import making
+    from harness.cli.models import training
 
-    making.train(**options)
+    training.train(**options)

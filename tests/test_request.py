@@ -48,7 +48,7 @@ def test_what_is_no_rate_is_one_sentence_and_what_to_write(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_rates(text)
     assert caught.value.message.endswith(".")
-    assert caught.value.hint.endswith(".")
+    assert caught.value.hint.endswith((".", "?"))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_what_cannot_be_asked_is_a_sentence(given: dict[str, Any], words: str) -
     with pytest.raises(UsageError) as caught:
         asked(**given)
     assert words in caught.value.message
-    assert caught.value.hint.endswith(".")
+    assert caught.value.hint.endswith((".", "?"))
 
 
 def test_a_target_that_lacks_a_scenario_or_an_ability_says_so() -> None:
@@ -163,6 +163,25 @@ def test_values_of_python_and_of_text_are_the_same() -> None:
     assert RunRequest(target="x86", models={"small": Path("a.pte")}).models == (NamedModel("a.pte", "small"),)
     with pytest.raises(UsageError, match="No model"):
         RunRequest(target="x86", models=[])
+
+
+def test_names_of_the_command_line_are_names_in_python(tmp_path: Path) -> None:
+    first = asked().with_options(min_duration=0.5, no_quality=True, scenario="server", latency_bound="15ms")
+    assert (first.min_duration_s, first.quality, first.latency_bound_ns) == (0.5, False, (15_000_000,))
+    with pytest.raises(UsageError, match=r"no option 'proceses'. Did you mean processes"):
+        asked().with_options(proceses=3)
+
+
+def test_a_model_may_be_named_where_it_is_given(tmp_path: Path) -> None:
+    odd = tmp_path / "a=b.pte"
+    odd.touch()
+    request = RunRequest(target="x86", models=["small=models/a.pte", str(odd), "baseline"])
+    assert request.models == (NamedModel("models/a.pte", "small"), NamedModel(str(odd)), NamedModel("baseline"))
+
+
+def test_help_of_the_record_explains_every_field() -> None:
+    assert RunRequest.__doc__ is not None
+    assert all(f"    {each.field}: {each.help}" in RunRequest.__doc__ for each in OPTIONS)
 
 
 def test_a_request_is_what_replace_makes_of_it() -> None:
@@ -229,8 +248,13 @@ def test_a_plan_has_the_options_as_its_keys_and_files_beside_it(tmp_path: Path, 
         batch=[1, 8],
     )
     (tmp_path / name).write_text('{"tarjet": "x86"}' if name.endswith("json") else 'tarjet = "x86"')
-    with pytest.raises(UsageError, match=f"{name} has the unknown key 'tarjet'"):
+    with pytest.raises(UsageError, match=f"{name} has no option 'tarjet'. Did you mean target") as caught:
         read_plan(tmp_path / name)
+    assert caught.value.hint.startswith("Did you mean target")
+    with pytest.raises(UsageError, match=r"no plan.*`-m mine\.pte`"):
+        read_plan(Path("mine.pte"))
+    with pytest.raises(UsageError, match="There is no plan"):
+        read_plan(tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("5 %", 0.05), ("0.5", 0.005), ("100%", 1.0)])

@@ -30,7 +30,7 @@ from harness.analysis.resolution import Resolution, foot, resolution_of
 from harness.analysis.rows import Row, rows_of
 from harness.analysis.verdict import verdict
 from harness.conditions.fields import Condition
-from harness.errors import NothingComparable
+from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE, HEADLINES, Metric
 from harness.store.dataset import Tables
 
@@ -101,9 +101,11 @@ def compare_tables(
             f"No process succeeded, so there is nothing to compare ({failures}).",
             "`harness report` shows what each of them said.",
         )
+    groups = group(runs)
+    if baseline is not None:  # where a condition lacks it, its first model takes its place: but somebody must have it
+        choose(models_of([run for _, members in groups for run in members]), baseline)
     comparisons = [
-        _compare(tables, condition, members, baseline, every_metric, allow_different)
-        for condition, members in group(runs)
+        _compare(tables, condition, members, baseline, every_metric, allow_different) for condition, members in groups
     ]
     return (replace(comparisons[0], notes=(*comparisons[0].notes, *left_out(tables))), *comparisons[1:])
 
@@ -135,7 +137,11 @@ def _compare(
     good = [run for run in runs if run["status"] == "ok"]
     if not allow_different:
         check_comparable(condition, good)
-    models = choose(models_of(runs), baseline)
+    models, lacking = models_of(runs), tuple[str, ...]()
+    try:
+        models = choose(models, baseline)
+    except UsageError:
+        lacking = (f"{baseline} was not measured under this condition, so {models[0].label} is the baseline here.",)
     samples = tables.samples[tables.samples["attempt_id"].isin([run["attempt_id"] for run in good])]
     scalars = tables.scalars[tables.scalars["attempt_id"].isin([run["attempt_id"] for run in runs])]
     frame = tables.runs[tables.runs["attempt_id"].isin([run["attempt_id"] for run in runs])]
@@ -164,7 +170,12 @@ def _compare(
         fingerprint=_merged(run["fingerprint_json"] for run in [*timed, *good]),
         flags=tuple(count_flags(good, models)),
         resolution=resolution,
-        notes=(*notes_on(runs, models, samples), *warn_of_other_outputs(rows, runs, models), *foot(resolution)),
+        notes=(
+            *lacking,
+            *notes_on(runs, models, samples),
+            *warn_of_other_outputs(rows, runs, models),
+            *foot(resolution),
+        ),
         verdict=verdict(models, rows),
     )
 

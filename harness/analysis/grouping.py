@@ -147,7 +147,10 @@ def measured_name(name: str, known: Sequence[str]) -> str:
             return candidates[0]
     if candidates:
         raise UsageError(f"{name!r} begins several models: {', '.join(candidates)}.", "Write more of the one you mean.")
-    raise UsageError(f"Not measured here: {name}.", f"Models in this selection: {', '.join(known)}.")
+    raise UsageError(
+        f"Not measured here: {name}.",
+        f"Models in this selection: {', '.join(known)}. `--session all` takes every session, not the newest alone.",
+    )
 
 
 def choose(models: Sequence[Model], baseline: str | None) -> list[Model]:
@@ -284,7 +287,10 @@ def _data(run: Run) -> tuple[str | None, str | None, int | None]:
 
 
 def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
-    """One condition a data set that quality was measured on; one without data where none was at hand."""
+    """One condition a data set that quality was measured on; one without data where none was at hand. What a session
+    timed belongs to the data that it measured quality on, where it did: it may have been timed on other inputs than
+    those of another session.
+    """
     timed = {run["model"] for run in members if run["measure"] in ("latency", "memory", "energy")}
     members = [run for run in members if not timed or run["model"] in timed or run["measure"] == "describe"]
     first = next((run for run in members if run["measure"] == "latency"), members[0])
@@ -292,7 +298,14 @@ def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
     others = [run for run in members if run not in measured]
     if not measured:
         return [(condition_of(first), members)]
+    data_of: dict[str, set[tuple[str | None, str | None, int | None]]] = {}
+    for run in measured:
+        data_of.setdefault(run["session_id"], set()).add(_data(run))
     return [
-        (condition_of(first, data[0], data[1]), others + [run for run in measured if _data(run) == data])
+        (
+            condition_of(first, data[0], data[1]),
+            [run for run in others if data in data_of.get(run["session_id"], {data})]
+            + [run for run in measured if _data(run) == data],
+        )
         for data in dict.fromkeys(_data(run) for run in measured)
     ]

@@ -244,7 +244,7 @@ def _passes(good: Sequence[Run]) -> list[str]:
     counts = Counter(run["measure"] for run in good)
     first = [name for name in get_args(Measure) if name in counts]
     parts = [f"{counts[name]} for {name}" for name in dict.fromkeys([*first, *counts])]
-    return [f"{plural(len(good), 'process')} in all: {', '.join(parts)}."]
+    return [f"{plural(len(good), 'process')}: {', '.join(parts)}."]
 
 
 def _flag_note(count: FlagCount, words: Callable[[str], str] = sentence) -> str:

@@ -12,8 +12,9 @@ from harness.api.result import Result, compare, load_results
 from harness.api.zoo import Zoo
 from harness.errors import UsageError
 from harness.experiment import run as experiment
+from harness.experiment.options import values_from
 from harness.experiment.progress import Event, ignore
-from harness.experiment.request import RunRequest, check_names
+from harness.experiment.request import OPTIONS, RunRequest
 from harness.store.dataset import read_tables
 from harness.store.place import results_folder
 
@@ -39,7 +40,7 @@ def run(
     Raises UsageError for what cannot be asked, StoreError where rows cannot be stored, Interrupted where the user stops
     it; each has a `message` and a `hint`.
     """
-    check_names(options)
+    options = values_from(options, OPTIONS, "A run")
     if request is not None:
         request = request.with_options(**options)
     elif "target" not in options or "models" not in options:

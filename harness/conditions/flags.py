@@ -38,7 +38,7 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
         "governor_unexpected": None not in (governor, expected) and governor != expected,
         "temperature_unknown": "temperature_celsius" not in now,
         "frequency_unknown": "cpu_frequency_mhz" not in now,
-        "not_pinned": job.cpus is None,
+        "not_pinned": job.cpus is None and _allowed(after, measurement) != 1,
         "threads_beyond_cpus": job.threads > _processors(now, job, measurement),
         "not_steady": measurement.scalar("warmup_steady") == 0.0,
         "fewer_samples": (queries := measurement.scalar("queries")) is not None and queries < job.min_iterations,
@@ -71,6 +71,17 @@ def range_flags(measurement: Measurement) -> list[str]:
         "calibrated_on_noise": 0.0 in guessed,
     }
     return sorted(name for name, raised in checks.items() if raised)
+
+
+def _allowed(readings: Sequence[Reading], measurement: Measurement) -> int | None:
+    """How many processors the worker may run on, which whoever started harness may have bound to one; None where nobody
+    says.
+    """
+    cpus = measurement.hello.device.get("cpus") if measurement.hello else None
+    if isinstance(cpus, list) and cpus:
+        return len(cpus)
+    listed = _text(readings, "affinity")
+    return None if listed is None else len(listed.split(","))
 
 
 def _processors(now: dict[str, float], job: Job, measurement: Measurement) -> float:

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +201,10 @@ def file(*, must_exist: bool = True) -> Kind:
 
     def read(value: Any, name: str) -> Path:
         if not isinstance(value, (str, os.PathLike)):
-            raise UsageError(f"{name} is {value!r}, not a file.", "Give its path.")
+            raise UsageError(
+                f"{name} is a value of type {type(value).__name__}, not the path of a file.",
+                "Save arrays with numpy.savez or numpy.save, and give the path.",
+            )
         path = Path(value)
         if must_exist and not os.path.isfile(path):
             raise UsageError(f"There is no file {path}, which {name} names.", "Check the path.")
@@ -247,17 +251,19 @@ def whole_number(value: Any, name: str) -> int:
 
 
 def values_from(table: Mapping[str, Any], options: Iterable[Option], where: str) -> dict[str, Any]:
-    """What a file says, by fields. Keys are flags without dashes, or the names of the fields; a switch that is on from
-    the beginning is also written as the command line turns it off. Raises UsageError for a key that there is not.
+    """What a file or a call says, by fields. Names are those of the fields, or the flags of the command line without
+    dashes or with underscores; a switch that is on from the beginning is also written as the command line turns it off.
+    Raises UsageError for a name that there is not, with the nearest ones.
     """
-    by_key = {name: each for each in options for name in (each.key, each.field)}
+    by_name = {name: known for known in options for name in (known.key, known.key.replace("-", "_"), known.field)}
     values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in by_key:
-            known = ", ".join(dict.fromkeys(each.key for each in by_key.values()))
-            raise UsageError(f"{where} has the unknown key {key!r}.", f"Known keys: {known}.")
-        found = by_key[key]
-        if found.kind.is_switch and key != found.field and key.startswith("no-"):
-            value = not found.kind.read(value, key)
-        values[found.field] = value
+    for name, value in table.items():
+        if name not in by_name:
+            near = get_close_matches(name, by_name, n=3)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "`harness run --help` lists them."
+            raise UsageError(f"{where} has no option {name!r}.", hint)
+        chosen = by_name[name]
+        if chosen.kind.is_switch and name != chosen.field and name.startswith(("no-", "no_")):
+            value = not chosen.kind.read(value, name)
+        values[chosen.field] = value
     return values

@@ -53,7 +53,13 @@ def _models(value: Any, name: str) -> tuple[NamedModel, ...]:
         value = [value]
     if not isinstance(value, (list, tuple)) or not value:
         raise UsageError("No model is named.", "Give --model a .pte or .pt2 file, or a name of `harness models list`.")
-    return tuple(model if isinstance(model, NamedModel) else NamedModel(os.fspath(model)) for model in value)
+    return tuple(model if isinstance(model, NamedModel) else _named(os.fspath(model)) for model in value)
+
+
+def _named(text: str) -> NamedModel:
+    """`small=models/a.pte` names a file, where there is none of that very name."""
+    name, equals, source = text.partition("=")
+    return NamedModel(source, name) if equals and name and source and not os.path.isfile(text) else NamedModel(text)
 
 
 def _dimension(value: Any, name: str) -> int | Literal["none"]:
@@ -120,9 +126,9 @@ class RunRequest:
         short="-t",
     )
     models: tuple[NamedModel, ...] = option(
-        Kind(_models, "FILE|NAME", repeats=True),
-        "A model file, such as .pte or .pt2, or a name from `harness models list`. Repeat it to compare; the first is "
-        "the baseline.",
+        Kind(_models, "[NAME=]FILE", repeats=True),
+        "A model file, such as .pte or .pt2, or a name from `harness models list`; NAME=FILE calls it NAME in tables. "
+        "Repeat it to compare; the first is the baseline.",
         section="what",
         flag="--model",
         short="-m",
@@ -475,8 +481,7 @@ class RunRequest:
 
     def with_options(self, **options: Any) -> RunRequest:
         """Another request, with these fields in place of its own; values as for a new one. Raises UsageError."""
-        check_names(options)
-        return replace(self, **options)
+        return replace(self, **values_from(options, OPTIONS, "A run"))
 
     def _check(self) -> None:
         """What can be said before a target is known."""
@@ -515,13 +520,6 @@ OPTIONS: tuple[Option, ...] = options_of(RunRequest)
 """The options of a run in the order of the fields of `RunRequest`."""
 
 
-def check_names(options: Mapping[str, Any]) -> None:
-    """Raises UsageError for a name that is no field of a request."""
-    names = [each.field for each in OPTIONS]
-    if unknown := [name for name in options if name not in names]:
-        raise UsageError(f"A run has no option {unknown[0]!r}.", f"Choose from: {', '.join(names)}.")
-
-
 def request_values(table: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
     """The fields of a request from the keys of a file that lies in `folder`, from which relative paths start; `where`
     names it in messages. Raises UsageError for an unknown key.
@@ -537,6 +535,10 @@ def request_values(table: Mapping[str, Any], folder: Path, where: str) -> dict[s
 
 def read_plan(path: Path) -> dict[str, Any]:
     """The fields of a request in a TOML or JSON file, and `results` where it names that. Raises UsageError."""
+    if path.suffix not in (".toml", ".json"):
+        raise UsageError(f"{path} is no plan, which ends in .toml or .json.", f"If it is a model, write `-m {path}`.")
+    if not path.exists():
+        raise UsageError(f"There is no plan {path}.", "Check the path; its keys are the options of `harness run`.")
 
     def parse(table: Mapping[str, Any]) -> dict[str, Any]:
         plan = dict(table)
@@ -561,3 +563,9 @@ def _beside(value: Any, folder: Path) -> Any:
     if isinstance(value, (list, tuple)):
         return [_beside(item, folder) for item in value]
     return folder.resolve() / value if isinstance(value, str) and "://" not in value else value
+
+
+RunRequest.__doc__ = f"{RunRequest.__doc__}\n    Fields:\n\n" + "".join(
+    f"    {each.field}: {each.help}{f' Default: {each.default_words}.' if each.default_words else ''}\n"
+    for each in OPTIONS
+)

@@ -44,8 +44,8 @@ def make_plan(
     """
     assert request.processes is not None
     processes = request.processes
-    if request.labels is not None:
-        subjects = {name: _labelled(subject, request.labels) for name, subject in subjects.items()}
+    if request.labels is not None and request.inputs is not None:
+        subjects = {name: _labelled(subject, request.labels, request.inputs) for name, subject in subjects.items()}
     elif request.inputs is not None:
         subjects = {name: replace(subject, given=_given(subject, request.inputs)) for name, subject in subjects.items()}
     latency, refused = _latency_jobs(target, subjects, sweeps, request)
@@ -132,10 +132,15 @@ def by_policy(subjects: Mapping[str, Subject]) -> dict[str, Subject]:
     }
 
 
-def _labelled(subject: Subject, labels: Path) -> Subject:
-    """A model with the classes of its inputs. Raises UsageError for a language model."""
+def _labelled(subject: Subject, labels: Path, samples: Path) -> Subject:
+    """A model with the classes of its inputs. Raises UsageError for a language model, and for labels that are not those
+    of these samples.
+    """
+    from harness.worker.labelled import check_labels  # torch reads some of these files
+
     if is_language_model(subject.description):
         raise UsageError(f"{subject.name} is a language model, which has no classes.", "Leave out --labels.")
+    check_labels(labels, samples, subject.method["inputs"])
     return replace(subject, labels=labels)
 
 

@@ -66,8 +66,9 @@ def parse_config(data: Mapping[str, Any], path: Path, sha256: str) -> NightlyCon
                 f"{where} lacks the key {key!r}.", "`harness nightly example config` prints a complete one."
             )
     run = _of(data.get("run", {}), dict, "a table of options", f"{where} [run]")
-    known = [name for each in OPTIONS if each.field not in _OWN for name in (each.key, each.field)]
-    _check_keys(run, dict.fromkeys(known), f"{where} [run]")
+    own = [name for option in OPTIONS if option.field in _OWN for name in (option.key, option.field) if name in run]
+    if own:
+        raise UsageError(f"{where} [run] has the key {own[0]!r}, which a night sets itself.", "Leave it out.")
     detect = _of(data.get("detect", {}), dict, "a table", f"{where} [detect]")
     _check_keys(detect, ("max_p", "min_change"), f"{where} [detect]")
     metrics, reference = data.get("metrics", DEFAULT_METRICS), data.get("reference")

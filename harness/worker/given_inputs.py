@@ -125,7 +125,7 @@ def _fit(path: Path, number: int, entry: Any, meta: Input) -> Any:
     )
     refused = UsageError(
         f"Array {number} of {path} is {given}, the model takes {describe_input(meta)}.",
-        "Convert it, or see what the model takes with `harness models inspect`.",
+        "Convert it, or see what the model takes with `harness models inspect`. A file of many samples needs --labels.",
     )
     if not is_tensor(meta):
         kind = _NUMBERS.get(meta.get("kind", ""))

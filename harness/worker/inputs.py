@@ -55,7 +55,7 @@ def input_sets(
     """
     if (samples := labelled_samples(job, description, given)) is not None:
         if labels is not None:
-            check_count(read_labels(Path(labels)), Path(labels), samples)
+            check_count(read_labels(Path(labels)), Path(labels), samples.path, samples.count)
         return len(samples), samples.batches()
     total = 1 if given is not None else job.input_sets or LEAST_SETS
     return total, (make_inputs(job, description, given, number) for number in range(total))

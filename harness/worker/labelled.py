@@ -109,12 +109,22 @@ def read_labels(path: Path) -> npt.NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def check_count(labels: npt.NDArray[np.int64], path: Path, samples: LabelledSamples) -> None:
-    """Raises UsageError where the labels of the file at `path` are not one for each sample."""
-    if len(labels) != samples.count:
+def check_count(labels: npt.NDArray[np.int64], path: Path, samples: Path, count: int) -> None:
+    """Raises UsageError where the labels of the file at `path` are not one for each of the `count` in `samples`."""
+    if len(labels) != count:
         raise UsageError(
-            f"{path} has {len(labels)} labels, {samples.path} has {samples.count} samples.", "Give one for each sample."
+            f"{path} has {len(labels)} labels, {samples} has {count} samples.", "Give one for each sample."
         )
+
+
+def check_labels(path: Path, samples: Path, inputs: Sequence[Input]) -> None:
+    """Before anything is measured: raises UsageError where the file of labels or that of samples cannot be read, or
+    they are not equally many.
+    """
+    labels = read_labels(path)
+    for entry, meta in zip(read_entries(samples, inputs), inputs, strict=True):
+        if is_tensor(meta) and len(getattr(entry, "shape", ())):
+            check_count(labels, path, samples, entry.shape[0])
 
 
 class Accuracy:

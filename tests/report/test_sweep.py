@@ -107,7 +107,7 @@ def test_processes_of_several_passes_are_counted_by_pass(session: Any) -> None:
         session.add("a", block, samples={"steady": [100] * 64}, flags=["not_pinned"])
     session.add("a", measure="memory", flags=["not_pinned"])
     (comparison,) = compare_tables(session.tables())
-    assert "6 processes in all: 5 for latency, 1 for memory." in comparison.notes
+    assert "6 processes: 5 for latency, 1 for memory." in comparison.notes
     assert any(note.startswith("All 6 processes: ") for note in comparison.notes)
 
 

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 Dtype = Literal["float16", "int8", "int4"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 """Types of a weight in a neuron file."""
-Form = Literal["bundled", "plain"]
+Form = Literal["plain", "bundled"]
 FORMS: tuple[Form, ...] = get_args(Form)
-"""How the rows of a neuron lie in a file: side by side, or in two blocks."""
+"""How the rows of a neuron lie in a file: in two blocks of a layer, or side by side."""
 Kind = Literal["threads", "uring", "pread", "buffered", "mmap", "mmap-random"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Ways of reading."""

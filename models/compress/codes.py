@@ -35,7 +35,7 @@ class LayerReport:
     """One compressed layer. Bits are a weight; `zero_weights` and `dead_rows` are fractions of 1.
 
     `learned_bits` is b, what training paid for. `stored_bits` is what a fixed-length code needs: a row with n different
-    values takes ceil(log2 n) bits a weight. `entropy_bits` is the entropy of a row's values, the limit of a
+    values takes ceil(log2 n) bits per weight. `entropy_bits` is the entropy of a row's values, the limit of a
     variable-length code. None of them counts the exponents or the codes' headers.
     """
 
@@ -74,7 +74,7 @@ def report(codes: dict[str, Code]) -> list[LayerReport]:
 
 
 def bits_per_weight(layers: list[LayerReport]) -> tuple[float, float, float]:
-    """Learned, stored and entropy bits a weight over all compressed layers."""
+    """Learned, stored and entropy bits per weight over all compressed layers."""
     total = sum(layer.weights for layer in layers)
     learned = sum(layer.weights * layer.learned_bits for layer in layers) / total
     stored = sum(layer.weights * layer.stored_bits for layer in layers) / total

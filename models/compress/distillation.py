@@ -1,7 +1,7 @@
 """Distillation: besides the text, a model learns what its parent says of it.
 
 Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531). Next to the loss L0 on the
-text, in nats a token, stands how far the model's next-token distribution is from its parent's, both softened by a
+text, in nats per token, stands how far the model's next-token distribution is from its parent's, both softened by a
 temperature t:
 
     loss = L0 + weight * t^2 * KL(softmax(parent / t) || softmax(model / t)),    the mean over tokens
@@ -24,7 +24,7 @@ from harness.models.recipe import DistillationRecipe, used
 
 
 def divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """t^2 * KL(softmax(teacher / t) || softmax(logits / t)), nats a token: a scalar from [..., vocabulary] each."""
+    """t^2 * KL(softmax(teacher / t) || softmax(logits / t)), nats per token: a scalar from [..., vocabulary] each."""
     wanted = F.log_softmax(teacher.float() / temperature, dim=-1).flatten(0, -2)
     student = F.log_softmax(logits.float() / temperature, dim=-1).flatten(0, -2)
     return temperature**2 * F.kl_div(student, wanted, reduction="batchmean", log_target=True)

@@ -8,7 +8,7 @@ below 0.7 of the channel's mean magnitude, s the mean magnitude of the others. I
 a given channel, which is what a network that was trained in float32 starts from; the absmean code of BitNet b1.58
 (arXiv 2402.17764) shares one scale among all channels of a layer and is meant for training from scratch.
 
-`fixed-bits`: b bits a weight, -2^(b-1) to 2^(b-1) - 1 steps, no zero point. The step is learned, as in LSQ (Esser et
+`fixed-bits`: b bits per weight, -2^(b-1) to 2^(b-1) - 1 steps, no zero point. The step is learned, as in LSQ (Esser et
 al., arXiv 1902.08153), but as an exponent, as in self-compression: its AdamW needs no scale for the gradient then.
 """
 
@@ -32,7 +32,7 @@ THRESHOLD = 0.7
 
 
 def ternary(weight: Tensor) -> Code:
-    """The ternary code of `weight` [out, in], one scale a channel. A channel of zeros has none but zeros."""
+    """The ternary code of `weight` [out, in], one scale per channel. A channel of zeros has none but zeros."""
     size = weight.detach().abs()
     not_zero = size > THRESHOLD * size.mean(dim=1, keepdim=True)
     scale = (size * not_zero).sum(dim=1, keepdim=True) / not_zero.sum(dim=1, keepdim=True).clamp(min=1)

@@ -4,7 +4,7 @@ Cséfalvay and Imber, "Self-Compressing Neural Networks" (arXiv 2301.13142). Eve
 a bit depth b >= 0 and an exponent e, both trained with the weights:
 
     q(x; b, e) = 2^e * round(clamp(2^-e x, -2^(b-1), 2^(b-1) - 1)),    the derivative of round taken as 1
-    loss = L0 + gamma * Q,    Q = sum over channels of b * fan_in / weights, in bits a weight
+    loss = L0 + gamma * Q,    Q = sum over channels of b * fan_in / weights, in bits per weight
 
 A channel at b = 0 is zero whatever its weights, and can be cut out of the network (`shrinking`). Here the four linear
 layers of each block are compressed; embeddings and norms stay float32. b is projected to b >= 0 after each update, not
@@ -177,7 +177,7 @@ class SelfCompression(Objective):
         self.frozen_after: int | None = None
 
     def learned_bits(self) -> Tensor:
-        """Q, bits a weight: a scalar with a gradient."""
+        """Q, bits per weight: a scalar with a gradient."""
         return self._mean_bits(self.sizes)
 
     def description(self) -> dict[str, Any]:

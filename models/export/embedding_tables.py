@@ -36,7 +36,7 @@ class Table(nn.Module):
 
 
 class QuantisedTable(nn.Module):
-    """`Table` in int8, with a step a row; rows that are small integers already are kept exactly."""
+    """`Table` in int8, with a step per row; rows that are small integers already are kept exactly."""
 
     levels: Tensor
     step: Tensor

@@ -30,7 +30,7 @@ from harness.models.train import data
 
 HIDDEN = -64.0
 """Added to a score that must not count. Int8 has 256 steps for it and the scores, so it is no larger than it must be;
-but scores of baseline-small lie between -29 and 40, and with -20 hidden places cost 0.09 nats a token, with -44 still
+but scores of baseline-small lie between -29 and 40, and with -20 hidden places cost 0.09 nats per token, with -44 still
 0.0006, with -64 nothing. Rounded to int8, -44 and -64 differ by 0.002 (0.020 over float32, 32 windows)."""
 _CALIBRATION, _HELD_OUT = 16, 4
 

@@ -19,7 +19,7 @@ Precisions, of every linear layer and the two embedding tables; attention's prod
 Weights are rounded after training by torchao, as ExecuTorch's own `8da8w` and `8da4w` are.
 
 Weights that are small integers already, those of a self-compressed model, are not rounded again: the file holds
-exactly these integers, in int8 or, where a layer's levels fit and its inputs are even, in int4, with a step a channel;
+exactly these integers, in int8 or, where a layer's levels fit and its inputs are even, in int4, a step per channel;
 its tables and its readout those of the trained embeddings. Both precisions give the same logits, and what such a
 program loses is the rounding of its activations alone. Integers with a step a block of 32 inputs are kept likewise, in
 int4-group32 and where no column was cut.

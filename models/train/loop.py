@@ -38,7 +38,7 @@ LOG_EVERY = 10
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: nats a token over the whole validation split, the tokens trained on, and the time it took."""
+    """A finished run: nats per token over the whole validation split, the tokens trained on, and the time it took."""
 
     validation_loss: float
     tokens: int

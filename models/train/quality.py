@@ -1,4 +1,4 @@
-"""How good a language model is: mean nats a token over a whole text, by one rule for every way of running it.
+"""How good a language model is: mean nats per token over a whole text, by one rule for every way of running it.
 
 The text is cut into windows of the model's context T that do not overlap. Window x = d[i : i+T] predicts
 y = d[i+1 : i+T+1], T predictions each, the first of them from one token. What is left at the end, fewer than T tokens,
@@ -27,7 +27,7 @@ def windows(tokens: Tokens, context: int) -> tuple[Tensor, Tensor]:
 
 
 def mean_loss(logits_of: LogitsOf, tokens: Tokens, context: int) -> float:
-    """Mean cross-entropy in nats a token over the whole of `tokens`."""
+    """Mean cross-entropy in nats per token over the whole of `tokens`."""
     inputs, targets = windows(tokens, context)
     return total_loss(logits_of, inputs, targets) / targets.numel()
 

@@ -27,7 +27,7 @@ def artifact_manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wa
     own = recipe.stored()
     if record.bits_stored is None:
         rounded = wanted["precision"] != own
-    else:  # integers with a step a channel stay what they are in int8; int8 has no step for a group
+    else:  # integers with a step per channel stay what they are in int8; int8 has no step for a group
         rounded = wanted["precision"] == "int8" and own == "int4-group32"
     losses = {"loss": record.validation_loss, "perplexity": math.exp(record.validation_loss)}
     plain_bits = PLAIN_BITS.get(wanted["precision"]) if record.bits_stored is None else None

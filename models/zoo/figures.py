@@ -72,7 +72,7 @@ def training(log: pd.DataFrame, start: tuple[str, float] | None = None) -> Figur
     """Learned bits (left axis) and loss (right axis) over the steps of a run.
 
     `log` has the columns of `training.LOG`; `validation_loss` may be null. `start` names the model from which the run
-    set out, with its validation loss in nats a token, drawn as a line of reference; the run saw more text than it.
+    set out, with its validation loss in nats per token, drawn as a line of reference; the run saw more text than it.
     """
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     left = figure.subplots()
@@ -96,10 +96,10 @@ def training(log: pd.DataFrame, start: tuple[str, float] | None = None) -> Figur
     if frozen is not None:
         left.axvline(frozen, color=GREY, linestyle=":", linewidth=1, label=f"bits frozen (by step {frozen})")
     left.set_xlabel("training step")
-    left.set_ylabel("bits a weight, learned", color=BLUE)
+    left.set_ylabel("bits per weight, learned", color=BLUE)
     left.set_ylim(0, 1.08 * bits.max())
     left.set_xlim(0, steps[-1])
-    right.set_ylabel("loss (nats a token)", color=VERMILLION)
+    right.set_ylabel("loss (nats per token)", color=VERMILLION)
     tokens = log["tokens"].iloc[-1] / steps[-1] / 1e6
     above = left.secondary_xaxis("top", functions=(lambda step: step * tokens, lambda million: million / tokens))
     above.set_xlabel("tokens seen (millions)")
@@ -145,7 +145,7 @@ def histograms(weights: Mapping[str, NDArray[np.float32]]) -> Figure:
     """A histogram of each of `weights` [out, in] by title: above of the values, below of the integers that code them.
 
     Exact zeros have a bar of their own, so that the spike is seen for what it is; the axis of shares is logarithmic.
-    The lower row is left out where a layer is on no grid of one step a row, as when scales are shared by
+    The lower row is left out where a layer is on no grid of one step per row, as when scales are shared by
     parts of a row.
     """
     codes = {title: exact_levels(torch.from_numpy(weight)) for title, weight in weights.items()}

@@ -13,7 +13,7 @@ from harness.models.zoo.records import PACKAGED, read_record
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row a model: names, method, bits a weight and loss as recorded (None if it has no weights), files built."""
+    """One row per model: names, method, bits per weight and loss as recorded (None: it has no weights), files built."""
     zoo = packaged()
     models = []
     for recipe in zoo.recipes.values():
@@ -39,7 +39,7 @@ def rows() -> list[dict[str, Any]]:
 
 def table(models: list[dict[str, Any]]) -> Table:
     """The same for a terminal."""
-    caption = "bits: a weight of the compressed layers, stored. loss: nats a token, validation split."
+    caption = "bits: per weight of the compressed layers, stored. loss: nats per token, validation split."
     shown = Table(box=SIMPLE_HEAD, padding=0, caption=caption, caption_justify="left")
     for heading in ("name", "alias", "method", "precision", "bits", "loss", "built"):
         right = heading in ("bits", "loss")

@@ -1,7 +1,7 @@
 """Programs to price channels with: a GPT of random weights, and the same GPT without half of its channels of one kind.
 
 How long a program takes does not depend on the values of its weights, so they need no training. It does depend on how
-they are stored: these are integers of 4 bits with a step a channel, from which self-compression starts too, so that the
+they are stored: these are integers of 4 bits with a step per channel, from which self-compression starts too, so the
 exporter writes the kind of layer that it writes for a compressed model. Channels go the way of a compressed model's as
 well: their rows are zero, and `shrinking` cuts them out with all that goes with them. Half of the rows of
 

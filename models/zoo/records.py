@@ -16,10 +16,10 @@ PACKAGED = Path(str(files("harness.models") / "weights"))
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """How weights were obtained. The loss is nats a token over the whole validation split, at `context`, in float32.
+    """How weights were obtained. The loss is nats per token over the whole validation split, at `context`, in float32.
 
     The loss is that of the stored weights; `trained_loss` is what training ended with, before embeddings, norms and
-    scales were rounded for storage. Bits are bits a weight of the compressed layers, null for a model that was not
+    scales were rounded for storage. Bits are bits per weight of the compressed layers, null for a model that was not
     compressed; `layers` has a row for each compressed layer (`codes.LayerReport`). Times are the whole run's,
     resumed or not.
     """

@@ -14,7 +14,7 @@ _AREAS = {"Sram": "sram", "Dram": "dram", "OffChipFlash": "flash", "OnChipFlash"
 
 @dataclass(frozen=True)
 class Memories:
-    """What a system and a memory mode come to: the clock, bytes a second of each memory, and what lies where.
+    """What a system and a memory mode come to: the clock, bytes per second of each memory, and what lies where.
 
     Keys are sram, dram, flash (off chip) and on_chip_flash; memories that the system does not have are absent.
     """

@@ -67,7 +67,7 @@ def test_no_limit_is_exceeded(limits: Limits, size: int, depth: int) -> None:
 
 
 def test_worked_out_by_hand() -> None:
-    # 16 KiB take 100 us + 16.384 us; four at once 563 MB/s; 10 k reads a second 163.84 MB/s; bandwidth 1 GB/s.
+    # 16 KiB take 100 us + 16.384 us; four at once 563 MB/s; 10 k reads per second 163.84 MB/s; bandwidth 1 GB/s.
     limits = Limits(1e5, 1e9, 1e4, 1e9, 1.0)
     seconds_a_byte = (100e-6 / 16384 + 1e-9) / 4 + 1 / 163.84e6 + 1e-9
     assert throughput(limits, 16384, 4) == pytest.approx(1 / seconds_a_byte)

@@ -58,7 +58,7 @@ def test_demands_worked_out_by_hand(policy: Policy, wanted: list[Demand]) -> Non
 
 
 def test_published_bytes_of_opt_row_by_row() -> None:
-    # "LLM in a flash", table 3, at an eighth of a layer's neurons: GB a token of 32 layers after the window has filled.
+    # "LLM in a flash", table 3, at an eighth of a layer's neurons: GB per token of 32 layers after the window filled.
     trace = synthetic((2048,), 100, active_fraction=0.105, zipf_exponent=1.2, persistence=0.5, seed=3)
     gigabytes = [
         np.mean([demand.bytes for demand in demands(policy, trace, 5, ROW)][5:]) * 32 * 8 / 1e9 for policy in POLICIES

@@ -44,7 +44,7 @@ def test_bundling_halves_the_time_where_latency_is_all() -> None:
 
 
 def test_a_layer_with_few_reads_does_not_fill_the_depth() -> None:
-    # Two layers with two new neurons each: four rows a layer, which are all that can be under way.
+    # Two layers with two new neurons each: four rows per layer, which are all that can be under way.
     active = tuple((np.array([t, t + 10], np.int64),) * 2 for t in (0, 1, 2))
     steps = project(LATENCY, Trace(active, (100, 100), "by hand"), window=1, depth=32, row_bytes=512)
     assert steps[3].reads == 8

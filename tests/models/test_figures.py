@@ -158,7 +158,7 @@ def test_files_are_of_their_format_and_the_same_twice(tmp_path: Path) -> None:
         assert data == (tmp_path / "b" / path.name).read_bytes()
     assert len(second) == 6
     text = (tmp_path / "a" / "training.svg").read_text()
-    for words in ("training step", "bits a weight, learned", "loss (nats a token)", "at the end 1.750", ">me<"):
+    for words in ("training step", "bits per weight, learned", "loss (nats per token)", "at the end 1.750", ">me<"):
         assert words in text
 
 

@@ -75,7 +75,7 @@ def test_two_objectives_add_up(tiny: GPTConfig) -> None:
     compression, distillation = both.parts
     tokens = torch.randint(tiny.vocabulary_size, (2, tiny.context))
     logits = model(tokens)
-    assert torch.as_tensor(both.penalty()).item() == pytest.approx(20.0)  # gamma 5, 4 bits a weight
+    assert torch.as_tensor(both.penalty()).item() == pytest.approx(20.0)  # gamma 5, 4 bits per weight
     assert torch.as_tensor(both.output_loss(tokens, logits)).item() > 0
     assert both.output_loss(tokens, logits) == distillation.output_loss(tokens, logits)
     assert both.figures() == compression.figures()

@@ -67,7 +67,7 @@ def test_entropy_coding_approaches_the_entropy() -> None:
     levels = generator.choice([-1, 0, 1], size=(100, 4096), p=[0.05, 0.9, 0.05])
     plain, coded = (pack(code_of(levels), entropy)["codes"].nbytes for entropy in (False, True))
     assert plain == 100 * 4096 * 2 // 8
-    entropy_bytes = 100 * 4096 * 0.569 / 8  # -(0.9 log2 0.9 + 0.1 log2 0.05) bits a weight
+    entropy_bytes = 100 * 4096 * 0.569 / 8  # -(0.9 log2 0.9 + 0.1 log2 0.05) bits per weight
     assert coded == pytest.approx(entropy_bytes, rel=0.05)
 
 

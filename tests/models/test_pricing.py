@@ -43,7 +43,7 @@ def test_weights_are_stored_as_those_of_a_self_compressed_model() -> None:
     for _, linear in block_linears(random_model(CONFIG)):
         stored = integers(linear.weight, "int4-channel")
         assert stored.bits == 4
-        assert stored.step.shape == (linear.out_features,)  # a step a channel, none for groups of 32 inputs
+        assert stored.step.shape == (linear.out_features,)  # a step per channel, none for groups of 32 inputs
         assert stored.levels.ne(0).any(1).all()
 
 

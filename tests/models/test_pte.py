@@ -45,7 +45,7 @@ def int8(model: GPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compressed(seeded: Callable[..., GPT]) -> GPT:
-    """The same shapes, every block's weights integers of at most 3 bits times a step a row."""
+    """The same shapes, every block's weights integers of at most 3 bits times a step per row."""
     model = seeded(CONFIG, seed=2)
     for name, weight in model.named_parameters():
         if name.startswith("blocks.") and weight.dim() == 2:

@@ -26,7 +26,7 @@ from harness.models.export.quantised_linear import (
 
 
 def integer_weights(seed: int, rows: int, columns: int, largest: int, live: float = 0.7) -> Tensor:
-    """Levels up to `largest` times a step a row, no power of two: float32 [rows, columns]. Some rows are dead."""
+    """Levels up to `largest` times a step per row, no power of two: float32 [rows, columns]. Some rows are dead."""
     generator = torch.Generator().manual_seed(seed)
     levels = torch.randint(-largest - 1, largest + 1, (rows, columns), generator=generator)
     levels *= torch.rand(levels.shape, generator=generator) < live

@@ -51,7 +51,7 @@ def parse_bytes(ctx: click.Context, option: click.Parameter, value: str | None) 
 @click.option("--device-model", metavar="NAME|FILE", help="Measure nothing: project on this device profile.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ablate(**options: Any) -> None:
-    """Replay which neurons are active, and read them from flash under each policy of LLM in a flash, one step a row.
+    """Replay which neurons are active, and read them from flash under each policy of LLM in a flash, one step per row.
 
     FILES are a plain and a bundled neuron file of the same weights; with one of them, only the policies that read it
     are run. Without, both are written for --shape, with random weights.

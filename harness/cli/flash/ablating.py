@@ -27,7 +27,7 @@ from harness.flash.io.proof import check_storage
 from harness.flash.io.reader import DIRECT, Kind
 from harness.report import flash_ablation as tables
 
-# With these a synthetic trace has the published aggregates of OPT 6.7B: 0.9 GB a token, 0.2 GB with a window of 5.
+# With these a synthetic trace has the published aggregates of OPT 6.7B: 0.9 GB per token, 0.2 GB with a window of 5.
 SYNTHETIC = {"active_fraction": 0.105, "zipf_exponent": 1.2, "persistence": 0.5, "seed": 0}
 
 
@@ -47,7 +47,7 @@ def ablate(
     device_model: str | None,
     as_json: bool,
 ) -> None:
-    """Replay which neurons are active, and read them from flash under each policy of LLM in a flash, one step a row."""
+    """Replay which neurons are active, and read them under each policy of LLM in a flash, one step per row."""
     opened: list[Geometry] = [NeuronFile.open(file) for file in files]
     geometry = opened[0] if opened else Geometry(parse_shape(shape, dtype), "plain", dtype, 512)
     if trace_file is None:

@@ -26,7 +26,7 @@ from harness.report.machine import dump_json
 
 _PEER_ROUNDS = 11
 
-_LABELS = ("fixed time of a read", "throughput of one read", "reads a second", "throughput of all", "sharpness")
+_LABELS = ("fixed time of a read", "throughput of one read", "reads per second", "throughput of all", "sharpness")
 
 
 def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) -> None:

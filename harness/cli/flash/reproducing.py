@@ -20,7 +20,7 @@ def reproduce(as_json: bool) -> None:
         facts = [{**asdict(row), "model_ms": row.model_ms, "error": row.error} for row in rows]
         click.echo(dump_json("flash-reproduction", {"profile": PROFILE, "rows": facts}), nl=False)
         return
-    click.echo(f"LLM in a flash (arXiv 2312.11514): I/O latency a token, published and by profile {PROFILE}\n")
+    click.echo(f"LLM in a flash (arXiv 2312.11514): I/O latency per token, published and by profile {PROFILE}\n")
     ablation = [row for row in rows if row.model == ABLATED]
     _print(f"{ABLATED}, ablation", [(_step(row), row) for row in ablation])
     _print("Other models, naive", [(row.model, row) for row in rows if row.model != ABLATED])

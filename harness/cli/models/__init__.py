@@ -33,7 +33,7 @@ models.add_command(pack)
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_models(**options: Any) -> None:
-    """List the models: method, bits a weight, recorded loss, and whether they are built.
+    """List the models: method, bits per weight, recorded loss, and whether they are built.
 
     \b
     harness models list

@@ -19,7 +19,7 @@ from harness.target import find_target
 
 
 def list_models(as_json: bool) -> None:
-    """List the models: method, bits a weight, recorded loss, and whether they are built."""
+    """List the models: method, bits per weight, recorded loss, and whether they are built."""
     if as_json:
         click.echo(dump_json("models", rows()), nl=False)
     else:

@@ -29,7 +29,7 @@ from harness.models.recipe import INTEGERS_PER_CHANNEL
     type=click.IntRange(3),
     default=5,
     show_default=True,
-    help="Worker processes a program, interleaved. More of them make the intervals narrower.",
+    help="Worker processes per program, interleaved. More of them make the intervals narrower.",
 )
 @results_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

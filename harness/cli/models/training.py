@@ -35,5 +35,5 @@ def train(
             dump_json("training", {"folder": str(folder), "weights_sha256": record.weights_sha256, **figures}), nl=False
         )
     else:
-        click.echo(f"{recipe.name}: {record.validation_loss:.4f} nats a token over the validation split.")
+        click.echo(f"{recipe.name}: {record.validation_loss:.4f} nats per token over the validation split.")
         click.echo(f"Export it with: harness models build {recipe.name} --weights {folder}")

@@ -1,6 +1,6 @@
-"""The ablation of a language model, from the processes of a session: a row a model and policy.
+"""The ablation of a language model, from the processes of a session: a row per model and policy.
 
-One value a process, the median over its decoded tokens; the interval is Student's t over the processes. Only processes
+One value per process, the median over its decoded tokens; the interval is Student's t over processes. Only processes
 that ended well count: one of which the kernel fetched less than was asked for did not.
 """
 

@@ -72,7 +72,7 @@ def ablate(
     policies: Sequence[Policy] = POLICIES,
     clock: Clock = time.perf_counter_ns,
 ) -> Iterator[Row]:
-    """Replay `trace` under each policy in each round: a row a token, as soon as it was measured. The first `window`
+    """Replay `trace` under each policy in each round: a row per token, as soon as it was measured. The first `window`
     tokens of a round fill the window. `files` has the same weights in each form that the policies ask for.
 
     Raises UsageError for a window that the trace is too short for, a budget below one window, or files that do not fit

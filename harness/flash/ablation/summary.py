@@ -1,7 +1,7 @@
 """What the rows of an ablation come to, in the form of "LLM in a flash", table 3: DRAM, bytes from flash a token,
 throughput, I/O latency.
 
-One value a round, the median over the tokens after the window has filled; the interval is Student's t over the rounds,
+One value per round, the median over the tokens after the window has filled; the interval is Student's t over rounds,
 each of which stands where a process does elsewhere. A round counts only if the kernel fetched what was asked for.
 """
 
@@ -21,7 +21,7 @@ from harness.statistics.summary import Estimate, log_mean
 @dataclass(frozen=True)
 class Summary:
     """A policy: bytes in DRAM, mean bytes asked of flash a token, the share of active neurons that were in DRAM (None
-    where none was active), and estimates in nanoseconds a token and bytes a second while it reads. `io` is what a token
+    where none was active), and estimates in nanoseconds per token and bytes per second of reading. `io` is what a token
     waits for reads; `reader` is how long these take, of which a pipeline hides a part. `speed_up` is how many times
     less a token waits than under the first policy.
 

@@ -60,7 +60,7 @@ OTHERS = {
 
 @dataclass(frozen=True)
 class Row:
-    """An I/O latency a token: published, and by the model. `basis` says what the model's comes from."""
+    """An I/O latency per token: published, and by the model. `basis` says what the model's comes from."""
 
     model: str
     method: str

@@ -1,7 +1,7 @@
 """How fast a device reads, as a function of the size of a read and of how many are under way at once.
 
 Three things limit it. A read of c bytes takes a fixed time L and then c / b, so N side by side deliver
-N c / (L + c / b); the device begins no more than so many reads a second; and it moves no more than so many bytes a
+N c / (L + c / b); the device begins no more than so many reads per second; and it moves no more than so many bytes a
 second. Measured devices pass from one limit to the next gradually, hence a soft minimum: (sum of limit^-p)^(-1/p), with
 p the sharpness. Reads that get slower the more of them there are (heat, contention for a single queue) are beyond this
 form.
@@ -68,7 +68,7 @@ class Cell:
 def throughput(limits: Limits, read_bytes: npt.ArrayLike, depth: npt.ArrayLike) -> _Floats:
     """Bytes a second of reads of `read_bytes`, `depth` at once; both of any shape that numpy can broadcast."""
     size, lanes = np.asarray(read_bytes, np.float64), np.asarray(depth, np.float64)
-    # Seconds a byte rather than bytes a second, so that an unknown limit is a zero; the largest is taken out of the
+    # Seconds a byte rather than bytes per second, so that an unknown limit is a zero; the largest is taken out of the
     # sum, or its powers leave the range of a double.
     costs = np.stack(
         np.broadcast_arrays(
@@ -177,6 +177,6 @@ def _limits(logs: _Floats) -> Limits:
 
 
 def _columns(cells: Sequence[Cell]) -> tuple[_Floats, _Floats, _Floats]:
-    """Sizes, depths and bytes a second, [cells] each."""
+    """Sizes, depths and bytes per second, [cells] each."""
     size, depth, rate = np.array([(cell.read_bytes, cell.depth, cell.bytes_per_s) for cell in cells], np.float64).T
     return size, depth, rate

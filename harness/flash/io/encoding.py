@@ -1,4 +1,4 @@
-"""Rows of weights as bytes: float16, or int8 and int4 levels with one float32 scale a row.
+"""Rows of weights as bytes: float16, or int8 and int4 levels with one float32 scale per row.
 
 The scale is a row's largest magnitude over the largest level (127 or 7): symmetric, no zero point, so a weight of 0
 stays 0. Two int4 levels share a byte, the even column in the low half, each plus 8.

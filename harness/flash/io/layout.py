@@ -4,7 +4,7 @@ A neuron of a feed-forward layer is a row of the up projection and a column of t
 row here. Two forms, as in "LLM in a flash" (arXiv 2312.11514): `plain` has all up rows of a layer and then all down
 rows; `bundled` has the two rows of a neuron side by side, so that one read of twice the size fetches both.
 
-    page 0: magic, version, bytes and CRC-32 of the header, header (JSON) | CRC-32 a row, scale a row | records | rest
+    page 0: magic, version, bytes and CRC-32 of header, header (JSON) | CRC-32 per row, scale per row | records | rest
 
 What precedes the records stays in DRAM. The CRC-32 of a row, with its padding, shows a torn read, and a read of another
 neuron unless that has the very same weights. Integers are little endian.

@@ -44,6 +44,22 @@ def too_few(name: str, tables: Tables) -> str | None:
     return found(tables).get("a")
 
 
+def test_a_store_of_hundreds_of_attempts_says_why_each_has_too_few() -> None:
+    """Attempts are categories there; none of these is of a language model, whose answers are looked up."""
+    names = [f"{number:03d}" for number in range(300)]
+    rows = [{"attempt_id": name, "phase": "steady", "iteration": 0, "start_ns": 0, "duration_ns": 1} for name in names]
+    runs = [{"attempt_id": name, "latency_kind": "measured"} for name in names]
+    samples = pa.Table.from_pylist(rows, schema=SAMPLES).to_pandas().astype({"attempt_id": "category"})
+    tables = Tables(
+        pa.Table.from_pylist(runs, schema=RUNS).to_pandas(),
+        samples,
+        pa.Table.from_pylist([], schema=SCALARS).to_pandas(),
+    )
+    reasons = METRICS["steady_latency_ns_p90"].too_few
+    assert reasons is not None
+    assert len(reasons(tables)) == 300
+
+
 @given(percentile=st.floats(0.5, 0.9995), samples=st.integers(2, 20_000))
 def test_so_many_samples_that_two_lie_beyond_the_percentile_with_99_percent_confidence(
     percentile: float, samples: int

@@ -49,7 +49,7 @@ def _per_query(name: str) -> PerProcess:
     def per_process(tables: Tables) -> pd.Series[float]:
         values = _rows(tables, name)
         values = values[values["phase"] != _ANSWERS]
-        sizes = tables.samples.groupby(["attempt_id", "phase"], observed=True).size()
+        sizes = tables.samples.groupby(["attempt_id", "phase"], observed=True).size().to_dict()
         counts = [sizes.get(key, 0) for key in zip(values.index, values["phase"], strict=True)]
         return (values["value"] / pd.Series(counts, values.index, dtype="float64")).dropna()
 

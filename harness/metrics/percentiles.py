@@ -43,7 +43,8 @@ class Percentile:
             return {}
         runs = tables.runs.set_index("attempt_id")[["latency_kind", "job_json"]]
         answers = tables.samples[tables.samples["phase"].isin(_ANSWERS)]
-        queries = answers.groupby("attempt_id", observed=True).size()
+        # A dictionary: pandas cannot look up the 129th attempt of a store in an index of none.
+        queries = answers.groupby("attempt_id", observed=True).size().to_dict()
         reasons = {}
         for attempt, size in sizes.items():
             if runs["latency_kind"].get(attempt) != "estimated":

@@ -25,7 +25,13 @@ from harness.analysis.grouping import (
     models_of,
     run_records,
 )
-from harness.analysis.notes import FlagCount, count_flags, notes_on, warn_of_other_outputs
+from harness.analysis.notes import (
+    FlagCount,
+    count_flags,
+    how_sure_accuracies_are,
+    notes_on,
+    warn_of_other_outputs,
+)
 from harness.analysis.resolution import Resolution, foot, resolution_of
 from harness.analysis.rows import Row, rows_of
 from harness.analysis.verdict import verdict
@@ -174,6 +180,7 @@ def _compare(
             *lacking,
             *notes_on(runs, models, samples),
             *warn_of_other_outputs(rows, runs, models),
+            *how_sure_accuracies_are(rows, models),
             *foot(resolution),
         ),
         verdict=verdict(models, rows),

@@ -17,6 +17,7 @@ from harness.analysis.rows import Row
 from harness.metrics.metric import Measure
 from harness.scenarios.catalogue import SCENARIOS
 from harness.statistics.early_stopping import fewest_samples
+from harness.statistics.proportion import share_interval
 from harness.statistics.steady import SLOWER, still_warming
 from harness.store.stored_job import read_job
 
@@ -229,6 +230,24 @@ def warn_of_other_outputs(rows: Sequence[Row], runs: Sequence[Run], models: Sequ
         for model, figure in zip(models, row.figures, strict=True)
         if row.metric.lowest is not None and figure.estimate is not None and figure.estimate.value < row.metric.lowest
     ]
+
+
+def how_sure_accuracies_are(rows: Sequence[Row], models: Sequence[Model]) -> list[str]:
+    """A sentence with the interval of each accuracy, which is of so many labelled samples."""
+    by_name = {row.metric.name: row for row in rows}
+    if not {"accuracy_top1", "labelled_samples"} <= by_name.keys():
+        return []
+    parts, counts = [], set()
+    pairs = zip(by_name["accuracy_top1"].figures, by_name["labelled_samples"].figures, strict=True)
+    for model, (accuracy, samples) in zip(models, pairs, strict=True):
+        if accuracy.estimate is None or samples.estimate is None:
+            continue
+        count = round(samples.estimate.value)
+        low, high = share_interval(accuracy.estimate.value, count)
+        parts.append(f"{model.label} {100 * accuracy.estimate.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]")
+        counts.add(count)
+    on = " or ".join(map(str, sorted(counts)))
+    return [f"Accuracy, top 1, of {on} labelled samples [95 % interval]: {', '.join(parts)}."] if parts else []
 
 
 def without_advice(notes: Sequence[str], flags: Sequence[FlagCount]) -> list[str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from harness.cli.targets import _print, _runtime
 from harness.errors import HarnessError
 from harness.experiment.energy_pass import describe
 from harness.report.machine import dump_json
-from harness.runtime import find_runtime, runtime_names
+from harness.runtime import Runtime, availability, find_runtime, runtime_names
 from harness.target import find_target, target_names
 
 
@@ -51,3 +54,71 @@ def targets(ctx: click.Context, as_json: bool) -> None:
     _print(rows)
     for message in broken:
         click.echo(message)
+
+
+def _runtime(runtime: Runtime) -> dict[str, Any]:
+    """What a runtime of a target loads, and what it lacks here."""
+    state, can = availability(runtime), runtime.capabilities
+    return {
+        "runtime": runtime.name,
+        "formats": [*can.formats, *can.on_request],
+        "available": state.available,
+        "reason": state.reason or None,
+        "todo": state.todo or None,
+    }
+
+
+def _print(rows: list[dict[str, object]]) -> None:
+    table = Table(
+        "target",
+        "here",
+        "models",
+        "latency",
+        "scenarios",
+        "also measures",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    notes = []
+    for row in rows:
+        can = row.get("capabilities")
+        assert can is None or isinstance(can, dict)
+        energy = row.get("energy")
+        assert energy is None or isinstance(energy, dict)
+        answers = energy is not None and energy["source"] is not None
+        also = [
+            name.replace("_", " ")
+            for name, value in (can or {}).items()
+            if value is True and (name != "energy" or answers)
+        ]
+        table.add_row(
+            escape(str(row["target"])),
+            "yes" if row["available"] else "no",
+            " ".join((can or {}).get("formats", ())),
+            str((can or {}).get("latency") or "none"),
+            ", ".join((can or {}).get("scenarios", ())),
+            ", ".join(also),
+        )
+        notes.append(f"{row['target']}: {row.get('summary', '')}")
+        runtimes = row.get("runtimes") or []
+        assert isinstance(runtimes, list)
+        if runtimes:
+            usable = [f"{each['runtime']} ({' '.join(each['formats'])})" for each in runtimes if each["available"]]
+            notes.append(f"{row['target']}: runtimes: {', '.join(usable) or 'none'}")
+        notes += [
+            f"{row['target']}: {lacking['runtime']} ({' '.join(lacking['formats'])}) is not available: "
+            f"{lacking['reason']}. {lacking['todo'] or ''}"
+            for lacking in runtimes
+            if not lacking["available"]
+        ]
+        if energy is not None:
+            found = f"{energy['source']} ({energy['tier']})"
+            missing = f"none, {energy['reason']}. {energy['todo'] or ''}"
+            notes.append(f"{row['target']}: energy: {found if answers else missing}")
+        if not row["available"]:
+            notes.append(f"{row['target']} is not available: {row['reason']}. {row['todo'] or ''}")
+    console = Console(highlight=False)
+    console.print(table)
+    for note in notes:
+        console.print(escape(note), soft_wrap=True)

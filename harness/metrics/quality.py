@@ -113,7 +113,6 @@ QUALITY = (
         "quality",
         "Quality",
         scalar("labelled_samples"),
-        main=False,
         where_known=True,
         exactness="repeats",
     ),

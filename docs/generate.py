@@ -1,13 +1,19 @@
 """Parts of pages that are written from the code when the site is built: metrics, flags, columns, options.
 
 MkDocs calls `on_page_markdown` for each page (`hooks` in mkdocs.yml). A page asks for a part by a line that ends
-with `<!-- generated: NAME -->`, NAME being one of `PARTS`. So each fact stands in one place, the code.
+with `<!-- generated: NAME -->`, NAME being one of `PARTS`. So each fact stands in one place, the code. Without the
+site,
+
+    python docs/generate.py NAME
+
+prints a part as Markdown.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any, get_args
@@ -196,3 +202,9 @@ def fill(markdown: str) -> str:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by MkDocs for each page."""
     return fill(markdown)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in PARTS:
+        sys.exit(f"Name one part: {', '.join(PARTS)}.")
+    print(PARTS[sys.argv[1]](), end="")

@@ -1,5 +1,7 @@
 """A small image classifier as two files: float32, and int8 by ExecuTorch's own quantiser."""
 
+import warnings
+
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -36,6 +38,7 @@ def write(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], path: str) 
         file.write(program.to_executorch().buffer)
 
 
+warnings.simplefilter("ignore", FutureWarning)  # torch warns of its own code while exporting
 torch.manual_seed(0)
 model, images = Classifier().eval(), (torch.randn(1, 3, 32, 32),)
 write(model, images, "cnn-fp32.pte")

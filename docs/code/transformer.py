@@ -1,5 +1,7 @@
 """A text classifier as two files with a dynamic batch: float32, and linear layers in int8."""
 
+import warnings
+
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import to_edge_transform_and_lower
@@ -35,6 +37,7 @@ def write(module: torch.nn.Module, path: str) -> None:
         file.write(program.to_executorch().buffer)
 
 
+warnings.simplefilter("ignore", FutureWarning)  # torch warns of its own code while exporting
 torch.manual_seed(0)
 model = Encoder().eval()
 write(model, "encoder-fp32.pte")

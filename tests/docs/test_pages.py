@@ -58,6 +58,13 @@ def test_what_a_page_includes_is_there(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_includes_is_linked_above(page: str) -> None:
+    """GitHub shows the line of an include as it stands, so a link leads to the file."""
+    text = PAGES[page]
+    assert [match[1] for match in SNIPPET.finditer(text) if f"]({match[1]})" not in text[: match.start()]] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_pages_are_in_plain_words(page: str) -> None:
     """Words that this project once gave a meaning of its own, or that readers had to look up."""
     text = re.sub(r"`[^`]*`|\([^)]*\.md[^)]*\)", "", prose(PAGES[page])).lower()
@@ -118,6 +125,40 @@ def test_every_option_stands_on_its_page(generated: dict[str, str]) -> None:
 def test_nothing_is_left_to_generate(generated: dict[str, str]) -> None:
     assert sum("<!-- generated:" in text for name, text in PAGES.items() if name in generated) > 4
     assert [name for name, text in generated.items() if "<!-- generated:" in text] == []
+
+
+def test_what_is_generated_can_be_read_without_the_site() -> None:
+    """Each line that asks for a part names a command that prints it: of harness, which `test_commands` reads, or of
+    `generate.py`.
+    """
+    generate = module(DOCS / "generate.py")
+    lines = [(match[0], match[1]) for text in PAGES.values() for match in generate.MARK.finditer(text)]
+    assert {part for _, part in lines} == set(generate.PARTS)
+    for line, part in lines:
+        printed = re.findall(r"`python docs/generate\.py (\w+)`", line)
+        assert printed == [part] or (not printed and "`harness " in line), line
+
+
+def test_a_part_is_printed_without_the_site() -> None:
+    command = [sys.executable, "docs/generate.py"]
+    printed = subprocess.run([*command, "scenarios"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed == module(DOCS / "generate.py").scenarios()
+    wrong = subprocess.run([*command, "scenario"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "scenarios" in wrong.stderr
+
+
+def test_every_variable_of_the_environment_stands_on_a_page() -> None:
+    code = [
+        path.read_text(encoding="utf-8")
+        for top in ("harness", "targets", "models")
+        for path in ROOT.glob(f"{top}/**/*.py")
+    ]
+    read = set(re.findall(r'"(HARNESS_[A-Z]+|NO_COLOR)"', "\n".join(code))) - {
+        "HARNESS_COUNTS"
+    }  # set by harness itself
+    assert len(read) > 3
+    assert read == set(re.findall(r"^\| `(HARNESS_[A-Z]+|NO_COLOR)` \|", PAGES["docs/command-line.md"], re.MULTILINE))
 
 
 def test_the_picture_is_what_was_printed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -137,7 +138,10 @@ def test_the_cnn_becomes_two_programs(tmp_path: Path, monkeypatch: pytest.Monkey
     from harness.worker.runtimes.pte import read_methods
 
     monkeypatch.chdir(tmp_path)
-    module(DOCS / "code" / "cnn.py")
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        module(DOCS / "code" / "cnn.py")
+    assert [str(each.message) for each in shown if issubclass(each.category, FutureWarning)] == []
     float32, int8 = tmp_path / "cnn-fp32.pte", tmp_path / "cnn-int8.pte"
     assert [method.name for path in (float32, int8) for method in read_methods(path)] == ["forward", "forward"]
     assert int8.stat().st_size < float32.stat().st_size / 3
@@ -177,8 +181,9 @@ def test_the_request_of_the_protocol_can_be_read() -> None:
 
 
 def test_the_configurations_are_read(tmp_path: Path) -> None:
-    """Of a paper, and of devices."""
+    """Of a paper, of devices, and the plans of the Python API."""
     from harness.analysis.spec import read_spec
+    from harness.experiment.request import RunRequest, read_plan
     from harness.targets.transports.devices import read_devices
 
     paper, devices = tmp_path / "paper.toml", tmp_path / "devices.toml"
@@ -186,3 +191,9 @@ def test_the_configurations_are_read(tmp_path: Path) -> None:
     assert read_spec(paper).models == ("baseline-small", "selfcomp-small")
     devices.write_text(next(text for text in blocks(PAGES["docs/phone.md"], "toml")))
     assert set(read_devices(devices).by_name) == {"phone", "board"}
+    plan, requests = tmp_path / "plan.toml", []
+    for text in blocks(PAGES["docs/python-api.md"], "toml"):
+        plan.write_text(text)
+        requests.append(RunRequest(**read_plan(plan)))
+    assert [request.processes for request in requests] == [5, 5]
+    assert [[model.name for model in request.models] for request in requests] == [[None, None], ["fp32", "int8"]]

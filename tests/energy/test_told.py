@@ -11,7 +11,7 @@ from energy.devices import PIXEL, Phone
 from energy.test_meter import Device
 from energy.test_pass import REAL, PoweredTarget
 
-from harness import target as core
+from harness.cli import target_list
 from harness.cli.device_list import _row
 from harness.cli.targets import targets
 from harness.conditions.readings import Reading
@@ -23,8 +23,8 @@ def told(monkeypatch: pytest.MonkeyPatch, answer: Source | Missing | WorkerError
     """What `harness targets` prints of a target that answers so when it is asked for energy."""
     target = PoweredTarget(answer)
     target.capabilities = type(REAL)(**{**vars(REAL), "energy": True})
-    monkeypatch.setattr(core, "target_names", lambda: ["fake"])
-    monkeypatch.setattr(core, "find_target", lambda name: target)
+    monkeypatch.setattr(target_list, "target_names", lambda: ["fake"])
+    monkeypatch.setattr(target_list, "find_target", lambda name: target)
     monkeypatch.setenv("COLUMNS", "200")
     ended = CliRunner().invoke(targets, list(options), catch_exceptions=False)
     assert ended.exit_code == 0

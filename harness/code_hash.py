@@ -33,19 +33,19 @@ def source_files(entries: Collection[str], packages: Collection[str]) -> dict[st
     of the packages that it lies in. No module is imported, only the packages around it. Raises ModuleNotFoundError for
     an entry that does not exist.
     """
-    found: dict[str, Path] = {}
+    file_by_module: dict[str, Path] = {}
     waiting = list(entries)
     while waiting:
         module = waiting.pop()
-        if module in found:
+        if module in file_by_module:
             continue
         file = _source(module)
         if file is None:
             raise ModuleNotFoundError(f"No source of {module!r}", name=module)
-        found[module] = file
+        file_by_module[module] = file
         names = [*_imported(file, module), module.rpartition(".")[0]]
         waiting += [name for name in names if _within(name, packages) and _source(name) is not None]
-    return dict(sorted(found.items()))
+    return dict(sorted(file_by_module.items()))
 
 
 def _within(module: str, packages: Collection[str]) -> bool:

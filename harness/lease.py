@@ -31,13 +31,13 @@ def lease(device: str, timeout_s: float, on_wait: Callable[[str], None]) -> Iter
             "Name a folder you may write as HARNESS_CACHE.",
         ) from error
     with opened as file:
-        deadline, told = time.monotonic() + timeout_s, False
+        deadline, announced = time.monotonic() + timeout_s, False
         while not try_lock(file.fileno()):
             file.seek(0)
             holder = file.read().strip() or "another process"
-            if not told:
+            if not announced:
                 on_wait(holder)
-                told = True
+                announced = True
             if time.monotonic() > deadline:
                 raise HarnessError(
                     f"The device {device} is still held by {holder} after {timeout_s:g} s.",

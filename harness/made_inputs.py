@@ -27,21 +27,21 @@ def integer_ranges(inputs: Sequence[Input], limits: Sequence[int | None]) -> lis
     sizes is taken for a mask, 0 and 1, any other is within `UNKNOWN_RANGE`.
     """
     indices = [meta["sizes"] for meta, limit in zip(inputs, limits, strict=True) if limit is not None]
-    found: list[tuple[int, int] | None] = []
+    ranges: list[tuple[int, int] | None] = []
     for meta, limit in zip(inputs, limits, strict=True):
         dtype = meta["dtype"]
         if dtype == "bool":
-            found.append((0, 2))
+            ranges.append((0, 2))
         elif dtype not in _BITS and dtype not in _WIDE:
-            found.append(None)
+            ranges.append(None)
         elif limit is not None:
-            found.append((0, max(1, limit)))
+            ranges.append((0, max(1, limit)))
         elif dtype in _BITS:
             signed, bits = _BITS[dtype]
-            found.append((-signed << (bits - 1), 1 << (bits - signed)))
+            ranges.append((-signed << (bits - 1), 1 << (bits - signed)))
         else:
-            found.append((0, 2) if meta["sizes"] in indices else UNKNOWN_RANGE)
-    return found
+            ranges.append((0, 2) if meta["sizes"] in indices else UNKNOWN_RANGE)
+    return ranges
 
 
 def find_limits(inputs: Sequence[Input], metadata: dict[str, Any]) -> list[int | None]:

@@ -140,11 +140,11 @@ def _samples(attempt_id: str, events: Sequence[Samples]) -> pa.Table:
 
     from harness.store.schemas import SAMPLES
 
-    told: Counter[str] = Counter()
+    count_by_phase: Counter[str] = Counter()
     begins = []
     for event in events:
-        begins.append(told[event.phase])
-        told[event.phase] += len(event.start_ns)
+        begins.append(count_by_phase[event.phase])
+        count_by_phase[event.phase] += len(event.start_ns)
     parts = [
         pa.table(
             {

@@ -73,9 +73,9 @@ def positions_of(description: Describe) -> Positions:
     ExecuTorch's `input_pos`) or without dimensions (`scalar`), or by a position for each token (`each`: Hugging Face's
     `cache_position`).
     """
-    found = _positions(description)
-    assert found is not None, "asked of a program that is no language model"
-    return found
+    positions = _positions(description)
+    assert positions is not None, "asked of a program that is no language model"
+    return positions
 
 
 def longest_prompt(description: Describe) -> int:

@@ -36,7 +36,7 @@ def read_toml(path: Path, parse: Callable[[dict[str, Any], str], T], kind: str, 
             raise ValueError("a text in it has a NUL character")
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML ({_why(error)}).", todo) from error
-    return _parsed(path, keys, lambda found: parse(found, hashlib.sha256(data).hexdigest()), kind, todo, UsageError)
+    return _parsed(path, keys, lambda table: parse(table, hashlib.sha256(data).hexdigest()), kind, todo, UsageError)
 
 
 def read_mapping(path: Path, parse: Callable[[dict[str, Any]], T], kind: str, todo: str) -> T:
@@ -143,13 +143,13 @@ def _texts(value: Any) -> Iterator[str]:
     """Every text in it, names of keys too."""
     left = [value]
     while left:
-        one = left.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, dict):
-            left += [*one, *one.values()]
-        elif isinstance(one, list):
-            left += one
+        element = left.pop()
+        if isinstance(element, str):
+            yield element
+        elif isinstance(element, dict):
+            left += [*element, *element.values()]
+        elif isinstance(element, list):
+            left += element
 
 
 def _replace(path: Path, data: bytes) -> None:

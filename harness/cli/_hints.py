@@ -27,8 +27,8 @@ def complete(text: str) -> str:
     return _COMMAND.sub(_with_results, text) if _given else text
 
 
-def _with_results(found: re.Match[str]) -> str:
-    command = found.group()
+def _with_results(match: re.Match[str]) -> str:
+    command = match.group()
     if "--results" in command:
         return command
     return f"{command[:-1]} --results {shlex.quote(_given[0])}`"

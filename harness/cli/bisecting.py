@@ -84,8 +84,8 @@ def bisect(
                 metrics = [metric for metric in metrics if metric.name == verdict.metric]
             return verdict
 
-        found = bisection.bisect(good, later, measure)
-    click.echo(bisection_text(good, later[-1], found, metrics[0], as_json), nl=False)
+        outcome = bisection.bisect(good, later, measure)
+    click.echo(bisection_text(good, later[-1], outcome, metrics[0], as_json), nl=False)
 
 
 def _metrics(name: str | None) -> list[Metric]:

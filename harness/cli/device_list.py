@@ -31,9 +31,9 @@ _STATE = {
 def devices(file: str | None, as_json: bool) -> None:
     """Show the devices that the devices file names and those that adb sees, and what can be read of each."""
     known = read_devices(None if file is None else Path(file))
-    found = at_hand(known)
-    with ThreadPoolExecutor(max(1, len(found))) as pool:
-        rows = list(pool.map(_row, found))
+    present_devices = at_hand(known)
+    with ThreadPoolExecutor(max(1, len(present_devices))) as pool:
+        rows = list(pool.map(_row, present_devices))
     for row in rows:
         row["default"] = row["device"] == known.default
     if as_json:

@@ -113,9 +113,9 @@ def _print(rows: list[dict[str, object]]) -> None:
             if not lacking["available"]
         ]
         if energy is not None:
-            found = f"{energy['source']} ({energy['tier']})"
+            source = f"{energy['source']} ({energy['tier']})"
             missing = f"none, {energy['reason']}. {energy['todo'] or ''}"
-            notes.append(f"{row['target']}: energy: {found if answers else missing}")
+            notes.append(f"{row['target']}: energy: {source if answers else missing}")
         if not row["available"]:
             notes.append(f"{row['target']} is not available: {row['reason']}. {row['todo'] or ''}")
     console = Console(highlight=False)

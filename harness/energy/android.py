@@ -50,8 +50,8 @@ def find(ask: Ask) -> Source | Missing:
             window_s=60.0,
         )
     try:
-        if "current_now" in (found := _fields(ask(CURRENT), "\t")):
-            _watts(found)
+        if "current_now" in (fields := _fields(ask(CURRENT), "\t")):
+            _watts(fields)
             return Source(
                 name="battery, current and voltage",
                 tier="sampled",
@@ -61,8 +61,8 @@ def find(ask: Ask) -> Source | Missing:
                 period_s=1.0,
                 window_s=60.0,
             )
-        if "Charge counter" in (found := _fields(ask(CHARGE), ":")):
-            _charge(found)
+        if "Charge counter" in (fields := _fields(ask(CHARGE), ":")):
+            _charge(fields)
             return Source(
                 name="battery, charge and voltage",
                 tier="sampled",
@@ -78,11 +78,11 @@ def find(ask: Ask) -> Source | Missing:
 
 def _rails(text: str) -> dict[str, float]:
     """Joules by rail; those of a second meter that has the same names get its number."""
-    found: dict[str, float] = {}
+    joules_by_rail: dict[str, float] = {}
     for meter, part in enumerate(text.split("#")):
         for name, microjoules in _RAIL.findall(part):
-            found[name if name not in found else f"{name}#{meter}"] = int(microjoules) / 1e6
-    return found
+            joules_by_rail[name if name not in joules_by_rail else f"{name}#{meter}"] = int(microjoules) / 1e6
+    return joules_by_rail
 
 
 def _same(rails: Mapping[str, float], now: Mapping[str, float]) -> list[float]:
@@ -95,11 +95,11 @@ def _fields(text: str, between: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in (line.partition(between) for line in text.splitlines())}
 
 
-def _watts(found: Mapping[str, str]) -> float:
+def _watts(fields: Mapping[str, str]) -> float:
     """Of current (microamperes, of either sign) and voltage (microvolts)."""
-    if found.get("status") != "Discharging":
-        raise NoEnergy(f"{_ON_CHARGER} (battery status {found.get('status')})")
-    current, volts = abs(_number(found, "current_now")), _number(found, "voltage_now") / 1e6
+    if fields.get("status") != "Discharging":
+        raise NoEnergy(f"{_ON_CHARGER} (battery status {fields.get('status')})")
+    current, volts = abs(_number(fields, "current_now")), _number(fields, "voltage_now") / 1e6
     if current < _LEAST_UA:
         raise NoEnergy(f"the battery says {current:g} µA, which may mean milliamperes or nothing")
     return current / 1e6 * _plausible(volts)
@@ -120,11 +120,11 @@ def _drawn(ask: Ask) -> Callable[[], list[float]]:
     return read
 
 
-def _charge(found: Mapping[str, str]) -> tuple[float, float]:
+def _charge(fields: Mapping[str, str]) -> tuple[float, float]:
     """Coulombs left (dumpsys says microampere-hours), and volts (millivolts)."""
-    if found.get("status") != _DISCHARGING:
-        raise NoEnergy(f"{_ON_CHARGER} (battery status {found.get('status')})")
-    return _number(found, "Charge counter") * 3.6e-3, _plausible(_number(found, "voltage") / 1e3)
+    if fields.get("status") != _DISCHARGING:
+        raise NoEnergy(f"{_ON_CHARGER} (battery status {fields.get('status')})")
+    return _number(fields, "Charge counter") * 3.6e-3, _plausible(_number(fields, "voltage") / 1e3)
 
 
 def _plausible(volts: float) -> float:
@@ -133,8 +133,8 @@ def _plausible(volts: float) -> float:
     return volts
 
 
-def _number(found: Mapping[str, str], name: str) -> float:
+def _number(fields: Mapping[str, str], name: str) -> float:
     try:
-        return float(found[name])
+        return float(fields[name])
     except (KeyError, ValueError) as error:
         raise NoEnergy(f"the battery does not say its {name.replace('_', ' ')}") from error

@@ -75,8 +75,8 @@ def _header(text: str, path: Path) -> tuple[str, list[str]]:
             if twice is not None:
                 raise NoEnergy(f"{path.name}, line 1: the header names the column {twice!r} twice; leave one of them")
             return mark, names
-    said = ", ".join(_names(first, ",")) or "nothing"
-    raise NoEnergy(f"{path.name} must have columns time and watts (or joules), and has {said}")
+    column_names = ", ".join(_names(first, ",")) or "nothing"
+    raise NoEnergy(f"{path.name} must have columns time and watts (or joules), and has {column_names}")
 
 
 def _names(line: str, mark: str) -> list[str]:
@@ -86,22 +86,22 @@ def _names(line: str, mark: str) -> list[str]:
 def _rows(text: str, mark: str, names: Sequence[str], path: Path) -> list[tuple[int, list[str]]]:
     """The rows below the header that are complete, with the numbers of their lines. Blank lines are none."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
-    found = [(reader.line_num, row) for row in reader if row][1:]
-    if found and not text.endswith(("\n", "\r")):
-        found.pop()
-    for line, row in found:
+    numbered_rows = [(reader.line_num, row) for row in reader if row][1:]
+    if numbered_rows and not text.endswith(("\n", "\r")):
+        numbered_rows.pop()
+    for line, row in numbered_rows:
         if len(row) != len(names):
             hint = f"; where decimals have commas, {_SAVE_AGAIN}" if mark == "," and len(row) > len(names) else ""
             plural = "" if len(row) == 1 else "s"
             raise NoEnergy(f"{path.name}, line {line}: {len(row)} column{plural}, of {len(names)} in the header{hint}")
         if any(cell.strip() for name, cell in zip(names, row, strict=True) if not name):
             raise NoEnergy(f"{path.name}, line {line}: a value in a column without a name; name it in the header")
-    return found
+    return numbered_rows
 
 
 def _times(cells: Sequence[str], lines: Sequence[int], path: Path) -> list[float]:
     """Unix seconds. A number of seconds has at most one mark, and no thousands: here either mark is a decimal's."""
-    found = []
+    times = []
     for cell, line in zip(cells, lines, strict=True):
         number = cell.replace(",", ".")
         if _NUMBER.fullmatch(number):
@@ -116,8 +116,8 @@ def _times(cells: Sequence[str], lines: Sequence[int], path: Path) -> list[float
             seconds = moment.timestamp()
         if not _UNIX[0] <= seconds <= _UNIX[1]:
             raise NoEnergy(f"{path.name}, line {line}: the time {cell[:40]!r} is not in Unix seconds")
-        found.append(seconds)
-    return found
+        times.append(seconds)
+    return times
 
 
 def _numbers(cells: Sequence[str], lines: Sequence[int], mark: str, kind: str, path: Path) -> list[float]:

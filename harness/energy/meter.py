@@ -82,14 +82,14 @@ class Meter:
         offset = self._wall[0] if wall else 0.0
         end_ns = max(map(_end_ns, timed))
         # The worker's clock may have any origin. What it says arrives late, never early: the earliest is the best.
-        lag_s = min(at - (end_ns if said is None else said) / 1e9 for at, said in self._arrivals) + offset
+        lag_s = min(at - (end_ns if sent_ns is None else sent_ns) / 1e9 for at, sent_ns in self._arrivals) + offset
         start_ns = min(min(event.start_ns) for event in timed)
         lasted_ns: Counter[str] = Counter()  # a phase may be told in several events
         for event in timed:
             lasted_ns[event.phase] += sum(event.duration_ns or ())
-        ((whole, _),) = lasted_ns.most_common(1)
+        ((longest_phase, _),) = lasted_ns.most_common(1)
         idle = (self._idle[0] + offset, self._idle[1] + offset)
-        return Windows(idle, (start_ns / 1e9 + lag_s, end_ns / 1e9 + lag_s), whole)
+        return Windows(idle, (start_ns / 1e9 + lag_s, end_ns / 1e9 + lag_s), longest_phase)
 
     def scalars(self, measurement: Measurement, job: Job) -> list[Scalar]:
         """What a source that is read at once says of the process; a meter with a file has nothing to say yet."""
@@ -123,16 +123,16 @@ def energies(series: dict[str, Series], windows: Windows, job: Job) -> Iterator[
     """Joules, watts and the resolution of the timed window, in total ("") and of every part; the power when idle,
     and what was drawn over it. Raises NoEnergy where the total has no figure.
     """
-    found = window(series[""], *windows.timed)
-    yield Scalar(name="energy_j", value=found.joules, phase=windows.phase)
-    yield Scalar(name="power_w", value=found.watts, phase=windows.phase)
-    yield Scalar(name="energy_resolution_j", value=found.resolution_j, phase=windows.phase)
-    yield Scalar(name="energy_ticks", value=found.ticks, phase=windows.phase)
-    for part, one in series.items():
+    timed = window(series[""], *windows.timed)
+    yield Scalar(name="energy_j", value=timed.joules, phase=windows.phase)
+    yield Scalar(name="power_w", value=timed.watts, phase=windows.phase)
+    yield Scalar(name="energy_resolution_j", value=timed.resolution_j, phase=windows.phase)
+    yield Scalar(name="energy_ticks", value=timed.ticks, phase=windows.phase)
+    for part, part_series in series.items():
         if part and len(series) > 2:
             name = f"energy_{part.replace('-', '_').lower()}_j"
             try:
-                yield Scalar(name=name, value=window(one, *windows.timed).joules, phase=windows.phase)
+                yield Scalar(name=name, value=window(part_series, *windows.timed).joules, phase=windows.phase)
             except NoEnergy as error:
                 yield Scalar(name=name, value=None, reason=str(error), phase=windows.phase)
     reason = None
@@ -140,9 +140,9 @@ def energies(series: dict[str, Series], windows: Windows, job: Job) -> Iterator[
         idle = window(series[""], *windows.idle, TICKS // 2)
         yield Scalar(name="idle_power_w", value=idle.watts)
         lasted_s = windows.timed[1] - windows.timed[0]
-        net_j = found.joules - idle.watts * lasted_s
+        net_j = timed.joules - idle.watts * lasted_s
         # The edges of the idle stretch weigh as much more as the window is longer.
-        unsure_j = found.resolution_j + idle.resolution_j * lasted_s / (windows.idle[1] - windows.idle[0])
+        unsure_j = timed.resolution_j + idle.resolution_j * lasted_s / (windows.idle[1] - windows.idle[0])
         if net_j <= unsure_j:
             reason = f"what was drawn over idle, {net_j:.3g} J, is within the resolution of {unsure_j:.3g} J"
     except NoEnergy as error:

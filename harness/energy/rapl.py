@@ -45,7 +45,7 @@ def find(root: Path = ROOT, cpuinfo: Path = CPUINFO) -> Source | Missing:
         parts=parts,
         read=lambda: [_joules(folder) for folder in chosen],
         wraps_j=tuple(_wraps(folder) for folder in chosen),
-        beside=frozenset(part for part, name in zip(parts, chosen.values(), strict=True) if name == "psys"),
+        contained=frozenset(part for part, name in zip(parts, chosen.values(), strict=True) if name == "psys"),
     )
 
 
@@ -71,6 +71,6 @@ def _tier(cpuinfo: Path) -> Tier:
         text = cpuinfo.read_text()
     except OSError:
         return "counter"
-    found = dict(re.findall(r"^(vendor_id|cpu family|model)\s*: (\S+)", text, re.MULTILINE))
-    modelled = found.get("cpu family") == "6" and found.get("model") in _MODELLED
-    return "estimated" if found.get("vendor_id") in ("AuthenticAMD", "HygonGenuine") or modelled else "counter"
+    fields = dict(re.findall(r"^(vendor_id|cpu family|model)\s*: (\S+)", text, re.MULTILINE))
+    modelled = fields.get("cpu family") == "6" and fields.get("model") in _MODELLED
+    return "estimated" if fields.get("vendor_id") in ("AuthenticAMD", "HygonGenuine") or modelled else "counter"

@@ -44,14 +44,15 @@ class Recorder:
             raise NoEnergy(self.trouble)
         if not self.values:
             raise NoEnergy("nothing was read")
-        found = {}
+        series_by_part = {}
         for column, part in enumerate(self.source.parts):
             values = [row[column] for row in self.values]
             if self.source.power:
-                found[part] = from_power(self.at_s, values)
+                series_by_part[part] = from_power(self.at_s, values)
             else:
-                found[part] = from_counter(self.at_s, values, self.source.wraps_j[column], f"counter {part}")
-        return {**found, "": total([one for part, one in found.items() if part not in self.source.beside])}
+                series_by_part[part] = from_counter(self.at_s, values, self.source.wraps_j[column], f"counter {part}")
+        added = [part_series for part, part_series in series_by_part.items() if part not in self.source.contained]
+        return {**series_by_part, "": total(added)}
 
     def _read_on(self) -> None:
         while not self._enough.wait(self.source.period_s):

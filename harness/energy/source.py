@@ -25,8 +25,8 @@ class Source:
     file is read when the run has ended.
 
     `wraps_j` has, for each part, the joules after which its counter begins anew, None for never. Of `parts` those
-    `beside` are contained in others: they are reported, and not added to the total. `period_s` lies between two
-    readings; a window of `window_s` seconds has well over `TICKS` of them.
+    `contained` in others are reported, and not added to the total. `period_s` lies between two readings; a window of
+    `window_s` seconds has well over `TICKS` of them.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Source:
     read: Callable[[], Sequence[float]] | None = None
     power: bool = False
     wraps_j: tuple[float | None, ...] = (None,)
-    beside: frozenset[str] = frozenset()
+    contained: frozenset[str] = frozenset()
     period_s: float = 0.1
     window_s: float = 10.0
 

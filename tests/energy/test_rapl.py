@@ -15,7 +15,7 @@ def test_packages_and_their_memory_are_added_and_the_board_stands_beside(tmp_pat
     found = rapl.find(powercap(tmp_path / "powercap", SERVER), cpuinfo(tmp_path, "GenuineIntel", 6, 143))
     assert isinstance(found, Source)
     assert found.parts == ("package-0", "dram-0", "package-1", "dram-1", "psys")
-    assert found.beside == {"psys"}
+    assert found.contained == {"psys"}
     assert found.read is not None
     assert found.read() == [5.0, 1.0, 7.0, 2.0, 90.0]
     assert set(found.wraps_j) == {(RANGE_UJ + 1) / 1e6}

@@ -19,7 +19,11 @@ def forecast_text(forecast: Forecast) -> str:
     lines += _condition_lines(forecast.expected)
     counted = ", ".join(f"{len(jobs)} for {measure}" for measure, jobs in forecast.by_pass.items())
     lines.append(f"Processes, one after the other: {counted}.")
-    added = " Blocks that are added come on top." if any(one.asked is not None for one in forecast.expected) else ""
+    added = (
+        " Blocks that are added come on top."
+        if any(expectation.asked is not None for expectation in forecast.expected)
+        else ""
+    )
     lines.append(_lasts(forecast.measuring_s_at_least, forecast.estimated_s) + added)
     return "\n".join(lines) + "\n"
 
@@ -44,25 +48,25 @@ def forecast_json(forecast: Forecast) -> str:
 
 def _condition_lines(expected: Sequence[Expected]) -> list[str]:
     lines = []
-    for one, words in zip(expected, tell_apart([each.condition for each in expected]), strict=True):
-        first, *others = one.models
+    for expectation, words in zip(expected, tell_apart([each.condition for each in expected]), strict=True):
+        first, *others = expectation.models
         against = f"{first}{' (baseline)' if others else ''}" + "".join(f", {name}" for name in others)
-        order = "interleaved " if others and one.processes > 1 else ""
+        order = "interleaved " if others and expectation.processes > 1 else ""
         lines.append(
-            f"{', '.join((one.condition.scenario, *words))}: {against}; "
-            f"{plural(one.processes, order + 'process')}{' per model' if others else ''} for latency"
+            f"{', '.join((expectation.condition.scenario, *words))}: {against}; "
+            f"{plural(expectation.processes, order + 'process')}{' per model' if others else ''} for latency"
         )
-        if one.shows is None:
-            lines.append(f"  What difference would show is not known: {one.reason}.")
+        if expectation.shows is None:
+            lines.append(f"  What difference would show is not known: {expectation.reason}.")
             continue
         lines.append(
-            f"  Differences below about {percent(one.shows)} would not show, going by "
-            f"{plural(one.earlier_processes, 'earlier process')} of these models (99 % interval)."
+            f"  Differences below about {percent(expectation.shows)} would not show, going by "
+            f"{plural(expectation.earlier_processes, 'earlier process')} of these models (99 % interval)."
         )
-        if one.asked is not None:
-            needed = f"about {one.blocks}" if one.blocks is not None else f"more than {MOST_BLOCKS}"
-            most = "" if one.blocks is not None else f", and {MOST_BLOCKS} are the most"
-            lines.append(f"  To resolve {percent(one.asked)}, {needed} processes a model are needed{most}.")
+        if expectation.asked is not None:
+            needed = f"about {expectation.blocks}" if expectation.blocks is not None else f"more than {MOST_BLOCKS}"
+            most = "" if expectation.blocks is not None else f", and {MOST_BLOCKS} are the most"
+            lines.append(f"  To resolve {percent(expectation.asked)}, {needed} processes a model are needed{most}.")
     return lines
 
 

@@ -117,38 +117,38 @@ class AddedBlocks:
         ]
         left: set[str] = set()
         worst: Resolution | None = None
-        for found, members in resolutions(Tables(pd.concat(runs, ignore_index=True), *empty), metrics):
-            if found is None or found.reached:
+        for resolution, members in resolutions(Tables(pd.concat(runs, ignore_index=True), *empty), metrics):
+            if resolution is None or resolution.reached:
                 continue
             series = {str(run["series_id"]) for run in members}
             name = min(series)
-            if found.processes <= self._processes.get(name, 0):  # a model fails in every block
+            if resolution.processes <= self._processes.get(name, 0):  # a model fails in every block
                 continue
-            self._processes[name] = found.processes
+            self._processes[name] = resolution.processes
             left |= series
-            if worst is None or _shown(found) > _shown(worst):
-                worst = found
+            if worst is None or _shown(resolution) > _shown(worst):
+                worst = resolution
         return left, worst
 
-    def _reached(self, found: Resolution) -> str:
-        shown = "there is no interval yet" if found.shows is None else f"{percent(found.shows)} would show"
-        return f"after {found.processes} blocks {shown}, {percent(self._asked)} asked"
+    def _reached(self, resolution: Resolution) -> str:
+        shown = "there is no interval yet" if resolution.shows is None else f"{percent(resolution.shows)} would show"
+        return f"after {resolution.processes} blocks {shown}, {percent(self._asked)} asked"
 
-    def _needed(self, found: Resolution) -> str:
+    def _needed(self, resolution: Resolution) -> str:
         """By the rule that an interval is half as wide with four times the blocks."""
-        if found.shows is None:
+        if resolution.shows is None:
             return "one more"
-        ratio = math.log1p(found.shows) / math.log1p(self._asked)
-        more = max(1, math.ceil(found.processes * (ratio**2 - 1)))
-        if found.processes + more > looks.MOST_BLOCKS:
+        ratio = math.log1p(resolution.shows) / math.log1p(self._asked)
+        more = max(1, math.ceil(resolution.processes * (ratio**2 - 1)))
+        if resolution.processes + more > looks.MOST_BLOCKS:
             return f"it would take more than {looks.MOST_BLOCKS}, which are the most"
         left_s = more * self._block_s
         left = f", about {left_s / 60:.0f} min" if left_s > 90 else f", about {left_s:.0f} s" if left_s else ""
         return f"about {more} more{left}"
 
 
-def _shown(found: Resolution) -> float:
-    return math.inf if found.shows is None else found.shows
+def _shown(resolution: Resolution) -> float:
+    return math.inf if resolution.shows is None else resolution.shows
 
 
 def _given(values: dict[str, float]) -> Callable[[Tables], pd.Series[float]]:

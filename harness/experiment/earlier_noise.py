@@ -43,17 +43,20 @@ class Noise:
         """
         first, second = self._by_session(base), self._by_session(other)
         pairs = [
-            [mine[block] - theirs[block] for block in mine if block in theirs]
-            for session, mine in first.items()
-            if (theirs := second.get(session))
+            [base_logs[block] - other_logs[block] for block in base_logs if block in other_logs]
+            for session, base_logs in first.items()
+            if (other_logs := second.get(session))
         ]
         deviation = pooled_deviation(pairs)
         if deviation is not None:
             return Spread(deviation, 2 * sum(map(len, pairs)))
-        each = [pooled_deviation([list(blocks.values()) for blocks in found.values()]) for found in (first, second)]
+        each = [
+            pooled_deviation([list(blocks.values()) for blocks in by_session.values()])
+            for by_session in (first, second)
+        ]
         if each[0] is None or each[1] is None:
             return None
-        count = sum(len(blocks) for found in (first, second) for blocks in found.values())
+        count = sum(len(blocks) for by_session in (first, second) for blocks in by_session.values())
         return Spread(float(np.hypot(each[0], each[1])), count)
 
     def lasts_s(self, jobs: Sequence[Job]) -> float | None:
@@ -70,13 +73,13 @@ class Noise:
         return float(sum(np.median(took[key]) for key in wanted))
 
     def _by_session(self, job: Job) -> dict[str, dict[int, float]]:
-        asked, found = lasting(options_of(stored(job))), dict[str, dict[int, float]]()
+        asked, logs_by_session = lasting(options_of(stored(job))), dict[str, dict[int, float]]()
         for run in self.runs:
             alike = run["model"] == job.model and run["measure"] == "latency"
             alike = alike and lasting(options_of(read_job(run["job_json"]))) == asked
             if alike and run["attempt_id"] in self.logs:
-                found.setdefault(run["session_id"], {})[run["block"]] = self.logs[run["attempt_id"]]
-        return found
+                logs_by_session.setdefault(run["session_id"], {})[run["block"]] = self.logs[run["attempt_id"]]
+        return logs_by_session
 
 
 def read_noise(results: Path, target: str, device: str, models: Sequence[str]) -> Noise:
@@ -84,19 +87,19 @@ def read_noise(results: Path, target: str, device: str, models: Sequence[str]) -
     results.
     """
     runs = read_runs(results).runs
-    mine = runs[
+    earlier_runs = runs[
         (runs["target"] == target)
         & (runs["device"] == device)
         & runs["model"].isin(list(models))
         & (runs["status"] == "ok")
     ].sort_values("started_at")
-    newest = list(dict.fromkeys(mine["session_id"].iloc[::-1]))[:_SESSIONS]
+    newest = list(dict.fromkeys(earlier_runs["session_id"].iloc[::-1]))[:_SESSIONS]
     tables = read_sessions(results, newest)
     logs: dict[str, float] = {}
     for metric in reversed([metric for metric in HEADLINES if metric.is_time]):  # the first that a process has stays
         values = metric.per_process(tables)
         logs |= {str(attempt): math.log(value) for attempt, value in values.items() if value > 0}
-    return Noise(run_records(mine[mine["session_id"].isin(newest)]), logs)
+    return Noise(run_records(earlier_runs[earlier_runs["session_id"].isin(newest)]), logs)
 
 
 def _request(run: Run) -> tuple[str, str, str]:

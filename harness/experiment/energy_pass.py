@@ -72,13 +72,13 @@ def settled(session: Session, file: Path | None, say: Say) -> Iterator[None]:
         wait_s = _WAIT_S
     finally:
         if session.held and file is not None:
-            found = _recording(session, file, wait_s, say)
+            recording = _recording(session, file, wait_s, say)
 
             def scalars(attempt: Attempt, meter: Meter) -> list[Scalar]:
                 try:
-                    if isinstance(found, NoEnergy):
-                        raise found
-                    return [*energies({"": found}, meter.windows(attempt.measurement, wall=True), attempt.job)]
+                    if isinstance(recording, NoEnergy):
+                        raise recording
+                    return [*energies({"": recording}, meter.windows(attempt.measurement, wall=True), attempt.job)]
                 except NoEnergy as error:
                     return unmeasured(attempt.job, str(error))
 
@@ -87,10 +87,10 @@ def settled(session: Session, file: Path | None, say: Say) -> Iterator[None]:
 
 def describe(target: Target) -> dict[str, str | None]:
     """Where a target would get energy here: `source` and `tier`, else `reason` and `todo`."""
-    found = _source(target)
-    if isinstance(found, Missing):
-        return {"source": None, "tier": None, "reason": found.reason, "todo": found.todo or None}
-    return {"source": found.name, "tier": found.tier, "reason": None, "todo": None}
+    source = _source(target)
+    if isinstance(source, Missing):
+        return {"source": None, "tier": None, "reason": source.reason, "todo": source.todo or None}
+    return {"source": source.name, "tier": source.tier, "reason": None, "todo": None}
 
 
 def _source(target: Target) -> Source | Missing:
@@ -135,20 +135,21 @@ def _recording(session: Session, file: Path, wait_s: float, say: Say) -> Series 
             last_s = max(last_s, meter.windows(attempt.measurement, wall=True).timed[1])
         except NoEnergy:
             continue
-    told = False
+    announced = False
     while True:
-        found: Series | NoEnergy
+        recording: Series | NoEnergy
         try:
-            found = read_csv(file)
+            recording = read_csv(file)
         except NoEnergy as error:
-            found = error
-        if (isinstance(found, Series) and found.at_s.size and found.at_s[-1] >= last_s) or time.monotonic() >= until:
-            return found
-        if not told:
+            recording = error
+        complete = isinstance(recording, Series) and recording.at_s.size and recording.at_s[-1] >= last_s
+        if complete or time.monotonic() >= until:
+            return recording
+        if not announced:
             moment = time.strftime("%H:%M:%S", time.gmtime(last_s + 1))
             say(f"waiting for {file} to reach {moment} UTC, {wait_s:g} s at most (Ctrl-C: no longer)")
-            told = True
+            announced = True
         try:
             time.sleep(_POLL_S)
         except KeyboardInterrupt:
-            return found
+            return recording

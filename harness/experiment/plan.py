@@ -174,23 +174,25 @@ def _quality(jobs: Sequence[Job], subjects: Mapping[str, Subject], given: str | 
     """One quality job for each model that has a text to be evaluated on, or whose outputs can be set against those of
     the first model; the first itself then runs for its outputs.
     """
-    found = []
+    quality_jobs = []
     # What lies in flash goes through several methods, and is compared by its loss alone.
-    whole = [job for job in jobs if not lies_in_flash(subjects[job.model].description)]
-    alike = [job for job in whole if _signature(subjects[job.model]) == _signature(subjects[whole[0].model])]
+    in_memory = [job for job in jobs if not lies_in_flash(subjects[job.model].description)]
+    alike = [job for job in in_memory if _signature(subjects[job.model]) == _signature(subjects[in_memory[0].model])]
     compared = [job for job in alike if subjects[job.model].tokens is None]
     shared = _same_inputs(compared, subjects, given) if len(alike) > 1 and compared else {}
     for job in jobs:
         subject = subjects[job.model]
         if subject.tokens is not None:
-            found.append(replace(job, measure="quality", data=subject.data, data_sha256=subject.data_sha256))
+            quality_jobs.append(replace(job, measure="quality", data=subject.data, data_sha256=subject.data_sha256))
         elif job in alike and len(alike) > 1 and not is_language_model(subject.description):
-            found.append(
+            quality_jobs.append(
                 replace(job, measure="quality", max_tokens=None, reference_sha256=alike[0].model_sha256, **shared)
             )
-        elif subject.labels is not None and job in whole:
-            found.append(replace(job, measure="quality", max_tokens=None, **_same_inputs([job], subjects, given)))
-    return found
+        elif subject.labels is not None and job in in_memory:
+            quality_jobs.append(
+                replace(job, measure="quality", max_tokens=None, **_same_inputs([job], subjects, given))
+            )
+    return quality_jobs
 
 
 def _same_inputs(jobs: Sequence[Job], subjects: Mapping[str, Subject], given: str | None) -> dict[str, Any]:
@@ -201,7 +203,9 @@ def _same_inputs(jobs: Sequence[Job], subjects: Mapping[str, Subject], given: st
         return {"data": f"the inputs in {given}"}
     first = subjects[jobs[0].model]
     each = [find_limits(subjects[job.model].method["inputs"], subjects[job.model].description.metadata) for job in jobs]
-    limits = tuple(min((one for one in known if one is not None), default=None) for known in zip(*each, strict=True))
+    limits = tuple(
+        min((limit for limit in known if limit is not None), default=None) for known in zip(*each, strict=True)
+    )
     sizes = input_sizes(jobs[0], first)
     sets = count_sets(first.method, sizes, limits, jobs[0].max_tokens)
     seen = "" if covers(first.method["inputs"], sizes, limits, sets) else ", in which not every integer occurs"
@@ -245,8 +249,8 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
 def _fill_batch(job: Job, subject: Subject, dimension: Dimension) -> Job:
     """A batch of 0 means the file's own."""
     asked = Asked(job.batch or 0, dimension, subject.given)
-    found = find_batch(subject.name, subject.method, asked)
+    batch = find_batch(subject.name, subject.method, asked)
     # Where the file does not fix them, those that were chosen belong to the conditions.
     vary = any(may_vary(meta) for meta in subject.method["inputs"])
-    sizes = found.sizes if subject.given is None and vary else None
-    return replace(job, batch=found.size, input_sizes=sizes, prompt_tokens=None, new_tokens=None)
+    sizes = batch.sizes if subject.given is None and vary else None
+    return replace(job, batch=batch.size, input_sizes=sizes, prompt_tokens=None, new_tokens=None)

@@ -75,10 +75,10 @@ def condition_checks(target: Target, before: Sequence[Reading], after: Sequence[
         if name == "pinning" and not target.capabilities.pinning:
             continue
         value = values.get(shown) if shown is not None else None
-        mine = [flag for flag in about if flag in raised]
-        if not mine and (value is not None or shown is None or name == "other load"):
+        raised_flags = [flag for flag in about if flag in raised]
+        if not raised_flags and (value is not None or shown is None or name == "other load"):
             checks.append(Check(name, "ok", value))
-        for flag in mine:
+        for flag in raised_flags:
             state: State = "unknown" if flag.endswith("_unknown") else "warning"
             checks.append(Check(name, state, value, meaning(flag), advice(flag)))
     return checks

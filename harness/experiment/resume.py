@@ -27,8 +27,8 @@ def resume(session: Session, results: Path, jobs: Sequence[Job]) -> list[Job]:
     if good.empty:
         return list(jobs)
     session.session_id = str(good["session_id"].iloc[-1])
-    mine = runs[runs["session_id"] == session.session_id]
-    session.position = int(mine["position"].max()) + 1
+    session_runs = runs[runs["session_id"] == session.session_id]
+    session.position = int(session_runs["position"].max()) + 1
     done = set(good[good["session_id"] == session.session_id]["job_id"])
     session.succeeded = len(done)
     left = [job for job in jobs if job.job_id not in done]

@@ -236,8 +236,8 @@ def _check_description(name: str, description: Describe, method: str | None) -> 
     """Raises WorkerError where nothing can be planned from it, or it has no such method."""
     try:
         if not lies_in_flash(description):
-            found = find_method(description, method)
-            for described in (*found["inputs"], *found["outputs"]):
+            method_description = find_method(description, method)
+            for described in (*method_description["inputs"], *method_description["outputs"]):
                 list(described["sizes"]) if is_tensor(described) else described["sizes"]
         is_language_model(description)
     except (ModelError, UsageError) as error:

@@ -23,23 +23,23 @@ def keep(results: Path, file: Path) -> str:
         sha256 = sha256_file(file)
     except OSError as error:
         raise ModelError(f"{file} cannot be read ({error.strerror}).", "Check the path and its permissions.") from error
-    kept = _path(results, sha256, file.suffix)
-    if kept.exists():
+    destination = _path(results, sha256, file.suffix)
+    if destination.exists():
         with suppress(OSError):  # it is in use: pruning looks at its age
-            os.utime(kept)
+            os.utime(destination)
         return sha256
-    unfinished = temporary(kept)
+    unfinished = temporary(destination)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, unfinished)
         with unfinished.open("rb") as copied:
             os.fsync(copied.fileno())
-        os.replace(unfinished, kept)
+        os.replace(unfinished, destination)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise StoreError(
-            f"The disk of {results} is full." if full else f"{kept} cannot be written ({error.strerror}).",
+            f"The disk of {results} is full." if full else f"{destination} cannot be written ({error.strerror}).",
             "Free space, or name another folder as `results`. Rows written before are complete and stay.",
         ) from error
     return sha256
@@ -47,15 +47,15 @@ def keep(results: Path, file: Path) -> str:
 
 def kept_file(results: Path, sha256: str | None) -> Path:
     """The kept file of that hash, checked. Raises ModelError where it is missing or damaged."""
-    found = sorted((results / "artifacts").glob(f"{sha256}.*")) if sha256 else []
-    if not found:
+    matches = sorted((results / "artifacts").glob(f"{sha256}.*")) if sha256 else []
+    if not matches:
         raise ModelError(
             f"The file {str(sha256)[:12]} is not among those kept in {results / 'artifacts'}.",
             "Nights keep what they measure; do not delete it while an alert is open.",
         )
-    if sha256_file(found[0]) != sha256:
-        raise ModelError(f"{found[0]} is damaged: its hash is not its name.", "Delete it; the next night keeps it.")
-    return found[0]
+    if sha256_file(matches[0]) != sha256:
+        raise ModelError(f"{matches[0]} is damaged: its hash is not its name.", "Delete it; the next night keeps it.")
+    return matches[0]
 
 
 def _path(results: Path, sha256: str, suffix: str) -> Path:

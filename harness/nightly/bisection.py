@@ -57,10 +57,10 @@ def bisect(good: Candidate, later: Sequence[Candidate], measure: Callable[[Candi
         if candidate.sha256 not in steps:
             try:
                 verdict = measure(candidate)
-                found = _SLOWER.get(verdict.decision)
+                slower = _SLOWER.get(verdict.decision)
             except HarnessError as error:
-                verdict, found = Verdict(None, None, None, 0, error.message), None
-            steps[candidate.sha256] = Step(candidate, verdict, found)
+                verdict, slower = Verdict(None, None, None, 0, error.message), None
+            steps[candidate.sha256] = Step(candidate, verdict, slower)
         return steps[candidate.sha256].slower
 
     if not step(later[-1]):
@@ -69,10 +69,10 @@ def bisect(good: Candidate, later: Sequence[Candidate], measure: Callable[[Candi
     unsure: set[int] = set()
     while between := [number for number in range(low + 1, high) if number not in unsure]:
         middle = between[len(between) // 2]
-        found = step(later[middle])
-        if found is None:
+        slower = step(later[middle])
+        if slower is None:
             unsure.add(middle)
-        elif found:
+        elif slower:
             high = middle
         else:
             low = middle

@@ -19,8 +19,8 @@ def candidates(
     if file is None:
         if missing := next((name for name in (good, bad) if not os.path.isfile(name)), None):
             raise UsageError(f"There is no file {missing}.", "Give two files, or two commits and --file.")
-        one, other = (Candidate(name, "", keep(results, Path(name))) for name in (good, bad))
-        return one, [other]
+        good_version, bad_version = (Candidate(name, "", keep(results, Path(name))) for name in (good, bad))
+        return good_version, [bad_version]
 
     def candidate(revision: Revision) -> Candidate | None:
         data = content(repository, revision, file)

@@ -113,7 +113,7 @@ def _metric(name: str, where: str) -> Metric:
 
 
 def _texts(value: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(text, str) for text in value):
         raise UsageError(f"{where} is {value!r}, not a list of names.", 'Write it as ["one", "two"].')
     return tuple(dict.fromkeys(value))
 

@@ -83,14 +83,14 @@ def _newest(series: Series, changes: Sequence[Change], min_change: float) -> lis
     count = nights_of_level(series, changes)
     levels = series.levels[-count:]
     worse = levels if series.metric.better == "lower" else [1 / level for level in levels]
-    found = newest_change(worse, [point.log_variance for point in series.points[-count:]], min_change=min_change)
-    if found is None:
+    change_point = newest_change(worse, [point.log_variance for point in series.points[-count:]], min_change=min_change)
+    if change_point is None:
         return []
-    after = _mean(levels[-found.nights :])
-    ratio = found.ratio if series.metric.better == "lower" else 1 / found.ratio
+    after = _mean(levels[-change_point.nights :])
+    ratio = change_point.ratio if series.metric.better == "lower" else 1 / change_point.ratio
     before, after = (from_level(series.metric, level) for level in (after / ratio, after))
-    index = len(series.points) - found.nights
-    return [Change(series, index, before, after, ratio, found.p_value, newest=True)]
+    index = len(series.points) - change_point.nights
+    return [Change(series, index, before, after, ratio, change_point.p_value, newest=True)]
 
 
 def current_level(series: Series, changes: Sequence[Change]) -> float:
@@ -112,15 +112,15 @@ def _steps(metric: Metric, levels: Sequence[float], min_change: float) -> list[C
     """Every step away from the level so far. A better figure is the new level at once, a worse one only when it is an
     alert, so that a slow decline adds up.
     """
-    level, found = levels[0], []
+    level, steps = levels[0], []
     for index, value in enumerate(levels):
         worse = worsening(metric, value / level)
         if worse >= min_change or 1 / (1 + worse) - 1 >= min_change:
-            found.append(ChangePoint(index, value / level, 0.0))
+            steps.append(ChangePoint(index, value / level, 0.0))
             level = value
         elif worse < 0:
             level = value
-    return found
+    return steps
 
 
 def _mean(levels: Sequence[float]) -> float:

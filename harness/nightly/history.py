@@ -21,12 +21,12 @@ class Revision:
 
 def commit_of(repository: Path, name: str) -> Revision:
     """The commit that a branch, tag or hash names. Raises UsageError."""
-    found = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-    if found is None:
+    commit = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    if commit is None:
         raise UsageError(
             f"{name!r} is neither a file nor a commit of {repository}.", "Give two files, or two commits and --file."
         )
-    return _described(repository, found.decode().strip())
+    return _described(repository, commit.decode().strip())
 
 
 def revisions(repository: Path, good: Revision, bad: Revision, file: str) -> list[Revision]:
@@ -41,8 +41,8 @@ def revisions(repository: Path, good: Revision, bad: Revision, file: str) -> lis
         )
     span = f"{good.commit}..{bad.commit}"
     listed = _git(repository, "rev-list", "--first-parent", "--reverse", "--end-of-options", span, "--", file) or b""
-    found = [_described(repository, commit) for commit in listed.decode().split()]
-    return found if found and found[-1] == bad else [*found, bad]
+    changes = [_described(repository, commit) for commit in listed.decode().split()]
+    return changes if changes and changes[-1] == bad else [*changes, bad]
 
 
 def content(repository: Path, revision: Revision, file: str) -> bytes | None:

@@ -25,11 +25,11 @@ def read_ledger(results: Path, ledger: str) -> tuple[list[dict[str, Any]], list[
     rows, problems = [], []
     for file in files_of(results, ledger):
         try:
-            found = pq.ParquetFile(file).read()
-            if int((found.schema.metadata or {})[VERSION_KEY]) > SCHEMA_VERSION:
+            table = pq.ParquetFile(file).read()
+            if int((table.schema.metadata or {})[VERSION_KEY]) > SCHEMA_VERSION:
                 problems.append(f"{file} was written by a newer harness and is left out: upgrade harness.")
                 continue
-            for row in in_todays_columns(ledger, found).to_pylist():
+            for row in in_todays_columns(ledger, table).to_pylist():
                 rows.append(row | {"target": file.parent.name.removeprefix("target=")})
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             problems.append(

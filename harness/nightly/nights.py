@@ -72,14 +72,14 @@ def read_nights(config: NightlyConfig) -> tuple[list[Night], list[str]]:
     read.
     """
     rows, problems = read_ledger(config.results, "nights")
-    found: dict[int, Night] = {}
+    night_by_number: dict[int, Night] = {}
     for row in rows:
         night = Night(**{field.name: row[field.name] for field in fields(Night)})
         if (night.config, night.target) == (config.name, config.target) and (
-            night.number not in found or night.status != _STARTED
+            night.number not in night_by_number or night.status != _STARTED
         ):
-            found[night.number] = night
-    return [found[number] for number in sorted(found)], problems
+            night_by_number[night.number] = night
+    return [night_by_number[number] for number in sorted(night_by_number)], problems
 
 
 def counted(nights: Sequence[Night]) -> list[Night]:

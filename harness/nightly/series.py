@@ -111,7 +111,7 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
     runs = [run for run in run_records(tables.runs) if run["session_id"] in numbers and run["status"] == "ok"]
     conditions, joined = group(runs), joined_fingerprints(runs)
     of_night = {night.session_id: night.reference for night in nights}
-    found: dict[tuple[str, Condition, str, str, str], dict[int, Point]] = {}
+    points_by_series: dict[tuple[str, Condition, str, str, str], dict[int, Point]] = {}
     for metric in metrics:
         # A figure that is not above zero has no ratio to another.
         values = {
@@ -132,11 +132,11 @@ def series_of(tables: Tables, nights: Sequence[Night], metrics: Sequence[Metric]
                     continue
                 point, kind = _point(metric, numbers[session], used, values, references.get(session))
                 fingerprint = "+".join(sorted({joined[each] for each in distinct(used, "fingerprint")}))
-                found.setdefault((model, where, metric.name, kind, fingerprint), {})[point.night] = point
+                points_by_series.setdefault((model, where, metric.name, kind, fingerprint), {})[point.night] = point
     by_name = {metric.name: metric for metric in metrics}
     return [
         Series(model, where, by_name[name], kind, fingerprint, tuple(points[night] for night in sorted(points)))
-        for (model, where, name, kind, fingerprint), points in found.items()
+        for (model, where, name, kind, fingerprint), points in points_by_series.items()
     ]
 
 
@@ -173,17 +173,19 @@ def _point(
     values: Mapping[str, float],
     reference: tuple[str, Mapping[int, float]] | None,
 ) -> tuple[Point, str]:
-    found = {run["block"]: values[run["attempt_id"]] for run in runs}
+    value_by_block = {run["block"]: values[run["attempt_id"]] for run in runs}
     kind = kind_of(metric, runs)
-    exact = figure(metric, tuple(found.values()), kind).exact
-    levels = [to_level(metric, value) for value in found.values()]
+    exact = figure(metric, tuple(value_by_block.values()), kind).exact
+    levels = [to_level(metric, value) for value in value_by_block.values()]
     variance = None if exact else median_variance(levels)
     sha256 = runs[0]["model_sha256"]
-    point = Point(night, statistics.median(found.values()), len(found), exact, sha256, log_variance=variance)
+    point = Point(
+        night, statistics.median(value_by_block.values()), len(value_by_block), exact, sha256, log_variance=variance
+    )
     if reference is None:
         return point, kind
     sha256_of_reference, theirs = reference
-    ratios = [value / theirs[block] for block, value in found.items() if block in theirs]
+    ratios = [value / theirs[block] for block, value in value_by_block.items() if block in theirs]
     if exact or not ratios:
         return point, kind
     relative = replace(point, relative=statistics.median(ratios), log_variance=median_variance(ratios))
@@ -211,12 +213,17 @@ def _broken(tables: Tables, nights: Sequence[Night]) -> list[str]:
     return notes
 
 
-def _missing(series: Sequence[Series], nights: Sequence[Night]) -> list[str]:
+def _missing(all_series: Sequence[Series], nights: Sequence[Night]) -> list[str]:
     """What the night before the last has and the last has not, whatever the fingerprint."""
     if len(nights) < 2:
         return []
     before, last = (
-        {(one.model, one.metric.name) for one in series for point in one.points if point.night == night.number}
+        {
+            (series.model, series.metric.name)
+            for series in all_series
+            for point in series.points
+            if point.night == night.number
+        }
         for night in nights[-2:]
     )
     lost: dict[str, list[str]] = {}

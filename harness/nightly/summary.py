@@ -182,8 +182,8 @@ def _conditions(watched: Watched) -> dict[Condition, str]:
     )
     # A loss has data and a latency has none: that alone tells no two conditions apart.
     bare = list(dict.fromkeys(without_data(condition) for condition in known))
-    told = dict(zip(bare, tell_apart(bare), strict=True))
-    words = {condition: ", ".join(told[without_data(condition)]) for condition in known}
+    words_of_bare = dict(zip(bare, tell_apart(bare), strict=True))
+    words = {condition: ", ".join(words_of_bare[without_data(condition)]) for condition in known}
     return {condition: f"({text})" if text else "" for condition, text in words.items()}
 
 

@@ -129,14 +129,14 @@ def judge(
     before, after = ({n: to_level(metric, pair[which]) for n, pair in enumerate(pairs)} for which in (0, 1))
     if min(*before.values(), *after.values()) <= 0:
         return replace(verdict, reason="a ratio needs values above zero")
-    found = paired_ratio(after, before, confidence)
-    low, high = found.low, found.high
+    estimate = paired_ratio(after, before, confidence)
+    low, high = estimate.low, estimate.high
     if all(figure(metric, values, "measured").exact for values in zip(*pairs, strict=True)):
-        low = high = found.value  # two facts, of which one pair is enough
+        low = high = estimate.value  # two facts, of which one pair is enough
     if low is None or high is None:
-        return replace(verdict, reason=f"it has no interval ({why_no_interval(low, found.pairs)})")
-    decision = decide(metric, found.value, low, high, min_change)
-    return replace(verdict, ratio=found.value, low=low, high=high, decision=decision)
+        return replace(verdict, reason=f"it has no interval ({why_no_interval(low, estimate.pairs)})")
+    decision = decide(metric, estimate.value, low, high, min_change)
+    return replace(verdict, ratio=estimate.value, low=low, high=high, decision=decision)
 
 
 def decide(metric: Metric, ratio: float, low: float, high: float, min_change: float) -> Decision:

@@ -68,11 +68,11 @@ def look(config: NightlyConfig) -> Watched:
     good = counted(nights)
     alerts, more = read_alerts(config)
     window = good[-_WINDOW:]
-    series, said = read_series(config.results, window, config.metrics) if window else ([], [])
+    all_series, series_problems = read_series(config.results, window, config.metrics) if window else ([], [])
     current = [
-        (one, tuple(changes_of(one, config.max_p, config.min_change)))
-        for one in series
-        if one.points[-1].night == window[-1].number
+        (series, tuple(changes_of(series, config.max_p, config.min_change)))
+        for series in all_series
+        if series.points[-1].night == window[-1].number
     ]
     edited = [
         f"The configuration was edited between nights {first.number} and {second.number}."
@@ -85,7 +85,7 @@ def look(config: NightlyConfig) -> Watched:
         tuple(window),
         tuple(current),
         tuple(alerts),
-        (*problems, *more, *irregular(nights, good), *edited, *said),
+        (*problems, *more, *irregular(nights, good), *edited, *series_problems),
     )
 
 
@@ -117,21 +117,21 @@ def resolve(config: NightlyConfig, beginning: str, why: str | None, now: Clock) 
     """Acknowledge a published regression by the beginning of its id. Raises UsageError, StoreError."""
     alerts, _ = read_alerts(config)
     standing = [alert for alert in alerts if alert.state == "published"]
-    found = [alert for alert in standing if alert.alert_id.startswith(beginning)]
-    if len(found) != 1:
+    matches = [alert for alert in standing if alert.alert_id.startswith(beginning)]
+    if len(matches) != 1:
         known = ", ".join(alert.alert_id for alert in standing) or "none"
-        what = f"{beginning!r} begins several alerts." if found else f"No published alert begins with {beginning!r}."
+        what = f"{beginning!r} begins several alerts." if matches else f"No published alert begins with {beginning!r}."
         raise UsageError(what, f"Those that stand: {known}.")
     reason = why or "acknowledged"
-    return add(config.results, replace(found[0], state="resolved", reason=reason, written_at=now()))
+    return add(config.results, replace(matches[0], state="resolved", reason=reason, written_at=now()))
 
 
 def metric_of(alert: Alert) -> Metric:
     """The metric by its name in the catalogue. Raises UsageError for one that this version does not know."""
-    found = next((metric for metric in CATALOGUE if metric.name == alert.metric), None)
-    if found is None:
+    metric = next((metric for metric in CATALOGUE if metric.name == alert.metric), None)
+    if metric is None:
         raise UsageError(f"Alert {alert.alert_id} is about the unknown metric {alert.metric!r}.", "Upgrade harness.")
-    return found
+    return metric
 
 
 def _settled(

@@ -85,11 +85,11 @@ class EveryNth:
         self.phases = query.phases
 
     def __call__(self) -> int:
-        kept = {phase: len(series.start_ns) for phase, series in self.phases.items()}
+        length_by_phase = {phase: len(series.start_ns) for phase, series in self.phases.items()}
         duration = self._query()
         if self._count % self._stride:
             for phase, series in self.phases.items():
-                del series.start_ns[kept[phase] :], series.duration_ns[kept[phase] :]
+                del series.start_ns[length_by_phase[phase] :], series.duration_ns[length_by_phase[phase] :]
         self._count += 1
         return duration
 

@@ -60,15 +60,15 @@ def change_points(
 
 def _splits(logs: Floats, max_p: float, segment: int) -> list[int]:
     """Candidates of every window; windows overlap by half, so that each change is far from the edge of one."""
-    found: set[int] = set()
+    candidates: set[int] = set()
     step = _WINDOW // 2
     for start in range(0, max(1, len(logs) - step), step):
-        found.update(start + index for index in _divide(logs[start : start + _WINDOW], max_p, segment))
-    kept: list[int] = []
-    for index in sorted(found):  # two windows may place one change a night apart
-        if not kept or index - kept[-1] >= segment:
-            kept.append(index)
-    return kept
+        candidates.update(start + index for index in _divide(logs[start : start + _WINDOW], max_p, segment))
+    splits: list[int] = []
+    for index in sorted(candidates):  # two windows may place one change a night apart
+        if not splits or index - splits[-1] >= segment:
+            splits.append(index)
+    return splits
 
 
 def _divide(logs: Floats, max_p: float, segment: int) -> list[int]:
@@ -103,17 +103,17 @@ def best_split(values: Floats, segment: int) -> int | None:
 
 def _merge(logs: Floats, splits: Sequence[int], max_p: float, min_change: float) -> list[ChangePoint]:
     """Give up the weakest split and look again at its neighbours, until every one holds."""
-    kept = list(splits)
-    while kept:
-        edges = [0, *kept, len(logs)]
+    remaining = list(splits)
+    while remaining:
+        edges = [0, *remaining, len(logs)]
         points = [
             _point(logs, *edges[number : number + 3])  # the segments before and after this split
-            for number in range(len(kept))
+            for number in range(len(remaining))
         ]
         failing = [point for point in points if point.p_value > max_p or _change(point) < min_change]
         if not failing:
             return points
-        kept.remove(max(failing, key=lambda point: (point.p_value, -_change(point))).index)
+        remaining.remove(max(failing, key=lambda point: (point.p_value, -_change(point))).index)
     return []
 
 

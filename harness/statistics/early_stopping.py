@@ -39,8 +39,8 @@ def holds(
     queries: int | npt.NDArray[np.int64], late: int | npt.NDArray[np.int64], percentile: float = PERCENTILE
 ) -> bool | npt.NDArray[np.bool_]:
     """Whether `late` of `queries` are few enough; arrays element by element."""
-    found: npt.NDArray[np.bool_] = np.asarray(bdtr(late, queries, 1 - percentile) <= 1 - CONFIDENCE)
-    return bool(found) if found.ndim == 0 else found
+    few_enough: npt.NDArray[np.bool_] = np.asarray(bdtr(late, queries, 1 - percentile) <= 1 - CONFIDENCE)
+    return bool(few_enough) if few_enough.ndim == 0 else few_enough
 
 
 def late_allowed(queries: int) -> int:

@@ -81,7 +81,7 @@ def plan(results: Path) -> tuple[list[Merge], list[Damage]]:
             known = counted.get(where, set())
             members = {file: attempts for file, attempts in members.items() if known.issuperset(attempts)}
             if len(members) > 1:
-                attempts = sorted({attempt for found in members.values() for attempt in found})
+                attempts = sorted({attempt for file_attempts in members.values() for attempt in file_attempts})
                 merges.append(Merge(table, tuple(members), tuple(attempts)))
     return merges, damages
 

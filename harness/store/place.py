@@ -130,8 +130,8 @@ def reaching(results: Path) -> Iterator[None]:
 
 def why(error: OSError) -> str:
     """The cause in a few words: the system's, or what AWS calls it and during which operation."""
-    found = _AWS_ERROR.search(str(error))
-    return " ".join(found.groups()) if found else error.strerror or str(error).splitlines()[0]
+    match = _AWS_ERROR.search(str(error))
+    return " ".join(match.groups()) if match else error.strerror or str(error).splitlines()[0]
 
 
 def _listed(results: Path, table: str, folders: Sequence[str] | None) -> list[str]:

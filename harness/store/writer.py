@@ -135,17 +135,17 @@ def _check_names(*parts: str) -> None:
 
 
 def _explain(results: Path, error: OSError, spool: Path | None = None) -> StoreError:
-    kept = "Rows written before are complete and stay."
+    reassurance = "Rows written before are complete and stay."
     if spool is not None:
         return StoreError(
             f"Results cannot be written to {results} ({why(error)}); the last rows are kept in {spool}.",
-            f"The next `harness run` into it delivers them. {kept}",
+            f"The next `harness run` into it delivers them. {reassurance}",
         )
     if is_full(error):
         return StoreError(
-            f"The disk of {results} is full.", f"Free space or give another folder with --results. {kept}"
+            f"The disk of {results} is full.", f"Free space or give another folder with --results. {reassurance}"
         )
     return StoreError(
         f"Results cannot be written to {results} ({why(error)}).",
-        f"Give a folder you may write with --results. {kept}",
+        f"Give a folder you may write with --results. {reassurance}",
     )

@@ -46,16 +46,16 @@ class Prefill(nn.Module):
         self.register_buffer("mask", torch.full((context, context), HIDDEN).triu(diagonal=1))
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        kept: list[Tensor] = []
+        new_caches: list[Tensor] = []
 
         def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            kept.extend((keys, values))
+            new_caches.extend((keys, values))
             return attention(queries, keys, values, self.mask)
 
         x = self.body.embedding(tokens, 0)
         for block in self.body.blocks:
             x = block(x, attend)
-        return (self.body.readout(x), *kept)
+        return (self.body.readout(x), *new_caches)
 
 
 class Step(nn.Module):
@@ -66,17 +66,17 @@ class Step(nn.Module):
         self.body = body
 
     def forward(self, token: Tensor, position: Tensor, mask: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
-        kept: list[Tensor] = []
+        new_caches: list[Tensor] = []
 
         def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            old_keys, old_values = caches[len(kept) : len(kept) + 2]
-            kept.extend((keys, values))
+            old_keys, old_values = caches[len(new_caches) : len(new_caches) + 2]
+            new_caches.extend((keys, values))
             return attention(queries, torch.cat([old_keys, keys], dim=2), torch.cat([old_values, values], dim=1), mask)
 
         x = self.body.tokens.rows(token) + self.body.positions.rows(position)
         for block in self.body.blocks:
             x = block(x, attend)
-        return (self.body.readout(x), *kept)
+        return (self.body.readout(x), *new_caches)
 
 
 def export_static(gpt: GPT, vocabulary: str, path: Path, text: Path | None = None, on_step: OnStep = unheard) -> None:

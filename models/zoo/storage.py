@@ -110,8 +110,8 @@ def write(folder: Path, file: Encoded, record: dict[str, Any]) -> Record:
 
 def rewrite(folder: Path, file: Encoded, record: Record) -> Record:
     """Store weights that `record` describes, encoded anew, in `folder`, with the record of this file."""
-    kept = {key: value for key, value in asdict(record).items() if key not in ("weights_sha256", "weights_bytes")}
-    return write(folder, file, kept)
+    fields = {key: value for key, value in asdict(record).items() if key not in ("weights_sha256", "weights_bytes")}
+    return write(folder, file, fields)
 
 
 def read(folder: Path, name: str, config: GPTConfig) -> tuple[GPT, Record]:

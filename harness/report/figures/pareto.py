@@ -63,8 +63,12 @@ def _fit(axes: Axes, which: Literal["x", "y"], metric: Metric, values: Sequence[
     divisor, unit = scale(metric.unit, [estimate.value for estimate in estimates])
     spans = np.array(
         [
-            (one.value, one.value if one.low is None else one.low, one.value if one.high is None else one.high)
-            for one in estimates
+            (
+                estimate.value,
+                estimate.value if estimate.low is None else estimate.low,
+                estimate.value if estimate.high is None else estimate.high,
+            )
+            for estimate in estimates
         ]
     )
     spans /= divisor

@@ -81,12 +81,12 @@ def _format(table: PaperTable, index: int) -> str:
     numbers = [cell.text for cell in cells if _is_number(cell)]
     if not numbers:
         return "c"
-    whole = max(len(number.lstrip("+-").partition(".")[0]) for number in numbers)
+    integer_digits = max(len(number.lstrip("+-").partition(".")[0]) for number in numbers)
     places = max(len(number.partition(".")[2]) for number in numbers)
     sign = "+" if any(number[0] in "+-" for number in numbers) else ""
     before = max((cell.comparator for cell in cells), key=len)
     after = max((_marks(cell, table) for cell in cells if _is_number(cell)), key=len)
-    return f"S[table-format={_braced(before, [])}{sign}{whole}.{places}{_braced(column.suffix, after)}]"
+    return f"S[table-format={_braced(before, [])}{sign}{integer_digits}.{places}{_braced(column.suffix, after)}]"
 
 
 def _heading(columns: Sequence[PaperColumn]) -> list[str]:

@@ -40,19 +40,33 @@ def _pt2(models: Models, folder: Path) -> ContractModel:
     return ContractModel(models.mlp_pt2, ((BATCH, WIDTH),), reference, batches=(2, BATCH), heavy=folder / "wide.pt2")
 
 
-def _lm(models: Models) -> Path:
+def _onnx(models: Models, folder: Path) -> ContractModel:
+    from onnx_on_disk import write_deep, write_mlp
+
+    path, heavy = write_mlp(folder / "mlp.onnx", models.folder / "mlp.npz"), write_deep(folder / "deep.onnx")
+    return ContractModel(path, ((BATCH, WIDTH),), partial(_mlp, models), batches=(1, BATCH), heavy=heavy)
+
+
+def _lm(models: Models, folder: Path) -> Path:
     return models.lm
 
 
-def _lm_pt2(models: Models) -> Path:
+def _lm_pt2(models: Models, folder: Path) -> Path:
     return models.lm_pt2
+
+
+def _lm_onnx(models: Models, folder: Path) -> Path:
+    from onnx_on_disk import write_language_model
+
+    return write_language_model(folder / "lm.onnx")
 
 
 # The model, the language model, and the arguments of the worker. A GPU's runtimes run where there is one; the processor
 # stands in for it where that is possible.
-MODELS: dict[str, tuple[Callable[[Models, Path], ContractModel], Callable[[Models], Path], tuple[str, ...]]] = {
+MODELS: dict[str, tuple[Callable[[Models, Path], ContractModel], Callable[[Models, Path], Path], tuple[str, ...]]] = {
     "executorch": (_pte, _lm, ()),
     "executorch-cuda": (_pte, _lm, ("cuda",)),
+    "onnxruntime": (_onnx, _lm_onnx, ()),
     "torch": (_pt2, _lm_pt2, ()),
     "torch-cuda": (_pt2, _lm_pt2, ("cuda", "cpu")),
 }
@@ -77,7 +91,7 @@ class TestInstalledRuntime(RuntimeContract):
         return MODELS[self.runtime][0](self._models, folder)
 
     def language_model(self, folder: Path) -> Path | None:
-        return MODELS[self.runtime][1](self._models)
+        return MODELS[self.runtime][1](self._models, folder)
 
 
 def test_every_runtime_of_harness_is_tested() -> None:

@@ -1,0 +1,216 @@
+"""`.onnx` models through ONNX Runtime, on the processor.
+
+A session has the threads of its job, no pool that spins between runs (it would burn the processor that the next
+process is measured on), and all graph optimisations, which is ONNX Runtime's default. Files are not trusted: no
+libraries of operators are loaded, and weights lie next to their model or it is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ModelError, UsageError
+from harness.job import Files, Job
+from harness.model_description import FORWARD, Input, find_method
+from harness.protocol import Describe, Loaded, Ops
+from harness.runtime import LoadedModel, RuntimeCapabilities
+from harness.worker.onnxruntime_errors import explain
+from harness.worker.runtimes.onnx_cache import CachedModel, Generation, find_cached_model
+from harness.worker.runtimes.onnx_file import OnnxFile, check_onnx, read_onnx
+from harness.worker.runtimes.torch import all_logits_of
+
+name = "onnxruntime"
+# As torch names it, Hugging Face, and others who write one.
+WEIGHTS = ("{name}.data", "{name}_data", "{stem}.data", "{stem}.bin")
+capabilities = RuntimeCapabilities(
+    formats=(".onnx",),
+    distributions=("onnxruntime",),
+    install="pip install 'edge-harness[onnx]'",
+    weights=WEIGHTS,
+    generates=True,
+    per_operator=True,
+)
+PROVIDER = "CPUExecutionProvider"
+_SETTINGS = f"{PROVIDER}, all graph optimisations, threads do not spin"
+_NO_NUMPY = "Export the model with such inputs and outputs as float32 or float16."
+
+
+def start(device: str) -> dict[str, str]:
+    """Import the library. How every session of it is made, by name."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)  # what goes wrong is raised; warnings are about the export
+    return {"onnxruntime-session": _SETTINGS}
+
+
+def prepare(path: Path) -> None:
+    """Look at the file before ONNX Runtime does, and refuse what it must not open (`check_onnx`)."""
+    check_onnx(path, read_onnx(path))
+
+
+def describe(path: Path) -> Describe:
+    """What the file says of itself. ONNX Runtime opens it too where its weights are there, so that an operator that it
+    lacks is told before anything is measured.
+    """
+    file = read_onnx(path)
+    check_onnx(path, file)
+    if all(path.with_name(location).is_file() for location in file.locations):
+        _open(path, _options(threads=1))
+    elif file.locations[0] not in {each.format(stem=path.stem, name=path.name) for each in WEIGHTS}:
+        raise ModelError(
+            f"The weights of {path} are in {file.locations[0]}, which is not there.", "Put that file next to the model."
+        )
+    return _describe(path, file)[0]
+
+
+def load(path: Path, job: Job, files: Files) -> LoadedModel:
+    """Make a session on `job.threads` threads. `execute` takes a dictionary of arrays of numpy, whose names are those
+    of the model's inputs.
+
+    Raises ModelError for a file that ONNX Runtime refuses, or with inputs that numpy does not have.
+    """
+    options = _options(job.threads)
+    profile = tempfile.TemporaryDirectory() if job.measure == "profile" else None
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(profile.name) / "operators")
+    start_ns = time.perf_counter_ns()
+    session = _open(path, options)
+    opened_ns = time.perf_counter_ns()
+    outputs = [output.name for output in session.get_outputs()]
+    providers = session.get_providers()
+    ready_ns = time.perf_counter_ns()
+    assert providers == [PROVIDER], f"the session runs on {providers}"
+    # Not before: a cold start must not find in memory what lies beside the weights.
+    file = read_onnx(path)
+    data = _weights(path, file, files)
+    description, cached = _describe(path, file)
+    find_method(description, job.method)
+    loaded = Loaded(
+        program_ns=opened_ns - start_ns,
+        method_ns=ready_ns - opened_ns,
+        program_bytes=sum(part.stat().st_size for part in (path, *data)),
+        planned_bytes=None,
+    )
+    operators = None if profile is None else _operators(session, profile)
+    if cached is not None:
+        from onnxruntime import OrtValue
+
+        generation = Generation(cached, session.run_with_ort_values, OrtValue.ortvalue_from_numpy)
+        all_logits = generation.all_logits()
+        return LoadedModel(
+            description,
+            loaded,
+            generation.execute,
+            all_logits,
+            cached.longest if all_logits is not None else None,
+            arrange=generation.arrange,
+            operators=operators,
+        )
+    _check_dtypes(path, [*file.inputs, *file.outputs])
+    names = [str(each["name"]) for each in file.inputs]
+
+    def arrange(inputs: Sequence[Any]) -> Sequence[Any]:
+        return ({each: tensor.numpy() for each, tensor in zip(names, inputs, strict=True)},)
+
+    def execute(inputs: Sequence[Any]) -> Sequence[Any]:
+        computed: Sequence[Any] = session.run(outputs, inputs[0])
+        return computed
+
+    all_logits, window = all_logits_of(description, execute, arrange)
+    return LoadedModel(description, loaded, execute, all_logits, window, arrange=arrange, operators=operators)
+
+
+def _options(threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    for pool in ("intra", "inter"):
+        options.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
+    return options
+
+
+def _open(path: Path, options: Any) -> Any:
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
+    except Exception as error:  # its exceptions have no type in common
+        what, todo = explain(str(error))
+        raise ModelError(f"ONNX Runtime refuses {path}: {what}.", todo) from error
+
+
+def _weights(path: Path, file: OnnxFile, files: Files) -> list[Path]:
+    """The files of the model's weights. Raises UsageError where the job names another than the model does."""
+    own = [path.with_name(location) for location in file.locations]
+    if files.data is not None and own and Path(files.data).resolve() != own[0].resolve():
+        raise UsageError(
+            f"{path.name} takes its weights from {own[0].name} next to it, not from {files.data}.",
+            "Put them there under that name, or leave out --data-file.",
+        )
+    return own
+
+
+def _describe(path: Path, file: OnnxFile) -> tuple[Describe, CachedModel | None]:
+    metadata = {key: _value(text) for key, text in file.metadata.items()}
+    external = bool(file.locations)
+    cached = find_cached_model(file, metadata)
+    if cached is not None:
+        described = cached.describe(metadata)
+        return Describe(**{**vars(described), "external_data": external}), cached
+    for each in file.inputs:
+        if each["kind"] == "tensor" and "dynamic" not in each:
+            raise ModelError(
+                f"{path} does not say how many dimensions its input {each['name']} has.",
+                "Export it with the shapes of its inputs.",
+            )
+    forward = {
+        "name": FORWARD,
+        "planned_bytes": None,
+        "delegates": [],
+        "inputs": file.inputs,
+        "outputs": file.outputs,
+        "ranges": {},
+    }
+    return Describe(format="onnx", methods=[forward], metadata=metadata, delegates=[], external_data=external), None
+
+
+def _value(text: str) -> int | str:
+    """Metadata are texts; whole numbers among them are those of ExecuTorch's constant methods."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else text
+
+
+def _check_dtypes(path: Path, described: Iterable[Input]) -> None:
+    import numpy as np
+
+    for each in described:
+        if each["kind"] != "tensor" or not hasattr(np, each["dtype"].replace("bool", "bool_")):
+            kind = each["dtype"] if each["kind"] == "tensor" else {"str": "a text"}.get(each["kind"], "no tensor")
+            raise ModelError(f"{each['name']} of {path} is {kind}, which harness cannot give or read.", _NO_NUMPY)
+
+
+def _operators(session: Any, folder: tempfile.TemporaryDirectory[str]) -> Callable[[], list[Ops]]:
+    """What ONNX Runtime's own profiler says of each operator, in whole microseconds a call."""
+
+    def times() -> list[Ops]:
+        events = json.loads(Path(session.end_profiling()).read_text())
+        folder.cleanup()
+        calls: dict[str, list[int]] = defaultdict(list)
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                calls[event["args"]["op_name"]].append(1000 * int(event["dur"]))
+        return [
+            Ops(operator=operator, delegate=None, calls=len(durations_ns), total_ns=sum(durations_ns))
+            for operator, durations_ns in calls.items()
+        ]
+
+    return times

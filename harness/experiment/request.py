@@ -52,7 +52,9 @@ def _models(value: Any, name: str) -> tuple[NamedModel, ...]:
     if isinstance(value, (str, os.PathLike, NamedModel)):
         value = [value]
     if not isinstance(value, (list, tuple)) or not value:
-        raise UsageError("No model is named.", "Give --model a .pte or .pt2 file, or a name of `harness models list`.")
+        raise UsageError(
+            "No model is named.", "Give --model a .pte, .pt2 or .onnx file, or a name of `harness models list`."
+        )
     return tuple(model if isinstance(model, NamedModel) else _named(os.fspath(model)) for model in value)
 
 
@@ -127,8 +129,8 @@ class RunRequest:
     )
     models: tuple[NamedModel, ...] = option(
         Kind(_models, "[NAME=]FILE", repeats=True),
-        "A model file, such as .pte or .pt2, or a name from `harness models list`; NAME=FILE calls it NAME in tables. "
-        "Repeat it to compare; the first is the baseline.",
+        "A model file, such as .pte, .pt2 or .onnx, or a name from `harness models list`; NAME=FILE calls it NAME in "
+        "tables. Repeat it to compare; the first is the baseline.",
         section="what",
         flag="--model",
         short="-m",

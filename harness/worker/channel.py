@@ -15,9 +15,10 @@ from harness.job import Job
 from harness.protocol import Error
 from harness.worker.executorch_errors import explain
 from harness.worker.executorch_log import failed_operator, printed
+from harness.worker.onnxruntime_errors import NAME, shortened
 
-# As torch says it of a GPU, of cuBLAS, and of the host's memory; none of them has a type of its own for all.
-_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+# As torch says it of a GPU, of cuBLAS, and of the host's memory, and as ONNX Runtime does; none of them has a type of its own for all.
+_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "Failed to allocate memory")
 # ExecuTorch has no kernel of this operator for these numbers, whatever their values are.
 _NO_KERNEL = "Unhandled dtype"
 _ANOTHER_DTYPE = (
@@ -71,7 +72,8 @@ def failure(error: Exception, job: Job | None) -> Error:
             if cause.startswith(_NO_KERNEL):
                 return Error(kind="runtime", message=message, todo=_ANOTHER_DTYPE)
     else:
-        message = f"The model failed to run: {type(error).__name__}: {line}".strip().rstrip(".:") + "."
+        cause = shortened(str(error)) if NAME in line else f"{type(error).__name__}: {line}"
+        message = f"The model failed to run: {cause}".strip().rstrip(".:") + "."
         todo = "`harness report` shows what the runtime printed."
     if job is not None and job.measure != "describe" and job.inputs_sha256 is None:
         message += " Its inputs were made by harness from their declared dtypes and sizes."

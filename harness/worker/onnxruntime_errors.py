@@ -7,7 +7,7 @@ import re
 _STATUS = re.compile(r"\[ONNXRuntimeError\] : \d+ : (\w+) : ")
 _LOADING = re.compile(r"Load model from .*? failed:")
 # `/onnxruntime_src/.../model.cc:181 void onnxruntime::...(...) ` before the message itself.
-_PLACE = re.compile(r"/onnxruntime_src/\S+:\d+ (?:.*\) (?=[A-Z]))?")
+_PLACE = re.compile(r"/onnxruntime_src/\S+:\d+ (?:[^()]*\([^()]*\) )?")
 _AGAIN = "Export it again, or copy it again if it came from elsewhere."
 _INSTALL = "Install a newer one (pip install -U onnxruntime), or export the model again for an older opset."
 _MEANINGS = (
@@ -45,6 +45,8 @@ _MEANINGS = (
     (r"Protobuf parsing failed|does not have a graph|INVALID_PROTOBUF", "it is no ONNX model, or damaged", _AGAIN),
 )
 _REPORT = "`harness report` shows what ONNX Runtime printed."
+NAME = "[ONNXRuntimeError]"
+"""In every message of its exceptions, which have no type in common."""
 
 
 def explain(message: str) -> tuple[str, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from harness.durations import OnStep, unheard
 from harness.errors import ModelError, UsageError
 from harness.folders import cache_folder
 from harness.manifest import read_manifest, sha256_file, write_manifest
-from harness.models.recipe import Recipe
+from harness.models.recipe import INT4, Recipe
 from harness.models.zoo.recipes import packaged
 from harness.models.zoo.records import PACKAGED, Record, read_record
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from harness.models.gpt.network import GPT
     from harness.models.train.data import Corpus
 
-Export = Callable[["GPT", Path], None]
-FORMATS = ("pte", "pt2")
+Export = Callable[["GPT", Path], "Mapping[str, Any] | None"]
+"""Writes a model to a file. What its check measured, where it says so, is for the manifest."""
+FORMATS = ("pte", "pt2", "onnx")
 EXPORTERS = {
     "pte": "harness.models.export.pte",
     "pt2": "harness.models.export.pt2",
+    "onnx": "harness.models.export.onnx",
     "static": "harness.models.export.pt2_fixed_shapes",
     "cached": "harness.models.export.pt2_generating",
     "flash": "harness.models.export.pte_flash_files",
@@ -35,6 +38,9 @@ EXPORTERS = {
 """The module that writes each kind of file: it and all that it imports decide whether a cached file is current."""
 _EVERY_EXPORT = ("harness.models.zoo.loading", "harness.models.zoo.artifact_manifest")
 """What decides that beside the exporter: which weights a file holds, and what its manifest says."""
+_PACKAGES = {"onnx": ("torch", "onnx", "onnxscript", "onnxruntime")}
+"""The packages that decide what an exporter writes, where they are not those of most."""
+_ONNX_INT4 = "int4-group32"
 _FOLLOWED = ("harness.models", "harness.flash")
 
 
@@ -87,15 +93,18 @@ def artifact(
     """
     wanted = _wanted(name, precision, fmt, folder)
 
-    def export(model: GPT, path: Path) -> None:
+    def export(model: GPT, path: Path) -> Mapping[str, Any] | None:
         if fmt == "pte":
             from harness.models.export.pte import export_pte
 
             export_pte(model, path, wanted.manifest["precision"], on_step)
+        elif fmt == "onnx":
+            return _export_onnx(model, path, wanted, folder, on_step)
         else:
             from harness.models.export.pt2 import export_pt2
 
             export_pt2(model, path, on_step)
+        return None
 
     return _made(wanted, export, force, folder, on_step)
 
@@ -215,6 +224,8 @@ def _wanted(name: str, precision: str | None, fmt: str, folder: Path | None) -> 
 def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     if fmt not in FORMATS:
         raise UsageError(f"There is no format {fmt!r}.", f"Choose one of: {', '.join(FORMATS)}.")
+    if fmt == "onnx":
+        return _onnx_precision(recipe, precision)
     stored = recipe.stored(precision)
     if fmt == "pt2":
         if precision not in (None, "fp32"):
@@ -223,12 +234,25 @@ def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     return stored
 
 
+def _onnx_precision(recipe: Recipe, precision: str | None) -> str:
+    """What an `.onnx` is made in: of int4 ONNX Runtime has steps for groups of weights alone, which hold a model that
+    was trained with steps for channels as it is.
+    """
+    if precision == "int4-channel":
+        raise UsageError(
+            "ONNX Runtime has no int4 with a step for each channel.", f"Ask for int4: it is {_ONNX_INT4} there."
+        )
+    asked = precision or recipe.precision
+    return _ONNX_INT4 if asked in (INT4, _ONNX_INT4) else recipe.stored(asked)
+
+
 def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> str:
     """NAME.pte, with the precision where it is not the recipe's, and a hash where the weights are the user's own."""
     parts = [recipe.name]
     if own is not None:
         parts.append(own.weights_sha256[:8])
-    if fmt == "pte" and precision != recipe.stored():
+    usual = {"pte": recipe.stored, "onnx": partial(_onnx_precision, recipe, None)}
+    if fmt in usual and precision != usual[fmt]():
         parts.append(precision)
     return ".".join([*parts, fmt])
 
@@ -236,7 +260,27 @@ def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> 
 def _built_with(exporter: str) -> dict[str, str]:
     """The versions that decide what an exporter writes, our own code's as a hash of it."""
     code = code_hash((EXPORTERS[exporter], *_EVERY_EXPORT), _FOLLOWED)
-    return {"code": code} | {name: version(name) for name in ("torch", "executorch", "torchao")}
+    packages = _PACKAGES.get(exporter, ("torch", "executorch", "torchao"))
+    try:
+        return {"code": code} | {name: version(name) for name in packages}
+    except PackageNotFoundError as error:
+        raise UsageError(
+            f"A .{exporter} file is made with {error.name}, which is not installed.",
+            f"Run `pip install 'edge-harness[{exporter}]'`.",
+        ) from error
+
+
+def _export_onnx(model: GPT, path: Path, wanted: _Wanted, folder: Path | None, on_step: OnStep) -> Mapping[str, Any]:
+    """Write an `.onnx`, checked on the text that validates the model."""
+    import torch
+
+    from harness.models.export.onnx import export_onnx
+    from harness.models.train.data import validation_tokens
+
+    record = read_record(folder or PACKAGED, wanted.recipe.name)
+    assert record is not None, "its weights have just been loaded"
+    tokens = torch.from_numpy(validation_tokens(record.vocabulary))
+    return export_onnx(model, path, wanted.manifest["precision"], tokens, on_step)
 
 
 def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None, on_step: OnStep) -> Path:
@@ -249,6 +293,7 @@ def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None, on_
             model, record = load(wanted.recipe.name, folder)
             with replacing_files(wanted.path.parent) as scratch:
                 path = scratch / wanted.path.name
-                export(model, path)
-                write_manifest(path, artifact_manifest(path, wanted.recipe, model, record, wanted.manifest))
+                checked = export(model, path) or {}
+                manifest = artifact_manifest(path, wanted.recipe, model, record, wanted.manifest)
+                write_manifest(path, replace(manifest, quality={**manifest.quality, **checked}))
     return wanted.path

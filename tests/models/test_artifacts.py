@@ -224,7 +224,9 @@ def test_weights_of_ones_own_get_a_name_of_their_own(exports: list[str], tmp_pat
     [
         ("baselin", None, "pte", "baseline-small, relu-small, selfcomp-small, .*, baseline, selfcomp, relu"),
         ("baseline", "fp16", "pte", "fp32, int8, int4-channel, int4-group32, int4"),
-        ("baseline", None, "onnx", "pte, pt2"),
+        ("baseline", None, "gguf", "pte, pt2, onnx"),
+        ("baseline", "int4-channel", "onnx", "no int4 with a step for each channel"),
+        ("baseline", "fp16", "onnx", "fp32, int8, int4-channel"),
         ("baseline", "int8", "pt2", "float32 only"),
         ("baseline", "int4", "pt2", "float32 only"),
     ],

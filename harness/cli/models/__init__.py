@@ -14,7 +14,7 @@ from harness.cli.models.price import price
 from harness.cli.models.verify import verify
 from harness.models.recipe import INT4, PLAIN_INT4, PRECISIONS
 
-FORMATS = ("pte", "pt2", "cached", "static")
+FORMATS = ("pte", "pt2", "cached", "static", "onnx")
 CHANNELS = ("padded", "exact", "masked")
 
 
@@ -56,7 +56,7 @@ def list_models(**options: Any) -> None:
     "--format",
     "fmt",
     type=click.Choice(FORMATS),
-    help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates.  [default: pte]",
+    help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates, onnx is for ONNX Runtime.  [default: pte]",
 )
 @click.option("--target", "-t", "target_name", help="Build what this target takes, in place of --format.")
 @click.option(
@@ -73,6 +73,7 @@ def build(**options: Any) -> None:
 
     \b
     harness models build baseline --precision int4-channel --output int4.pte
+    harness models build baseline --format onnx --precision int8
     harness models build selfcomp --target npu --channels masked --output masked.pt2
     """
     from harness.cli.models import making

@@ -20,7 +20,7 @@ from harness.target import find_target, target_names
 
 
 def inspect(file: Path, as_json: bool) -> None:
-    """Show the methods, inputs, delegates and manifest of a .pte or .pt2, or the tensors of a .safetensors."""
+    """Show the methods, inputs, delegates and manifest of a .pte, .pt2 or .onnx, or the tensors of a .safetensors."""
     if not os.path.isfile(file):
         raise ModelError(
             f"{file} does not exist.", "Check the path; `harness models list` shows the models that can be built."
@@ -98,7 +98,7 @@ def _print(facts: dict[str, Any]) -> None:
         if method["delegates"]:
             click.echo(f"  delegates: {', '.join(method['delegates'])}")
     if facts.get("external_data"):
-        click.echo("its weights are in a .ptd file: beside it under its name, or given with --data-file")
+        click.echo("its weights are in a file of their own: next to it under its name, or given with --data-file")
     for name, value in facts.get("metadata", {}).items():
         click.echo(f"{name}: {value}")
     for tensor in facts.get("tensors", ()):

@@ -10,7 +10,7 @@ from rich.console import Console
 from harness.api.zoo import zoo_format
 from harness.cli._waiting import waiting
 from harness.errors import UsageError
-from harness.manifest import sha256_file
+from harness.manifest import read_manifest, sha256_file
 from harness.models.zoo.artifacts import artifact, cached, static
 from harness.models.zoo.copying import copy_artifact
 from harness.models.zoo.listing import rows, table
@@ -58,6 +58,9 @@ def build(
             path = artifact(name, precision, fmt, force=force, folder=weights, on_step=clock.begin)
     if output is not None:
         path = copy_artifact(path, output)
+    manifest = read_manifest(path, sha256_file(path))
+    if manifest is not None and (warning := manifest.quality.get("warning")):
+        click.echo(f"Warning: {warning}", err=True)
     if as_json:
         click.echo(
             dump_json("model", {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}), nl=False

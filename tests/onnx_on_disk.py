@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def write_deep(path: Path, *, width: int = 512, rows: int = 64, layers: int = 4)
     names = [f"h{number}" for number in range(layers)] + ["y"]
     names[0] = "x"
     nodes = [
-        helper.make_node("MatMul", [begin, f"w{i}"], [end]) for i, (begin, end) in enumerate(zip(names, names[1:]))
+        helper.make_node("MatMul", [begin, f"w{i}"], [end]) for i, (begin, end) in enumerate(itertools.pairwise(names))
     ]
     tensors = {f"w{i}": rng.normal(size=(width, width)).astype(np.float32) / width**0.5 for i in range(layers)}
     return write_model(
@@ -80,7 +81,7 @@ def language_weights() -> dict[str, np.ndarray]:
     """One layer of attention; far from uniform, so that a wrong position or a wrong cache shows."""
     rng = np.random.default_rng(4)
     sizes = {"tokens": (VOCABULARY, WIDTH), "places": (CONTEXT, WIDTH), "head": (WIDTH, VOCABULARY)}
-    sizes |= {name: (WIDTH, WIDTH) for name in ("wq", "wk", "wv")}
+    sizes |= dict.fromkeys(("wq", "wk", "wv"), (WIDTH, WIDTH))
     tensors = {f"{name}_table": rng.normal(size=size).astype(np.float32) for name, size in sizes.items()}
     return tensors | {"hidden_table": np.triu(np.full((CONTEXT, CONTEXT), -1e9, np.float32), 1)}
 

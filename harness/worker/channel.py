@@ -17,7 +17,8 @@ from harness.worker.executorch_errors import explain
 from harness.worker.executorch_log import failed_operator, printed
 from harness.worker.onnxruntime_errors import NAME, shortened
 
-# As torch says it of a GPU, of cuBLAS, and of the host's memory, and as ONNX Runtime does; none of them has a type of its own for all.
+# As torch says it of a GPU, of cuBLAS and of the host's memory, and as ONNX Runtime does; none of them has a type of
+# its own for all.
 _MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "Failed to allocate memory")
 # ExecuTorch has no kernel of this operator for these numbers, whatever their values are.
 _NO_KERNEL = "Unhandled dtype"

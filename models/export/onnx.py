@@ -42,6 +42,7 @@ from harness.models.export.embedding_tables import Table
 from harness.models.export.library_noise import library_noise_hidden
 from harness.models.export.onnx_integers import with_exact_integers
 from harness.models.export.pte import constant_methods
+from harness.models.export.quantised_linear import GROUP
 from harness.models.gpt.architecture import BlockShape
 from harness.models.gpt.network import GPT, MASKED, Attention, Block
 
@@ -51,7 +52,8 @@ deviation."""
 AGREEMENT = {"fp32": 0.99, "int8": 0.9, "int4-group32": 0.75}
 """Least share of places where the file's most likely token is the model's."""
 CHECKED_TOKENS = 512
-GROUP = 32
+CPUINFO = Path("/proc/cpuinfo")
+_NEVER_CLIPS = 64  # two products of 255 and this fit into 16 bits
 _TOGETHER = 8  # tokens that the check gives at once in the middle of a window
 
 
@@ -282,18 +284,18 @@ def _rounded(model: Any, precision: str) -> Any:
 def _may_clip(model: Any) -> bool:
     """Whether the weights are int8 with large levels, and the processor sums their products in 16 bits."""
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        flags = CPUINFO.read_text()
     except OSError:
         return False
     if "avx2" not in flags or "vnni" in flags:
         return False
-    from onnx import TensorProto
+    from onnx import TensorProto, numpy_helper
 
-    operators = {"MatMulInteger", "DynamicQuantizeMatMul"}
-    weights = {name for node in model.graph.node if node.op_type in operators for name in node.input}
+    weights = {name for node in model.graph.node if node.op_type == "MatMulInteger" for name in node.input}
     return any(
-        tensor.name in weights and tensor.data_type == TensorProto.INT8 and len(tensor.dims) == 2
+        int(abs(numpy_helper.to_array(tensor).astype("int16")).max()) > _NEVER_CLIPS
         for tensor in model.graph.initializer
+        if tensor.name in weights and tensor.data_type == TensorProto.INT8 and len(tensor.dims) == 2
     )
 
 

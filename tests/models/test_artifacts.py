@@ -7,13 +7,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from harness.durations import OnStep
 from harness.errors import ModelError, UsageError
 from harness.manifest import Manifest, manifest_path, read_manifest, sha256_file
+from harness.models.export import onnx as onnx_module
 from harness.models.export import pt2 as pt2_module
 from harness.models.export import pte as pte_module
 from harness.models.gpt.network import GPT
@@ -36,8 +39,14 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append("pt2")
         path.write_bytes(os.urandom(64))
 
+    def onnx(_: GPT, path: Path, precision: str, tokens: Tensor, on_step: OnStep) -> dict[str, float | str]:
+        asked.append(f"onnx {precision}")
+        path.write_bytes(os.urandom(64))
+        return {"same_tokens": 0.99, "warning": "Sums may clip."}
+
     monkeypatch.setattr(pte_module, "export_pte", pte)
     monkeypatch.setattr(pt2_module, "export_pt2", pt2)
+    monkeypatch.setattr(onnx_module, "export_onnx", onnx)
     return asked
 
 
@@ -56,6 +65,39 @@ def test_names_say_what_is_not_the_default(exports: list[str], cache: Path) -> N
     ]
     assert exports == ["pte fp32", "pte int4-channel", "pte fp32", "pt2"]
     assert {path.parent for path in made} == {cache / "artifacts"}
+
+
+def test_an_onnx_has_int4_by_groups_also_of_what_was_trained_by_channels(exports: list[str], cache: Path) -> None:
+    asked = [("baseline", None), ("baseline", "int8"), ("baseline", "int4"), ("selfcomp", None), ("selfcomp", "int8")]
+    made = [artifacts.artifact(name, precision, "onnx") for name, precision in asked]
+    assert [path.name for path in made] == [
+        "baseline-small.onnx",
+        "baseline-small.int8.onnx",
+        "baseline-small.int4-group32.onnx",
+        "selfcomp-small.onnx",
+        "selfcomp-small.int8.onnx",
+    ]
+    assert exports == ["onnx fp32", "onnx int8", "onnx int4-group32", "onnx int4-group32", "onnx int8"]
+    assert [manifest_of(path).bits_per_weight for path in made[:3]] == [32.0, 8.0, 4.5]
+
+
+@pytest.mark.usefixtures("exports")
+def test_what_the_check_of_an_onnx_measured_is_in_its_manifest() -> None:
+    quality = manifest_of(artifacts.artifact("baseline", None, "onnx")).quality
+    assert (quality["same_tokens"], quality["warning"]) == (0.99, "Sums may clip.")
+    assert "loss" in quality
+
+
+def test_an_onnx_needs_packages_and_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        if name == "onnxscript":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(artifacts, "version", absent)
+    with pytest.raises(UsageError, match="onnxscript, which is not installed") as caught:
+        artifacts.artifact("baseline", None, "onnx")
+    assert caught.value.hint == "Run `pip install 'edge-harness[onnx]'`."
 
 
 def test_the_steps_of_a_build_are_announced_and_those_of_none_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,17 @@ def test_a_target_decides_which_kind_of_file(
         runner.invoke(models, ["build", "selfcomp", "--target", "npu", "--format", "pt2"], catch_exceptions=False)
 
 
+def test_a_build_passes_on_what_its_check_warns_of(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(_: GPT, path: Path, *__: object) -> dict[str, str]:
+        path.write_bytes(b"onnx")
+        return {"warning": "Sums may clip."}
+
+    monkeypatch.setattr("harness.models.export.onnx.export_onnx", export)
+    said = runner.invoke(models, ["build", "baseline", "--format", "onnx"], catch_exceptions=False)
+    assert Path(said.stdout.strip()).name == "baseline-small.onnx"
+    assert said.stderr.splitlines()[-1] == "Warning: Sums may clip."
+
+
 def test_an_unknown_model_is_a_usage_error(runner: CliRunner) -> None:
     for command in ("build", "train", "pack"):
         with pytest.raises(UsageError, match="'gpt-5'"):

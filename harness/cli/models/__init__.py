@@ -56,7 +56,8 @@ def list_models(**options: Any) -> None:
     "--format",
     "fmt",
     type=click.Choice(FORMATS),
-    help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates, onnx is for ONNX Runtime.  [default: pte]",
+    help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates, onnx is for ONNX Runtime.  "
+    "[default: pte]",
 )
 @click.option("--target", "-t", "target_name", help="Build what this target takes, in place of --format.")
 @click.option(

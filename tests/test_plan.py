@@ -353,10 +353,41 @@ def test_without_data_or_anything_to_compare_there_is_no_quality_pass(tmp_path: 
     talkative = {name: make_subject(tmp_path, name, language_model()) for name in ("a", "b")}
     others = {"base": make_subject(tmp_path, "base"), "other": make_subject(tmp_path, "other", perceptron(batch=5))}
     measured = {
-        name: [job.model for job in passes(all_jobs(subjects), 1, subjects, memory=False) if job.measure == "quality"]
+        name: [
+            job.model
+            for job in passes(all_jobs(subjects, batch=[0]), 1, subjects, memory=False)
+            if job.measure == "quality"
+        ]
         for name, subjects in (("alone", alone), ("talkative", talkative), ("others", others))
     }
     assert measured == {"alone": [], "talkative": [], "others": []}
+
+
+def test_outputs_are_compared_where_the_sizes_that_are_run_are_the_same(tmp_path: Path) -> None:
+    """Formats differ in what they say of sizes that vary: upper bounds, examples, or nothing."""
+    open_sizes = perceptron(batch=1, format="pt2")
+    open_sizes.methods[0]["outputs"] = [{"dtype": "float32", "sizes": [None, None]}]
+    descriptions = {"bounds": perceptron(), "open": open_sizes}
+    subjects = {name: make_subject(tmp_path, name, described) for name, described in descriptions.items()}
+
+    def measured(**options: Any) -> list[str]:
+        jobs = passes(all_jobs(subjects, **options), 1, subjects, memory=False)
+        return [job.model for job in jobs if job.measure == "quality"]
+
+    assert measured(batch=[2]) == ["bounds", "open"]
+    assert measured(batch=[0]) == []
+    open_sizes.methods[0]["outputs"] = [{"dtype": "float32", "sizes": [None, 11]}]
+    assert measured(batch=[2]) == []
+
+
+def test_a_size_that_is_open_is_refused_by_its_name(tmp_path: Path) -> None:
+    description = perceptron(batch=1, format="pt2")
+    image = {"name": "image", "kind": "tensor", "dtype": "float32", "sizes": [1, 3, None], "dynamic": ["b", None, "w"]}
+    description.methods[0]["inputs"] = [image]
+    with pytest.raises(UsageError, match="leaves the size w of its input image open"):
+        planned(make_subject(tmp_path, "m", description), batch=[2])
+    given = replace(make_subject(tmp_path, "m", description), given=((2, 3, 8),))
+    assert planned(given, batch=[0])
 
 
 def test_the_worker_is_told_where_things_are(tmp_path: Path) -> None:

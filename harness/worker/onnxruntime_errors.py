@@ -42,7 +42,11 @@ _MEANINGS = (
         "the file of its weights cannot be read",
         "Put it next to the model, under the name that it was exported with.",
     ),
-    (r"Protobuf parsing failed|does not have a graph|INVALID_PROTOBUF", "it is no ONNX model, or damaged", _AGAIN),
+    (
+        r"Protobuf parsing failed|does not have a graph|No graph was found|INVALID_PROTOBUF",
+        "it is no ONNX model, or damaged",
+        _AGAIN,
+    ),
 )
 _REPORT = "`harness report` shows what ONNX Runtime printed."
 NAME = "[ONNXRuntimeError]"

@@ -111,6 +111,17 @@ def test_the_example_of_a_pt2_can_be_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert method["name"] == "forward"
 
 
+def test_the_example_of_an_onnx_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.data_file import find_data_file
+    from harness.worker.runtimes.onnxruntime import describe
+
+    monkeypatch.chdir(tmp_path)
+    exec(next(code for code in blocks(PAGES["docs/your-own-model.md"], "python") if "mlp.onnx" in code), {})
+    (method,) = describe(tmp_path / "mlp.onnx").methods
+    assert (method["inputs"][0]["sizes"], method["inputs"][0]["dynamic"]) == ([1, 64], ["batch", None])
+    assert find_data_file(tmp_path / "mlp.onnx") == tmp_path / "mlp.onnx.data"
+
+
 def test_the_transformer_exports_with_a_batch_that_varies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both of its programs, up to lowering, which takes minutes; the CNN is lowered below."""
     import executorch.exir

@@ -246,6 +246,26 @@ def test_a_wrong_file_is_an_error_of_two_sentences(make: Any, tmp_path: Path) ->
     assert caught.value.hint
 
 
+def test_a_model_and_its_weights_may_be_links_into_one_folder_and_no_other(tmp_path: Path) -> None:
+    for name in ("blobs", "snapshot"):
+        (tmp_path / name).mkdir()
+    write_model(tmp_path / "blobs" / "m.onnx", ADD, X, Y, WEIGHT, external="m.onnx.data")
+    for name in ("m.onnx", "m.onnx.data"):
+        (tmp_path / "snapshot" / name).symlink_to(tmp_path / "blobs" / name)
+    assert runtime.describe(tmp_path / "snapshot" / "m.onnx").external_data
+    (tmp_path / "secret").write_bytes(WEIGHT["w"].tobytes())
+    (tmp_path / "snapshot" / "m.onnx.data").unlink()
+    (tmp_path / "snapshot" / "m.onnx.data").symlink_to(tmp_path / "secret")
+    with pytest.raises(ModelError, match="outside of its folder"):
+        runtime.describe(tmp_path / "snapshot" / "m.onnx")
+
+
+@pytest.mark.parametrize("location", ["a\0b", "x" * 5000, "C:\\w", "sub/../../w", ""])
+def test_no_name_of_a_file_of_weights_breaks_the_worker(location: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        runtime.describe(_outside(tmp_path / "m.onnx", location))
+
+
 def test_a_file_outside_of_the_folder_is_not_even_loaded(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     ended = run_forked(_outside(tmp_path / "folder" / "m.onnx"), job())

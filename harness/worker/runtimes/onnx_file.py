@@ -97,8 +97,7 @@ def check_onnx(path: Path, file: OnnxFile) -> None:
     machine), that has them in several files, or that needs operators of other libraries.
     """
     for location in file.locations:
-        parts = {*PurePosixPath(location).parts, *PureWindowsPath(location).parts}
-        if ".." in parts or PurePosixPath(location).is_absolute() or PureWindowsPath(location).anchor:
+        if _lies_outside(path, location):
             raise ModelError(
                 f"{path} names a file outside of its folder for its weights: {location}.",
                 "Save it with its weights next to it: onnx.save(model, path, save_as_external_data=True).",
@@ -113,6 +112,15 @@ def check_onnx(path: Path, file: OnnxFile) -> None:
             f"{path} calls {', '.join(file.foreign)}, which ONNX Runtime does not have.",
             "Export the model without it: harness loads no libraries of operators.",
         )
+
+
+def _lies_outside(path: Path, location: str) -> bool:
+    posix, windows = PurePosixPath(location), PureWindowsPath(location)
+    if ".." in {*posix.parts, *windows.parts} or posix.is_absolute() or windows.anchor or "\0" in location:
+        return True
+    # A model and its weights may both be links into one folder, as in Hugging Face's cache.
+    folders = {path.parent.resolve(), path.resolve().parent}
+    return folders.isdisjoint((path.parent / location).resolve().parents)
 
 
 def _read(model: Message, graph: Message) -> OnnxFile:

@@ -44,7 +44,7 @@ from harness.models.export.onnx_integers import with_exact_integers
 from harness.models.export.pte import constant_methods
 from harness.models.export.quantised_linear import GROUP
 from harness.models.gpt.architecture import BlockShape
-from harness.models.gpt.network import GPT, MASKED, Attention, Block
+from harness.models.gpt.network import GPT, MASKED, Block
 
 TOLERANCE = {"fp32": 1e-4, "int8": 0.2, "int4-group32": 0.5}
 """Root mean square of the difference between a logit of the file and the model's, as a share of the logits' standard
@@ -68,7 +68,7 @@ class CachedBlock(nn.Module):
         self.scores, self.mixed = shape.heads * shape.qk_dim, shape.heads * shape.v_dim
         self.attention_norm = self.ffn_norm = None
         if block.attention is not None:
-            attention = cast(Attention, block.attention)
+            attention = block.attention
             self.attention_norm = block.attention_norm
             weight = attention.qkv.weight.detach().clone()
             weight[: self.scores] *= attention.scale
@@ -88,6 +88,7 @@ class CachedBlock(nn.Module):
         if self.attention_norm is not None:
             assert keys is not None
             assert values is not None
+            assert mask is not None
             normed = self.attention_norm(x)
             if self.last:
                 queries = self.products[0](normed.index_select(1, wanted))

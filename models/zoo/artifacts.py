@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,8 +250,8 @@ def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> 
     parts = [recipe.name]
     if own is not None:
         parts.append(own.weights_sha256[:8])
-    usual = {"pte": recipe.stored, "onnx": partial(_onnx_precision, recipe, None)}
-    if fmt in usual and precision != usual[fmt]():
+    usual = {"pte": recipe.stored(), "onnx": _onnx_precision(recipe, None)}
+    if fmt in usual and precision != usual[fmt]:
         parts.append(precision)
     return ".".join([*parts, fmt])
 

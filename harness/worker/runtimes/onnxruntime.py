@@ -174,7 +174,7 @@ def _describe(path: Path, file: OnnxFile) -> tuple[Describe, CachedModel | None]
                 f"{path} does not say how many dimensions its input {each['name']} has.",
                 "Export it with the shapes of its inputs.",
             )
-    forward = {
+    forward: dict[str, Any] = {
         "name": FORWARD,
         "planned_bytes": None,
         "delegates": [],

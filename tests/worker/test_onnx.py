@@ -117,12 +117,12 @@ def test_a_step_reads_the_token_that_was_chosen_last(tmp_path: Path) -> None:
     """Steps are made beforehand and share the memory of their token."""
     model = loaded(write_language_model(tmp_path / "lm.onnx", "picked"))
     tokens = GreedyTokens(model.description, 3, 4, 0, model.arrange)
-    given = [int(token) for token in tokens.prompt()[0]["input_ids"].numpy()[0]]
+    given = [int(token) for token in tokens.prompt()[0]["input_ids"][0]]
     outputs = model.execute(tokens.prompt())
     for position in range(3, 7):
         wanted = int(language_logits(given)[-1].argmax())
         inputs = tokens.choose(outputs, position)
-        assert int(inputs[0]["input_ids"].numpy()[0, 0]) == wanted
+        assert int(inputs[0]["input_ids"][0, 0]) == wanted
         given.append(wanted)
         outputs = model.execute(inputs)
 

@@ -101,9 +101,7 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
     )
     operators = None if profile is None else _operators(session, profile)
     if cached is not None:
-        from onnxruntime import OrtValue
-
-        generation = Generation(cached, session.run_with_ort_values, OrtValue.ortvalue_from_numpy)
+        generation = Generation(cached, session.run)
         all_logits = generation.all_logits()
         return LoadedModel(
             description,

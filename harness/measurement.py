@@ -66,6 +66,8 @@ class Measurement:
             (None, Scalar(name="program_bytes", value=event.program_bytes)),
             (None, Scalar(name="planned_bytes", value=event.planned_bytes, reason=unplanned)),
         ]
+        if event.sums_may_clip:
+            self.scalars.append((None, Scalar(name="sums_may_clip", value=1.0)))
 
     def _add_memory(self, event: Memory) -> None:
         for name in ("peak_rss_bytes", "rss_bytes", "pss_bytes", "device_bytes"):

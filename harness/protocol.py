@@ -46,7 +46,7 @@ class Describe:
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """The model is ready. `program_ns` opens and verifies the file, `method_ns` prepares the method (delegates,
-    arena); null where there is no clock.
+    arena); null where there is no clock. `sums_may_clip`: sums of its integer products may not fit on this processor.
     """
 
     event: ClassVar[str] = "loaded"
@@ -54,6 +54,7 @@ class Loaded:
     method_ns: int | None
     program_bytes: int
     planned_bytes: int | None
+    sums_may_clip: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

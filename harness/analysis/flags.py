@@ -72,6 +72,10 @@ _MEANINGS: dict[str, tuple[str, str]] = {
         "durations were not steady when the cap on warm-up was reached",
         "give a longer `--max-warmup`, or close other programs",
     ),
+    "sums_may_clip": (
+        "it multiplies uint8 by int8, sums of which may clip on this processor, which has no VNNI",
+        "compare its quality, or quantise it with `weight_type=QuantType.QUInt8` or `reduce_range=True`",
+    ),
     "not_cold": (
         "the file came partly from the page cache, so the start was not cold",
         "close what else reads it, and keep it on a local disk",

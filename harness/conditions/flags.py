@@ -42,6 +42,7 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
         "threads_beyond_cpus": job.threads > _processors(now, job, measurement),
         "not_steady": measurement.scalar("warmup_steady") == 0.0,
         "fewer_samples": (queries := measurement.scalar("queries")) is not None and queries < job.min_iterations,
+        "sums_may_clip": measurement.scalar("sums_may_clip") == 1.0,
         "not_cold": job.measure == "latency" and SCENARIOS[job.scenario].cold and not _cold(measurement),
         "not_from_flash": job.window is not None and job.measure == "latency" and not _from_flash(measurement),
         "throttled": _throttled(then, now),

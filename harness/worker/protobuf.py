@@ -101,6 +101,11 @@ class Message:
         texts = self.texts(field)
         return texts[-1] if texts else ""
 
+    def content(self, field: int) -> bytes:
+        """The bytes of a field, empty where there is none."""
+        value = self._values.get(field, [(0, 0)])[-1]
+        return b"" if isinstance(value, int) else self._source.read(*value)
+
     def messages(self, field: int) -> list[Message]:
         """The messages of a field, in their order."""
         return [Message(self._source, *value) for value in self._values.get(field, ()) if not isinstance(value, int)]

@@ -223,6 +223,7 @@ def test_what_to_do_about_too_many_threads_is_said() -> None:
     ("scalar", "found"),
     [
         (("warmup_steady", 0.0), ["not_steady"]),
+        (("sums_may_clip", 1.0), ["sums_may_clip"]),
         (("warmup_steady", 1.0), []),
         (("queries", 29.0), ["fewer_samples"]),
         (("queries", 30.0), []),

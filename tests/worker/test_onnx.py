@@ -29,6 +29,7 @@ from harness.model_description import is_language_model, longest_prompt
 from harness.protocol import Hello, Ops, Samples, Scalar
 from harness.runtime import LoadedModel
 from harness.worker.generation import GreedyTokens, LanguageInputs
+from harness.worker.runtimes import onnx_file
 from harness.worker.runtimes import onnxruntime as runtime
 from harness.worker.runtimes.onnx_file import check_onnx, read_onnx
 
@@ -155,6 +156,25 @@ def test_threads_do_not_spin_and_nothing_but_the_processor_computes(tmp_path: Pa
     options = runtime._options(threads=3)
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@pytest.mark.parametrize(
+    ("flags", "largest", "clips"),
+    [("avx2 fma", 65, True), ("avx2 fma", 64, False), ("avx2 avx_vnni", 65, False), ("neon", 65, False)],
+)
+def test_sums_may_clip_by_the_processor_and_the_weights(
+    flags: str, largest: int, clips: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "_CPUINFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    weight = np.full((4, 4), -largest, np.int8)
+    infos = [("x", TensorProto.UINT8, ["n", 4])], [("y", TensorProto.INT32, ["n", 4])]
+    path = write_model(
+        tmp_path / "m.onnx", [helper.make_node("MatMulInteger", ["x", "w"], ["y"])], *infos, {"w": weight}
+    )
+    assert loaded(path).loaded.sums_may_clip == clips
+    assert not loaded(path, measure="memory").loaded.sums_may_clip
+    assert not loaded(write_model(tmp_path / "f.onnx", ADD, X, Y, WEIGHT)).loaded.sums_may_clip
 
 
 # What is wrong with a file, and what the error says of it.

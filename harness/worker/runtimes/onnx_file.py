@@ -21,7 +21,7 @@ _GRAPH_NODES, _GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS = 1, 5, 11, 12
 _NODE_INPUTS, _NODE_OUTPUTS, _NODE_OPERATOR, _NODE_ATTRIBUTES, _NODE_DOMAIN = 1, 2, 4, 5, 7
 _ATTRIBUTE_NAME, _ATTRIBUTE_NUMBER, _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 1, 3, 5, 6, 11
 _FUNCTION_NAME, _FUNCTION_NODES, _FUNCTION_DOMAIN = 1, 7, 10
-_TENSOR_SIZES, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 13, 14
+_TENSOR_SIZES, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_CONTENT, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 9, 13, 14
 _KEY, _VALUE = 1, 2
 _INFO_NAME, _INFO_TYPE = 1, 2
 _TYPE_TENSOR, _TENSOR_ELEMENT, _TENSOR_SHAPE = 1, 1, 2
@@ -48,13 +48,27 @@ _DTYPES = {
     19: "float8_e5m2",
     20: "float8_e5m2fnuz",
 }
-_TEXT = 8
+_TEXT, _INT8 = 8, 3
 # Domains of the operators that ONNX Runtime brings itself.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft")
 # The same integers in another shape or type.
 _COPIES = ("Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Expand", "Tile")
 # A table of as many rows as its first input.
 _SAME_ROWS = ("Identity", "Cast", "DequantizeLinear")
+# Products of uint8 with weights of int8.
+_INTEGER_PRODUCTS = {
+    "MatMulInteger",
+    "ConvInteger",
+    "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
+    "QLinearMatMul",
+    "QLinearConv",
+    "QGemm",
+    "QAttention",
+}
+# Two products of 255 and this fit into 16 bits.
+_NEVER_CLIPS = 64
+_CPUINFO = Path("/proc/cpuinfo")
 _AGAIN = "Export it again, or copy it again if it came from elsewhere."
 
 
@@ -112,6 +126,33 @@ def check_onnx(path: Path, file: OnnxFile) -> None:
             f"{path} calls {', '.join(file.foreign)}, which ONNX Runtime does not have.",
             "Export the model without it: harness loads no libraries of operators.",
         )
+
+
+def sums_may_clip(path: Path) -> bool:
+    """Whether the model at `path` multiplies uint8 by int8 weights so large that sums of two products do not fit into
+    16 bits, on an x86 processor that makes them so: one without VNNI. Reads these weights where they lie in the file;
+    of others it is taken to be so.
+    """
+    try:
+        flags = _CPUINFO.read_text()
+    except OSError:
+        return False
+    if "avx2" not in flags or "vnni" in flags:
+        return False
+    import numpy as np
+
+    with path.open("rb") as file:
+        graph = Message(Source(file)).message(_MODEL_GRAPH)
+        assert graph is not None, "asked of a model that was loaded"
+        nodes = [node for node in graph.messages(_GRAPH_NODES) if node.text(_NODE_OPERATOR) in _INTEGER_PRODUCTS]
+        names = {name for node in nodes for name in node.texts(_NODE_INPUTS)}
+        for tensor in graph.messages(_GRAPH_TENSORS):
+            matrix = tensor.number(_TENSOR_TYPE) == _INT8 and len(tensor.numbers(_TENSOR_SIZES)) > 1
+            if matrix and tensor.text(_TENSOR_NAME) in names:
+                levels = np.frombuffer(tensor.content(_TENSOR_CONTENT), np.int8).astype(np.int16)
+                if not levels.size or int(abs(levels).max()) > _NEVER_CLIPS:
+                    return True
+    return False
 
 
 def _lies_outside(path: Path, location: str) -> bool:

@@ -23,7 +23,7 @@ from harness.protocol import Describe, Loaded, Ops
 from harness.runtime import LoadedModel, RuntimeCapabilities
 from harness.worker.onnxruntime_errors import explain
 from harness.worker.runtimes.onnx_cache import CachedModel, Generation, find_cached_model
-from harness.worker.runtimes.onnx_file import OnnxFile, check_onnx, read_onnx
+from harness.worker.runtimes.onnx_file import OnnxFile, check_onnx, read_onnx, sums_may_clip
 from harness.worker.runtimes.torch import all_logits_of
 
 name = "onnxruntime"
@@ -98,6 +98,8 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
         method_ns=ready_ns - opened_ns,
         program_bytes=sum(part.stat().st_size for part in (path, *data)),
         planned_bytes=None,
+        # Not where memory is measured, since it reads weights.
+        sums_may_clip=job.measure != "memory" and sums_may_clip(path),
     )
     operators = None if profile is None else _operators(session, profile)
     if cached is not None:

@@ -58,7 +58,7 @@ def build(
             path = artifact(name, precision, fmt, force=force, folder=weights, on_step=clock.begin)
     if output is not None:
         path = copy_artifact(path, output)
-    manifest = read_manifest(path, sha256_file(path))
+    manifest = read_manifest(path, sha256_file(path)) if fmt == "onnx" else None
     if manifest is not None and (warning := manifest.quality.get("warning")):
         click.echo(f"Warning: {warning}", err=True)
     if as_json:

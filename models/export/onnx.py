@@ -208,25 +208,25 @@ def check_onnx(gpt: GPT, path: Path, precision: str, tokens: Tensor) -> dict[str
                 "position_ids": torch.arange(begin, begin + count)[None].numpy(),
                 "logits_at": torch.arange(count).numpy(),
             }
-            logits, *present = session.run(names, ids | cache)
-            computed.append(torch.from_numpy(logits)[0])
+            array, *present = session.run(names, ids | cache)
+            computed.append(torch.from_numpy(array)[0])
             cache = dict(zip(pasts, present, strict=True))
             begin += count
-    own = torch.cat(computed)
-    difference = ((own - expected).square().mean().sqrt() / expected.std()).item()
-    same = (own.argmax(1) == expected.argmax(1)).double().mean().item()
-    if not (difference <= TOLERANCE[precision] and same >= AGREEMENT[precision]):
+    logits = torch.cat(computed)
+    difference = ((logits - expected).square().mean().sqrt() / expected.std()).item()
+    agreement = (logits.argmax(1) == expected.argmax(1)).double().mean().item()
+    if not (difference <= TOLERANCE[precision] and agreement >= AGREEMENT[precision]):
         raise ModelError(
             f"{path.name} computes something else than its model: logits differ by {difference:.2g} spreads, and "
-            f"{same:.1%} of its most likely tokens are the model's.",
+            f"{agreement:.1%} of its most likely tokens are the model's.",
             "Report this with the versions of torch, onnx and onnxruntime.",
         )
     return {
         "logits_difference_spreads": difference,
         "logits_difference_allowed": TOLERANCE[precision],
-        "same_tokens": same,
+        "same_tokens": agreement,
         "same_tokens_least": AGREEMENT[precision],
-        "checked_tokens": len(own),
+        "checked_tokens": len(logits),
     }
 
 

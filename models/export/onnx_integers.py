@@ -34,19 +34,19 @@ def with_exact_integers(model: Any, bits: int) -> Any:
             nodes.append(node)
             continue
         name = f"{node.output[0]}_exact"
-        made, tensors = (
+        products, tensors = (
             _four_bits(helper, node, name, levels)
             if bits == 4 and levels.bits == 4
             else _eight_bits(helper, node, name, levels)
         )
-        nodes += made
+        nodes += products
         new_tensors += [numpy_helper.from_array(value.numpy(), f"{name}_{kind}") for kind, value in tensors.items()]
     used = {name for node in nodes for name in node.input}
     old_tensors = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend([*old_tensors, *new_tensors])
-    if not any(each.domain == "com.microsoft" for each in model.opset_import):
+    if not any(opset.domain == "com.microsoft" for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return model
 

@@ -87,8 +87,8 @@ class CachedModel:
 
 def find_cached_model(file: OnnxFile, metadata: dict[str, Any]) -> CachedModel | None:
     """What a file is as a language model; None where it is none that is recognised."""
-    inputs = {str(each["name"]): each for each in file.inputs}
-    outputs = {str(each["name"]): each for each in file.outputs}
+    inputs = {str(described["name"]): described for described in file.inputs}
+    outputs = {str(described["name"]): described for described in file.outputs}
     present = {_place(match): name for name in outputs if (match := _PRESENT.fullmatch(name))}
     pasts = {name: inputs[name] for name in inputs if _PAST.fullmatch(name)}
     presents = {name: present.get(_place(_PAST.fullmatch(name)), "") for name in pasts}
@@ -98,10 +98,10 @@ def find_cached_model(file: OnnxFile, metadata: dict[str, Any]) -> CachedModel |
     mask, logits_at = inputs.pop(_MASK, None), inputs.pop(_LOGITS_AT, None)
     if tokens is None or logits is None or not pasts or not all(presents.values()) or inputs.keys() != pasts.keys():
         return None
-    integers = [each for each in (tokens, positions, mask, logits_at) if each is not None]
-    if len(tokens["sizes"]) != 2 or any(each["dtype"] not in ("int64", "int32") for each in integers):
+    integers = [known for known in (tokens, positions, mask, logits_at) if known is not None]
+    if len(tokens["sizes"]) != 2 or any(known["dtype"] not in ("int64", "int32") for known in integers):
         return None
-    if any(each["dtype"] not in _FLOATS or _open_place(each) is None for each in pasts.values()):
+    if any(past["dtype"] not in _FLOATS or _open_place(past) is None for past in pasts.values()):
         return None
     vocabulary = metadata.get("get_vocab_size", (logits["sizes"] or [None])[-1] or tokens.get("limit"))
     context = metadata.get("get_max_seq_len", (positions or {}).get("limit", _ASSUMED_CONTEXT))

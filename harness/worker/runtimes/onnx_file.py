@@ -166,11 +166,11 @@ def _lies_outside(path: Path, location: str) -> bool:
 
 def _read(model: Message, graph: Message) -> OnnxFile:
     functions = model.messages(_MODEL_FUNCTIONS)
-    own = {(each.text(_FUNCTION_DOMAIN), each.text(_FUNCTION_NAME)) for each in functions}
+    defined = {(function.text(_FUNCTION_DOMAIN), function.text(_FUNCTION_NAME)) for function in functions}
     nodes = [*_all_nodes(graph.messages(_GRAPH_NODES))]
     for function in functions:
         nodes += _all_nodes(function.messages(_FUNCTION_NODES))
-    called = {(node.text(_NODE_DOMAIN), node.text(_NODE_OPERATOR)) for node in nodes} - own
+    called = {(node.text(_NODE_DOMAIN), node.text(_NODE_OPERATOR)) for node in nodes} - defined
     tensors = [*graph.messages(_GRAPH_TENSORS), *_tensors_of(nodes)]
     locations = {
         entry.text(_VALUE)
@@ -245,21 +245,21 @@ class _Limits:
 
     def of(self, name: str) -> dict[str, int]:
         """The least number of rows of what an input, or a copy of it, is an index of, and the greatest."""
-        same, limits = {name}, list[int]()
+        copies, limits = {name}, list[int]()
         rows = dict(self._rows)
         for node in self._nodes:  # in the order of execution, as ONNX demands
             operator, inputs, outputs = node.text(_NODE_OPERATOR), node.texts(_NODE_INPUTS), node.texts(_NODE_OUTPUTS)
             if not inputs or not outputs:
                 continue
-            if operator in _COPIES and inputs[0] in same:
-                same.add(outputs[0])
+            if operator in _COPIES and inputs[0] in copies:
+                copies.add(outputs[0])
             elif operator in _SAME_ROWS and inputs[0] in rows:
                 rows[outputs[0]] = rows[inputs[0]]
-            elif operator == "Gather" and len(inputs) > 1 and inputs[1] in same and not _axis(node):
+            elif operator == "Gather" and len(inputs) > 1 and inputs[1] in copies and not _axis(node):
                 limits += [rows[inputs[0]]] if inputs[0] in rows else []
         return {"limit": min(limits), "longest": max(limits)} if limits else {}
 
 
 def _axis(node: Message) -> int:
-    axes = [each for each in node.messages(_NODE_ATTRIBUTES) if each.text(_ATTRIBUTE_NAME) == "axis"]
+    axes = [entry for entry in node.messages(_NODE_ATTRIBUTES) if entry.text(_ATTRIBUTE_NAME) == "axis"]
     return axes[0].number(_ATTRIBUTE_NUMBER) if axes else 0

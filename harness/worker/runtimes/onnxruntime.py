@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def describe(path: Path) -> Describe:
     check_onnx(path, file)
     if all(os.path.isfile(path.parent / location) for location in file.locations):
         _open(path, _options(threads=1))
-    elif file.locations[0] not in {each.format(stem=path.stem, name=path.name) for each in WEIGHTS}:
+    elif file.locations[0] not in {pattern.format(stem=path.stem, name=path.name) for pattern in WEIGHTS}:
         raise ModelError(
             f"The weights of {path} are in {file.locations[0]}, which is not there.", "Put that file next to the model."
         )
@@ -115,10 +116,10 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
             operators=operators,
         )
     _check_dtypes(path, [*file.inputs, *file.outputs])
-    names = [str(each["name"]) for each in file.inputs]
+    names = [str(described["name"]) for described in file.inputs]
 
     def arrange(inputs: Sequence[Any]) -> Sequence[Any]:
-        return ({each: tensor.numpy() for each, tensor in zip(names, inputs, strict=True)},)
+        return ({input_name: tensor.numpy() for input_name, tensor in zip(names, inputs, strict=True)},)
 
     def execute(inputs: Sequence[Any]) -> Sequence[Any]:
         computed: Sequence[Any] = session.run(outputs, inputs[0])
@@ -152,13 +153,13 @@ def _open(path: Path, options: Any) -> Any:
 
 def _weights(path: Path, file: OnnxFile, files: Files) -> list[Path]:
     """The files of the model's weights. Raises UsageError where the job names another than the model does."""
-    own = [path.parent / location for location in file.locations]
-    if files.data is not None and own and Path(files.data).resolve() != own[0].resolve():
+    weights = [path.parent / location for location in file.locations]
+    if files.data is not None and weights and Path(files.data).resolve() != weights[0].resolve():
         raise UsageError(
-            f"{path.name} takes its weights from {own[0].name} next to it, not from {files.data}.",
+            f"{path.name} takes its weights from {weights[0].name} next to it, not from {files.data}.",
             "Put them there under that name, or leave out --data-file.",
         )
-    return own
+    return weights
 
 
 def _describe(path: Path, file: OnnxFile) -> tuple[Describe, CachedModel | None]:
@@ -166,12 +167,11 @@ def _describe(path: Path, file: OnnxFile) -> tuple[Describe, CachedModel | None]
     external = bool(file.locations)
     cached = find_cached_model(file, metadata)
     if cached is not None:
-        described = cached.describe(metadata)
-        return Describe(**{**vars(described), "external_data": external}), cached
-    for each in file.inputs:
-        if each["kind"] == "tensor" and "dynamic" not in each:
+        return replace(cached.describe(metadata), external_data=external), cached
+    for described in file.inputs:
+        if described["kind"] == "tensor" and "dynamic" not in described:
             raise ModelError(
-                f"{path} does not say how many dimensions its input {each['name']} has.",
+                f"{path} does not say how many dimensions its input {described['name']} has.",
                 "Export it with the shapes of its inputs.",
             )
     forward: dict[str, Any] = {
@@ -190,13 +190,13 @@ def _value(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else text
 
 
-def _check_dtypes(path: Path, described: Iterable[Input]) -> None:
+def _check_dtypes(path: Path, tensors: Iterable[Input]) -> None:
     import numpy as np
 
-    for each in described:
-        if each["kind"] != "tensor" or not hasattr(np, each["dtype"].replace("bool", "bool_")):
-            kind = each["dtype"] if each["kind"] == "tensor" else {"str": "a text"}.get(each["kind"], "no tensor")
-            raise ModelError(f"{each['name']} of {path} is {kind}, which harness cannot give or read.", _NO_NUMPY)
+    for tensor in tensors:
+        if tensor["kind"] != "tensor" or not hasattr(np, tensor["dtype"].replace("bool", "bool_")):
+            kind = tensor["dtype"] if tensor["kind"] == "tensor" else {"str": "a text"}.get(tensor["kind"], "no tensor")
+            raise ModelError(f"{tensor['name']} of {path} is {kind}, which harness cannot give or read.", _NO_NUMPY)
 
 
 def _operators(session: Any, folder: tempfile.TemporaryDirectory[str]) -> Callable[[], list[Ops]]:

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from harness.analysis.grouping import measured_name
+from harness.api.zoo import zoo_format
 from harness.cli.models import models
 from harness.errors import ModelError, UsageError
 from harness.models.export import pte as export_module
 from harness.models.gpt.network import GPT
 from harness.models.zoo.recipes import packaged
 from harness.models.zoo.records import PACKAGED
+from harness.target import find_target
 
 
 @pytest.fixture
@@ -64,6 +67,12 @@ def test_a_target_decides_which_kind_of_file(
     assert Path(said.stdout.strip()).name == "selfcomp-small.pte"
     with pytest.raises(UsageError, match="A target decides"):
         runner.invoke(models, ["build", "selfcomp", "--target", "npu", "--format", "pt2"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(("file", "fmt"), [("baseline.onnx", "onnx"), ("baseline.pt2", "pt2"), ("baseline", "pte")])
+def test_a_name_with_a_suffix_is_built_in_that_format(file: str, fmt: str) -> None:
+    assert zoo_format(Path(file), find_target("x86")) == ("baseline", fmt)
+    assert measured_name(file, ["baseline-small", "other"]) == "baseline-small"
 
 
 def test_a_build_passes_on_what_its_check_warns_of(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:

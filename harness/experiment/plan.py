@@ -177,7 +177,9 @@ def _quality(jobs: Sequence[Job], subjects: Mapping[str, Subject], given: str | 
     quality_jobs = []
     # What lies in flash goes through several methods, and is compared by its loss alone.
     in_memory = [job for job in jobs if not lies_in_flash(subjects[job.model].description)]
-    alike = [job for job in in_memory if _signature(subjects[job.model]) == _signature(subjects[in_memory[0].model])]
+    alike = [
+        job for job in in_memory if _comparable(job, subjects[job.model], in_memory[0], subjects[in_memory[0].model])
+    ]
     compared = [job for job in alike if subjects[job.model].tokens is None]
     shared = _same_inputs(compared, subjects, given) if len(alike) > 1 and compared else {}
     for job in jobs:
@@ -218,8 +220,28 @@ def input_sizes(job: Job, subject: Subject) -> Sizes:
     return job.input_sizes or subject.given or tuple(tuple(meta["sizes"]) for meta in subject.method["inputs"])
 
 
-def _signature(subject: Subject) -> list[Any]:
-    return [[(meta["dtype"], meta["sizes"]) for meta in subject.method[side]] for side in ("inputs", "outputs")]
+def _comparable(job: Job, subject: Subject, first_job: Job, first: Subject) -> bool:
+    """Whether two models take the same inputs as they are run, and may give outputs of the same sizes: formats differ
+    in what they say of those that vary, above all of the first.
+    """
+    runs = [
+        [
+            (meta["dtype"], tuple(sizes))
+            for meta, sizes in zip(model.method["inputs"], input_sizes(run, model), strict=True)
+        ]
+        for run, model in ((job, subject), (first_job, first))
+    ]
+    outputs, others = subject.method["outputs"], first.method["outputs"]
+    return (
+        runs[0] == runs[1]
+        and [meta["dtype"] for meta in outputs] == [meta["dtype"] for meta in others]
+        and all(_may_be_alike(meta["sizes"], other["sizes"]) for meta, other in zip(outputs, others, strict=True))
+    )
+
+
+def _may_be_alike(sizes: Sequence[int | None], others: Sequence[int | None]) -> bool:
+    behind = zip(sizes[1:], others[1:], strict=False)
+    return len(sizes) == len(others) and all(size == other or None in (size, other) for size, other in behind)
 
 
 def _fill_tokens(job: Job, subject: Subject) -> Job:
@@ -250,6 +272,13 @@ def _fill_batch(job: Job, subject: Subject, dimension: Dimension) -> Job:
     """A batch of 0 means the file's own."""
     asked = Asked(job.batch or 0, dimension, subject.given)
     batch = find_batch(subject.name, subject.method, asked)
+    for meta, chosen in zip(subject.method["inputs"], batch.sizes, strict=True):
+        if None in chosen:
+            names = [str(name) for name, size in zip(meta["dynamic"], chosen, strict=True) if size is None]
+            raise UsageError(
+                f"{subject.name} leaves the size {' and '.join(names)} of its input {meta.get('name', '')} open.",
+                "Give inputs of the sizes that you want with --inputs, or export it with fixed sizes.",
+            )
     # Where the file does not fix them, those that were chosen belong to the conditions.
     vary = any(may_vary(meta) for meta in subject.method["inputs"])
     sizes = batch.sizes if subject.given is None and vary else None

@@ -120,6 +120,7 @@ def test_every_scenario_has_its_own_fields() -> None:
         ({"max_time_s": "10m"}, "ends the adding of blocks"),
         ({"processes": 0}, "processes is 0"),
         ({"processes": 2.5}, "not a whole number"),
+        ({"processes": 1e30}, "processes is 1000000000000000019884624838656"),
         ({"processes": True}, "not a whole number"),
         ({"resolve": 5}, "resolve is 5"),
         ({"resolve": "much"}, "is no share"),

@@ -130,13 +130,15 @@ def choice(values: Sequence[str]) -> Kind:
     return Kind(read, choices=tuple(values))
 
 
-def count(minimum: int = 1) -> Kind:
-    """A whole number of at least `minimum`."""
+def count(minimum: int = 1, maximum: int | None = None) -> Kind:
+    """A whole number of at least `minimum`, and at most `maximum` where there is one."""
 
     def read(value: Any, name: str) -> int:
         number = whole_number(value, name)
         if number < minimum:
             raise UsageError(f"{name} is {number}.", f"Give {minimum} or more.")
+        if maximum is not None and number > maximum:
+            raise UsageError(f"{name} is {number}.", f"Give {maximum} or fewer.")
         return number
 
     return Kind(read, "N")

@@ -39,6 +39,9 @@ _QUERIES = ", ".join(
 )
 
 
+MOST_PROCESSES = 10_000
+
+
 class NamedModel(NamedTuple):
     """A file, or a name of `harness models list`, and what it is called in tables; None: the name of the file."""
 
@@ -178,7 +181,7 @@ class RunRequest:
         file(), "The file that names devices; see `harness devices --help`.", section="expert", default=None
     )
     processes: int | None = option(
-        count(),
+        count(1, MOST_PROCESSES),
         "Worker processes of each model, interleaved.",
         section="length",
         default=None,

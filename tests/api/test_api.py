@@ -169,7 +169,8 @@ def test_the_page_about_it_runs_as_it_stands(
         (tmp_path / f"cnn-{name}.pte").write_bytes(model.read_bytes())
     monkeypatch.chdir(tmp_path)
     page = PAGES["docs/python-api.md"]
-    measures, reads, several = blocks(page, "python")
+    measures, labelled, reads, several = blocks(page, "python")
+    assert "labels=" in labelled, "what tests/cli/test_labels.py does, of other sizes"
     assert "processes=5" in measures
     exec(measures.replace("processes=5", "processes=3, min_duration_s=0, memory=False"), {})
     assert re.search(r"^int8 is \d+\.\d\dx as fast as fp32 \[.*\]$", capsys.readouterr().out, re.MULTILINE)
@@ -179,7 +180,8 @@ def test_the_page_about_it_runs_as_it_stands(
     assert names["both"].comparisons[0].models[0].name == "fp32"
     quick = "processes=2, min_duration_s=0, min_iterations=3, max_warmup_s=0, memory=False, quality=False"
     exec(several.replace("processes=5", quick), {})
-    (plan,) = blocks(page, "toml")
+    plan, named = blocks(page, "toml")
+    assert "[models]" in named
     (tmp_path / "plan.toml").write_text(plan)
     assert harness.RunRequest(**read_plan(tmp_path / "plan.toml")).threads == (1, 2)
     assert set(harness.load_results("results").runs["threads"]) == {2}

@@ -15,8 +15,8 @@ record() { # record FILE COMMAND...: its standard output, as wide as the pages s
   COLUMNS=92 "$@" | sed 's/ *$//' | sed '/./,$!d' >"$output/$file"
 }
 record first.txt harness run --target x86 --model baseline.pte --model selfcomp.pte --quiet
-sed -n '/^```python/,/^```$/p' "$output/../getting-started.md" | sed '/^```$/q' | sed '/^```/d' >pandas.py
-record pandas.txt python pandas.py
+sed -n '/^```python/,/^```$/p' "$output/../getting-started.md" | sed '/^```$/q' | sed '/^```/d' >check.py
+record pandas.txt python check.py
 python "$output/../picture.py"
 python "$output/../code/cnn.py"
 python "$output/../code/transformer.py"

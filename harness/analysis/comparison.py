@@ -143,7 +143,9 @@ def _compare(
     good = [run for run in runs if run["status"] == "ok"]
     if not allow_different:
         check_comparable(condition, good)
-    models, lacking = models_of(runs), tuple[str, ...]()
+    # A model of which nothing succeeded is no baseline, though its failed description is the first row.
+    models = sorted(models_of(runs), key=lambda model: not any(is_of(run, model) for run in good))
+    lacking: tuple[str, ...] = ()
     try:
         models = choose(models, baseline)
     except UsageError:

@@ -90,13 +90,13 @@ def _program(file: Path, sha256: str) -> dict[str, Any]:
 def _print(facts: dict[str, Any]) -> None:
     click.echo(f"{facts['file']}: {facts['format']}, {facts['bytes']:,} bytes, sha256 {facts['sha256']}")
     for method in facts.get("methods", ()):
-        arena = "" if method["planned_bytes"] is None else f", planned arena {method['planned_bytes']:,} bytes"
+        arena = "" if method.get("planned_bytes") is None else f", planned arena {method['planned_bytes']:,} bytes"
         click.echo(f"method {method['name']}{arena}")
         for side in ("inputs", "outputs"):
             for index, described in enumerate(method[side]):
                 click.echo(f"  {side[:-1]} {index}: {described_input(described)}")
-        if method["delegates"]:
-            click.echo(f"  delegates: {', '.join(method['delegates'])}")
+        if method.get("delegates", ()):
+            click.echo(f"  delegates: {', '.join(method.get('delegates', ()))}")
     if facts.get("external_data"):
         click.echo("its weights are in a file of their own: next to it under its name, or given with --data-file")
     for name, value in facts.get("metadata", {}).items():

@@ -169,7 +169,7 @@ def test_values_of_python_and_of_text_are_the_same() -> None:
 def test_names_of_the_command_line_are_names_in_python(tmp_path: Path) -> None:
     first = asked().with_options(min_duration=0.5, no_quality=True, scenario="server", latency_bound="15ms")
     assert (first.min_duration_s, first.quality, first.latency_bound_ns) == (0.5, False, (15_000_000,))
-    with pytest.raises(UsageError, match=r"no option 'proceses'. Did you mean processes"):
+    with pytest.raises(UsageError, match=r"no option 'proceses'. Perhaps you mean processes"):
         asked().with_options(proceses=3)
 
 
@@ -249,9 +249,9 @@ def test_a_plan_has_the_options_as_its_keys_and_files_beside_it(tmp_path: Path, 
         batch=[1, 8],
     )
     (tmp_path / name).write_text('{"tarjet": "x86"}' if name.endswith("json") else 'tarjet = "x86"')
-    with pytest.raises(UsageError, match=f"{name} has no option 'tarjet'. Did you mean target") as caught:
+    with pytest.raises(UsageError, match=f"{name} has no option 'tarjet'. Perhaps you mean target") as caught:
         read_plan(tmp_path / name)
-    assert caught.value.hint.startswith("Did you mean target")
+    assert caught.value.hint.startswith("Perhaps you mean target")
     with pytest.raises(UsageError, match=r"no plan.*`-m mine\.pte`"):
         read_plan(Path("mine.pte"))
     with pytest.raises(UsageError, match="There is no plan"):

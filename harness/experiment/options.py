@@ -262,7 +262,7 @@ def values_from(table: Mapping[str, Any], options: Iterable[Option], where: str)
     for name, value in table.items():
         if name not in by_name:
             near = get_close_matches(name, by_name, n=3)
-            hint = f"Did you mean {' or '.join(near)}?" if near else "`harness run --help` lists them."
+            hint = f"Perhaps you mean {' or '.join(near)}." if near else "`harness run --help` lists them."
             raise UsageError(f"{where} has no option {name!r}.", hint)
         chosen = by_name[name]
         if chosen.kind.is_switch and name != chosen.field and name.startswith(("no-", "no_")):

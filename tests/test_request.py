@@ -162,8 +162,9 @@ def test_values_of_python_and_of_text_are_the_same() -> None:
     assert asked(cpus=["0,1", 3]).cpus == ((0, 1), (3,))
     assert asked(threads=range(1, 4)).threads == (1, 2, 3)
     assert RunRequest(target="x86", models={"small": Path("a.pte")}).models == (NamedModel("a.pte", "small"),)
-    with pytest.raises(UsageError, match="No model"):
-        RunRequest(target="x86", models=[])
+    for nothing in ([], None):
+        with pytest.raises(UsageError, match="No model"):
+            RunRequest(target="x86", models=nothing)
 
 
 def test_names_of_the_command_line_are_names_in_python(tmp_path: Path) -> None:

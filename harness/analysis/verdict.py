@@ -67,7 +67,7 @@ def _aside(row: Row, number: int) -> str | None:
         return None
     if metric.compare == "difference":
         return phrase.better.format(_difference(metric, versus.value))
-    if versus.value == 1:
+    if 0.995 <= versus.value < 1.005:  # it would be written as 1x
         return None
     if versus.value < 1 and phrase.worse is not None:
         return phrase.worse.format(f"{1 / versus.value:.3g}x")

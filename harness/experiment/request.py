@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -480,7 +480,7 @@ class RunRequest:
     def __post_init__(self) -> None:
         for each, field in zip(OPTIONS, fields(self), strict=True):
             value = getattr(self, field.name)
-            if value is not None:
+            if value is not None or field.default is MISSING:
                 object.__setattr__(self, field.name, each.kind.read(value, each.key))
         self._check()
 

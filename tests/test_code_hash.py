@@ -91,7 +91,7 @@ print(*[name for name in sys.modules if name.startswith(tuple(sys.argv[2].split(
 def test_no_module_that_an_exporter_loads_is_left_out(entries: tuple[str, ...], packages: tuple[str, ...]) -> None:
     """Python itself says what it loaded; that must be among what was found without running anything."""
     found = source_files(entries, packages)
-    command = [sys.executable, "-c", LOADED, " ".join(entries), " ".join(packages)]
+    command = [sys.executable, "-P", "-c", LOADED, " ".join(entries), " ".join(packages)]
     loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert set(entries) <= loaded
     assert loaded <= set(found), loaded - set(found)

@@ -125,7 +125,7 @@ def test_what_is_written_replaces_and_keeps_the_mode(tmp_path: Path) -> None:
 def test_a_pipe_is_written_to_and_not_replaced() -> None:
     code = "from pathlib import Path\nfrom harness.outside_files import write_whole\n"
     code += "write_whole(Path('/dev/stdout'), 'said', 'x')"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    said = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=True)
     assert said.stdout == b"said"
 
 

@@ -35,7 +35,7 @@ def test_the_list_of_models_needs_no_torch() -> None:
     """Nor does finding a file that is built: it is asked for by every run."""
     looked = "import sys; from harness.cli import cli; cli(['models', 'list', '--json'], standalone_mode=False); "
     looked += "from harness.models.zoo.artifacts import built; assert built('baseline') is None; "
-    command = [sys.executable, "-c", looked + "print('torch' in sys.modules, file=sys.stderr)"]
+    command = [sys.executable, "-P", "-c", looked + "print('torch' in sys.modules, file=sys.stderr)"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.stderr == "False\n"
     assert json.loads(ended.stdout)["kind"] == "models"

@@ -150,5 +150,5 @@ print("seen")
 
 
 def test_one_line_adds_a_field_to_tables_words_filters_files_and_plans() -> None:
-    ended = subprocess.run([sys.executable, "-c", SCRIPT, ADDED], capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, "-P", "-c", SCRIPT, ADDED], capture_output=True, text=True, check=False)
     assert ended.stdout == "seen\n", ended.stderr

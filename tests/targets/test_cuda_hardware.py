@@ -47,7 +47,7 @@ def test_the_worker_runs_on_the_gpu_that_nvml_is_asked_about() -> None:
     gpu = choose(gpus, None, os.environ.get(VARIABLE), os.environ.get(ORDER))
     assert gpu is not None
     code = f"import os; os.environ[{VARIABLE!r}] = {gpu.uuid!r}; import torch; print(torch.cuda.get_device_name(0))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip().startswith(gpu.name.partition(" MIG ")[0])
 
 

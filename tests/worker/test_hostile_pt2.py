@@ -135,5 +135,5 @@ def test_torch_alone_would_have_run_it(parts: tuple[str, Parts], tmp_path: Path)
     """Or else the tests above would prove nothing."""
     archives = _archives(tmp_path, *parts)
     code = "import sys, torch\nfor path in sys.argv[1:]:\n    try: torch.export.load(path)\n    except Exception: pass"
-    subprocess.run([sys.executable, "-c", code, *map(str, archives.values())], capture_output=True, check=False)
+    subprocess.run([sys.executable, "-P", "-c", code, *map(str, archives.values())], capture_output=True, check=False)
     assert sorted(path.name for path in tmp_path.glob("* touched")) == sorted(f"{name} touched" for name in archives)

@@ -307,7 +307,7 @@ def test_a_worker_dies_with_its_parent_even_by_kill_9(models: Models) -> None:
     )
     request = request_json(job(batch=1, min_duration_s=300.0, max_duration_s=300.0), Files(model=str(models.mlp)))
     # Both ends of its pipes stay open elsewhere or are never touched, so nothing but the kernel can tell the worker.
-    parent = subprocess.Popen([sys.executable, "-c", code, request], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, "-P", "-c", code, request], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid, _, hello = parent.stdout.readline().partition(" ")
     assert json.loads(hello)["event"] == "hello"

@@ -30,6 +30,7 @@ _LATER = (
     "resolve",
     "ablation",
     "labels_sha256",
+    "runtime_options",
 )
 MEASURES = ("latency", "memory", "energy", "quality", "profile", "describe", "reads")
 
@@ -56,7 +57,8 @@ class Job:
     comparison is to show: blocks like this one's are added until it does, and intervals allow for that. `ablation` is
     the model that an ablation is of: this job measures one policy of it, under a name that says both. With
     `labels_sha256`, the given inputs are samples with the classes that they belong to, and the timed ones the first
-    batch of them.
+    batch of them. `runtime_options` are pairs of a name and a value, sorted, of options that the runtime declares
+    (`harness.runtime.RuntimeOption`); None where all have their defaults.
     """
 
     target: str
@@ -101,6 +103,7 @@ class Job:
     resolve: float | None = None
     ablation: str | None = None
     labels_sha256: str | None = None
+    runtime_options: tuple[tuple[str, str], ...] | None = None
 
     def __post_init__(self) -> None:
         """1 and 1.0 are equal, so they must be written alike."""
@@ -172,8 +175,10 @@ def parse_request(line: str) -> tuple[Job, Files]:
                 job[name] = tuple(job[name])
         if job.get("input_sizes") is not None:
             job["input_sizes"] = tuple(tuple(sizes) for sizes in job["input_sizes"])
+        if job.get("runtime_options") is not None:
+            job["runtime_options"] = tuple((str(name), str(value)) for name, value in job["runtime_options"])
         return Job(**job), Files(**files)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(f"The job lacks a field ({error}).", "Use one version of harness on both sides.") from error
 
 

@@ -47,6 +47,8 @@ class Describe:
 class Loaded:
     """The model is ready. `program_ns` opens and verifies the file, `method_ns` prepares the method (delegates,
     arena); null where there is no clock. `sums_may_clip`: sums of its integer products may not fit on this processor.
+    `settings`: what the runtime really runs with, by name, asked of the runtime where it can say so: threads, options
+    with their defaults, precision hints, flags of its build.
     """
 
     event: ClassVar[str] = "loaded"
@@ -55,6 +57,7 @@ class Loaded:
     program_bytes: int
     planned_bytes: int | None
     sums_may_clip: bool = False
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

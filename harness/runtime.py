@@ -26,6 +26,20 @@ Arrange = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class RuntimeOption:
+    """Something that a runtime can be told with `--runtime-option NAME=VALUE`, and that changes what is measured.
+
+    `values` are those that it may have; none of them: a whole number from 0. `default` is what the runtime's users get
+    who say nothing, or what harness chooses in its place, which `help` then gives the reason for.
+    """
+
+    name: str
+    default: str
+    help: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RuntimeCapabilities:
     """What a runtime loads and what it can measure.
 
@@ -38,6 +52,7 @@ class RuntimeCapabilities:
     `--runtime` besides its name, ways in which it executes. `precisions` are those that it can be asked to compute in.
 
     `compiles`: it can compile a model before it runs it, as `--compile` asks. `generates`: it runs language models.
+    `options`: what it can be told besides (`option_values`).
     `planned_bytes`: it knows the size of its arena before it runs. `per_operator`: it times operators itself, in the
     profile pass. `outputs`: its outputs can be read, so that they can be compared.
     """
@@ -55,6 +70,7 @@ class RuntimeCapabilities:
     planned_bytes: bool = False
     per_operator: bool = False
     outputs: bool = True
+    options: tuple[RuntimeOption, ...] = ()
 
 
 class Probe(Protocol):
@@ -323,6 +339,24 @@ def check_precision(runtime: Runtime, precision: str | None) -> None:
     if known:
         raise UsageError(f"There is no precision {precision!r} here.", f"Choose one of: {', '.join(known)}.")
     raise UsageError(f"{runtime.name} computes in the file's own precision.", "Leave out --precision.")
+
+
+def option_values(can: RuntimeCapabilities, job: Job) -> dict[str, str]:
+    """The values of all options of a runtime for a job, by name: the given ones, defaults for the others.
+
+    Raises UsageError for an option that it does not have, or a value that the option cannot have.
+    """
+    options = {option.name: option for option in can.options}
+    for name, value in job.runtime_options or ():
+        option = options.get(name)
+        if option is None:
+            known = f"Choose one of: {', '.join(options)}." if options else "Leave out --runtime-option."
+            raise UsageError(f"The runtime has no option {name!r}.", known)
+        if option.values and value not in option.values:
+            raise UsageError(f"{name} cannot be {value!r}.", f"Choose one of: {', '.join(option.values)}.")
+        if not option.values and not (value.isascii() and value.isdigit()):
+            raise UsageError(f"{name} cannot be {value!r}.", "Give a whole number, 0 or more.")
+    return {name: option.default for name, option in options.items()} | dict(job.runtime_options or ())
 
 
 def _entry_points() -> dict[str, EntryPoint]:

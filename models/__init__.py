@@ -2,3 +2,5 @@
 
 A room imports from those before it only: gpt, compress, train, export, zoo.
 """
+
+from harness.models import compress as compress  # light, and callable: `harness.models.compress(module, method=...)`

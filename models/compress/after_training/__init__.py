@@ -1,0 +1,1 @@
+"""Methods that round a trained model: a file a method."""

@@ -1,0 +1,1 @@
+"""Methods by which parts of a trained model share their weights: a file a method."""

@@ -130,24 +130,26 @@ def rounded(x: Tensor) -> Tensor:
 
 
 class QuantisedLinear(nn.Module):
-    """x [..., in] to x W^T [..., out], x rounded to int8 token by token."""
+    """x [..., in] to x W^T [..., out], and `bias` [out] added, x rounded to int8 token by token."""
 
     levels: Tensor
     step: Tensor
     zeros: Tensor
+    bias: Tensor | None
 
-    def __init__(self, weight: Levels) -> None:
+    def __init__(self, weight: Levels, bias: Tensor | None = None) -> None:
         super().__init__()
         self.low, self.high = RANGES[weight.bits]
         self.register_buffer("levels", weight.levels)
         self.register_buffer("step", weight.step)
         self.register_buffer("zeros", torch.zeros_like(weight.step, dtype=torch.int32))
+        self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.product(rounded(x))
 
     def product(self, x: Tensor) -> Tensor:
-        """x W^T for an x that is `rounded` already, which layers of one input can share."""
+        """The same for an x that is `rounded` already, which layers of one input can share."""
         ops = torch.ops.quantized_decomposed
         if self.step.dim() == 1:
             weight = ops.dequantize_per_channel(self.levels, self.step, self.zeros, 0, self.low, self.high, torch.int8)
@@ -155,4 +157,4 @@ class QuantisedLinear(nn.Module):
             weight = ops.dequantize_per_channel_group(
                 self.levels, self.step, self.zeros, self.low, self.high, torch.int8, GROUP, torch.float32
             )
-        return F.linear(x, weight)
+        return F.linear(x, weight, self.bias)

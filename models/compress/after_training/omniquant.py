@@ -95,7 +95,8 @@ def learn(
         loss = torch.zeros(())
         for weight, clip in zip(weights, clips, strict=True):
             scaled = weight * logarithm.exp()
-            code = straight_through(scaled, clipped_steps(scaled, clip, options), options.bits)
+            raw = clipped_steps(scaled, clip, options)
+            code = straight_through(scaled, raw + (stored_steps(raw) - raw).detach(), options.bits)
             loss = loss + hessian_error(code / logarithm.exp() - weight, seen.second).sum()
         if loss.item() < least:
             least, best = loss.item(), ([clip.detach().clone() for clip in clips], logarithm.detach().clone())

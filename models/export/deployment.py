@@ -54,6 +54,18 @@ def linear(weight: Tensor, precision: str) -> nn.Module:
     return layer
 
 
+def factors(layer: nn.Module) -> list[Tensor]:
+    """The weights of a linear layer, or of the several that a low-rank method has made of it, first to last."""
+    parts = list(layer) if isinstance(layer, nn.Sequential) else [layer]
+    return [cast(Tensor, part.weight).detach() for part in parts]
+
+
+def chain(weights: list[Tensor], precision: str) -> nn.Module:
+    """Layers that multiply by `weights` [out, in] one after another."""
+    layers = [linear(weight, precision) for weight in weights]
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
 def products(x: Tensor, *layers: nn.Module) -> list[Tensor]:
     """Each layer's output for the same x [..., in]; where they are quantised, x is rounded once for all of them."""
     if all(isinstance(layer, QuantisedLinear) for layer in layers):
@@ -74,13 +86,17 @@ class DeployedAttention(nn.Module):
         super().__init__()
         self.shape = shape = attention.shape
         scores, mixed = shape.heads * shape.qk_dim, shape.heads * shape.v_dim
-        queries, keys, values = torch.split(attention.qkv.weight.detach(), [scores, scores, mixed])
+        *reading, qkv = factors(attention.qkv)
+        self.reading = nn.Sequential(*(linear(weight, precision) for weight in reading))
+        queries, keys, values = torch.split(qkv, [scores, scores, mixed])
         self.queries = linear(queries * attention.scale, precision)
         self.keys, self.values = linear(keys, precision), linear(values, precision)
-        self.proj = linear(full_rows(attention.proj.weight.detach(), shape.attention_rows, width), precision)
+        *inner, last = factors(attention.proj)
+        self.proj = chain([*inner, full_rows(last, shape.attention_rows, width)], precision)
 
     def forward(self, x: Tensor, attend: Attend, of_last: bool = False) -> Tensor:
         heads, qk_dim, v_dim = self.shape.heads, self.shape.qk_dim, self.shape.v_dim
+        x = self.reading(x)
         if of_last:
             (queries,), (keys, values) = products(x[:, -1:], self.queries), products(x, self.keys, self.values)
         else:
@@ -99,8 +115,9 @@ class DeployedFeedForward(nn.Module):
 
     def __init__(self, ffn: FeedForward, rows: tuple[int, ...] | None, width: int, precision: str) -> None:
         super().__init__()
-        self.fc, self.activation = linear(ffn.fc.weight.detach(), precision), ffn.activation
-        self.out = linear(full_rows(ffn.out.weight.detach(), rows, width), precision)
+        self.fc, self.activation = chain(factors(ffn.fc), precision), ffn.activation
+        *inner, last = factors(ffn.out)
+        self.out = chain([*inner, full_rows(last, rows, width)], precision)
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.out(self.activation(self.fc(x)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from harness.cli.models.compress import compress
 from harness.cli.models.figures import figures
 from harness.cli.models.inspect import inspect
 from harness.cli.models.pack import pack
@@ -20,7 +21,7 @@ CHANNELS = ("padded", "exact", "masked")
 
 @click.group()
 def models() -> None:
-    """List, build, inspect and train models."""
+    """List, build, inspect, train and compress models."""
 
 
 models.add_command(inspect)
@@ -28,6 +29,7 @@ models.add_command(verify)
 models.add_command(figures)
 models.add_command(price)
 models.add_command(pack)
+models.add_command(compress)
 
 
 @models.command("list")

@@ -1,0 +1,158 @@
+"""A compressed model's weights at rest: one file of safetensors, integers packed without gaps, and the record.
+
+The tensors of layer L are `L.levels`, `L.steps` and so on (`stored`); a parameter or buffer that was not compressed has
+its own name. The metadata say in which form each layer is stored, and hold the record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from harness.errors import ModelError
+from harness.models.compress.apply import Compressed, with_weights
+from harness.models.compress.method import Weights
+from harness.models.compress.stored import (
+    Factors,
+    Hybrid,
+    Integers,
+    Looked,
+    OutlierColumns,
+    SharedRows,
+    Stored,
+    TensorTrain,
+    unpack_bits,
+)
+
+FORMAT, VERSION = "harness-compressed", "1"
+Parts = Mapping[str, Tensor]
+
+
+def encoded(compressed: Compressed, parent: nn.Module) -> bytes:
+    """The file of a compressed model; `parent` is the one that it was made of."""
+    tensors, forms = {}, {}
+    for name, stored in compressed.weights.layers.items():
+        forms[name] = _form(stored)
+        for part, tensor in stored.tensors().items():
+            tensors[f"{name}.{part}"] = tensor.contiguous()
+    stored_weights = {f"{name}.weight" for name in compressed.weights.layers}
+    aliases: dict[int, str] = {}
+    for name, tensor in parent.state_dict().items():
+        if name not in stored_weights and aliases.setdefault(tensor.data_ptr(), name) == name:
+            tensors[name] = compressed.weights.changed.get(name, tensor).contiguous()
+    record = json.dumps(compressed.record.as_json())
+    return save(tensors, {"format": FORMAT, "version": VERSION, "forms": json.dumps(forms), "record": record})
+
+
+def decoded(path: Path, parent: nn.Module) -> tuple[nn.Module, dict[str, Any]]:
+    """The compressed model in a file, as a copy of `parent` with its weights, and the record.
+
+    Raises ModelError for a file that is none, is damaged, or belongs to another architecture.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be read ({error}).", "Compress the model again.") from error
+    if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
+        raise ModelError(f"{path} is no file of compressed weights.", "Write one with `harness models compress`.")
+    try:
+        forms: dict[str, dict[str, Any]] = json.loads(metadata["forms"])
+        weights, shared = Weights({}), dict[str, Tensor]()
+        for name, form in forms.items():
+            start = f"{name}."
+            parts = {key[len(start) :]: tensor for key, tensor in tensors.items() if key.startswith(start)}
+            weights.layers[name] = _READERS[form["form"]](form, parts, tensors, shared)
+        names = {parameter for parameter, _ in parent.named_parameters()}
+        weights.changed = {name: tensor for name, tensor in tensors.items() if name in names}
+        model = with_weights(parent, weights)
+        buffers = {name for name, _ in model.named_buffers()}
+        model.load_state_dict({name: tensor for name, tensor in tensors.items() if name in buffers}, strict=False)
+        record: dict[str, Any] = json.loads(metadata["record"])
+    except (KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise ModelError(
+            f"{path} does not fit this model ({reason}).", "Give the model that it was made of, or compress it again."
+        ) from error
+    return model, record
+
+
+def _form(stored: Stored) -> dict[str, Any]:
+    form: dict[str, Any] = {"form": type(stored).__name__}
+    code = stored.integers if isinstance(stored, OutlierColumns) else stored
+    form["shape"] = list(code.shape)  # type: ignore[attr-defined]
+    if isinstance(code, Integers | Looked):
+        form["bits"] = code.bits
+    if isinstance(code, Integers):
+        form["columns"] = code.levels.size(1)
+    if isinstance(stored, Looked):
+        form["columns"] = stored.indices.size(1)
+    if isinstance(stored, Factors):
+        form["factors"], form["shared"] = len(stored.factors), {str(k): v for k, v in stored.shared.items()}
+    return form
+
+
+def _integers(form: dict[str, Any], parts: Parts, *_: object) -> Integers:
+    bits, zeros, rows = int(form["bits"]), parts.get("zeros"), parts["steps"].size(0)
+    levels = unpack_bits(parts["levels"], bits, rows * form["columns"]).view(rows, form["columns"])
+    if zeros is None:
+        levels = levels - (1 << (bits - 1))
+    levels = levels.to(torch.int8 if zeros is None else torch.uint8)
+    return Integers(levels, parts["steps"], bits, torch.Size(form["shape"]), zeros)
+
+
+def _outliers(form: dict[str, Any], parts: Parts, *_: object) -> OutlierColumns:
+    return OutlierColumns(_integers(form, parts), parts["columns"].long(), parts["values"].float())
+
+
+def _looked(form: dict[str, Any], parts: Parts, *_: object) -> Looked:
+    rows, bits = parts["tables"].size(0), int(form["bits"])
+    indices = unpack_bits(parts["indices"], bits, rows * form["columns"]).view(rows, form["columns"]).to(torch.uint8)
+    tables, values = parts["tables"].float(), parts["values"].float()
+    return Looked(indices, tables, parts["places"].long(), values, bits, torch.Size(form["shape"]))
+
+
+def _factors(form: dict[str, Any], parts: Parts, tensors: Parts, shared: dict[str, Tensor]) -> Factors:
+    owners = {int(place): str(name) for place, name in form["shared"].items()}
+    factors = []
+    for place in range(form["factors"]):
+        if place in owners:
+            name = f"{owners[place]}.factor{place}"
+            factors.append(shared.setdefault(name, tensors[name]))
+        else:
+            factors.append(parts[f"factor{place}"])
+    return Factors(tuple(factors), torch.Size(form["shape"]), owners)
+
+
+def _train(form: dict[str, Any], parts: Parts, *_: object) -> TensorTrain:
+    cores = sorted((int(name.removeprefix("core")), core) for name, core in parts.items() if name.startswith("core"))
+    return TensorTrain(tuple(core for _, core in cores), torch.Size(form["shape"]))
+
+
+def _hybrid(form: dict[str, Any], parts: Parts, *_: object) -> Hybrid:
+    rows, columns = form["shape"]
+    train = _train({"shape": [rows - parts["dense"].size(0), columns]}, parts)
+    return Hybrid(train, parts["dense"], parts["order"].long(), torch.Size(form["shape"]))
+
+
+def _rows(form: dict[str, Any], parts: Parts, *_: object) -> SharedRows:
+    return SharedRows(parts["rows"], parts["index"].long(), torch.Size(form["shape"]))
+
+
+_READERS: dict[str, Callable[[dict[str, Any], Parts, Parts, dict[str, Tensor]], Stored]] = {
+    "Integers": _integers,
+    "OutlierColumns": _outliers,
+    "Looked": _looked,
+    "Factors": _factors,
+    "TensorTrain": _train,
+    "Hybrid": _hybrid,
+    "SharedRows": _rows,
+}

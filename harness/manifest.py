@@ -35,6 +35,7 @@ class Manifest:
 
     `quality` is what was recorded when the model was made: `loss`, `perplexity`, `tokens`, `context`, `data`,
     `data_sha256`, `how`. `layers` has a row a compressed layer: `layer`, `zero_weights` and `dead_rows` as fractions.
+    `compression` says how a trained model was compressed (`harness.models.compress.apply.CompressionRecord`).
     `tokenizer` is `{"kind": "char", "vocabulary": "..."}` where token i is the i-th character.
     """
 
@@ -53,6 +54,7 @@ class Manifest:
     quality: dict[str, Any] = field(default_factory=dict)
     tokenizer: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
+    compression: dict[str, Any] = field(default_factory=dict)
     built_with: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
     manifest_version: int = MANIFEST_VERSION

@@ -167,6 +167,18 @@ class Recipe:
         return fields | {key: used(section) for key, section in sections.items() if section is not None}
 
 
+@dataclass(frozen=True, kw_only=True)
+class CompressedRecipe:
+    """A model compressed after training: the weights of `parent` by a method of `harness.models.compress.method`, whose
+    options are checked when it is made. It has no weights of its own.
+    """
+
+    name: str
+    parent: str
+    method: str
+    options: dict[str, Any]
+
+
 def _check_prices(prices: dict[str, float]) -> None:
     for kind in [*prices, *LAYERS]:
         if kind not in LAYERS:

@@ -18,7 +18,7 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     from harness.models.zoo.recipes import packaged
 
     zoo = packaged()
-    names = [name for name in (*zoo.aliases, *zoo.recipes) if name.startswith(incomplete)]
+    names = [name for name in (*zoo.aliases, *zoo.recipes, *zoo.compressed) if name.startswith(incomplete)]
     return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
 
 

@@ -120,6 +120,14 @@ def find_method(name: str) -> Method[Any]:
     return method
 
 
+def source_module(name: str) -> str:
+    """The module of the method of that name, which is not imported. Raises UsageError where there is none."""
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        raise UsageError(f"There is no compression method {name!r}.", f"Choose one of: {', '.join(sorted(points))}.")
+    return points[name].module
+
+
 def check_range(name: str, value: int, least: int, most: int) -> None:
     """Raises ValueError for a whole number that is not from `least` to `most`."""
     if value not in range(least, most + 1):

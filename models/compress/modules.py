@@ -40,7 +40,7 @@ def factorised(factors: tuple[Tensor, ...], bias: Tensor | None, parameters: Par
 def linear(weight: Tensor, bias: Tensor | None, parameters: Parameters) -> nn.Linear:
     """A linear layer of `weight` [out, in], whose parameter is that of any other layer made of the same tensor."""
     layer = nn.Linear(weight.size(1), weight.size(0), bias=bias is not None, device="meta")
-    layer.weight = parameters.setdefault(id(weight), nn.Parameter(weight.clone()))
+    layer.weight = parameters.setdefault(id(weight), nn.Parameter(weight.clone(memory_format=torch.contiguous_format)))
     if bias is not None:
         layer.bias = nn.Parameter(bias.detach().clone())
     return layer
@@ -60,9 +60,9 @@ def _factorised_convolution(layer: nn.Conv2d, stored: Factors, parameters: Param
         bias=False,
         padding_mode=layer.padding_mode,
     )
-    first.weight = nn.Parameter(reading.reshape(rank, layer.in_channels, *window).clone())
+    first.weight = nn.Parameter(reading.contiguous().reshape(rank, layer.in_channels, *window).clone())
     second = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None)
-    second.weight = nn.Parameter(writing.reshape(*writing.shape, 1, 1).clone())
+    second.weight = nn.Parameter(writing.contiguous().reshape(*writing.shape, 1, 1).clone())
     if layer.bias is not None:
         second.bias = nn.Parameter(layer.bias.detach().clone())
     return nn.Sequential(first, second)
@@ -78,7 +78,9 @@ class TensorTrainLinear(nn.Module):
         super().__init__()
         self.cores = nn.ParameterList(
             # [out_k rank_k+1, rank_k in_k]: a matrix for each product
-            core.permute(1, 3, 0, 2).reshape(core.size(1) * core.size(3), -1).clone()
+            core.permute(1, 3, 0, 2)
+            .reshape(core.size(1) * core.size(3), -1)
+            .clone(memory_format=torch.contiguous_format)
             for core in stored.cores
         )
         self.sizes = [tuple(core.shape) for core in stored.cores]

@@ -48,7 +48,8 @@ def encoded(compressed: Compressed, parent: nn.Module) -> bytes:
         if name not in stored_weights and aliases.setdefault(tensor.data_ptr(), name) == name:
             tensors[name] = compressed.weights.changed.get(name, tensor).contiguous()
     record = json.dumps(compressed.record.as_json())
-    return save(tensors, {"format": FORMAT, "version": VERSION, "forms": json.dumps(forms), "record": record})
+    data: bytes = save(tensors, {"format": FORMAT, "version": VERSION, "forms": json.dumps(forms), "record": record})
+    return data
 
 
 def decoded(path: Path, parent: nn.Module) -> tuple[nn.Module, dict[str, Any]]:

@@ -67,10 +67,8 @@ def read_samples(path: Path, model: UserModel) -> list[tuple[Tensor, ...]]:
     """
     hint = "Give a .npz or .npy file whose arrays have a first dimension of samples, as --inputs of a run takes."
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {"": file} if isinstance(file, np.ndarray) else {name: file[name] for name in file.files}
-    except AttributeError:  # an .npy file is no context
-        arrays = {"": np.load(path, allow_pickle=False)}
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise DataError(f"{path} cannot be read ({_reason(error)}).", hint) from error
     except Exception as error:  # zipfile's errors, which numpy passes on
@@ -88,7 +86,7 @@ def read_samples(path: Path, model: UserModel) -> list[tuple[Tensor, ...]]:
     if model.inputs is not None:
         _check_shapes(path, tensors, model.inputs)
     size = 1 if model.inputs is None or not model.inputs[0].dim() else model.inputs[0].size(0)
-    return list(zip(*(tensor.split(size) for tensor in tensors), strict=True))
+    return list(zip(*(torch.split(tensor, size) for tensor in tensors), strict=True))
 
 
 def _check_shapes(path: Path, tensors: list[Tensor], inputs: tuple[Tensor, ...]) -> None:

@@ -55,7 +55,8 @@ class OutlierLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inside: Tensor = self.integers(x * self.inside)
-        return inside + self.outliers(x.index_select(-1, self.columns))
+        outlying: Tensor = self.outliers(x.index_select(-1, self.columns))
+        return inside + outlying
 
 
 class IntegerEmbedding(nn.Module):

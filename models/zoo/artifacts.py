@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from harness.durations import OnStep, unheard
 from harness.errors import ModelError, UsageError
 from harness.folders import cache_folder
 from harness.manifest import read_manifest, sha256_file, write_manifest
-from harness.models.recipe import INT4, Recipe
+from harness.models.recipe import INT4, CompressedRecipe, Recipe
 from harness.models.zoo.recipes import packaged
 from harness.models.zoo.records import PACKAGED, Record, read_record
 
@@ -33,6 +33,7 @@ EXPORTERS = {
     "static": "harness.models.export.pt2_fixed_shapes",
     "cached": "harness.models.export.pt2_generating",
     "flash": "harness.models.export.pte_flash_files",
+    "compressed": "harness.models.zoo.compressing",
 }
 """The module that writes each kind of file: it and all that it imports decide whether a cached file is current."""
 _EVERY_EXPORT = ("harness.models.zoo.loading", "harness.models.zoo.artifact_manifest")
@@ -49,7 +50,7 @@ class _Wanted:
 
     path: Path
     manifest: dict[str, Any]
-    recipe: Recipe
+    recipe: Recipe | CompressedRecipe
 
     def current(self) -> Path | None:
         """The file, if it has been made and is current."""
@@ -66,7 +67,7 @@ class _Wanted:
 def names() -> list[str]:
     """Every name that `artifact` takes, aliases last."""
     zoo = packaged()
-    return [*zoo.recipes, *zoo.aliases]
+    return [*zoo.recipes, *zoo.compressed, *zoo.aliases]
 
 
 def known(name: str) -> bool:
@@ -90,6 +91,8 @@ def artifact(
     training; `on_step` hears of each step of making it, and of none where it is current. Raises UsageError for an
     unknown name, precision or format, ModelError for weights that cannot be used.
     """
+    if name in packaged().compressed:
+        return _made_compressed(_wanted_compressed(name, precision, fmt, folder), force, on_step)
     wanted = _wanted(name, precision, fmt, folder)
 
     def export(model: GPT, path: Path) -> Mapping[str, Any] | None:
@@ -110,6 +113,8 @@ def artifact(
 
 def built(name: str, precision: str | None = None, fmt: str = "pte", *, folder: Path | None = None) -> Path | None:
     """The file of a model if it has been made and is current, else None. Arguments and errors as for `artifact`."""
+    if name in packaged().compressed:
+        return _wanted_compressed(name, precision, fmt, folder).current()
     return _wanted(name, precision, fmt, folder).current()
 
 
@@ -220,6 +225,44 @@ def _wanted(name: str, precision: str | None, fmt: str, folder: Path | None) -> 
     return _Wanted(cache_folder() / "artifacts" / file_name, manifest, recipe)
 
 
+def _wanted_compressed(name: str, precision: str | None, fmt: str, folder: Path | None) -> _Wanted:
+    """A model of the zoo that is compressed after training, NAME.pte; its method decides the precision."""
+    from harness.models.compress.method import source_module
+
+    recipe = packaged().compressed[name]
+    if fmt != "pte":
+        raise UsageError(f"{name} is made as a .pte alone.", "Ask for a .pte, or for its parent.")
+    if precision is not None:
+        raise UsageError(f"Its method decides in what precision {name} is stored.", "Leave out the precision.")
+    if folder is not None:
+        raise UsageError(f"{name} is made of the weights that come with harness.", "Leave out --weights.")
+    record = read_record(PACKAGED, recipe.parent)
+    manifest = {
+        "recipe": asdict(recipe),
+        "weights_sha256": record.weights_sha256 if record else None,
+        "built_with": _built_with("compressed", source_module(recipe.method)),
+    }
+    return _Wanted(cache_folder() / "artifacts" / f"{name}.pte", manifest, recipe)
+
+
+def _made_compressed(wanted: _Wanted, force: bool, on_step: OnStep) -> Path:
+    recipe = wanted.recipe
+    assert isinstance(recipe, CompressedRecipe)
+    with locked(wanted.path.with_name(f".{wanted.path.name}.lock")):
+        if force or wanted.current() is None:
+            from harness.models.compress.method import find_method
+            from harness.models.zoo.compressing import build_file, compress_named
+
+            method = find_method(recipe.method)
+            options = method.parse(recipe.options)
+            compressed, _, parent = compress_named(recipe.parent, method, options, on_step)
+            with replacing_files(wanted.path.parent, last=wanted.path.name) as scratch:
+                path = scratch / wanted.path.name
+                manifest = build_file(path, recipe.name, compressed, parent, on_step)
+                write_manifest(path, replace(manifest, **wanted.manifest))
+    return wanted.path
+
+
 def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     if fmt not in FORMATS:
         raise UsageError(f"There is no format {fmt!r}.", f"Choose one of: {', '.join(FORMATS)}.")
@@ -256,9 +299,9 @@ def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> 
     return ".".join([*parts, fmt])
 
 
-def _built_with(exporter: str) -> dict[str, str]:
+def _built_with(exporter: str, *more_code: str) -> dict[str, str]:
     """The versions that decide what an exporter writes, our own code's as a hash of it."""
-    code = code_hash((EXPORTERS[exporter], *_EVERY_EXPORT), _FOLLOWED)
+    code = code_hash((EXPORTERS[exporter], *_EVERY_EXPORT, *more_code), _FOLLOWED)
     packages = _PACKAGES.get(exporter, ("torch", "executorch", "torchao"))
     try:
         return {"code": code} | {name: version(name) for name in packages}
@@ -283,6 +326,7 @@ def _export_onnx(model: GPT, path: Path, wanted: _Wanted, folder: Path | None, o
 
 
 def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None, on_step: OnStep) -> Path:
+    assert isinstance(wanted.recipe, Recipe)
     with locked(wanted.path.with_name(f".{wanted.path.name}.lock")):
         if force or wanted.current() is None:
             on_step("reading the weights")

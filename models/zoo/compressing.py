@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,8 @@ from harness.manifest import Manifest, sha256_file
 from harness.models.compress.apply import FLOAT32, INT4_CHANNEL, INT4_GROUP, INT8, Compressed, apply_method
 from harness.models.compress.calibration import Calibration, calibration_of
 from harness.models.compress.method import Method, Options
-from harness.models.compress.stored import Hybrid, TensorTrain
+from harness.models.compress.selfcompression import block_linears
+from harness.models.compress.stored import Factors, Hybrid, OutlierColumns, TensorTrain
 from harness.models.export.pte import export_pte
 from harness.models.gpt.network import GPT
 from harness.models.train import data
@@ -48,23 +50,44 @@ def compress_named(
     return apply_method(model, method, options, calibration), model, record
 
 
+def multiplied_out(compressed: Compressed) -> list[str]:
+    """The layers that programs of the zoo's network compute as plain matrices in float32: tensor trains, whose outputs
+    attention splits among its heads, and those with outlier columns.
+    """
+    forms = (TensorTrain, Hybrid, OutlierColumns)
+    return [name for name, stored in compressed.weights.layers.items() if isinstance(stored, forms)]
+
+
 def precision_of(compressed: Compressed) -> str:
-    """What the file of a compressed model of the zoo holds its weights in."""
+    """What the file of a compressed model of the zoo holds its weights in: `fp32` where a layer has no kernel of
+    integers, or has been left as it is, since any other precision would round it as well.
+    """
     kernels = {layer.runs_as for layer in compressed.record.layers if layer.kind == "linear"}
-    if any(kernel.startswith(FLOAT32) for kernel in kernels):
+    gpt = cast(GPT, compressed.module)
+    left = {name for name, _ in block_linears(gpt)} - compressed.weights.layers.keys()
+    if left or multiplied_out(compressed) or any(kernel.startswith(FLOAT32) for kernel in kernels):
         return "fp32"
     return INT4_GROUP if INT4_GROUP in kernels else INT4_CHANNEL if INT4_CHANNEL in kernels else INT8
 
 
 def export_compressed(compressed: Compressed, path: Path, on_step: OnStep = unheard) -> None:
-    """Write a compressed GPT to `path`, with both methods of an ExecuTorch language model. Tensor trains are multiplied
-    out: attention splits their outputs among heads. Raises ModelError if the file computes something else.
+    """Write a compressed GPT to `path`, with both methods of an ExecuTorch language model. Raises ModelError if the
+    file computes something else.
     """
     gpt = copy.deepcopy(cast(GPT, compressed.module))
-    for name, stored in compressed.weights.layers.items():
-        if isinstance(stored, TensorTrain | Hybrid):
-            gpt.set_submodule(name, dense(stored.weight()))
+    for name in multiplied_out(compressed):
+        gpt.set_submodule(name, dense(compressed.weights.layers[name].weight()))
     export_pte(gpt, path, precision_of(compressed), on_step)
+
+
+def build_file(path: Path, name: str, compressed: Compressed, parent: Record, on_step: OnStep = unheard) -> Manifest:
+    """Write the program of a compressed model of the zoo to `path`; returns its manifest. Raises what
+    `export_compressed` raises.
+    """
+    export_compressed(compressed, path, on_step)
+    tokenizer = {"kind": "char", "vocabulary": parent.vocabulary}
+    precision, kernels = precision_of(compressed), kernels_of(compressed)
+    return compressed_manifest(path, name, parent.name, compressed, precision, {}, kernels=kernels, tokenizer=tokenizer)
 
 
 def dense(weight: Tensor) -> nn.Linear:
@@ -74,16 +97,36 @@ def dense(weight: Tensor) -> nn.Linear:
     return layer
 
 
+def kernels_of(compressed: Compressed) -> dict[str, str]:
+    """What computes each compressed layer in a program of the zoo's network, where it is not what the record says."""
+    if precision_of(compressed) != "fp32":
+        return {}
+    factors = {name for name, stored in compressed.weights.layers.items() if isinstance(stored, Factors)}
+    linears = [layer.layer for layer in compressed.record.layers if layer.kind == "linear"]
+    return {name: f"{FLOAT32}, dense" for name in linears if name not in factors}
+
+
 def compressed_manifest(
-    path: Path, name: str, parent: str, compressed: Compressed, precision: str, quality: dict[str, Any], **more: Any
+    path: Path,
+    name: str,
+    parent: str,
+    compressed: Compressed,
+    precision: str,
+    quality: dict[str, Any],
+    *,
+    kernels: Mapping[str, str] | None = None,
+    tokenizer: dict[str, Any] | None = None,
 ) -> Manifest:
-    """The manifest of the file at `path` that holds a compressed model, which `recipe` describes by its record."""
+    """The manifest of the file at `path` that holds a compressed model; `kernels` are those that the program has for
+    some layers in place of what the record says.
+    """
+    kernels = kernels or {}
     record = compressed.record
     rows = []
     for layer in record.layers:
         zero = compressed.weights.layers[layer.layer].weight().flatten(1) == 0
         shares = {"zero_weights": zero.float().mean().item(), "dead_rows": zero.all(dim=1).float().mean().item()}
-        rows.append(asdict(layer) | shares)
+        rows.append(asdict(layer) | shares | {"runs_as": kernels.get(layer.layer, layer.runs_as)})
     return Manifest(
         name=name,
         method=record.method,
@@ -96,6 +139,6 @@ def compressed_manifest(
         bits_per_weight_stored=record.bits_per_weight,
         layers=rows,
         quality=quality,
-        recipe={"compression": record.as_json()},
-        **more,
+        compression={key: value for key, value in record.as_json().items() if key != "layers"},
+        tokenizer=tokenizer or {},
     )

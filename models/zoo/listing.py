@@ -34,6 +34,21 @@ def rows() -> list[dict[str, Any]]:
                 "built": built,
             }
         )
+    for compressed in zoo.compressed.values():
+        path = cache_folder() / "artifacts" / f"{compressed.name}.pte"
+        models.append(
+            {
+                "name": compressed.name,
+                "aliases": [],
+                "method": compressed.method,
+                "parent": compressed.parent,
+                "precision": None,
+                "bits_per_weight": None,
+                "bits_per_weight_stored": None,
+                "loss": None,
+                "built": [path.name] if path.exists() else [],
+            }
+        )
     return models
 
 
@@ -50,7 +65,7 @@ def table(models: list[dict[str, Any]]) -> Table:
             row["name"],
             ", ".join(row["aliases"]),
             row["method"],
-            row["precision"],
+            row["precision"] or "–",
             "–" if bits is None else f"{bits:.2f}",
             "–" if loss is None else f"{loss:.4f}",
             ", ".join(name.removeprefix(row["name"] + ".") for name in row["built"]) or "no",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from harness.errors import UsageError
 from harness.models.gpt.architecture import GPTConfig
 from harness.models.recipe import (
     METHODS,
+    CompressedRecipe,
     CompressionRecipe,
     DistillationRecipe,
     FixedRecipe,
@@ -25,14 +26,22 @@ Section = TypeVar("Section", GPTConfig, TrainingRecipe, CompressionRecipe, Fixed
 
 @dataclass(frozen=True)
 class Zoo:
-    """All recipes by name, and the short names that stand for some of them."""
+    """All recipes by name, and the short names that stand for some of them; `compressed` are those of models that are
+    made of another's weights without training.
+    """
 
     recipes: dict[str, Recipe]
     aliases: dict[str, str]
+    compressed: dict[str, CompressedRecipe] = field(default_factory=dict)
 
     def find(self, name: str) -> Recipe:
         """The recipe of a name or an alias. Raises UsageError, listing the names, for any other."""
         recipe = self.recipes.get(self.aliases.get(name, name))
+        if name in self.compressed:
+            raise UsageError(
+                f"{name} was compressed after training, and has no weights of its own.",
+                f"Name its parent, {self.compressed[name].parent}.",
+            )
         if recipe is None:
             raise UsageError(
                 f"There is no model {name!r}.", f"Choose one of: {', '.join([*self.recipes, *self.aliases])}."
@@ -50,8 +59,20 @@ def parse(document: dict[str, Any]) -> Zoo:
     """A zoo from the keys of its TOML file. Raises UsageError naming the first key that is unknown, missing, or has an
     impossible value.
     """
-    _check_keys(document, ("aliases", "models"), (), "zoo.toml")
-    return Zoo({name: _recipe(name, table) for name, table in document["models"].items()}, document.get("aliases", {}))
+    _check_keys(document, ("aliases", "models", "compressed"), (), "zoo.toml")
+    recipes = {name: _recipe(name, table) for name, table in document["models"].items()}
+    compressed = {name: _compressed(name, table, recipes) for name, table in document.get("compressed", {}).items()}
+    return Zoo(recipes, document.get("aliases", {}), compressed)
+
+
+def _compressed(name: str, table: dict[str, Any], recipes: dict[str, Recipe]) -> CompressedRecipe:
+    where = f"compressed.{name}"
+    _check_keys(table, ("parent", "method", "options"), ("parent", "method"), where)
+    if name in recipes:
+        raise UsageError(f"[{where}] has the name of a model that is trained.", "Rename it in zoo.toml.")
+    if table["parent"] not in recipes:
+        raise UsageError(f"[{where}] has the unknown parent {table['parent']!r}.", "Name one of the models.")
+    return CompressedRecipe(name=name, parent=table["parent"], method=table["method"], options=table.get("options", {}))
 
 
 def _recipe(name: str, table: dict[str, Any]) -> Recipe:

@@ -111,6 +111,23 @@ def test_the_example_of_a_pt2_can_be_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert method["name"] == "forward"
 
 
+def test_the_method_of_ones_own_and_the_call_of_compress_can_be_run() -> None:
+    import torch
+    from torch import nn
+
+    from harness.models.compress.apply import apply_method
+
+    torch.manual_seed(0)
+    net, inputs = nn.Linear(64, 64), torch.randn(8, 64)
+    method = module(DOCS / "code" / "halving.py").METHOD
+    halved = apply_method(net, method, method.parse({"share": 0.75}), None)
+    assert (halved.module.weight == 0).float().mean() >= 0.75
+    (snippet,) = blocks(PAGES["docs/compressing.md"], "python")
+    names: dict[str, object] = {"module": net, "inputs": inputs}
+    exec(snippet, names)
+    assert names["small"].record.method == "gptq"
+
+
 def test_the_example_of_an_onnx_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.data_file import find_data_file
     from harness.worker.runtimes.onnxruntime import describe

@@ -96,10 +96,14 @@ def list_methods(as_json: bool) -> None:
     if as_json:
         click.echo(dump_json("methods", rows), nl=False)
         return
-    table = Table("method", "family", "needs inputs", "options", "defined in", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("method", "inputs"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("options")
+    table.add_column("defined in")
     for row in rows:
-        needs = "yes" if row["calibrated"] else "no"
-        table.add_row(str(row["method"]), str(row["family"]), needs, " ".join(row["options"]), str(row["source"]))  # type: ignore[arg-type]
+        needs = "needed" if row["calibrated"] else "–"
+        table.add_row(str(row["method"]), needs, ", ".join(map(str, row["options"])), str(row["source"]))  # type: ignore[call-overload]
     Console().print(table)
 
 
@@ -115,16 +119,12 @@ def _texts(given: Sequence[str], **numbers: int | None) -> dict[str, str]:
 
 
 def _of_zoo(name: str, method: Method[Any], options: Options, on_step: Callable[[str], None]) -> _Made:
-    from harness.models.zoo.compressing import compress_named, compressed_manifest, export_compressed, precision_of
+    from harness.models.zoo.compressing import build_file, compress_named
 
     compressed, parent, record = compress_named(name, method, options, on_step)
 
     def write(path: Path) -> Manifest:
-        export_compressed(compressed, path, on_step)
-        tokenizer = {"kind": "char", "vocabulary": record.vocabulary}
-        return compressed_manifest(
-            path, path.stem, record.name, compressed, precision_of(compressed), {}, tokenizer=tokenizer
-        )
+        return build_file(path, path.stem, compressed, record, on_step)
 
     return _Made(compressed, parent, write)
 

@@ -101,7 +101,7 @@ def run(lines: Path, activations: bool = False) -> None:
 
 
 def table(lines: Path) -> None:
-    print("| method | bits a weight | loss | with int8 activations | the program runs as |\n|---|---|---|---|---|")
+    print("| method | bits per weight | loss | with int8 activations | the program runs as |\n|---|---|---|---|---|")
     for line in map(json.loads, lines.read_text().splitlines()):
         given = ", ".join(f"{name} {value}" for name, value in line["given"].items())
         loss = f"{line['loss']:.4f} ({line['loss'] - line['parent_loss']:+.4f})"

@@ -190,7 +190,7 @@ def _show(compressed: Compressed) -> None:
     named = ", ".join(f"{name}={value}" for name, value in record.options.items())
     click.echo(
         f"{record.method} ({named}): {len(record.layers)} layers, {record.weights:,} weights, "
-        f"{record.bits_per_weight:.2f} bits a weight, {record.wall_s:.1f} s."
+        f"{record.bits_per_weight:.2f} bits per weight, {record.wall_s:.1f} s."
     )
     for name, reason in record.left.items():
         click.echo(f"Left as it is: {name} ({reason}).")

@@ -133,7 +133,7 @@ def static(
         record = read_record(folder or PACKAGED, wanted.recipe.name)
         assert record is not None, "its weights have just been loaded"
         model = load_for_fixed_shapes(wanted.recipe.name, channels, folder)
-        export_static(model, record.vocabulary, path, on_step=on_step)
+        export_static(model, record.tokenizer, path, on_step=on_step)
 
     return _made(wanted, export, force, folder, on_step)
 
@@ -278,7 +278,7 @@ def _export_onnx(model: GPT, path: Path, wanted: _Wanted, folder: Path | None, o
 
     record = read_record(folder or PACKAGED, wanted.recipe.name)
     assert record is not None, "its weights have just been loaded"
-    tokens = torch.from_numpy(validation_tokens(record.vocabulary))
+    tokens = torch.from_numpy(validation_tokens(record.tokenizer))
     return export_onnx(model, path, wanted.manifest["precision"], tokens, on_step)
 
 

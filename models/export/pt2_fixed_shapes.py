@@ -27,7 +27,7 @@ from harness.models.export.deployment import Body, attention
 from harness.models.export.library_noise import library_noise_hidden
 from harness.models.gpt.network import GPT
 from harness.models.train import data
-from harness.models.train.tokenizer import Tokenizer
+from harness.models.train.tokenizer import Tokenizer, Tokens
 
 HIDDEN = -64.0
 """Added to a score that must not count. Int8 has 256 steps for it and the scores, so it is no larger than it must be;
@@ -108,7 +108,7 @@ def export_static(
         package_pt2(str(path), exported_programs=programs, extra_files={"generation.json": json.dumps(sizes | chosen)})
 
 
-def _windows(tokens: data.Tokens, context: int, count: int) -> list[list[int]]:
+def _windows(tokens: Tokens, context: int, count: int) -> list[list[int]]:
     """`count` windows spread evenly over a text."""
     starts = range(0, len(tokens) - context, (len(tokens) - context) // count)
     return [tokens[start : start + context].tolist() for start in list(starts)[:count]]

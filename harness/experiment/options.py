@@ -227,12 +227,12 @@ def repeated(kind: Kind) -> Kind:
 
 def sweep(parse: Callable[[str], Iterable[Any]], item: Callable[[Any, str], Any], metavar: str = "LIST") -> Kind:
     """Values to be swept, as a tuple without repetition: a text that `parse` takes apart, one value, or a sequence of
-    either.
+    either. `item` reads and checks each of them.
     """
 
     def read(value: Any, name: str) -> tuple[Any, ...]:
         if isinstance(value, str):
-            return tuple(dict.fromkeys(parse(value)))
+            return tuple(dict.fromkeys(item(part, name) for part in parse(value)))
         if isinstance(value, (list, tuple, range)):
             if not value:
                 raise UsageError(f"{name} names no value.", "Leave it out, or give at least one.")

@@ -40,6 +40,8 @@ _QUERIES = ", ".join(
 
 
 MOST_PROCESSES = 10_000
+# More than any machine runs at once; tens of thousands end a worker before it says why.
+MOST_THREADS = 1024
 
 
 class NamedModel(NamedTuple):
@@ -113,6 +115,7 @@ def _times(listed: str) -> list[int]:
 
 Dimension = int | Literal["none"] | None
 _NUMBERS = sweep(parse_sweep, whole_number)
+_NUMBERS_FROM_0 = sweep(parse_sweep, count(0).read)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +242,7 @@ class RunRequest:
         default_words="2",
     )
     threads: tuple[int, ...] = option(
-        _NUMBERS,
+        sweep(parse_sweep, count(1, MOST_THREADS).read),
         "Threads, as a list or range: 1,2,4 or 1-4.",
         section="conditions",
         default=(1,),
@@ -247,7 +250,7 @@ class RunRequest:
         default_words="1",
     )
     batch: tuple[int, ...] = option(
-        _NUMBERS,
+        _NUMBERS_FROM_0,
         "Batch size, for a model that was exported with a dynamic batch. All dimensions that vary together with the "
         "first input's batch change; all other sizes stay as declared. Of a model with fixed sizes it can only say "
         "which of them is the batch. 0: the file's own.",
@@ -391,7 +394,7 @@ class RunRequest:
         unit="s",
     )
     window: tuple[int, ...] | None = option(
-        _NUMBERS,
+        _NUMBERS_FROM_0,
         "Tokens whose neurons stay in DRAM.",
         section="scenario",
         default=None,
@@ -399,7 +402,7 @@ class RunRequest:
         unit="tokens",
     )
     dram_budget_bytes: tuple[int, ...] | None = option(
-        sweep(lambda listed: [parse_bytes(part) for part in listed.split(",")], whole_number),
+        sweep(lambda listed: [parse_bytes(part) for part in listed.split(",")], count(0).read),
         "For neurons in DRAM, such as 2MB.",
         section="scenario",
         default=None,

@@ -21,7 +21,7 @@ from harness.experiment.run_plan import RunPlan, by_policy, make_plan
 from harness.experiment.runner import Attempt
 from harness.experiment.session import Session, open_session
 from harness.experiment.subjects import describe_all, find_files, find_files_in_flash
-from harness.experiment.sweeps import Sweeps, check_resolve, filled_in, sweeps_of
+from harness.experiment.sweeps import Sweeps, check_resolve, filled_in, sweeps_of, waiting_threads
 from harness.job import Job
 from harness.lease import lease
 from harness.scratch import ScratchFolder
@@ -147,6 +147,8 @@ def _prepare(request: RunRequest, target: Target, source: ModelSource, progress:
         say(f"{target.name}: {target.summary}")
     sweeps = sweeps_of(request, target)
     check_resolve(request, target)
+    if (waiting := waiting_threads(request, target)) is not None:
+        say(waiting)
     models = request.models
     if request.scenario == "flash":
         models = find_files_in_flash(request, target, source, say)

@@ -164,7 +164,7 @@ def _memory(sections: Mapping[str, Sequence[str]], name: str) -> str | None:
 
 def _stat(lines: Sequence[str]) -> dict[str, str]:
     """Of /proc/stat: how many processors and which, and seconds that they were busy and that a hypervisor took."""
-    values = {}
+    values: dict[str, str] = {}
     if online := [match[1] for line in lines if (match := re.match(r"cpu(\d+) ", line))]:
         values |= {"cpus": str(len(online)), "online": ",".join(online)}
     for line in lines:

@@ -174,3 +174,9 @@ def test_more_threads_than_processors_are_announced_and_a_thousand_are_the_most(
     assert "3 threads on 1 processor wait for each other" in ended.err
     assert "wait for each other" not in home.harness(*asked, 1).err
     home.harness(*asked, 100_000).explained(2, "threads is 100000.", "Give 1024 or fewer.")
+
+
+def test_results_in_a_place_that_nothing_opens_are_refused_before_anything_runs(home: Home, models: Models) -> None:
+    for place in ("nosuchproto://x", "file:/tmp/x"):
+        ended = home.harness("run", *ONCE, "-m", models.mlp, "--results", place)
+        ended.explained(2, f"{place} is neither a folder nor a bucket", "s3://BUCKET/PREFIX.")

@@ -220,7 +220,9 @@ def test_a_model_may_be_named_where_it_is_given(tmp_path: Path) -> None:
 
 def test_help_of_the_record_explains_every_field() -> None:
     assert RunRequest.__doc__ is not None
-    assert all(f"    {each.field}: {each.help}" in RunRequest.__doc__ for each in OPTIONS)
+    assert all(f"    {each.field}: {each.field_help}" in RunRequest.__doc__ for each in OPTIONS)
+    assert "    quality: False: leave out the quality pass.\n" in RunRequest.__doc__
+    assert "    energy: Measure energy too" in RunRequest.__doc__
 
 
 def test_a_request_is_what_replace_makes_of_it() -> None:

@@ -63,6 +63,16 @@ class Option:
         """Its name in a file: the flag without the dashes."""
         return self.flag.partition("/")[0].removeprefix("--")
 
+    @property
+    def turns_off(self) -> bool:
+        """Whether its flag turns off what is on from the beginning."""
+        return self.kind.is_switch and self.flag.startswith("--no-")
+
+    @property
+    def field_help(self) -> str:
+        """What the field of a request means; `help` is of the flag."""
+        return f"False: {self.help[:1].lower()}{self.help[1:]}" if self.turns_off else self.help
+
 
 def option(
     kind: Kind,

@@ -602,6 +602,6 @@ def _beside(value: Any, folder: Path) -> Any:
 
 
 RunRequest.__doc__ = f"{RunRequest.__doc__}\n    Fields:\n\n" + "".join(
-    f"    {each.field}: {each.help}{f' Default: {each.default_words}.' if each.default_words else ''}\n"
+    f"    {each.field}: {each.field_help}{f' Default: {each.default_words}.' if each.default_words else ''}\n"
     for each in OPTIONS
 )

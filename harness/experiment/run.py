@@ -14,7 +14,7 @@ from harness.errors import Interrupted, UsageError
 from harness.experiment.energy_pass import settled
 from harness.experiment.model_source import ModelSource
 from harness.experiment.plan import Subject, block_of
-from harness.experiment.progress import Ended, Failed, Measuring, Note, Progress, Working, ignore
+from harness.experiment.progress import Ended, Failed, Measuring, Note, Progress, Waiting, Working, ignore
 from harness.experiment.request import RunRequest
 from harness.experiment.resume import resume
 from harness.experiment.run_plan import RunPlan, by_policy, make_plan
@@ -160,7 +160,7 @@ def _leased(prepared: _Prepared, progress: Progress) -> Iterator[None]:
     device = prepared.target.device()
 
     def wait(holder: str) -> None:
-        progress(Note(f"waiting for {holder}, which holds {device}"))
+        progress(Waiting(f"waiting for {holder}, which holds {device}"))
 
     with lease(f"{prepared.target.name}-{device}", prepared.request.lease_timeout_s, wait):
         yield
@@ -185,7 +185,7 @@ def _measure(session: Session, subjects: dict[str, Subject], prepared: _Prepared
         blocks = _added_blocks(session, plan, jobs, done, request)
         jobs = blocks.jobs
     progress(Measuring(jobs))
-    with settled(session, request.energy_csv, say):
+    with settled(session, request.energy_csv, lambda text: progress(Waiting(text))):
         running = session.run_all(
             jobs if blocks is None else blocks,
             plan.subjects,

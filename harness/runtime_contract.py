@@ -43,8 +43,8 @@ class ContractModel:
     `tolerance` is relative to the largest output. `heavy` is a model of the same format whose execute takes a
     millisecond or so, enough to see how many threads work on it.
 
-    For a runtime that runs nothing but language models: one with a `vocabulary`, whose inputs are tokens int32 [1, n] and
-    the position of the first int64 [1], and whose `reference` makes of both the logits of the last [1, vocabulary].
+    For a runtime that runs nothing but language models: one with a `vocabulary`, whose inputs are tokens int32 [1, n]
+    and the position of the first int64 [1], and whose `reference` makes of both the logits of the last [1, vocabulary].
     """
 
     path: Path

@@ -56,7 +56,7 @@ def _models(value: Any, name: str) -> tuple[NamedModel, ...]:
         value = [value]
     if not isinstance(value, (list, tuple)) or not value:
         raise UsageError(
-            "No model is named.", "Give --model a .pte, .pt2 or .onnx file, or a name of `harness models list`."
+            "No model is named.", "Give --model a .pte, .pt2, .onnx or .gguf file, or a name of `harness models list`."
         )
     return tuple(model if isinstance(model, NamedModel) else _named(os.fspath(model)) for model in value)
 
@@ -132,8 +132,8 @@ class RunRequest:
     )
     models: tuple[NamedModel, ...] = option(
         Kind(_models, "[NAME=]FILE", repeats=True),
-        "A model file, such as .pte, .pt2 or .onnx, or a name from `harness models list`; NAME=FILE calls it NAME in "
-        "tables. Repeat it to compare; the first is the baseline.",
+        "A model file, such as .pte, .pt2, .onnx or .gguf, or a name from `harness models list`; NAME=FILE calls it NAME "
+        "in tables. Repeat it to compare; the first is the baseline.",
         section="what",
         flag="--model",
         short="-m",

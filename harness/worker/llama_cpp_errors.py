@@ -11,7 +11,9 @@ MEMORY = re.compile(r"unable to allocate|failed to allocate|bad_alloc|cannot all
 _PLACE = re.compile(r"^\w+: ")
 _LOADING = re.compile(r"error loading model(?: \w+)?: ")
 # What the caller did not get, said after the reason.
-_CONSEQUENCE = re.compile(r"failed to (?:load model|initialize the context|create context|decode|initialize batch)", re.I)
+_CONSEQUENCE = re.compile(
+    r"failed to (?:load model|initialize the context|create context|decode|initialize batch)", re.I
+)
 _AGAIN = "Convert it again, or copy it again if it came from elsewhere."
 _MEANINGS = (
     (

@@ -154,7 +154,8 @@ class _Reader:
         kind, items = int(self._number(_UINT32)), self._count(_MOST_ITEMS)
         if kind == _STRING:
             for _ in range(items):
-                self._at += self._count(self._source.size)
+                size = self._count(self._source.size)
+                self._at += size
         elif kind in _NUMBERS:
             self._at += items * struct.calcsize(_NUMBERS[kind])
         else:

@@ -132,8 +132,8 @@ class RunRequest:
     )
     models: tuple[NamedModel, ...] = option(
         Kind(_models, "[NAME=]FILE", repeats=True),
-        "A model file, such as .pte, .pt2, .onnx or .gguf, or a name from `harness models list`; NAME=FILE calls it NAME "
-        "in tables. Repeat it to compare; the first is the baseline.",
+        "A model file, such as .pte, .pt2, .onnx or .gguf, or a name from `harness models list`; NAME=FILE calls it "
+        "NAME in tables. Repeat it to compare; the first is the baseline.",
         section="what",
         flag="--model",
         short="-m",

@@ -1,5 +1,5 @@
-"""What llama.cpp's words mean, and what a user can do about them. It has no error codes: a call returns nothing, and the
-reason is in its log.
+"""What llama.cpp's words mean, and what a user can do about them. It has no error codes: a call returns nothing, and
+the reason is in its log.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ MEMORY = re.compile(r"unable to allocate|failed to allocate|bad_alloc|cannot all
 _PLACE = re.compile(r"^\w+: ")
 _LOADING = re.compile(r"error loading model(?: \w+)?: ")
 # What the caller did not get, said after the reason.
-_CONSEQUENCE = re.compile(
-    r"failed to (?:load model|initialize the context|create context|decode|initialize batch)", re.I
-)
+_CONSEQUENCE = re.compile(r"failed to (?:load model|initialize (?:the context|batch)|create context|decode)", re.I)
 _AGAIN = "Convert it again, or copy it again if it came from elsewhere."
 _MEANINGS = (
     (

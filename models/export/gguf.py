@@ -1,5 +1,5 @@
-"""From a trained GPT to a GGUF file, as users of llama.cpp would make one: its architecture `gpt2`, without a tokenizer,
-since token ids are all that a measurement needs.
+"""From a trained GPT to a GGUF file, as users of llama.cpp would make one: its architecture `gpt2`, without a
+tokenizer, since token ids are all that a measurement needs.
 
 Biases are zeros, since the architecture asks for them; the readout is the table of tokens, by leaving `output.weight`
 out. llama.cpp computes GELU by its tanh form, from a table of float16. Precisions, each of the matrices alone (norms
@@ -18,7 +18,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor

@@ -323,13 +323,13 @@ class _Generation:
         return [np.array(rows.contents)[None]]
 
     def operators(self) -> list[Ops]:
-        """What llama.cpp's own clock says of tokens of prompts, and of those that were computed by themselves. It does
+        """What llama.cpp's own clock says of tokens that were computed with others, and of those by themselves. It does
         not time the operators within.
         """
         perf = self._library.llama_perf_context(self._context)
         kinds = (
-            ("token of a prompt, all operators", perf.n_p_eval, perf.t_p_eval_ms),
-            ("token by itself, all operators", perf.n_eval, perf.t_eval_ms),
+            ("prefill of a token (all operators)", perf.n_p_eval, perf.t_p_eval_ms),
+            ("decode of a token (all operators)", perf.n_eval, perf.t_eval_ms),
         )
         # It counts one token where there was none.
         return [

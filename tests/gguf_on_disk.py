@@ -44,8 +44,9 @@ def write_gpt2(
     architecture: str = "gpt2",
     leave_out: tuple[str, ...] = (),
     kind: str = "F32",
+    tokenizer: str = "none",
 ) -> Path:
-    """A GPT-2 without a tokenizer. `kind` is the type of its matrices; `metadata` are added."""
+    """A GPT-2 without the tokens of its `tokenizer`. `kind` is the type of its matrices; `metadata` are added."""
     arrays = arrays or weights()
     vocabulary, width = arrays["token_embd.weight"].shape
     layers = sum(name.endswith("ffn_up.weight") for name in arrays)
@@ -61,7 +62,7 @@ def write_gpt2(
         if key not in leave_out:
             writer.add_uint32(f"{architecture}.{key}", value)
     writer.add_float32(f"{architecture}.attention.layer_norm_epsilon", 1e-5)
-    writer.add_tokenizer_model("none")
+    writer.add_tokenizer_model(tokenizer)
     for key, value in (metadata or {}).items():
         (writer.add_string if isinstance(value, str) else writer.add_uint32)(key, value)
     tensors = dict(arrays)

@@ -26,11 +26,12 @@ _MEANINGS = (
     ),
     (r"data is not within the file bounds|is corrupted or incomplete", "it is cut short", "Copy it again."),
     (
-        r"tensor '(\S+)'.* has wrong shape; expected (.*?), got (.*?)(?:, 1)*$",
+        r"tensor '(\S+)' has wrong shape; expected (.*?), got (.*?)(?:, 1)*$",
         "its tensor {0} is {2} and its metadata ask for {1}",
         _AGAIN,
     ),
     (r"missing tensor '(\S+)'", "it lacks the tensor {0}", _AGAIN),
+    (r"tensor '(\S+)' not found", "it lacks the tensor {0}", _AGAIN),
     (r"key not found in model: (\S+)", "its metadata lack {0}", _AGAIN),
     (
         r"cannot find tokenizer merges|error loading model vocabulary: (.*)",
@@ -53,4 +54,4 @@ def explain(lines: Sequence[str]) -> tuple[str, str]:
 
 def shortened(line: str) -> str:
     """A line of the log without the function that it is from and what was being done."""
-    return _LOADING.sub("", _PLACE.sub("", line.strip())).strip().rstrip(".")
+    return " ".join(_LOADING.sub("", _PLACE.sub("", line.strip())).split()).rstrip(".")

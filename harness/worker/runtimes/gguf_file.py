@@ -25,6 +25,8 @@ _MOST_TEXT = 256
 # A header has no more entries, and an array no more items.
 _MOST_ENTRIES, _MOST_ITEMS = 1 << 16, 1 << 24
 _LARGEST = (1 << 31) - 1
+# llama.cpp aborts where there are more, and where there are none.
+_MOST_LAYERS = 512
 _TYPES = {
     **dict(enumerate(("F32", "F16", "Q4_0", "Q4_1"))),
     **dict(enumerate(("Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K"), 6)),
@@ -140,7 +142,10 @@ class _Reader:
         return count
 
     def _name(self) -> str:
-        return self._take(self._count(_MOST_NAME)).decode()
+        try:
+            return self._take(self._count(_MOST_NAME)).decode()
+        except UnicodeDecodeError as error:
+            raise ValueError("a name is no text") from error
 
     def _text(self) -> str | None:
         """A text; None for one that is long, or in no known encoding."""
@@ -182,6 +187,18 @@ def _check(path: Path, file: GgufFile) -> None:
             f"{path} holds no language model: it has no table of tokens ({_TOKENS}).",
             "Only language models run in llama.cpp; export another model as .pte, .pt2 or .onnx.",
         )
-    for name, size in (("vocabulary", rows[1]), ("context", file.metadata.get(f"{architecture}.context_length"))):
-        if not isinstance(size, int) or not 0 < size <= _LARGEST:
-            raise ModelError(f"{path} is damaged: the size of its {name} is {size}.", _AGAIN)
+    own = {key.removeprefix(f"{architecture}."): value for key, value in file.metadata.items()}
+    for name, size, most in (
+        ("tokens", rows[1], _LARGEST),
+        ("tokens of a sequence", own.get("context_length"), _LARGEST),
+        ("layers", own.get("block_count"), _MOST_LAYERS),
+    ):
+        if not isinstance(size, int) or not 0 < size <= most:
+            raise ModelError(f"{path} is damaged: the number of {name} is {size}.", _AGAIN)
+    if "tokenizer.ggml.tokens" not in file.lengths and own.get("vocab_size") != rows[1]:
+        raise ModelError(
+            f"{path} is damaged: it has {own.get('vocab_size')} tokens, and {rows[1]} in their table.", _AGAIN
+        )
+    for key, value in own.items():
+        if key.endswith("epsilon") and not (isinstance(value, float) and 0 <= value < 1):
+            raise ModelError(f"{path} is damaged: {key} is {value}.", _AGAIN)

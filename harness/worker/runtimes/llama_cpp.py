@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ModelError
+from harness.errors import ModelError, UsageError
 from harness.job import Files, Job
 from harness.model_description import FORWARD, find_method
 from harness.protocol import Describe, Loaded, Ops
@@ -373,6 +373,8 @@ class _Generation:
     def _batch(self, tokens: Any, begin: int) -> Any:
         """A batch that reads the memory of `tokens`: of a step the token is written there once it is known."""
         count = tokens.shape[1]
+        if count > (most := self._library.llama_n_batch(self._context)):  # llama.cpp would abort
+            raise UsageError(f"{count} tokens do not fit into the model's context of {most}.", "Give a shorter prompt.")
         token = ctypes.cast(tokens.data_ptr(), ctypes.POINTER(ctypes.c_int32))
         positions = (ctypes.c_int32 * count)(*range(begin, begin + count))
         batch = self._library.llama_batch(n_tokens=count, token=token, pos=positions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,23 @@ def write_llama(path: Path, *, tokens: tuple[str, ...] = tuple("abcdefghijklmnop
         writer.add_tensor(name, array)
     _close(writer)
     return path
+
+
+def with_number(content: bytes, key: str, number: int) -> bytes:
+    """The file with another number of 32 bits for a key that it has."""
+    entry = struct.pack("<Q", len(key)) + key.encode()
+    at = content.index(entry) + len(entry) + 4
+    return content[:at] + struct.pack("<I", number) + content[at + 4 :]
+
+
+def edited(key: str, number: int) -> Callable[[Path], None]:
+    """What writes a GPT-2 with another number of 32 bits for a key."""
+
+    def make(path: Path) -> None:
+        write_gpt2(path)
+        path.write_bytes(with_number(path.read_bytes(), key, number))
+
+    return make
 
 
 def _normed(x: np.ndarray) -> np.ndarray:

@@ -62,9 +62,9 @@ class Metric:
 
     `headline`: a table's main cost, the first of these that it has. `short`: in a short table. `watched`: by nightly
     runs that name no metrics. `paper` is how a table for a paper shows it that names no columns. `median_of` is the
-    phase whose median duration it is. A model whose figure is below `lowest` computes something else than the
-    reference. A verdict begins with the `lead` of the first metric that two models are compared
-    by, and the baseline's name, and adds the `aside` of all others.
+    phase whose median duration it is. `at_its_rate`: it is of queries as they arrive, and no comparison at two rates. A
+    model whose figure is below `lowest` computes something else than the reference. A verdict begins with the `lead` of
+    the first metric that two models are compared by, and the baseline's name, and adds the `aside` of all others.
     """
 
     name: str
@@ -87,6 +87,7 @@ class Metric:
     watched: bool = False
     paper: Literal["value", "both"] | None = None
     median_of: str | None = None
+    at_its_rate: bool = False
     lowest: float | None = None
     lead: Phrase | None = None
     aside: Phrase | None = None

@@ -196,6 +196,8 @@ def _versus_cell(versus: Versus | None, step: tuple[float, str], footnotes: Foot
             value=versus.value,
         )
     text, detail = times(versus.value, versus.low, versus.high)
+    if versus.resolved is not None and versus.reason:
+        return Cell(text + footnotes.mark(versus.reason), detail, versus.value, "muted")
     if versus.resolved is None:
         mark = footnotes.mark(f"no interval ({versus.reason})") if versus.reason else ""
         return Cell(text + mark, value=versus.value)

@@ -119,7 +119,7 @@ def test_a_slower_and_larger_file_is_measured_again_and_stands_until_somebody_re
     for alert in made["standing"]:
         resolved = farm.harness("nightly", "resolve", "nightly.toml", alert[:6], "--reason", "more layers")
         assert resolved.code == 0, resolved.err
-    done = farm.harness("nightly", "status", "nightly.toml")
+    done = farm.harness("nightly", "status", "nightly.toml", "-q")
     assert (done.code, "more layers" in done.out) == (0, True)
     farm.harness("nightly", "resolve", "nightly.toml", larger["alert_id"]).explained(2, "No published alert", "none")
 

@@ -67,6 +67,7 @@ def run_command(ctx: click.Context, config_file: Path, as_json: bool, summary: P
 @_config
 @_json
 @_summary
+@click.option("--quiet", "-q", is_flag=True, expose_value=False, help="As of `nightly run`; there is no progress here.")
 @click.pass_context
 def status(ctx: click.Context, config_file: Path, as_json: bool, summary: Path | None) -> None:
     """Say again what the nights so far say; measures nothing. Exit code 3 while a published regression stands.

@@ -89,7 +89,9 @@ def versus_cell(versus: Versus | None, step: tuple[float, str], kinds: tuple[str
         resolved=versus.resolved,
         processes=versus.processes,
         kinds=kinds,
-        reasons=(f"no interval ({versus.reason})",) if versus.reason else (),
+        reasons=(versus.reason if versus.resolved is not None else f"no interval ({versus.reason})",)
+        if versus.reason
+        else (),
     )
 
 

@@ -117,7 +117,7 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
 
 
 def models_of(runs: Iterable[Run]) -> list[Model]:
-    """The models in order of first appearance. Two files of one name are two models, told apart by their
+    """The models in order of first appearance. Two files of one name are two models, distinguished by their
     hash.
     """
     hashes: dict[str, list[str]] = {}

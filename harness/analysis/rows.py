@@ -38,7 +38,7 @@ class Row:
 
     @property
     def shown(self) -> bool:
-        """Whether it stands in a table for people; programs are given every row."""
+        """Whether it is in a table for people; programs are given every row."""
         return not self.metric.where_known or any(figure.estimate is not None for figure in self.figures)
 
 
@@ -135,7 +135,7 @@ def _figure(
 
 
 def _failure(metric: Metric, runs: list[Run]) -> str | None:
-    """What the pass that yields the metric said when it failed; that it was not made; None where it was and
+    """The message of the pass that yields the metric when it failed; that it was not made; None where it was and
     has no such value.
     """
     made = [run for run in runs if run["measure"] == metric.measure]

@@ -26,7 +26,7 @@ FLASH_EVALUATION_TOKENS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A model to be measured: its file, what the worker said of it, and what its manifest knows.
+    """A model to be measured: its file, what the worker reported of it, and what its manifest knows.
 
     `data_file` holds its weights where they are not in the program; `given` are the sizes of the inputs that the user
     gives. `tokens` is an int64 `.npy` file to evaluate a language model on, `data` and `data_sha256` name where it came

@@ -25,7 +25,7 @@ def throughputs(
 
 
 def percentiles(phase: str, label: str, default: int = 99, **facts: Any) -> list[Metric]:
-    """The median of a phase, with these `facts`, and its tail. The percentiles up to `default` can be told from as many
+    """The median of a phase, with these `facts`, and its tail. The percentiles up to `default` are known from as many
     queries as are asked by default (`harness.scenarios.catalogue`), and always stand in a comparison.
     """
     median, *others = (

@@ -142,7 +142,7 @@ def _machine(fingerprint: dict[str, Any]) -> list[str]:
 
 def cells_of(row: Row, alongside: Sequence[Row], footnotes: Footnotes, label: str | None = None) -> tuple[Cell, ...]:
     """The cells of a row, in the unit and with the decimal places that all rows `alongside`, itself among them, need.
-    `label` stands in place of the metric's own, which then is over the rows.
+    `label` takes the place of the metric's own, which then is over the rows.
     """
     estimates = [figure.estimate for line in alongside for figure in line.figures if figure.estimate is not None]
     step = scale(row.metric.unit, [estimate.value for estimate in estimates])

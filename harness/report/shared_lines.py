@@ -1,4 +1,4 @@
-"""Lines that several conditions have in common, said once, and each other line with the conditions that it is of."""
+"""Lines that several conditions have in common, once, and each other line with the conditions that it is of."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Entry point of the Python worker: one line of JSON in, JSON Lines out (`harness.protocol`).
 
 `python -m harness.worker [DEVICE [KIND]]`: models run on DEVICE (`cpu`, which is the default, or `cuda`), by the
-runtimes that serve it. KIND is what stands in for the device, for tests of the runtimes of a GPU where there is none.
+runtimes that serve it. KIND replaces the device, for tests of the runtimes of a GPU where there is none.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def failure(error: Exception, job: Job | None) -> Error:
     it; else `memory`, with the batch that was too large, or `runtime`, with what ExecuTorch's error number means and
     with a traceback on standard error.
 
-    Inputs that harness made are a likely cause, so that the user is told how to give others.
+    Inputs that harness made are a likely cause, so that the hint says how to give others.
     """
     if isinstance(error, HarnessError):
         kind = {ModelError: "model", UsageError: "usage"}.get(type(error), "worker")

@@ -170,7 +170,7 @@ def _child_of(process: int) -> int:
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
         seen = {child: seen.get(child, 0) + 1 for child in children}
         for child, times in seen.items():
-            if times > 150:
+            if times > 30:
                 return int(child)
         time.sleep(0.1)
     raise AssertionError("no worker was started")

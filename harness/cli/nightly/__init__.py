@@ -54,7 +54,8 @@ def nightly() -> None:
 @click.pass_context
 def run_command(ctx: click.Context, config_file: Path, as_json: bool, summary: Path | None, quiet: bool) -> None:
     """Measure a night, then say what changed. Exit codes: 0 fine, 1 a job failed, 2 usage, 3 a regression is
-    unresolved."""
+    unresolved.
+    """
     from harness.cli.nightly import commands
 
     watched = commands.measure_night(config_file, quiet=quiet)

@@ -52,7 +52,7 @@ class NamedModel(NamedTuple):
 
 
 def _models(value: Any, name: str) -> tuple[NamedModel, ...]:
-    hint = "Give --model a .pte, .pt2 or .onnx file, or a name of `harness models list`."
+    hint = "Give --model a model file, such as model.pte, or a name of `harness models list`."
     if isinstance(value, Mapping):
         value = [NamedModel(_text(source), _text(label)) for label, source in value.items()]
     if isinstance(value, (str, os.PathLike, NamedModel)):
@@ -149,8 +149,8 @@ class RunRequest:
     )
     models: tuple[NamedModel, ...] = option(
         Kind(_models, "[NAME=]FILE", repeats=True),
-        "A model file, such as .pte, .pt2 or .onnx, or a name from `harness models list`; NAME=FILE calls it NAME in "
-        "tables. Repeat it to compare; the first is the baseline.",
+        "A model file, such as .pte, .pt2, .onnx or .gguf, or a name from `harness models list`; NAME=FILE calls it "
+        "NAME in tables. Repeat it to compare; the first is the baseline.",
         section="what",
         default=None,
         flag="--model",

@@ -15,6 +15,7 @@ from harness.analysis.numbers import decimals, quantity, scale, signed, times
 from harness.analysis.rows import Row
 from harness.conditions.fields import CAPTION, LISTED, Condition
 from harness.metrics import SECTIONS, Metric
+from harness.report.shared_lines import with_one_head
 from harness.report.table import SUPERSCRIPT, Cell, Section, Table
 
 
@@ -50,7 +51,7 @@ def comparison_table(comparison: Comparison) -> Table:
         headings(comparison),
         tuple(sections),
         tuple(caption(comparison)),
-        (*footnotes.lines(), *comparison.notes, *comparison.not_shown),
+        (*footnotes.lines(), *with_one_head(comparison.notes), *comparison.not_shown),
         pinned=2,
         together=2,
         verdict=tuple(comparison.verdict.values()),

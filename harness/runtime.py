@@ -289,6 +289,18 @@ def runtime_for(path: Path, device: str, wanted: str | None = None) -> Runtime:
     return usable[0]
 
 
+def loading_runtime(suffix: str, names: Sequence[str], wanted: str | None = None) -> Runtime | None:
+    """The runtime that loads files with this suffix, of those called `names`: the one that `wanted` names, where that
+    `concerns` them, else the usual one. None where there is none here, or several claim the format.
+    """
+    runtimes = [runtime for runtime in installed_runtimes() if runtime.name in names]
+    named = [runtime for runtime in runtimes if wanted is not None and _is_named(runtime, wanted)]
+    loading = [runtime for runtime in named if suffix in _suffixes(runtime, by_name=True)]
+    loading = loading or [runtime for runtime in runtimes if suffix in _suffixes(runtime, by_name=False)]
+    usable = [runtime for runtime in loading if availability(runtime).available]
+    return usable[0] if len(usable) == 1 else None
+
+
 def concerns(wanted: str, suffix: str) -> bool:
     """Whether `--runtime wanted` is about files with this suffix: not where it names a runtime, or a mode of one, that
     does not load them.
@@ -348,15 +360,19 @@ def option_values(can: RuntimeCapabilities, job: Job) -> dict[str, str]:
     """
     options = {option.name: option for option in can.options}
     for name, value in job.runtime_options or ():
-        option = options.get(name)
-        if option is None:
+        if name not in options:
             known = f"Choose one of: {', '.join(options)}." if options else "Leave out --runtime-option."
             raise UsageError(f"The runtime has no option {name!r}.", known)
-        if option.values and value not in option.values:
-            raise UsageError(f"{name} cannot be {value!r}.", f"Choose one of: {', '.join(option.values)}.")
-        if not option.values and not (value.isascii() and value.isdigit()):
-            raise UsageError(f"{name} cannot be {value!r}.", "Give a whole number, 0 or more.")
+        check_option(options[name], value)
     return {name: option.default for name, option in options.items()} | dict(job.runtime_options or ())
+
+
+def check_option(option: RuntimeOption, value: str) -> None:
+    """Raises UsageError for a value that an option of a runtime cannot have."""
+    if option.values and value not in option.values:
+        raise UsageError(f"{option.name} cannot be {value!r}.", f"Choose one of: {', '.join(option.values)}.")
+    if not option.values and not (value.isascii() and value.isdigit()):
+        raise UsageError(f"{option.name} cannot be {value!r}.", "Give a whole number, 0 or more.")
 
 
 def _entry_points() -> dict[str, EntryPoint]:

@@ -55,6 +55,7 @@ class X86:
             energy=True,
             precisions=choice.precisions,
             runtimes=choice.names,
+            profiled_formats=_NATIVE_FORMATS,
         )
         if runtime == "native":
             scenarios = ("generate", "single-stream", "offline", "flash", "cold-start")

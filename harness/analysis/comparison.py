@@ -24,6 +24,7 @@ from harness.analysis.grouping import (
     measured_name,
     models_of,
     run_records,
+    settings_by_model,
 )
 from harness.analysis.notes import (
     FlagCount,
@@ -47,8 +48,9 @@ class Comparison:
     model.
 
     `counted` says that they have no latency, only counts of instructions. `fingerprint` holds the conditions under
-    which they ran; `resolution` is what difference they could have shown; `notes` are sentences for the reader;
-    `verdict` has one for each model but the baseline, by its label, that says what the comparison comes to.
+    which they ran, `settings` what the runtime of each model ran with, by the label of the model; `resolution` is what
+    difference they could have shown; `notes` are sentences for the reader; `verdict` has one for each model but the
+    baseline, by its label, that says what the comparison comes to.
     """
 
     condition: Condition
@@ -62,6 +64,7 @@ class Comparison:
     dates: tuple[str, ...]
     harness: tuple[str, ...]
     fingerprint: dict[str, Any]
+    settings: dict[str, dict[str, str]]
     flags: tuple[FlagCount, ...]
     resolution: Resolution | None
     notes: tuple[str, ...]
@@ -176,6 +179,7 @@ def _compare(
             )
         ),
         fingerprint=_merged(run["fingerprint_json"] for run in [*timed, *good]),
+        settings=settings_by_model(timed or good, models),
         flags=tuple(count_flags(good, models)),
         resolution=resolution,
         notes=(

@@ -144,7 +144,7 @@ def passes(
     given: str | None = None,
 ) -> list[Job]:
     """All jobs in order: memory first (it fails early if a model cannot run), then latency, then quality once a
-    model and precision. `given` names the inputs that the user gives.
+    model, precision and options of its runtime. `given` names the inputs that the user gives.
     """
     jobs: list[Job] = []
     if memory:
@@ -154,7 +154,8 @@ def passes(
     if quality:
         for precision in dict.fromkeys(job.precision for job in latency):
             alike = [job for job in reversed(latency) if job.precision == precision]
-            jobs += _quality(list({job.model: job for job in alike}.values())[::-1], subjects, given)
+            once = {(job.model, job.runtime_options): job for job in alike}
+            jobs += _quality(list(once.values())[::-1], subjects, given)
     return jobs
 
 

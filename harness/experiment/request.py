@@ -29,6 +29,7 @@ from harness.experiment.options import (
     values_from,
     whole_number,
 )
+from harness.experiment.runtime_option_text import read_runtime_options
 from harness.experiment.values import parse_bytes, parse_rates, parse_seconds, parse_share, parse_sweep
 from harness.flash.names import KINDS, POLICIES, PREDICTORS
 from harness.outside_files import expanded, read_mapping
@@ -290,6 +291,16 @@ class RunRequest:
         default_words="the file's own, products in float32",
     )
     compile: bool = option(switch(), "torch.compile the model (.pt2 only).", section="conditions", default=False)
+    runtime_options: tuple[tuple[str, tuple[str, ...]], ...] = option(
+        Kind(read_runtime_options, "NAME=VALUE", repeats=True),
+        "Set an option of a runtime (`harness targets --options` lists them). NAME=VALUE,VALUE sweeps, and so does "
+        "repeating NAME. It holds for every model whose runtime has it; RUNTIME.NAME=VALUE for that runtime alone.",
+        section="conditions",
+        default=(),
+        flag="--runtime-option",
+        sweeps=True,
+        default_words="what each runtime has",
+    )
     cpus: tuple[tuple[int, ...], ...] = option(
         Kind(_cpu_sets, "LIST", repeats=True),
         "Pin the worker to these processors (0,2-3). Repeat it to sweep.",

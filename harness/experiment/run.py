@@ -19,6 +19,7 @@ from harness.experiment.request import RunRequest
 from harness.experiment.resume import resume
 from harness.experiment.run_plan import RunPlan, by_policy, make_plan
 from harness.experiment.runner import Attempt
+from harness.experiment.runtime_limits import check_runtimes
 from harness.experiment.session import Session, open_session
 from harness.experiment.subjects import describe_all, find_files, find_files_in_flash
 from harness.experiment.sweeps import Sweeps, check_resolve, filled_in, sweeps_of
@@ -150,7 +151,9 @@ def _prepare(request: RunRequest, target: Target, source: ModelSource, progress:
     models = request.models
     if request.scenario == "flash":
         models = find_files_in_flash(request, target, source, say)
-    return _Prepared(filled_in(request, target), target, sweeps, find_files(models, target, source, say))
+    files = find_files(models, target, source, say)
+    check_runtimes(request, target, files, say)
+    return _Prepared(filled_in(request, target), target, sweeps, files)
 
 
 @contextmanager

@@ -254,8 +254,10 @@ def _deviation(job: Job, measurement: Measurement, outputs: dict[tuple[str, str 
     if job.measure != "quality" or not measurement.outputs:
         return []
     path = Path(measurement.outputs[0].file)
-    outputs.setdefault((job.model_sha256, job.precision), path)
-    if job.reference_sha256 is None or job.model_sha256 == job.reference_sha256:
+    if outputs.setdefault((job.model_sha256, job.precision), path) == path:
+        if job.reference_sha256 in (None, job.model_sha256):
+            return []
+    elif job.reference_sha256 is None:
         return []
     if (reference := outputs.get((job.reference_sha256, job.precision))) is None:
         return [Scalar(name="max_abs_difference", value=None, reason="the parent model did not run")]

@@ -41,6 +41,7 @@ class StoredJob:
     streams: int | None = None
     resolve: float | None = None
     ablation: str | None = None
+    runtime_options: tuple[tuple[str, str], ...] | None = None
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -63,6 +64,8 @@ def _read(text: str) -> StoredJob:
     known = {name: value for name, value in fields.items() if name in _NAMES and value is not None}
     if "input_sizes" in known:
         known["input_sizes"] = tuple(tuple(sizes) for sizes in known["input_sizes"])
+    if "runtime_options" in known:
+        known["runtime_options"] = tuple((str(name), str(value)) for name, value in known["runtime_options"])
     return StoredJob(**{"ablation": _older_ablation(fields), **known}, fields=fields)
 
 

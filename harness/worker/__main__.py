@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from harness import __version__
 from harness.errors import UsageError
 from harness.job import Files, Job, parse_request
 from harness.model_description import is_language_model
-from harness.protocol import PROTOCOL, Done, Hello, Samples, Scalar
+from harness.protocol import PROTOCOL, Done, Hello, Loaded, Samples, Scalar
 from harness.runtime import (
     LoadedModel,
     Preparing,
@@ -27,6 +28,7 @@ from harness.runtime import (
     Runtime,
     check_precision,
     distribution_versions,
+    option_values,
     runtime_for,
 )
 from harness.scenarios.catalogue import SCENARIOS
@@ -68,6 +70,7 @@ def main(device: str = "cpu", kind: str | None = None) -> None:
 def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: str) -> None:
     path = Path(files.model)
     check_precision(runtime, job.precision)
+    option_values(runtime.capabilities, job)  # refused before the library is imported
     channel.emit(
         Hello(
             protocol=PROTOCOL,
@@ -96,7 +99,7 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
             drop_page_cache(part)
     probe = probes.IoProbe()
     model = runtime.load(path, job, files)
-    channel.emit(model.loaded)
+    channel.emit(_loaded(model, runtime, job))
     channel.emit(probe.since("load", sum(part.stat().st_size for part in parts)))
     match job.measure:
         case "quality":
@@ -105,6 +108,12 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
             _measure_operators(job, files, runtime, model, channel)
         case _:
             _measure_latency(job, files, model, channel)
+
+
+def _loaded(model: LoadedModel, runtime: Runtime, job: Job) -> Loaded:
+    """What the runtime says of its load, with its name and the values of all its options among the settings."""
+    options = option_values(runtime.capabilities, job)
+    return replace(model.loaded, settings={"runtime": runtime.name, **options, **model.loaded.settings})
 
 
 def _pin(cpus: tuple[int, ...]) -> None:
@@ -163,7 +172,7 @@ def _measure_memory(job: Job, files: Files, runtime: Runtime, channel: Channel) 
     probes.reset_peak()
     report("runtime")
     model = runtime.load(Path(files.model), job, files)
-    channel.emit(model.loaded)
+    channel.emit(_loaded(model, runtime, job))
     report("load")
     query = _query(job, files, model)
     probes.reset_peak()  # reading a file of inputs is no part of an inference

@@ -118,7 +118,9 @@ def settings_in_words(comparison: Comparison) -> list[str]:
     """
     condition = comparison.condition
     said = {("threads", str(condition.threads))}
-    said |= {tuple(option.split(" ", 1)) for option in (condition.runtime_options or "").split(LISTED)}
+    for option in (condition.runtime_options or "").split(LISTED):
+        name, _, value = option.partition(" ")
+        said.add((name, value))
     models_by_runtime: dict[str, dict[str, dict[str, str]]] = {}
     for label, settings in comparison.settings.items():
         if settings:

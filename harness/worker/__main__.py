@@ -112,8 +112,8 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
 
 def _loaded(model: LoadedModel, runtime: Runtime, job: Job) -> Loaded:
     """What the runtime says of its load, with its name and the values of all its options among the settings."""
-    options = option_values(runtime.capabilities, job)
-    return replace(model.loaded, settings={"runtime": runtime.name, **options, **model.loaded.settings})
+    said, options = model.loaded.settings, option_values(runtime.capabilities, job)
+    return replace(model.loaded, settings={"runtime": runtime.name, **said, **(options | said)})
 
 
 def _pin(cpus: tuple[int, ...]) -> None:

@@ -36,7 +36,7 @@ from harness.analysis.notes import (
 from harness.analysis.resolution import Resolution, foot, resolution_of
 from harness.analysis.rows import Row, rows_of
 from harness.analysis.verdict import verdict
-from harness.conditions.fields import Condition
+from harness.conditions.fields import Condition, without_data
 from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE, HEADLINES, Metric
 from harness.store.dataset import Tables
@@ -116,6 +116,7 @@ def compare_tables(
     comparisons = [
         _compare(tables, condition, members, baseline, every_metric, allow_different) for condition, members in groups
     ]
+    comparisons = [replace(each, notes=(*each.notes, *_apart_by_runtime(each, comparisons))) for each in comparisons]
     return (replace(comparisons[0], notes=(*comparisons[0].notes, *left_out(tables))), *comparisons[1:])
 
 
@@ -191,6 +192,23 @@ def _compare(
         ),
         verdict=verdict(models, rows),
     )
+
+
+def _apart_by_runtime(comparison: Comparison, comparisons: Sequence[Comparison]) -> list[str]:
+    """Why models of the same session stand in another table, where it is `--runtime` alone that was about some."""
+    notes = []
+    for other in comparisons:
+        runtime = comparison.condition.runtime or other.condition.runtime
+        conditions = [replace(without_data(each.condition), runtime=None) for each in (comparison, other)]
+        others = [model.label for model in other.models if model not in comparison.models]
+        alike = conditions[0] == conditions[1] and set(comparison.sessions) & set(other.sessions)
+        if other is not comparison and alike and others and comparison.condition.runtime != other.condition.runtime:
+            verb = "stands" if len(others) == 1 else "stand"
+            notes.append(
+                f"{', '.join(others)} {verb} in another table, since `--runtime {runtime}` is not about all of these "
+                "models: leave it out to compare them."
+            )
+    return notes
 
 
 def _named(runs: list[Run], names: Sequence[str]) -> list[Run]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -375,3 +376,49 @@ def test_a_foot_takes_an_interval_and_figures_that_vary(session: Any) -> None:
     assert not any("would not show" in note for note in few.notes)
     (alone,) = compare_tables(session.tables(), models=["a"])
     assert alone.resolution is None
+
+
+def test_models_that_a_chosen_runtime_sets_apart_say_why(session: Any) -> None:
+    session.add("a", samples={"steady": [100]}, runtime="onnxruntime")
+    session.add("b", samples={"steady": [100]})
+    first, second = compare_tables(session.tables())
+    (note,) = (note for note in first.notes if "another table" in note)
+    assert note.startswith("b stands in another table, since `--runtime onnxruntime` is not about all of these models")
+    assert any(note.startswith("a stands in another table") for note in second.notes)
+    session.add("c", samples={"steady": [100]}, threads=2)
+    assert not any("another table" in note for note in compare_tables(session.tables())[2].notes)
+
+
+def test_runs_that_differ_in_an_option_of_their_runtime_stand_apart_and_others_with_both(session: Any) -> None:
+    session.add("plain", samples={"steady": [100]})
+    for value in ("on", "off"):
+        options = {"runtime_options": [["spinning", "on"]]} if value == "on" else {}
+        settings = {"runtime": "fast", "threads": "1", "spinning": value}
+        session.add("m", samples={"steady": [50]}, options=options, settings_json=json.dumps(settings))
+    off, on = sorted(compare_tables(session.tables()), key=lambda each: str(each.condition.runtime_options))
+    assert (off.condition.runtime_options, on.condition.runtime_options) == ("spinning off", "spinning on")
+    for comparison in (off, on):
+        assert [model.label for model in comparison.models] == ["plain", "m"]
+        assert comparison.processes == (1, 1)
+    assert on.settings == {"plain": {}, "m": {"runtime": "fast", "threads": "1", "spinning": "on"}}
+
+
+def test_settings_that_differ_are_said(session: Any) -> None:
+    for model, spinning, level in (("a", "on", "0"), ("b", "on", "4"), ("c", "on", "0"), ("c", "off", "0")):
+        settings = {"runtime": "fast", "spinning": spinning, "level": level}
+        block = sum(run["model"] == model for run in session.runs)
+        session.add(model, block, samples={"steady": [100]}, settings_json=json.dumps(settings))
+    session.add("d", samples={"steady": [100]}, settings_json=json.dumps({"runtime": "slow", "level": "9"}))
+    session.add("e", samples={"steady": [100]})
+    (comparison,) = compare_tables(session.tables())
+    settings = [note for note in comparison.notes if "ettings" in note]
+    assert settings == [
+        "Settings of fast differ, b / a: level 4 / 0.",
+        "WARNING: the processes of c ran with different settings: spinning (on / off).",
+        "Settings of fast differ, c / a: spinning on or off / on.",
+    ]
+    lines = caption(comparison)
+    assert (
+        "fast · a: spinning on, level 0 · b: spinning on, level 4 · c: spinning on or off, level 0 · slow: level 9"
+        in lines
+    )

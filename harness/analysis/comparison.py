@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.analysis.figures import are_interleaved
 from harness.analysis.grouping import (
+    RUNTIME,
     Model,
     Run,
     check_comparable,
@@ -228,8 +229,14 @@ def _last_attempts(runs: list[Run]) -> list[Run]:
 
 
 def _merged(texts: Iterable[str | None]) -> dict[str, Any]:
-    """The fields of several JSON objects; of unlike values the first stays."""
+    """The fields of several JSON objects; of unlike values the first stays, but versions of a runtime all do."""
     merged: dict[str, Any] = {}
+    versions: dict[str, dict[str, None]] = {}
     for text in texts:
-        merged = json.loads(text or "{}") | merged
+        fields = json.loads(text or "{}")
+        merged = fields | merged
+        for name, value in fields.items():
+            if name.startswith(RUNTIME):
+                versions.setdefault(name, {})[str(value)] = None
+    merged |= {name: " and ".join(different) for name, different in versions.items() if len(different) > 1}
     return dict(sorted(merged.items()))

@@ -17,6 +17,7 @@ import pyarrow as pa
 from harness.conditions.fields import FIELDS, KEY, Condition, condition_of, option_words
 from harness.conditions.shared_options import by_options
 from harness.errors import NothingComparable, UsageError
+from harness.job import canonical_json
 from harness.store.schemas import RUNS
 from harness.store.stored_job import StoredJob, read_job
 
@@ -176,16 +177,24 @@ def different_fields(runs: Iterable[Run]) -> list[str]:
     compared.
 
     Runs of different passes (latency, memory, quality) are not set against each other. A runtime that only
-    some of the runs have belongs to the format of their model; two versions of one runtime are a difference. A
+    some of the runs have belongs to the format of their model; two versions of one runtime are a difference, except
+    between interpreters that were to be compared. A
     reading that some lack was not taken by the harness that made them: nobody knows of a difference.
     """
     differences: dict[str, None] = {}
-    by_measure: dict[str, dict[str, dict[str, str]]] = {}
+    alike: dict[tuple[str, str | None], dict[str, dict[str, str]]] = {}
     for run in runs:
-        if run["fingerprint"] is not None:
-            known = by_measure.setdefault(run["measure"], {})
-            known.setdefault(run["fingerprint"], flatten(json.loads(run["fingerprint_json"] or "{}")))
-    for prints in by_measure.values():
+        if run["fingerprint"] is None:
+            continue
+        fields = flatten(json.loads(run["fingerprint_json"] or "{}"))
+        if read_job(run["job_json"]).versions_of is None:
+            alike.setdefault((run["measure"], None), {}).setdefault(run["fingerprint"], fields)
+            continue
+        # Versions are what is compared: one model has the same in all its runs, and all share what else there is.
+        others = {name: value for name, value in fields.items() if not name.startswith(RUNTIME)}
+        alike.setdefault((run["measure"], run["model"]), {}).setdefault(run["fingerprint"], fields)
+        alike.setdefault((run["measure"], None), {}).setdefault(canonical_json(others), others)
+    for prints in alike.values():
         if len(prints) < 2:
             continue
         for name in sorted({name for fields in prints.values() for name in fields}):
@@ -288,10 +297,14 @@ def _key(run: Run) -> tuple[Any, ...]:
 
 
 def _meets(run: Run, latency: Run) -> bool:
-    """Whether memory or quality is of what was timed, such as the precision; a description says nothing of it."""
+    """Whether memory or quality is of what was timed, such as the precision; a description says nothing of it but the
+    model whose versions are compared.
+    """
     jobs = [read_job(item["job_json"]) for item in (run, latency)]
     asked = [item.from_job for item in FIELDS if item.decides_quality and item.from_job is not None]
-    return run["measure"] == "describe" or all(value(jobs[0]) == value(jobs[1]) for value in asked)
+    if run["measure"] == "describe":
+        return jobs[0].versions_of in (None, jobs[1].versions_of)
+    return all(value(jobs[0]) == value(jobs[1]) for value in asked)
 
 
 def options_of(job: StoredJob, *, of_runtime: bool = True) -> str:

@@ -122,6 +122,13 @@ class Condition:
         place=8,
     )
     load: str | None = of_job(workload_words, absent="no load of its own", listed=True, place=2)
+    versions_of: str | None = of_job(
+        lambda job: job.versions_of,
+        words="versions for {}".format,
+        absent="this interpreter alone",
+        decides_quality=True,
+        place=10,
+    )
     runtime_options: str | None = of_job(
         lambda job: option_words(job.runtime_options or ()),
         filter=str,

@@ -178,6 +178,16 @@ class RunRequest:
         default=None,
         default_words="the target's first",
     )
+    pythons: tuple[Path, ...] = option(
+        repeated(file()),
+        "Run the models in this interpreter, the python executable of another environment in which harness is "
+        "installed. Repeat it to compare versions of a runtime: each model in all of them, interleaved; the first is "
+        "the baseline.",
+        section="what",
+        default=(),
+        flag="--python",
+        default_words="the one that runs harness",
+    )
     devices: Path | None = option(
         file(), "The file that names devices; see `harness devices --help`.", section="expert", default=None
     )
@@ -522,6 +532,8 @@ class RunRequest:
         ):
             if values is not None and min(values) < 1:
                 raise UsageError(what, todo)
+        if self.ablate and len(self.pythons) > 1:
+            raise UsageError("An ablation compares policies, and not interpreters.", "Give one --python, or none.")
         if self.labels is not None and self.inputs is None:
             raise UsageError("Labels say nothing without the samples that they are of.", "Give these with --inputs.")
         if self.labels is not None and self.batch_dim not in (None, 0):

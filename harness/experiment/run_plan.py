@@ -95,7 +95,7 @@ def make_plan(
         jobs += [
             replace(first_of_model[name], measure="profile")
             for name, subject in subjects.items()
-            if profiles(target, subject.path, runtimes[name])
+            if profiles(request, target, subject.path, runtimes[name])
         ]
     # Their number is not fixed, which is part of what was asked of them.
     jobs = [replace(job, resolve=request.resolve) if job.measure == "latency" else job for job in jobs]

@@ -9,28 +9,32 @@ from harness.errors import UsageError
 from harness.experiment.model_source import Say
 from harness.experiment.request import RunRequest
 from harness.experiment.runtime_options import check_runtime_options
-from harness.runtime import Runtime, compiles, loading_runtime
+from harness.runtime import Runtime, compiles
 from harness.target import Target
 
 
-def check_runtimes(request: RunRequest, target: Target, files: Mapping[str, Path], say: Say) -> None:
+def check_runtimes(
+    request: RunRequest,
+    target: Target,
+    files: Mapping[str, Path],
+    runtimes: Mapping[str, Runtime | None],
+    say: Say,
+) -> None:
     """Says which models something that is asked for does not concern. Raises UsageError for an option that no runtime
     of these models has, and for a profile where none of them times operators.
     """
-    runtimes = {
-        name: loading_runtime(path.suffix, target.capabilities.runtimes, request.runtime)
-        for name, path in files.items()
-    }
     check_runtime_options(request, runtimes.values())
     if request.compile:
         _say_what_is_not_compiled(files, runtimes, say)
     if request.profile:
-        _say_what_is_not_profiled(target, files, runtimes, say)
+        _say_what_is_not_profiled(request, target, files, runtimes, say)
 
 
-def profiles(target: Target, path: Path, runtime: Runtime | None) -> bool:
-    """Whether the operators of a model can be timed: by its runtime, or by its target itself."""
-    if runtime is None or path.suffix in target.capabilities.profiled_formats:
+def profiles(request: RunRequest, target: Target, path: Path, runtime: Runtime | None) -> bool:
+    """Whether the operators of a model can be timed: by its runtime, or by its target itself, which knows nothing of
+    other interpreters.
+    """
+    if runtime is None or (path.suffix in target.capabilities.profiled_formats and not request.pythons):
         return target.capabilities.per_operator
     return runtime.capabilities.per_operator
 
@@ -42,9 +46,13 @@ def _say_what_is_not_compiled(files: Mapping[str, Path], runtimes: Mapping[str, 
 
 
 def _say_what_is_not_profiled(
-    target: Target, files: Mapping[str, Path], runtimes: Mapping[str, Runtime | None], say: Say
+    request: RunRequest,
+    target: Target,
+    files: Mapping[str, Path],
+    runtimes: Mapping[str, Runtime | None],
+    say: Say,
 ) -> None:
-    others = [name for name, path in files.items() if not profiles(target, path, runtimes[name])]
+    others = [name for name, path in files.items() if not profiles(request, target, path, runtimes[name])]
     if not others:
         return
     named = _with_runtimes(others, runtimes)

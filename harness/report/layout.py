@@ -132,7 +132,8 @@ def settings_in_words(comparison: Comparison) -> list[str]:
     for runtime, by_model in models_by_runtime.items():
         first = next(iter(by_model.values()))
         shared = {name: value for name, value in first.items() if all(s.get(name) == value for s in by_model.values())}
-        facts.append(f"{runtime}: {_values(shared)}" if shared else runtime)
+        if any(by_model.values()):
+            facts.append(f"{runtime}: {_values(shared)}" if shared else runtime)
         for label, settings in by_model.items():
             if own := {name: value for name, value in settings.items() if name not in shared}:
                 facts.append(f"{label}: {_values(own)}")

@@ -16,7 +16,8 @@ class StoredJob:
     """The fields of a job that analysis reads, with the meaning and units that they have in `harness.job.Job`; None
     where the row has none, since its job had none, an older harness did not know it, or another program wrote it.
 
-    `ablation` is the model of which the run measured one policy, of jobs that have a policy each. `fields` has every
+    `ablation` is the model of which the run measured one policy, of jobs that have a policy each; `versions_of` that
+    which it ran in one of several interpreters. `fields` has every
     field as it was stored, those of later versions included.
     """
 
@@ -42,6 +43,7 @@ class StoredJob:
     resolve: float | None = None
     ablation: str | None = None
     runtime_options: tuple[tuple[str, str], ...] | None = None
+    versions_of: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 

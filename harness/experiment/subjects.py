@@ -84,7 +84,7 @@ def describe_all(
     subjects = {}
     for (model, path), data_file in zip(files.items(), _data_files(files, request), strict=True):
         progress(Describing(model))
-        places = interpreters.get(model) or [("", None)]
+        places: Sequence[tuple[str, Path | None]] = interpreters.get(model) or [("", None)]
         for method, (versions, python) in itertools.product(request.methods or (None,), places):
             plain = model if method is None else f"{model}:{method}"
             compared = plain if len(places) > 1 else None

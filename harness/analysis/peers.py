@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from harness.analysis.best import row_of
 from harness.analysis.comparison import Comparison
 from harness.analysis.grouping import RUNTIME_SETTING, Model, Run, is_of, runtimes_of, settings_of
-from harness.analysis.spec import ROW_PARTS
+from harness.analysis.parts import ROW_PARTS
 from harness.metrics import Metric
 
 UNKNOWN = "unknown"
@@ -44,7 +44,7 @@ class Identity:
         return self.parent is None and _ROUNDED.match(self.precision) is not None
 
     def words(self, parts: Sequence[str]) -> str:
-        """Those of `harness.analysis.spec.ROW_PARTS` that are wanted, in one line."""
+        """Those of `harness.analysis.parts.ROW_PARTS` that are wanted, in one line."""
         values = dict(zip(ROW_PARTS, (self.network, self.runtime, self.precision), strict=True))
         return " · ".join(values[part] for part in parts)
 

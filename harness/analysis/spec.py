@@ -14,14 +14,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.analysis.parts import ROW_PARTS
 from harness.conditions.fields import FILTERS
 from harness.errors import UsageError
 from harness.metrics import CATALOGUE, METRICS, Metric
 from harness.outside_files import read_toml
 
 Show = Literal["value", "ratio", "both"]
-ROW_PARTS = ("model", "runtime", "precision")
-"""What a row of a table may be named by (`harness.analysis.peers`)."""
 _TABLE = {
     "title": str,
     "caption": str,

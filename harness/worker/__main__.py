@@ -112,9 +112,11 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
 
 
 def _loaded(model: LoadedModel, runtime: Runtime, job: Job) -> Loaded:
-    """What the runtime says of its load, with its name and the values of all its options among the settings."""
-    said, options = model.loaded.settings, option_values(runtime.capabilities, job)
-    return replace(model.loaded, settings={"runtime": runtime.name, **said, **(options | said)})
+    """What the runtime says of its load, with its name and the values of all its options among the settings: as they
+    were given, since tables are sorted by them; what the library made of `auto` the runtime says under another name.
+    """
+    options = option_values(runtime.capabilities, job)
+    return replace(model.loaded, settings={"runtime": runtime.name, **model.loaded.settings, **options})
 
 
 def _pin(cpus: tuple[int, ...]) -> None:

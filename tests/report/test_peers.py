@@ -149,3 +149,30 @@ def test_a_row_is_named_by_what_there_is() -> None:
 def test_labels_of_the_comparison_stay_those_of_the_models(peers: Session) -> None:
     (comparison,) = compare_tables(peers.tables())
     assert [model.label for model in comparison.models] == [BASE, INT8, Q4, SMALL]
+
+
+def test_a_figure_has_one_mark_for_each_runtime(peers: Session, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from harness.metrics import METRICS
+    from harness.report.figures import pareto
+    from harness.report.figures.captions import points_caption, points_json
+    from harness.report.figures.panels import panels_of
+    from harness.report.figures.points import points_of
+
+    for model, loss in ((BASE, 1.45), (INT8, 1.451), (Q4, 1.46), (SMALL, 1.47)):
+        data = {"data": "text", "data_sha256": "0" * 64}
+        peers.add(model, measure="quality", scalars={"loss_nats": loss}, scenario="generate", **data)
+    (panel,), _ = panels_of(peers.tables())
+    cost, quality = METRICS[P50], METRICS["loss_nats"]
+    points, absent = points_of(panel, cost, quality, "runtime")
+    assert [point.group for point in points] == ["executorch", "onnxruntime", "llama.cpp", "executorch"]
+    caption = "\n".join(points_caption([(panel, points, absent)], cost, quality))
+    assert "Marks: circle executorch; square onnxruntime; triangle llama.cpp." in caption
+    assert [point["group"] for point in points_json(points, cost, quality)][2] == "llama.cpp"
+    drawn = pareto.draw([panel], [points], cost, quality)
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["executorch", "onnxruntime", "llama.cpp"]
+    markers = [line.get_marker() for line in drawn.axes[0].get_lines() if line.get_marker() in "os^"]
+    assert markers == ["o", "s", "^", "o"]
+    alike, _ = points_of(panel, cost, quality)
+    assert {point.group for point in alike} == {""}
+    assert not pareto.draw([panel], [alike], cost, quality).legends

@@ -216,11 +216,21 @@ def _searched(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
 
 
 def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
-    """Which runtime each model ran in, where they are not the same."""
+    """Which runtime each model ran in, where they are not the same; of models that are one in several interpreters,
+    only what its name does not say.
+    """
     models_by_runtime: dict[tuple[str, ...], list[str]] = {}
-    for model in models:
-        if names := runtimes_of([run for run in good if is_of(run, model)]):
-            models_by_runtime.setdefault(names, []).append(model.label)
+    compared = any(read_job(run["job_json"]).versions_of is not None for run in good)
+    runtimes = {model.label: runtimes_of([run for run in good if is_of(run, model)]) for model in models}
+    for label, names in runtimes.items():
+        if compared:
+            names = tuple(
+                name
+                for name in names
+                if name not in label and not all(name in others for others in runtimes.values() if others)
+            )
+        if names:
+            models_by_runtime.setdefault(names, []).append(label)
     if len(models_by_runtime) < 2:
         return []
     parts = "; ".join(f"{', '.join(labels)} in {', '.join(names)}" for names, labels in models_by_runtime.items())

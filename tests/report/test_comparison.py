@@ -422,3 +422,35 @@ def test_settings_that_differ_are_said(session: Any) -> None:
         "fast · a: spinning on, level 0 · b: spinning on, level 4 · c: spinning on or off, level 0 · slow: level 9"
         in lines
     )
+
+
+def test_versions_that_are_to_be_compared_may_differ_and_all_else_may_not(session: Any) -> None:
+    def add(model: str, version: str, block: int, **more: Any) -> None:
+        fingerprint = {"cpu_model": "Test CPU", "version.fast": version, "version.python": "3.11", **more}
+        options = {"versions_of": "m"}
+        session.add(model, block, samples={"steady": [100]}, fingerprint=fingerprint, options=options)
+
+    for block in range(2):
+        add("m in fast 1", "1", block)
+        add("m in fast 2", "2", block)
+    (comparison,) = compare_tables(session.tables())
+    assert comparison.fingerprint["version.fast"] == "1 and 2"
+    assert not any("different runtimes" in note for note in comparison.notes), "their names say it"
+    assert comparison.condition.versions_of == "m"
+    add("m in fast 2", "2", 2, **{"version.python": "3.12"})
+    with pytest.raises(NothingComparable, match=r"version.python \(3.11 / 3.12\)"):
+        compare_tables(session.tables())
+    session.runs.pop()
+    add("m in fast 2", "2", 2, cpu_model="Another CPU")
+    with pytest.raises(NothingComparable, match="cpu_model"):
+        compare_tables(session.tables())
+
+
+def test_what_else_differs_between_interpreters_is_said(session: Any) -> None:
+    for version, python in (("1", "3.11"), ("2", "3.12")):
+        fingerprint = {"version.fast": version, "version.python": python}
+        options = {"versions_of": "m"}
+        session.add(f"m in fast {version}", samples={"steady": [100]}, fingerprint=fingerprint, options=options)
+    (comparison,) = compare_tables(session.tables())
+    (said,) = (note for note in comparison.notes if "different runtimes" in note)
+    assert said == "The models ran in different runtimes: m in fast 1 in python 3.11; m in fast 2 in python 3.12."

@@ -110,7 +110,7 @@ def _print(rows: list[dict[str, object]]) -> None:
         also = [
             name.replace("_", " ")
             for name, value in (can or {}).items()
-            if value is True and (name != "energy" or answers)
+            if value is True and (name != "energy" or answers) and name != "python_worker"  # which measures nothing
         ]
         table.add_row(
             escape(str(row["target"])),

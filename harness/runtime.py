@@ -27,7 +27,7 @@ Arrange = Callable[[Sequence[Any]], Sequence[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOption:
-    """Something that a runtime can be told with `--runtime-option NAME=VALUE`, and that changes what is measured.
+    """Something of a runtime that can be set with `--runtime-option NAME=VALUE`, and that changes what is measured.
 
     `values` are those that it may have; none of them: a whole number from 0. `default` is what the runtime's users get
     who say nothing, or what harness chooses in its place, which `help` then gives the reason for.
@@ -52,7 +52,7 @@ class RuntimeCapabilities:
     `--runtime` besides its name, ways in which it executes. `precisions` are those that it can be asked to compute in.
 
     `compiles`: it can compile a model before it runs it, as `--compile` asks. `generates`: it runs language models.
-    `options`: what it can be told besides (`option_values`).
+    `options`: what can be set of it besides (`option_values`).
     `planned_bytes`: it knows the size of its arena before it runs. `per_operator`: it times operators itself, in the
     profile pass. `outputs`: its outputs can be read, so that they can be compared.
     """

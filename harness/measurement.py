@@ -20,6 +20,7 @@ class Measurement:
 
     hello: Hello | None = None
     description: Describe | None = None
+    settings: dict[str, str] = field(default_factory=dict)
     samples: list[Samples] = field(default_factory=list)
     scalars: list[tuple[str | None, Scalar]] = field(default_factory=list)
     io: list[Io] = field(default_factory=list)
@@ -58,6 +59,7 @@ class Measurement:
         return next((scalar.value for phase, scalar in self.scalars if phase is None and scalar.name == name), None)
 
     def _add_loaded(self, event: Loaded) -> None:
+        self.settings = {str(name): str(value) for name, value in event.settings.items()}
         unplanned = None if event.planned_bytes is not None else "this runtime plans no arena ahead of time"
         untimed = None if event.method_ns is not None else "this target has no clock"
         self.scalars += [

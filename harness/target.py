@@ -29,7 +29,8 @@ class Capabilities:
     makes them. `device_time`: the device's own time of each call is recorded beside the host's. `reads_alone`: of the
     flash scenario it makes the reads, those of a run elsewhere, and computes nothing. `precisions` are those that it
     can be asked to compute in, `runtimes` the names of what loads its models, where it has a choice
-    (`harness.runtime`).
+    (`harness.runtime`). `profiled_formats` are those whose operators it times though their runtime does not.
+    `python_worker`: its worker can run in an interpreter that the user names (`Files.python`).
     """
 
     formats: tuple[str, ...]
@@ -46,6 +47,8 @@ class Capabilities:
     reads_alone: bool = False
     precisions: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
+    profiled_formats: tuple[str, ...] = ()
+    python_worker: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,16 @@ import pandas as pd
 
 from harness.analysis.figures import plural
 from harness.analysis.flags import meaning, sentence
-from harness.analysis.grouping import Model, Run, at_own_rates, different_fields, is_of, runtimes_of
+from harness.analysis.grouping import (
+    RUNTIME_SETTING,
+    Model,
+    Run,
+    at_own_rates,
+    different_fields,
+    is_of,
+    runtimes_of,
+    setting_values,
+)
 from harness.analysis.numbers import percent
 from harness.analysis.rows import Row
 from harness.metrics.metric import Measure
@@ -60,6 +69,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_failures(runs),
         *_different(good),
         *_runtimes(good, models),
+        *_settings(good, models),
         *_inputs(good),
         *_sizes(good),
         *_sample(good),
@@ -206,15 +216,48 @@ def _searched(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
 
 
 def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
-    """Which runtime each model ran in, where they are not the same."""
+    """Which runtime each model ran in, where they are not the same; of models that are one in several interpreters,
+    only what its name does not say.
+    """
     models_by_runtime: dict[tuple[str, ...], list[str]] = {}
-    for model in models:
-        if names := runtimes_of([run for run in good if is_of(run, model)]):
-            models_by_runtime.setdefault(names, []).append(model.label)
+    compared = any(read_job(run["job_json"]).versions_of is not None for run in good)
+    runtimes = {model.label: runtimes_of([run for run in good if is_of(run, model)]) for model in models}
+    for label, names in runtimes.items():
+        if compared:
+            names = tuple(
+                name
+                for name in names
+                if name not in label and not all(name in others for others in runtimes.values() if others)
+            )
+        if names:
+            models_by_runtime.setdefault(names, []).append(label)
     if len(models_by_runtime) < 2:
         return []
     parts = "; ".join(f"{', '.join(labels)} in {', '.join(names)}" for names, labels in models_by_runtime.items())
     return [f"The models ran in different runtimes: {parts}."]
+
+
+def _settings(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """Models of one runtime that it ran with other settings than the first of them, and a model whose processes had
+    different ones: their figures differ for that, too.
+    """
+    timed = [run for run in good if run["measure"] == "latency"]
+    notes, first_of_runtime = [], dict[str, tuple[str, dict[str, str]]]()
+    for model in models:
+        values = setting_values(timed, model)
+        if mixed := [f"{name} ({' / '.join(different)})" for name, different in values.items() if len(different) > 1]:
+            notes.append(f"WARNING: the processes of {model.label} ran with different settings: {'; '.join(mixed)}.")
+        settings = {name: " or ".join(different) for name, different in values.items()}
+        runtime = settings.get(RUNTIME_SETTING, "the runtime")
+        other, usual = first_of_runtime.setdefault(runtime, (model.label, settings)) if settings else ("", settings)
+        apart = [
+            f"{name.replace('_', ' ')} {settings.get(name, 'none')} / {usual.get(name, 'none')}"
+            for name in dict.fromkeys((*usual, *settings))
+            if settings.get(name) != usual.get(name)
+        ]
+        if apart:
+            notes.append(f"Settings of {runtime} differ, {model.label} / {other}: {'; '.join(apart)}.")
+    return notes
 
 
 def warn_of_other_outputs(rows: Sequence[Row], runs: Sequence[Run], models: Sequence[Model]) -> list[str]:

@@ -5,11 +5,12 @@ earlier sessions. Nothing is measured, nothing is stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.analysis.grouping import options_of
-from harness.conditions.fields import Condition, planned_condition
+from harness.conditions.fields import Condition, option_words, planned_condition
+from harness.conditions.shared_options import by_options
 from harness.errors import NothingComparable
 from harness.experiment.earlier_noise import Noise, read_noise
 from harness.experiment.run_plan import RunPlan
@@ -76,8 +77,7 @@ def forecast_of(
         device=target.device(),
         jobs=tuple(plan.jobs),
         expected=tuple(
-            _expect(condition, jobs, noise, processes, asked)
-            for condition, jobs in _conditions(plan.latency, target).values()
+            _expect(condition, jobs, noise, processes, asked) for condition, jobs in _conditions(plan, target)
         ),
         measuring_s_at_least=sum(job.min_duration_s for job in plan.jobs if job.measure in ("latency", "energy")),
         starting_s=starting_s,
@@ -85,13 +85,19 @@ def forecast_of(
     )
 
 
-def _conditions(latency: Sequence[Job], target: Target) -> dict[str, tuple[Condition, list[Job]]]:
+def _conditions(plan: RunPlan, target: Target) -> list[tuple[Condition, list[Job]]]:
     """The latency jobs of one block by condition, as they will stand in tables."""
-    groups: dict[str, tuple[Condition, list[Job]]] = {}
-    for job in latency:
-        condition = planned_condition(job, target.device())
-        groups.setdefault(options_of(stored(job)), (condition, []))[1].append(job)
-    return groups
+    groups: dict[str, list[Job]] = {}
+    for job in plan.latency:
+        groups.setdefault(options_of(stored(job), of_runtime=False), []).append(job)
+    conditions = []
+    for jobs in groups.values():
+        named = list(dict.fromkeys(name for job in jobs for name, _ in job.runtime_options or ()))
+        for options, numbers in by_options([plan.options_of(job) for job in jobs], named):
+            members = [jobs[number] for number in numbers]
+            condition = planned_condition(members[0], target.device())
+            conditions.append((replace(condition, runtime_options=option_words(options)), members))
+    return conditions
 
 
 def _expect(

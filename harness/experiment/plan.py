@@ -30,7 +30,8 @@ class Subject:
 
     `data_file` holds its weights where they are not in the program; `given` are the sizes of the inputs that the user
     gives. `tokens` is an int64 `.npy` file to evaluate a language model on, `data` and `data_sha256` name where it came
-    from; `labels` are the classes of the samples that the user gives. `fields` of its jobs are other than those of the
+    from; `labels` are the classes of the samples that the user gives; `python` is the interpreter that its
+    workers run in, None for this one. `fields` of its jobs are other than those of the
     other subjects' jobs.
     """
 
@@ -46,6 +47,7 @@ class Subject:
     data: str | None = None
     data_sha256: str | None = None
     unmeasured_quality: str | None = None
+    python: Path | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -144,7 +146,7 @@ def passes(
     given: str | None = None,
 ) -> list[Job]:
     """All jobs in order: memory first (it fails early if a model cannot run), then latency, then quality once a
-    model and precision. `given` names the inputs that the user gives.
+    model, precision and options of its runtime. `given` names the inputs that the user gives.
     """
     jobs: list[Job] = []
     if memory:
@@ -154,7 +156,8 @@ def passes(
     if quality:
         for precision in dict.fromkeys(job.precision for job in latency):
             alike = [job for job in reversed(latency) if job.precision == precision]
-            jobs += _quality(list({job.model: job for job in alike}.values())[::-1], subjects, given)
+            once = {(job.model, job.runtime_options): job for job in alike}
+            jobs += _quality(list(once.values())[::-1], subjects, given)
     return jobs
 
 
@@ -196,6 +199,7 @@ def files_for(job: Job, subject: Subject, inputs: Path | None, output: Path) -> 
         labels=None if subject.labels is None or job.measure != "quality" else str(subject.labels),
         tokens=str(subject.tokens) if (job.measure == "quality" and job.data_sha256) or job.prompts_sha256 else None,
         output=str(output),
+        python=None if subject.python is None else str(subject.python),
     )
 
 

@@ -4,13 +4,13 @@ obtained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.analysis.comparison import Comparison
 from harness.analysis.figures import Figure, Versus, missing_interval
-from harness.analysis.grouping import RUNTIME
+from harness.analysis.grouping import RUNTIME, RUNTIME_SETTING
 from harness.analysis.numbers import decimals, quantity, scale, signed, times
 from harness.analysis.rows import Row
 from harness.conditions.fields import CAPTION, LISTED, Condition
@@ -82,6 +82,8 @@ def _untimed(comparison: Comparison) -> str:
 def caption(comparison: Comparison) -> list[str]:
     """How the numbers were obtained, in lines of facts, and how to read them."""
     lines = [_facts(*facts) for facts in caption_facts(comparison)]
+    if not lines[-1]:  # no runtime said what it ran with
+        lines.pop()
     return [*lines, legend(len(comparison.models) > 1, comparison.counted)]
 
 
@@ -107,7 +109,40 @@ def caption_facts(comparison: Comparison, *, apart: bool = False) -> list[list[s
             *(f"harness {version}" for version in comparison.harness),
         ],
         [_span("", comparison.dates), _span("session ", comparison.sessions), *_data(condition)],
+        settings_in_words(comparison),
     ]
+
+
+def settings_in_words(comparison: Comparison) -> list[str]:
+    """What each runtime really ran with, such as `onnxruntime: provider CPUExecutionProvider, spinning off`, but for
+    what the condition says; settings in which models of one runtime differ are said for each model.
+    """
+    condition = comparison.condition
+    said = {("threads", str(condition.threads))}
+    for option in (condition.runtime_options or "").split(LISTED):
+        name, _, value = option.partition(" ")
+        said.add((name, value))
+    models_by_runtime: dict[str, dict[str, dict[str, str]]] = {}
+    for label, settings in comparison.settings.items():
+        if settings:
+            own = {
+                name: value for name, value in settings.items() if name != RUNTIME_SETTING and (name, value) not in said
+            }
+            models_by_runtime.setdefault(settings.get(RUNTIME_SETTING, "runtime"), {})[label] = own
+    facts = []
+    for runtime, by_model in models_by_runtime.items():
+        first = next(iter(by_model.values()))
+        shared = {name: value for name, value in first.items() if all(s.get(name) == value for s in by_model.values())}
+        if any(by_model.values()):
+            facts.append(f"{runtime}: {_values(shared)}" if shared else runtime)
+        for label, settings in by_model.items():
+            if own := {name: value for name, value in settings.items() if name not in shared}:
+                facts.append(f"{label}: {_values(own)}")
+    return facts
+
+
+def _values(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
 
 
 def legend(several: bool, counted: bool) -> str:
@@ -133,7 +168,8 @@ def _machine(fingerprint: dict[str, Any]) -> list[str]:
     """What of the device's identity a reader wants to see, as far as it is known."""
     words = {
         "cpu_model": "{}",
-        "vector_extensions": "vector extensions {}",
+        # Its finer form, where harness read that.
+        "instruction_sets" if fingerprint.get("instruction_sets") else "vector_extensions": "vector extensions {}",
         "system": "{}",
         "frequency_governor": "governor {}",
         "gpu_driver": "NVIDIA driver {}",

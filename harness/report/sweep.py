@@ -105,6 +105,8 @@ def _caption(comparisons: Sequence[Comparison], words: Sequence[Sequence[str]]) 
     lines = []
     for several in zip(*facts, strict=True):
         lines.append(" · ".join(fact for fact in several[0] if all(fact in other for other in several)))
+    if not lines[-1]:  # no runtime said what it ran with, or each something else
+        lines.pop()
     conditions = [conditions_in_words(each.condition, counted=each.counted, apart=True) for each in comparisons]
     own = [
         [fact for facts_of_line in several for fact in facts_of_line if fact not in condition]

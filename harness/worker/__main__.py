@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from harness import __version__
 from harness.errors import HarnessError, UsageError
 from harness.job import Files, Job, parse_request
 from harness.model_description import is_language_model
-from harness.protocol import PROTOCOL, Done, Hello, Samples, Scalar
+from harness.protocol import PROTOCOL, Done, Hello, Loaded, Samples, Scalar
 from harness.runtime import (
     LoadedModel,
     Preparing,
@@ -28,6 +29,7 @@ from harness.runtime import (
     Runtime,
     check_precision,
     distribution_versions,
+    option_values,
     runtime_for,
 )
 from harness.scenarios.catalogue import SCENARIOS
@@ -69,6 +71,7 @@ def main(device: str = "cpu", kind: str | None = None) -> None:
 def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: str) -> None:
     path = Path(files.model)
     check_precision(runtime, job.precision)
+    option_values(runtime.capabilities, job)  # refused before the library is imported
     channel.emit(
         Hello(
             protocol=PROTOCOL,
@@ -97,7 +100,7 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
             drop_page_cache(part)
     probe = probes.IoProbe()
     model = _load(runtime, path, job, files)
-    channel.emit(model.loaded)
+    channel.emit(_loaded(model, runtime, job))
     channel.emit(probe.since("load", sum(part.stat().st_size for part in parts)))
     match job.measure:
         case "quality":
@@ -116,6 +119,14 @@ def _load(runtime: Runtime, path: Path, job: Job, files: Files) -> LoadedModel:
         raise
     except Exception as error:
         raise LoadError from error
+
+
+def _loaded(model: LoadedModel, runtime: Runtime, job: Job) -> Loaded:
+    """What the runtime says of its load, with its name and the values of all its options among the settings: as they
+    were given, since tables are sorted by them; what the library made of `auto` the runtime says under another name.
+    """
+    options = option_values(runtime.capabilities, job)
+    return replace(model.loaded, settings={"runtime": runtime.name, **model.loaded.settings, **options})
 
 
 def _pin(cpus: tuple[int, ...]) -> None:
@@ -175,7 +186,7 @@ def _measure_memory(job: Job, files: Files, runtime: Runtime, channel: Channel) 
     probes.reset_peak()
     report("runtime")
     model = _load(runtime, Path(files.model), job, files)
-    channel.emit(model.loaded)
+    channel.emit(_loaded(model, runtime, job))
     report("load")
     query = _query(job, files, model)
     probes.reset_peak()  # reading a file of inputs is no part of an inference

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from harness.atomic_files import replacing_file
-from harness.conditions.extensions import vector_extensions
+from harness.conditions.extensions import instruction_sets, vector_extensions
 from harness.conditions.readings import Reading
 from harness.folders import cache_folder
 from harness.targets.transports.local import Local, LocalProcess
@@ -83,6 +83,7 @@ class Qemu(Local):
             Reading("machine", "aarch64", identity=True),
             Reading("cpu_model", f"{self._cpu.option}, emulated by QEMU {version(qemu() or PROGRAM)}", identity=True),
             Reading("vector_extensions", vector_extensions(_cpuinfo(0, self._cpu)), identity=True),
+            Reading("instruction_sets", instruction_sets(_cpuinfo(0, self._cpu)), identity=True),
             Reading("logical_cpus", str(_PROCESSORS), identity=True),
             Reading("cpu_frequency_mhz", None, "an emulated processor has no clock"),
         ]

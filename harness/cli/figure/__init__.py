@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from harness.analysis.parts import ROW_PARTS
 from harness.cli._options import json_option, results_option
 from harness.cli.models.figures import figures as model_figures
 
@@ -55,9 +56,10 @@ def _output_option(default: str) -> Callable[[Command], Command]:
 @figure.command(short_help="Quality against latency, size, memory or energy.")
 @click.option("--cost", metavar="METRIC", help="Across. [default: latency]")
 @click.option("--quality", metavar="METRIC", help="Upwards. [default: the loss, or what was measured]")
+@click.option("--marks", type=click.Choice(ROW_PARTS), help="One mark for each of these. [default: all alike]")
 @_drawing_options
 @_output_option("pareto.pdf")
-def pareto(cost: str | None, quality: str | None, as_json: bool, **selection: Any) -> None:
+def pareto(cost: str | None, quality: str | None, marks: str | None, as_json: bool, **selection: Any) -> None:
     """Draw quality against cost: a point a model with its intervals, and the Pareto front.
 
     A model is called dominated only where the intervals support it.
@@ -66,11 +68,12 @@ def pareto(cost: str | None, quality: str | None, as_json: bool, **selection: An
     harness figure pareto
     harness figure pareto --quality perplexity --cost peak_over_idle_bytes --output memory.svg
     harness figure pareto --cost joules_per_token --output energy.svg
+    harness figure pareto --cost decode_latency_ns_p50 --marks runtime --output peers.pdf
     """
     from harness.cli.figure import drawing
 
     selected = drawing.panels(**selection)
-    click.echo(drawing.pareto(selected, cost, quality, as_json=as_json), nl=False)
+    click.echo(drawing.pareto(selected, cost, quality, marks, as_json=as_json), nl=False)
 
 
 @figure.command(short_help="Latencies of every process and model.")

@@ -45,10 +45,10 @@ def panels(
     return Selected(chosen, left_out, output)
 
 
-def pareto(selected: Selected, cost: str | None, quality: str | None, *, as_json: bool) -> str:
+def pareto(selected: Selected, cost: str | None, quality: str | None, marks: str | None, *, as_json: bool) -> str:
     """Draw quality against cost; what is printed."""
     x, y = choose(cost, COSTS, selected.panels), choose(quality, QUALITIES, selected.panels)
-    chosen = drawable([(panel, *points_of(panel, x, y)) for panel in selected.panels])
+    chosen = drawable([(panel, *points_of(panel, x, y, marks)) for panel in selected.panels])
     drawn = drawer("pareto").draw([panel for panel, _, _ in chosen], [points for _, points, _ in chosen], x, y)
     values = [panel_json(panel, points_json(points, x, y), absent) for panel, points, absent in chosen]
     return written(drawn, selected.output, [*points_caption(chosen, x, y), *selected.left_out], values, as_json)

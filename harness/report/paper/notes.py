@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.analysis.notes import without_advice
+from harness.analysis.peers import not_told_apart
 from harness.analysis.selection import View
+from harness.metrics import Metric
 from harness.report.layout import caption
 from harness.report.paper.columns import PaperColumn
 from harness.report.shared_lines import name_owners, owners_of
@@ -31,6 +33,32 @@ def notes_on(columns: Sequence[PaperColumn], baseline: str) -> list[str]:
         *_files(views),
         *((name_owners(words, owners) or every_condition) + line for line, owners in warnings.items()),
     ]
+
+
+def peer_notes(views: Sequence[View], metric: Metric, shown: Mapping[str, str]) -> list[str]:
+    """Which row is the best rounded peer and from which others it cannot be told, and what each compressed model comes
+    to against it, under each condition; `shown` are the names of the rows by the labels of the models.
+    """
+    notes = []
+    for view in views:
+        where = f"{view.name}: " if view.name else ""
+        peer = view.best_rounded_peer
+        if peer is None:
+            notes.append(f"{where}No row with rounded weights is a peer of the compressed models.")
+            continue
+        against = view.against[peer]
+        alike = [shown[label] for label in not_told_apart(against, view.identities, metric)]
+        apart = f"not told apart from {', '.join(alike)}" if alike else "told apart from every other rounded row of it"
+        notes.append(
+            f"{where}Best rounded peer: {shown[peer]}, the fastest row of its network with weights of 8 bits or fewer, "
+            f"in any runtime, by {metric.label}; {apart}."
+        )
+        notes += [
+            f"{where}Against the best rounded peer, {shown[peer]}: {against.verdict[label]}"
+            for label, identity in view.identities.items()
+            if identity.parent is not None and label in against.verdict
+        ]
+    return notes
 
 
 def _views(columns: Sequence[PaperColumn]) -> list[View]:

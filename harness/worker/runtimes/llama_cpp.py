@@ -343,9 +343,11 @@ class _Generation:
 
         context, memory, row = self._context, self._memory, self._row
         decode, clear = self._library.llama_decode, self._library.llama_memory_clear
-        logits_of, address = self._library.llama_get_logits_ith, ctypes.addressof
+        logits_of, address_of = self._library.llama_get_logits_ith, ctypes.addressof
+        place, view = 0, np.empty((1, self._vocabulary), np.float32)
 
         def execute(inputs: Sequence[Any]) -> Sequence[Any]:
+            nonlocal place, view
             batch, begins = inputs
             if begins:
                 clear(memory, False)
@@ -354,8 +356,9 @@ class _Generation:
             logits = logits_of(context, -1)
             if not logits:
                 raise self._failure()
-            # A copy: the next call writes to the same place.
-            return [np.array(row.from_address(address(logits.contents)))[None]]
+            if (address := address_of(logits.contents)) != place:  # it hardly ever moves
+                place, view = address, np.frombuffer(row.from_address(address), np.float32)[None]
+            return [view.copy()]  # the next call writes to the same place
 
         return execute
 

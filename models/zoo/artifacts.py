@@ -140,7 +140,7 @@ def static(
         record = read_record(folder or PACKAGED, wanted.recipe.name)
         assert record is not None, "its weights have just been loaded"
         model = load_for_fixed_shapes(wanted.recipe.name, channels, folder)
-        export_static(model, record.vocabulary, path, on_step=on_step)
+        export_static(model, record.tokenizer, path, on_step=on_step)
 
     return _made(wanted, export, force, folder, on_step)
 
@@ -288,7 +288,7 @@ def _export_peer(
 
     record = read_record(folder or PACKAGED, wanted.recipe.name)
     assert record is not None, "its weights have just been loaded"
-    tokens = torch.from_numpy(validation_tokens(record.vocabulary))
+    tokens = torch.from_numpy(validation_tokens(record.tokenizer))
     export = getattr(import_module(EXPORTERS[fmt]), f"export_{fmt}")
     checked: Mapping[str, Any] = export(model, path, wanted.manifest["precision"], tokens, on_step)
     return checked

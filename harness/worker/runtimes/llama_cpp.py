@@ -229,6 +229,8 @@ def _new_context(library: Any, path: Path, model: Any, job: Job, options: dict[s
     context = library.llama_init_from_model(model, parameters)
     if not context:
         raise _refusal(f"llama.cpp cannot run {path}")
+    if not library.llama_get_memory(context):
+        raise ModelError(f"{path} generates no text: llama.cpp keeps no cache for it.", "Give a language model.")
     return context
 
 

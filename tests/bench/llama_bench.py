@@ -59,14 +59,14 @@ context = lib.llama_init_from_model(model, params)
 cache = lib.llama_get_memory(context)
 token = (ctypes.c_int32 * 1)(7)
 tokens = (ctypes.c_int32 * prompt)(*(index % 50 for index in range(prompt)))
-whole = lib.llama_batch(n_tokens=prompt, token=tokens, pos=(ctypes.c_int32 * prompt)(*range(prompt)))
+prompt_batch = lib.llama_batch(n_tokens=prompt, token=tokens, pos=(ctypes.c_int32 * prompt)(*range(prompt)))
 steps = [lib.llama_batch(n_tokens=1, token=token, pos=(ctypes.c_int32 * 1)(prompt + step)) for step in range(new - 1)]
 clock, decode, logits = time.perf_counter_ns, lib.llama_decode, lib.llama_get_logits_ith
 
 def query(prefill, decoded):
     start = clock()
     lib.llama_memory_clear(cache, False)
-    assert decode(context, whole) == 0
+    assert decode(context, prompt_batch) == 0
     logits(context, -1)
     prefill.append(clock() - start)
     for batch in steps:
@@ -113,8 +113,8 @@ def ours(model: Path, prompt: int, new: int, threads: int, seconds: float, pin: 
             min_duration_s=seconds,
         )
         request = request_json(job, Files(model=str(model))) + "\n"
-        said = _output([sys.executable, "-P", "-m", "harness.worker"], pin, request)
-        events = [json.loads(line) for line in said.splitlines()]
+        printed = _output([sys.executable, "-P", "-m", "harness.worker"], pin, request)
+        events = [json.loads(line) for line in printed.splitlines()]
         if measure == "memory":
             phases = {event["phase"]: event for event in events if event["event"] == "memory"}
             peak = max(event["peak_rss_bytes"] for phase, event in phases.items() if phase != "runtime")

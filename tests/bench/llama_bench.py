@@ -150,6 +150,18 @@ def build(source: Path | None) -> Path:
     program = folder / "build" / "bin" / "llama-bench"
     if program.exists():
         return program
+    if not (folder / "source").exists():  # else a build was interrupted, and goes on
+        _unpack(source, number, folder)
+    off = [f"-DLLAMA_BUILD_{part}=OFF" for part in ("SERVER", "TESTS", "EXAMPLES", "UI", "APP")]
+    configure = ["cmake", "-S", folder / "source", "-B", folder / "build", "-DCMAKE_BUILD_TYPE=Release", *off]
+    subprocess.run([*configure, "-DLLAMA_OPENSSL=OFF"], check=True, stdout=subprocess.DEVNULL)
+    jobs = str(len(os.sched_getaffinity(0)))
+    subprocess.run(["cmake", "--build", folder / "build", "--target", "llama-bench", "-j", jobs], check=True)
+    return program
+
+
+def _unpack(source: Path | None, number: str, folder: Path) -> None:
+    """llama.cpp's source of that version of llama-cpp-python, as `source` in `folder`."""
     with tempfile.TemporaryDirectory() as scratch:
         if source is None:
             wanted = [f"llama-cpp-python=={number}", "--no-binary", "llama-cpp-python", "--no-deps"]
@@ -159,16 +171,9 @@ def build(source: Path | None) -> Path:
             raise click.UsageError(f"{source.name} is not the source of llama-cpp-python {number}, which is installed.")
         with tarfile.open(source) as archive:
             archive.extractall(scratch, filter="data")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (vendored,) = Path(scratch).glob("*/vendor/llama.cpp")
         shutil.move(vendored, folder / "source")
-    off = [f"-DLLAMA_BUILD_{part}=OFF" for part in ("SERVER", "TESTS", "EXAMPLES", "UI", "APP")]
-    configure = ["cmake", "-S", folder / "source", "-B", folder / "build", "-DCMAKE_BUILD_TYPE=Release", *off]
-    subprocess.run([*configure, "-DLLAMA_OPENSSL=OFF"], check=True, stdout=subprocess.DEVNULL)
-    jobs = str(len(os.sched_getaffinity(0)))
-    subprocess.run(["cmake", "--build", folder / "build", "--target", "llama-bench", "-j", jobs], check=True)
-    return program
 
 
 def _output(command: list[str], pin: Callable[[], None], given: str = "") -> str:

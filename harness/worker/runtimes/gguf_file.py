@@ -187,6 +187,11 @@ def _check(path: Path, file: GgufFile) -> None:
             f"{path} holds no language model: it has no table of tokens ({_TOKENS}).",
             "Only language models run in llama.cpp; export another model as .pte, .pt2 or .onnx.",
         )
+    if file.metadata.get(f"{architecture}.attention.causal") is False:  # llama.cpp would give zeros for its logits
+        raise ModelError(
+            f"{path} generates no text: every token of its architecture, {architecture}, sees those behind it.",
+            "Give a language model; one for embeddings runs as .onnx.",
+        )
     own = {key.removeprefix(f"{architecture}."): value for key, value in file.metadata.items()}
     for name, size, most in (
         ("tokens", rows[1], _LARGEST),

@@ -31,7 +31,7 @@ SAMPLES, SEED = 16, 0
 
 def training_windows(record: Record) -> Calibration:
     """The windows on which models of the zoo are calibrated: int64 [1, context] each."""
-    text = data.corpus(data.load_text())
+    text = data.corpus(data.load_text(), record.tokenizer)
     inputs, _ = windows(text.training, record.context)
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(SEED))
     return calibration_of([(inputs[place : place + 1],) for place in order[:SAMPLES].tolist()])
@@ -85,7 +85,7 @@ def build_file(path: Path, name: str, compressed: Compressed, parent: Record, on
     `export_compressed` raises.
     """
     export_compressed(compressed, path, on_step)
-    tokenizer = {"kind": "char", "vocabulary": parent.vocabulary}
+    tokenizer = {**parent.tokenizer.description}
     precision, kernels = precision_of(compressed), kernels_of(compressed)
     return compressed_manifest(path, name, parent.name, compressed, precision, {}, kernels=kernels, tokenizer=tokenizer)
 

@@ -71,7 +71,7 @@ def run(lines: Path, activations: bool = False) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     model, record = load(MODEL)
-    text = corpus(load_text())
+    text = corpus(load_text(), record.tokenizer)
     inputs, _ = windows(text.training, record.context)
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(SEED))
     calibration: list[tuple[Tensor, ...]] = [(inputs[place : place + 1],) for place in order[:SAMPLES].tolist()]

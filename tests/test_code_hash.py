@@ -102,4 +102,5 @@ def test_no_module_that_an_exporter_loads_is_left_out(entries: tuple[str, ...], 
 def test_every_exporter_is_named() -> None:
     folder = Path(artifacts.__file__).parents[1] / "export"
     exporters = {f"harness.models.export.{file.stem}" for file in (*folder.glob("p*.py"), folder / "onnx.py")}
-    assert set(artifacts.EXPORTERS.values()) == exporters - {"harness.models.export.pte_flash"}
+    exporters -= {"harness.models.export.pte_flash", "harness.models.export.pte_module"}  # a user's module is not cached
+    assert set(artifacts.EXPORTERS.values()) - {"harness.models.zoo.compressing"} == exporters

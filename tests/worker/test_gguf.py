@@ -266,6 +266,6 @@ def test_damaged_files_are_refused_or_run(tmp_path: Path) -> None:
     assert codes.total() == 200
     assert codes["1"] > 80
     assert codes["0"] > 20
-    # A worker that llama.cpp aborts is a failed row; nothing else may come out of ours.
+    # A worker that ends is a failed row; nothing else may come out of ours.
     assert codes["2"] == 0
     assert codes.total() - codes["0"] - codes["1"] <= 4

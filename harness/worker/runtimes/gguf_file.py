@@ -25,7 +25,7 @@ _MOST_TEXT = 256
 # A header has no more entries, and an array no more items.
 _MOST_ENTRIES, _MOST_ITEMS = 1 << 16, 1 << 24
 _LARGEST = (1 << 31) - 1
-# llama.cpp aborts where there are more, and where there are none.
+# llama.cpp takes no more layers than these, and none fewer than one.
 _MOST_LAYERS = 512
 _TYPES = {
     **dict(enumerate(("F32", "F16", "Q4_0", "Q4_1"))),

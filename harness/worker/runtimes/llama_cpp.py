@@ -382,7 +382,7 @@ class _Generation:
     def _batch(self, tokens: Any, begin: int) -> Any:
         """A batch that reads the memory of `tokens`: of a step the token is written there once it is known."""
         count = tokens.shape[1]
-        if count > (most := self._library.llama_n_batch(self._context)):  # llama.cpp would abort
+        if count > (most := self._library.llama_n_batch(self._context)):  # more than its batch holds
             raise UsageError(f"{count} tokens do not fit into the model's context of {most}.", "Give a shorter prompt.")
         token = ctypes.cast(tokens.data_ptr(), ctypes.POINTER(ctypes.c_int32))
         positions = (ctypes.c_int32 * count)(*range(begin, begin + count))

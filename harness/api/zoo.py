@@ -9,7 +9,7 @@ from harness.api.building import find_or_build, find_or_build_flash
 from harness.errors import UsageError
 from harness.experiment.model_source import EvaluationText, Say
 from harness.models.train.data import TEXT_SHA256, VALIDATION_NAME, validation_tokens
-from harness.models.zoo.artifacts import known
+from harness.models.zoo.artifacts import SUFFIXES, known
 from harness.target import Target
 
 
@@ -37,7 +37,7 @@ def zoo_format(path: Path, target: Target) -> tuple[str, str]:
 
     Raises UsageError for any other path.
     """
-    suffix = path.suffix if path.suffix in (".pte", ".pt2", ".onnx") else ""
+    suffix = path.suffix if path.suffix in (".pte", ".pt2", ".onnx", ".xml") else ""
     name = path.name.removesuffix(suffix)
     if path.parent != Path() or not known(name):
         raise _unknown(path)
@@ -45,7 +45,8 @@ def zoo_format(path: Path, target: Target) -> tuple[str, str]:
         return name, "static"
     if not suffix and target.capabilities.formats[0] == ".pt2" and "generate" in target.capabilities.scenarios:
         return name, "cached"
-    return name, (suffix or target.capabilities.formats[0]).removeprefix(".")
+    ending = (suffix or target.capabilities.formats[0]).removeprefix(".")
+    return name, {end: fmt for fmt, end in SUFFIXES.items()}.get(ending, ending)
 
 
 def _unknown(path: Path) -> UsageError:

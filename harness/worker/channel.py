@@ -13,9 +13,9 @@ from harness import protocol
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.job import Job
 from harness.protocol import Error
+from harness.worker import onnxruntime_errors, openvino_errors
 from harness.worker.executorch_errors import explain
 from harness.worker.executorch_log import failed_operator, printed
-from harness.worker.onnxruntime_errors import NAME, shortened
 
 # As torch says it of a GPU, of cuBLAS and of the host's memory, and as ONNX Runtime does; none of them has a type of
 # its own for all.
@@ -73,7 +73,7 @@ def failure(error: Exception, job: Job | None) -> Error:
             if cause.startswith(_NO_KERNEL):
                 return Error(kind="runtime", message=message, todo=_ANOTHER_DTYPE)
     else:
-        cause = shortened(str(error)) if NAME in line else f"{type(error).__name__}: {line}"
+        cause = _cause(error, line)
         message = f"The model failed to run: {cause}".strip().rstrip(".:") + "."
         todo = "`harness report` shows what the runtime printed."
     if job is not None and job.measure != "describe" and job.inputs_sha256 is None:
@@ -81,3 +81,12 @@ def failure(error: Exception, job: Job | None) -> Error:
         if "--inputs" not in todo:
             todo = f"If it needs others, give them with --inputs; {todo[:1].lower()}{todo[1:]}"
     return Error(kind="runtime", message=message, todo=todo)
+
+
+def _cause(error: Exception, line: str) -> str:
+    """What an exception that a runtime raised says, without the places in its source; `line` is its first."""
+    if onnxruntime_errors.NAME in line:
+        return onnxruntime_errors.shortened(str(error))
+    if line.startswith(openvino_errors.MARK):
+        return openvino_errors.shortened(str(error))
+    return f"{type(error).__name__}: {line}"

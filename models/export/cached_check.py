@@ -10,10 +10,10 @@ from torch import Tensor
 from harness.errors import ModelError
 from harness.models.gpt.network import GPT
 
-TOLERANCE = {"fp32": 1e-4, "int8": 0.2, "int4-group32": 0.5}
+TOLERANCE = {"fp32": 1e-4, "int8": 0.2, "int4-channel": 0.5, "int4-group32": 0.5}
 """Root mean square of the difference between a logit of the file and the model's, as a share of the logits' standard
 deviation."""
-AGREEMENT = {"fp32": 0.99, "int8": 0.9, "int4-group32": 0.75}
+AGREEMENT = {"fp32": 0.99, "int8": 0.9, "int4-channel": 0.75, "int4-group32": 0.75}
 """Least share of places where the file's most likely token is the model's."""
 CHECKED_TOKENS = 512
 _TOGETHER = 8  # tokens that the check gives at once in the middle of a window

@@ -5,10 +5,11 @@ and `logits_at` int64 [m], the places of the new tokens whose logits are wanted,
 the names and the states of optimum-intel's exports, so that the plugin of the processor takes attention and cache
 together, as it does theirs. A prompt needs the logits of its last token alone: behind the attention of the last block
 nothing else is computed. (Not behind its keys and values, as in our `.pte`: the plugin's attention takes as many
-queries as new keys, and gives nothing where there are fewer.) The file's `rt_info` has what a `.pte` says in its constant methods.
+queries as new keys, and gives nothing where there are fewer.) The file's `rt_info` has what a `.pte` says in its
+constant methods.
 
 The graph is written operator by operator: `openvino.convert_model` of an exported program takes a minute, and makes no
-states. Weights of `int8` and `int4-group32` are the same integers as in a `.pte` of that precision
+states. Weights in int8 and int4 are the same integers as in a `.pte` of that precision
 (`export.quantised_linear`, `export.embedding_tables`), in the form that nncf writes, which is what OpenVINO's kernels
 look for: a constant, converted and multiplied by its steps. Those of a self-compressed model stay what they are.
 """
@@ -16,7 +17,7 @@ look for: a constant, converted and multiplied by its steps. Those of a self-com
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,8 +32,8 @@ from harness.models.export.pte import constant_methods
 from harness.models.export.quantised_linear import GROUP, integers
 from harness.models.gpt.architecture import BlockShape
 from harness.models.gpt.network import GPT, MASKED, Block
+from harness.models.recipe import PRECISIONS
 
-PRECISIONS = ("fp32", "int8", "int4-group32")
 _REPORT = "Report this with the versions of torch and openvino."
 
 
@@ -112,13 +113,18 @@ class _Graph:
         ids, positions = (self._input(name, [1, -1], np.int64) for name in ("input_ids", "position_ids"))
         wanted, beam = self._input("logits_at", [-1], np.int64), self._input("beam_idx", [-1], np.int32)
         x = ops.add(
-            self._rows(self._gpt.token_embedding.weight, ids), self._rows(self._gpt.position_embedding.weight, positions)
+            self._rows(self._gpt.token_embedding.weight, ids),
+            self._rows(self._gpt.position_embedding.weight, positions),
         )
         places = ops.squeeze(positions, self._integers(0))
         total = ops.add(ops.gather(places, self._integers(-1), self._integers(0)), self._integers([1]))
         masks = self._constant(torch.full((config.context, config.context), MASKED).triu(diagonal=1))
         mask = ops.slice(
-            ops.gather(masks, places, self._integers(0)), self._integers([0]), total, self._integers([1]), self._integers([1])
+            ops.gather(masks, places, self._integers(0)),
+            self._integers([0]),
+            total,
+            self._integers([1]),
+            self._integers([1]),
         )
         pairs = list(zip(self._gpt.blocks, config.block_shapes, strict=True))
         for number, (block, shape) in enumerate(pairs):
@@ -149,7 +155,9 @@ class _Graph:
                 queries, keys, values, ops.unsqueeze(mask, self._integers([0, 1])), scale, False
             )
             joined = ops.reshape(
-                ops.transpose(mixed, self._integers([0, 2, 1, 3])), self._integers([0, 0, shape.heads * shape.v_dim]), True
+                ops.transpose(mixed, self._integers([0, 2, 1, 3])),
+                self._integers([0, 0, shape.heads * shape.v_dim]),
+                True,
             )
             if wanted is not None:
                 joined = ops.gather(joined, wanted, self._integers(1))
@@ -168,7 +176,9 @@ class _Graph:
         return self._ops.transpose(split, self._integers([0, 2, 1, 3]))
 
     def _cached(self, name: str, new: Any, heads: int, channels: int, beam: Any) -> Any:
-        """`new` behind what the state has of the earlier tokens, [B, heads, n and earlier, channels]; it is the state."""
+        """`new` behind what the state has of earlier tokens, [B, heads, n and earlier, channels], which is the next
+        state.
+        """
         import openvino
         from openvino.op import assign, read_value
         from openvino.op.util import Variable, VariableInfo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ from harness.code_hash import code_hash
 from harness.durations import OnStep, unheard
 from harness.errors import ModelError, UsageError
 from harness.folders import cache_folder
-from harness.manifest import read_manifest, sha256_file, write_manifest
+from harness.manifest import Manifest, read_manifest, sha256_file, write_manifest
 from harness.models.recipe import INT4, Recipe
+from harness.models.zoo.copying import data_file
 from harness.models.zoo.recipes import packaged
 from harness.models.zoo.records import PACKAGED, Record, read_record
 
@@ -25,11 +27,14 @@ if TYPE_CHECKING:
 
 Export = Callable[["GPT", Path], "Mapping[str, Any] | None"]
 """Writes a model to a file. What its check measured, where it says so, is for the manifest."""
-FORMATS = ("pte", "pt2", "onnx")
+FORMATS = ("pte", "pt2", "onnx", "openvino")
+SUFFIXES = {"openvino": "xml"}
+"""How the files of a format end, where that is not its name."""
 EXPORTERS = {
     "pte": "harness.models.export.pte",
     "pt2": "harness.models.export.pt2",
     "onnx": "harness.models.export.onnx",
+    "openvino": "harness.models.export.openvino",
     "static": "harness.models.export.pt2_fixed_shapes",
     "cached": "harness.models.export.pt2_generating",
     "flash": "harness.models.export.pte_flash_files",
@@ -37,7 +42,10 @@ EXPORTERS = {
 """The module that writes each kind of file: it and all that it imports decide whether a cached file is current."""
 _EVERY_EXPORT = ("harness.models.zoo.loading", "harness.models.zoo.artifact_manifest")
 """What decides that beside the exporter: which weights a file holds, and what its manifest says."""
-_PACKAGES = {"onnx": ("torch", "onnx", "onnxscript", "onnxruntime")}
+_PACKAGES = {
+    "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("torch", "torchao", "openvino"),
+}
 """The packages that decide what an exporter writes, where they are not those of most."""
 _ONNX_INT4 = "int4-group32"
 _FOLLOWED = ("harness.models", "harness.flash")
@@ -59,7 +67,9 @@ class _Wanted:
             manifest = read_manifest(self.path, sha256_file(self.path))
         except ModelError:  # damaged, or left by a build that was killed half way: it is made again
             return None
-        fits = manifest is not None and all(getattr(manifest, key) == value for key, value in self.manifest.items())
+        if manifest is None or not _has_data(self.path, manifest):
+            return None
+        fits = all(getattr(manifest, key) == value for key, value in self.manifest.items())
         return self.path if fits else None
 
 
@@ -97,8 +107,8 @@ def artifact(
             from harness.models.export.pte import export_pte
 
             export_pte(model, path, wanted.manifest["precision"], on_step)
-        elif fmt == "onnx":
-            return _export_onnx(model, path, wanted, folder, on_step)
+        elif fmt in ("onnx", "openvino"):
+            return _export_checked(model, path, fmt, wanted, folder, on_step)
         else:
             from harness.models.export.pt2 import export_pt2
 
@@ -225,6 +235,8 @@ def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
         raise UsageError(f"There is no format {fmt!r}.", f"Choose one of: {', '.join(FORMATS)}.")
     if fmt == "onnx":
         return _onnx_precision(recipe, precision)
+    if fmt == "openvino" and precision == INT4 and recipe.stored() not in (recipe.stored(INT4), _ONNX_INT4):
+        return _ONNX_INT4  # what OpenVINO's own compression makes of weights that were not trained for it
     stored = recipe.stored(precision)
     if fmt == "pt2":
         if precision not in (None, "fp32"):
@@ -250,10 +262,10 @@ def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> 
     parts = [recipe.name]
     if own is not None:
         parts.append(own.weights_sha256[:8])
-    usual = {"pte": recipe.stored(), "onnx": _onnx_precision(recipe, None)}
+    usual = {"pte": recipe.stored(), "onnx": _onnx_precision(recipe, None), "openvino": recipe.stored()}
     if fmt in usual and precision != usual[fmt]:
         parts.append(precision)
-    return ".".join([*parts, fmt])
+    return ".".join([*parts, SUFFIXES.get(fmt, fmt)])
 
 
 def _built_with(exporter: str) -> dict[str, str]:
@@ -264,22 +276,32 @@ def _built_with(exporter: str) -> dict[str, str]:
         return {"code": code} | {name: version(name) for name in packages}
     except PackageNotFoundError as error:
         raise UsageError(
-            f"A .{exporter} file is made with {error.name}, which is not installed.",
+            f"A .{SUFFIXES.get(exporter, exporter)} file is made with {error.name}, which is not installed.",
             f"Run `pip install 'edge-harness[{exporter}]'`.",
         ) from error
 
 
-def _export_onnx(model: GPT, path: Path, wanted: _Wanted, folder: Path | None, on_step: OnStep) -> Mapping[str, Any]:
-    """Write an `.onnx`, checked on the text that validates the model."""
+def _export_checked(
+    model: GPT, path: Path, fmt: str, wanted: _Wanted, folder: Path | None, on_step: OnStep
+) -> Mapping[str, Any]:
+    """Write a file of another runtime's format, checked on the text that validates the model."""
     import torch
 
-    from harness.models.export.onnx import export_onnx
     from harness.models.train.data import validation_tokens
 
     record = read_record(folder or PACKAGED, wanted.recipe.name)
     assert record is not None, "its weights have just been loaded"
     tokens = torch.from_numpy(validation_tokens(record.vocabulary))
-    return export_onnx(model, path, wanted.manifest["precision"], tokens, on_step)
+    export: Callable[..., Mapping[str, Any]] = getattr(import_module(EXPORTERS[fmt]), f"export_{fmt}")
+    return export(model, path, wanted.manifest["precision"], tokens, on_step)
+
+
+def _has_data(path: Path, manifest: Manifest) -> bool:
+    """Whether the file of weights that belongs to the one at `path` is there, if there is to be one, and undamaged."""
+    weights = data_file(path)
+    if manifest.data_sha256 is None:
+        return True
+    return weights is not None and weights.exists() and sha256_file(weights) == manifest.data_sha256
 
 
 def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None, on_step: OnStep) -> Path:

@@ -87,6 +87,6 @@ def _cause(error: Exception, line: str) -> str:
     """What an exception that a runtime raised says, without the places in its source; `line` is its first."""
     if onnxruntime_errors.NAME in line:
         return onnxruntime_errors.shortened(str(error))
-    if line.startswith(openvino_errors.MARK):
+    if openvino_errors.is_openvino(line):
         return openvino_errors.shortened(str(error))
     return f"{type(error).__name__}: {line}"

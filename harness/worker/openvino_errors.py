@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-MARK = "Exception from src/"
-"""How every message of its exceptions begins, all of which are RuntimeError."""
+_PLACES = r"(?:Exception from |Check '.*' failed at )src/\S*:\d+:?"
 _AGAIN = "Export it again, or copy it again if it came from elsewhere."
 _INSTALL = "Install a newer one (pip install -U openvino), or export the model without it: harness loads no extensions."
 _MEANINGS = (
@@ -20,13 +19,18 @@ _MEANINGS = (
         _INSTALL,
     ),
     (
-        r"does not support the following ONNX operations:\s*(.+)",
+        r"No conversion rule found for operations: (.+)",
         "it calls {0}, which this OpenVINO does not have",
         _INSTALL,
     ),
     (
         r"Incorrect weights in bin file",
         "the file of its weights is cut short, or is not of this model",
+        "Copy both files again.",
+    ),
+    (
+        r"Invalid usage of method for externally stored data in file",
+        "the file of its weights is missing, cut short, or not of this model",
         "Copy both files again.",
     ),
     (
@@ -41,7 +45,11 @@ _MEANINGS = (
         "Export it with the shapes of its inputs.",
     ),
 )
-_PLACE = re.compile(r"^(?:Exception from |Check '.*' failed at )\S*:\d+:?$")
+
+
+def is_openvino(line: str) -> bool:
+    """Whether an exception whose message begins with this line is one of its own: all of them are RuntimeError."""
+    return re.match(_PLACES, line) is not None
 
 
 def explain(message: str) -> tuple[str, str]:
@@ -55,5 +63,5 @@ def explain(message: str) -> tuple[str, str]:
 def shortened(message: str) -> str:
     """The message without the places in OpenVINO's source, and all lines behind the first that says something."""
     lines = [line.strip() for line in message.splitlines()]
-    said = [line for line in lines if line and not _PLACE.match(line)]
+    said = [line for line in lines if line and not re.fullmatch(_PLACES, line)]
     return (said or ["it gave no reason"])[0].rstrip(".:")

@@ -47,6 +47,15 @@ def _onnx(models: Models, folder: Path) -> ContractModel:
     return ContractModel(path, ((BATCH, WIDTH),), partial(_mlp, models), batches=(1, BATCH), heavy=heavy)
 
 
+def _xml(models: Models, folder: Path) -> ContractModel:
+    from openvino_on_disk import write_deep, write_mlp
+
+    path, heavy = write_mlp(folder / "mlp.xml", models.folder / "mlp.npz"), write_deep(folder / "deep.xml")
+    sizes = ((BATCH, WIDTH),)
+    # In bfloat16, which is what it takes on a processor that has it.
+    return ContractModel(path, sizes, partial(_mlp, models), batches=(1, BATCH), heavy=heavy, tolerance=0.02)
+
+
 def _lm(models: Models, folder: Path) -> Path:
     return models.lm
 
@@ -61,12 +70,19 @@ def _lm_onnx(models: Models, folder: Path) -> Path:
     return write_language_model(folder / "lm.onnx")
 
 
+def _lm_xml(models: Models, folder: Path) -> Path:
+    from openvino_on_disk import write_language_model
+
+    return write_language_model(folder / "lm.xml")
+
+
 # The model, the language model, and the arguments of the worker. A GPU's runtimes run where there is one; the processor
 # stands in for it where that is possible.
 MODELS: dict[str, tuple[Callable[[Models, Path], ContractModel], Callable[[Models, Path], Path], tuple[str, ...]]] = {
     "executorch": (_pte, _lm, ()),
     "executorch-cuda": (_pte, _lm, ("cuda",)),
     "onnxruntime": (_onnx, _lm_onnx, ()),
+    "openvino": (_xml, _lm_xml, ()),
     "torch": (_pt2, _lm_pt2, ()),
     "torch-cuda": (_pt2, _lm_pt2, ("cuda", "cpu")),
 }

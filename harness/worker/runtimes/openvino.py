@@ -105,8 +105,12 @@ def describe(path: Path) -> Describe:
     measured.
     """
     prepare(path)
-    model = _read(path)
-    return (describe_onnx(path, read_onnx(path)) if path.suffix == ".onnx" else describe_model(path, model))[0]
+    if path.suffix != ".onnx":
+        return describe_model(path, _read(path))[0]
+    file = read_onnx(path)
+    if all((path.parent / location).is_file() for location in file.locations):
+        _read(path)
+    return describe_onnx(path, file)[0]
 
 
 def load(path: Path, job: Job, files: Files) -> LoadedModel:
@@ -117,7 +121,11 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
     option that it does not follow here.
     """
     given = _given_options(job)
-    settings = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": job.threads, "PERF_COUNT": job.measure == "profile"}
+    settings: dict[str, Any] = {
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": job.threads,
+        "PERF_COUNT": job.measure == "profile",
+    }
     settings |= {_PROPERTIES[option]: value.upper() if "mode" in option else value for option, value in given.items()}
     start_ns = time.perf_counter_ns()
     model = _read(path)

@@ -32,6 +32,7 @@ from harness.job import Files
 from harness.model_description import is_language_model, longest_prompt
 from harness.protocol import Hello, Memory, Ops, Samples, Scalar
 from harness.runtime import LoadedModel
+from harness.worker.channel import failure
 from harness.worker.generation import GreedyTokens, LanguageInputs
 from harness.worker.runtimes import openvino as runtime
 
@@ -353,14 +354,28 @@ def test_types_that_numpy_lacks_are_refused(tmp_path: Path) -> None:
         loaded(tmp_path / "b.xml")
 
 
-def test_what_a_model_raises_while_it_runs_is_one_sentence(tmp_path: Path) -> None:
+def test_inputs_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    """With one thread OpenVINO itself would compute something of other memory."""
     weight = ops.constant(np.zeros((5, 5), np.float32))
     path = write_model(tmp_path / "m.xml", [("x", [-1, -1], np.float32)], lambda x: {"y": ops.add(x, weight)})
     error = run_forked(path, job(input_sizes=((2, 4),))).error
-    assert error.kind == "runtime"
-    assert "mismatch" in error.message
+    assert error.kind == "usage"
+    assert "cannot take inputs of these sizes, x [2, 4]" in error.message
     assert "src/" not in error.message
-    assert "RuntimeError" not in error.message
+    assert run_forked(path, job(input_sizes=((1, 5),))).all(Samples)
+
+
+def test_what_a_model_raises_while_it_runs_is_one_sentence() -> None:
+    message = """Exception from src/inference/src/cpp/infer_request.cpp:224:
+Exception from src/plugins/intel_cpu/src/node.cpp:794:
+[CPU] Add node with name 'Add_4' does not fit.
+
+"""
+    error = failure(RuntimeError(message), job())
+    assert error.kind == "runtime"
+    assert error.message.startswith(
+        "The model failed to run: [CPU] Add node with name 'Add_4' does not fit. Its inputs"
+    )
 
 
 MUTATE = """

@@ -19,10 +19,10 @@ from typing import Any
 
 from harness.errors import ModelError, UsageError
 from harness.job import Files, Job
-from harness.model_description import find_method
+from harness.model_description import find_method, may_vary
 from harness.protocol import Describe, Loaded, Ops
 from harness.runtime import LoadedModel, RuntimeCapabilities, RuntimeOption, option_values
-from harness.worker.openvino_errors import explain
+from harness.worker.openvino_errors import explain, shortened
 from harness.worker.runtimes.onnx_cache import CachedModel, Generation
 from harness.worker.runtimes.onnx_file import check_locations, read_onnx
 from harness.worker.runtimes.onnxruntime import describe_onnx, weights_of
@@ -164,9 +164,13 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
     inputs = description.methods[0]["inputs"]
     _check_dtypes(path, [*inputs, *description.methods[0]["outputs"]])
     names = [str(described["name"]) for described in inputs]
+    varies = any(map(may_vary, inputs))
 
     def arrange(tensors: Sequence[Any]) -> Sequence[Any]:
-        return ({input_name: tensor.numpy() for input_name, tensor in zip(names, tensors, strict=True)},)
+        feed = {input_name: tensor.numpy() for input_name, tensor in zip(names, tensors, strict=True)}
+        if varies:
+            _check_sizes(path, tuple((input_name, array.shape) for input_name, array in feed.items()))
+        return (feed,)
 
     def execute(arranged: Sequence[Any]) -> Sequence[Any]:
         return infer(arranged[0])
@@ -277,6 +281,21 @@ def _check_dtypes(path: Path, tensors: Sequence[dict[str, Any]]) -> None:
                 f"{tensor['name']} of {path} is {kind}, which harness cannot give or read.",
                 "Export the model with such inputs and outputs as float32 or float16.",
             )
+
+
+@functools.cache
+def _check_sizes(path: Path, sizes: tuple[tuple[str, tuple[int, ...]], ...]) -> None:
+    """Raises UsageError for inputs of sizes that do not fit together: with one thread OpenVINO computes all the same,
+    of memory that is not theirs (`findings/openvino_one_thread.sh`).
+    """
+    try:
+        _read(path).reshape({input_name: list(shape) for input_name, shape in sizes})
+    except RuntimeError as error:
+        given = ", ".join(f"{input_name} {list(shape)}" for input_name, shape in sizes)
+        raise UsageError(
+            f"{path.name} cannot take inputs of these sizes, {given}: {shortened(str(error))}.",
+            "Give others with --inputs, or another --batch.",
+        ) from error
 
 
 def _inferring(request: Any, profile: _Profile | None) -> Callable[[dict[str, Any]], list[Any]]:

@@ -19,7 +19,7 @@ _MEANINGS = (
         _INSTALL,
     ),
     (
-        r"No conversion rule found for operations: (.+)",
+        r"(?:No conversion rule found for|OpenVINO does not support the following ONNX) operations: (.+)",
         "it calls {0}, which this OpenVINO does not have",
         _INSTALL,
     ),

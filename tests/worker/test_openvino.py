@@ -9,9 +9,10 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,18 +22,19 @@ from onnx_on_disk import CONTEXT, VOCABULARY, language_logits
 from onnx_on_disk import FORMS as ONNX_FORMS
 from onnx_on_disk import write_language_model as write_onnx_language_model
 from onnx_on_disk import write_model as write_onnx
-from worker.driving import QUICK, job, run, run_forked
+from worker.driving import QUICK, job, run_forked
 
 pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
 
 from openvino_on_disk import FORMS, ops, write_language_model, write_mlp, write_model, write_relu
 
 from harness.errors import ModelError, UsageError
-from harness.job import Files
+from harness.job import Files, Job
 from harness.model_description import is_language_model, longest_prompt
-from harness.protocol import Hello, Memory, Ops, Samples, Scalar
+from harness.protocol import Event, Hello, Ops, Samples, Scalar
 from harness.runtime import LoadedModel
-from harness.worker.channel import failure
+from harness.worker import __main__ as worker
+from harness.worker.channel import Channel, failure
 from harness.worker.generation import GreedyTokens, LanguageInputs
 from harness.worker.runtimes import openvino as runtime
 
@@ -142,19 +144,30 @@ def test_generation_loss_and_operators_through_a_worker(tmp_path: Path) -> None:
     assert "ReadValue" in operators
 
 
-def test_the_memory_pass_goes_as_far_as_what_is_timed(tmp_path: Path) -> None:
+def test_the_memory_pass_goes_as_far_as_what_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenVINO keeps what it made for every length that it met: memory after fewer tokens would be too little."""
-    path = write_language_model(tmp_path / "lm.xml")
-    model = loaded(path)
-    lengths: list[int] = []
-    execute, arranged = model.execute, GreedyTokens(model.description, 4, 5, 0, model.arrange)
-    assert [event.phase for event in run(path, job("generate", "memory", prompt_tokens=4, new_tokens=5)).all(Memory)]
-    outputs = execute(arranged.prompt())
-    for position in range(4, 8):
-        inputs = arranged.choose(outputs, position)
-        lengths.append(inputs[0]["attention_mask"].shape[1])
-        outputs = execute(inputs)
-    assert lengths == [5, 6, 7, 8]
+    path, lengths, load = write_language_model(tmp_path / "lm.xml"), list[int](), runtime.load
+
+    def recording(path: Path, asked: Job, files: Files) -> LoadedModel:
+        model = load(path, asked, files)
+
+        def execute(inputs: Sequence[Any]) -> Sequence[Any]:
+            lengths.append(inputs[0]["attention_mask"].shape[1])
+            return model.execute(inputs)
+
+        return replace(model, execute=execute)
+
+    monkeypatch.setattr(runtime, "load", recording)
+    asked = job("generate", "memory", prompt_tokens=4, new_tokens=5)
+    worker._measure_memory(asked, Files(model=str(path)), runtime, cast(Channel, Emitted()))
+    assert lengths[:10] == [4, 5, 6, 7, 8] * 2
+
+
+class Emitted:
+    """Takes events, and leaves them."""
+
+    def emit(self, event: Event) -> None:
+        pass
 
 
 def test_what_it_runs_with_is_asked_of_the_compiled_model(tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ _ALSO_SHOWN = {
     "threads": "INFERENCE_NUM_THREADS",
     "pinning": "ENABLE_CPU_PINNING",
     "hyper_threading": "ENABLE_HYPER_THREADING",
-    "requirements": "RUNTIME_REQUIREMENTS",
 }
+_ISA = "RUNTIME_REQUIREMENTS"
 capabilities = RuntimeCapabilities(
     formats=(".xml",),
     on_request=(".onnx",),
@@ -246,8 +246,11 @@ def _settings(compiled: Any) -> dict[str, str]:
     """What a compiled model says that it runs with."""
     shown = {option: _text(compiled.get_property(key)) for option, key in (_PROPERTIES | _ALSO_SHOWN).items()}
     core = _core()
+    shown["version"] = str(_openvino().get_version())
     shown["device"] = str(core.get_property(DEVICE, "FULL_DEVICE_NAME")).strip()
     shown["device_computes_in"] = " ".join(core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"))
+    if _ISA in compiled.get_property("SUPPORTED_PROPERTIES"):  # from 2026 on
+        shown["isa"] = str(compiled.get_property(_ISA)).rpartition("isa=")[2]
     return shown
 
 

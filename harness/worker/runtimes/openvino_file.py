@@ -67,7 +67,8 @@ def describe_model(path: Path, model: Any) -> tuple[Describe, CachedModel | None
 
     Raises ModelError for an input whose dimensions are not known.
     """
-    metadata = {name: _value(value.value) for name, value in model.get_rt_info().items() if _is_text(value.value)}
+    facts = {name: getattr(value, "value", value) for name, value in model.get_rt_info().items()}
+    metadata = {name: _value(value) for name, value in facts.items() if _is_text(value)}
     inputs = [_described(path, port) | _limits(port) for port in model.inputs]
     outputs = [_described(path, port) for port in model.outputs]
     cached = find_cached_model(inputs, outputs, metadata, stateful=bool(model.get_variables()))
@@ -111,8 +112,11 @@ def _described(path: Path, port: Any) -> dict[str, Any]:
 
 
 def _name(port: Any) -> str:
-    """The first of its names, by which values are given to it; that of its node where it has none."""
-    return min(port.get_names()) if port.get_names() else str(port.get_node().get_friendly_name())
+    """A name by which values are given to it, rather none that a converter has counted up; that of its node where it
+    has none.
+    """
+    names = sorted(port.get_names(), key=lambda name: (name[:1].isdigit(), name))
+    return str(names[0] if names else port.get_node().get_friendly_name())
 
 
 def _ranges(model: Any) -> dict[str, list[int | None]]:

@@ -4,7 +4,7 @@ knows no model by name: whoever starts a run hands such a source in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -28,7 +28,7 @@ class ModelSource(Protocol):
     def files(self, names: Sequence[str], target: Target, say: Say) -> list[Path]:
         """The files of these models in the format that the target loads, built where they are not there yet.
 
-        Raises UsageError for a name that it does not know, HarnessError with what a build said.
+        Raises UsageError for a name that it does not know, HarnessError with the message of a build that failed.
         """
         ...
 
@@ -38,6 +38,8 @@ class ModelSource(Protocol):
         """
         ...
 
-    def evaluation_text(self, vocabulary: str, text: Path | None) -> EvaluationText:
-        """The evaluation text, `text` where one is given, in the tokens of a vocabulary. Raises DataError."""
+    def evaluation_text(self, tokenizer: Mapping[str, Any], text: Path | None) -> EvaluationText | None:
+        """The evaluation text, `text` where one is given, in the tokens of a tokenizer as a manifest describes it; None
+        where that is none that is known. Raises DataError.
+        """
         ...

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 
 Export = Callable[["GPT", Path], "Mapping[str, Any] | None"]
 """Writes a model to a file. What its check measured, where it says so, is for the manifest."""
-FORMATS = ("pte", "pt2", "onnx", "openvino")
+FORMATS = ("pte", "pt2", "onnx", "gguf", "openvino")
 SUFFIXES = {"openvino": "xml"}
 """How the files of a format end, where that is not its name."""
 EXPORTERS = {
     "pte": "harness.models.export.pte",
     "pt2": "harness.models.export.pt2",
     "onnx": "harness.models.export.onnx",
+    "gguf": "harness.models.export.gguf",
     "openvino": "harness.models.export.openvino",
     "static": "harness.models.export.pt2_fixed_shapes",
     "cached": "harness.models.export.pt2_generating",
@@ -44,10 +45,14 @@ _EVERY_EXPORT = ("harness.models.zoo.loading", "harness.models.zoo.artifact_mani
 """What decides that beside the exporter: which weights a file holds, and what its manifest says."""
 _PACKAGES = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "gguf": ("torch", "gguf", "llama_cpp_python"),
     "openvino": ("torch", "torchao", "openvino"),
 }
 """The packages that decide what an exporter writes, where they are not those of most."""
-_ONNX_INT4 = "int4-group32"
+_PEERS = {"onnx": "ONNX Runtime", "gguf": "llama.cpp"}
+"""Formats of other runtimes. Their exporters check a file on text, and their int4 has steps for groups alone."""
+_PEERS_INT4 = "int4-group32"
+_CHECKED = (*_PEERS, "openvino")
 _FOLLOWED = ("harness.models", "harness.flash")
 
 
@@ -107,8 +112,8 @@ def artifact(
             from harness.models.export.pte import export_pte
 
             export_pte(model, path, wanted.manifest["precision"], on_step)
-        elif fmt in ("onnx", "openvino"):
-            return _export_checked(model, path, fmt, wanted, folder, on_step)
+        elif fmt in _CHECKED:
+            return _export_peer(model, path, fmt, wanted, folder, on_step)
         else:
             from harness.models.export.pt2 import export_pt2
 
@@ -143,7 +148,7 @@ def static(
         record = read_record(folder or PACKAGED, wanted.recipe.name)
         assert record is not None, "its weights have just been loaded"
         model = load_for_fixed_shapes(wanted.recipe.name, channels, folder)
-        export_static(model, record.vocabulary, path, on_step=on_step)
+        export_static(model, record.tokenizer, path, on_step=on_step)
 
     return _made(wanted, export, force, folder, on_step)
 
@@ -233,10 +238,10 @@ def _wanted(name: str, precision: str | None, fmt: str, folder: Path | None) -> 
 def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     if fmt not in FORMATS:
         raise UsageError(f"There is no format {fmt!r}.", f"Choose one of: {', '.join(FORMATS)}.")
-    if fmt == "onnx":
-        return _onnx_precision(recipe, precision)
-    if fmt == "openvino" and precision == INT4 and recipe.stored() not in (recipe.stored(INT4), _ONNX_INT4):
-        return _ONNX_INT4  # what OpenVINO's own compression makes of weights that were not trained for it
+    if fmt in _PEERS:
+        return _peer_precision(recipe, precision, fmt)
+    if fmt == "openvino" and precision == INT4 and recipe.stored() not in (recipe.stored(INT4), _PEERS_INT4):
+        return _PEERS_INT4  # what OpenVINO's own compression makes of weights that were not trained for it
     stored = recipe.stored(precision)
     if fmt == "pt2":
         if precision not in (None, "fp32"):
@@ -245,16 +250,16 @@ def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     return stored
 
 
-def _onnx_precision(recipe: Recipe, precision: str | None) -> str:
-    """What an `.onnx` is made in: of int4 ONNX Runtime has steps for groups of weights alone, which hold a model that
-    was trained with steps for channels as it is.
+def _peer_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
+    """What a file of another runtime is made in: of int4 it has steps for groups of weights alone, which hold a model
+    that was trained with steps for channels as it is.
     """
     if precision == "int4-channel":
         raise UsageError(
-            "ONNX Runtime has no int4 with a step for each channel.", f"Ask for int4: it is {_ONNX_INT4} there."
+            f"{_PEERS[fmt]} has no int4 with a step for each channel.", f"Ask for int4: it is {_PEERS_INT4} there."
         )
     asked = precision or recipe.precision
-    return _ONNX_INT4 if asked in (INT4, _ONNX_INT4) else recipe.stored(asked)
+    return _PEERS_INT4 if asked in (INT4, _PEERS_INT4) else recipe.stored(asked)
 
 
 def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> str:
@@ -262,7 +267,11 @@ def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> 
     parts = [recipe.name]
     if own is not None:
         parts.append(own.weights_sha256[:8])
-    usual = {"pte": recipe.stored(), "onnx": _onnx_precision(recipe, None), "openvino": recipe.stored()}
+    usual = {
+        "pte": recipe.stored(),
+        **{peer: _peer_precision(recipe, None, peer) for peer in _PEERS},
+        "openvino": recipe.stored(),
+    }
     if fmt in usual and precision != usual[fmt]:
         parts.append(precision)
     return ".".join([*parts, SUFFIXES.get(fmt, fmt)])
@@ -281,19 +290,22 @@ def _built_with(exporter: str) -> dict[str, str]:
         ) from error
 
 
-def _export_checked(
+def _export_peer(
     model: GPT, path: Path, fmt: str, wanted: _Wanted, folder: Path | None, on_step: OnStep
 ) -> Mapping[str, Any]:
-    """Write a file of another runtime's format, checked on the text that validates the model."""
+    """Write a file of another runtime, checked on the text that validates the model: by `export_FORMAT` of its module
+    in `EXPORTERS`.
+    """
     import torch
 
     from harness.models.train.data import validation_tokens
 
     record = read_record(folder or PACKAGED, wanted.recipe.name)
     assert record is not None, "its weights have just been loaded"
-    tokens = torch.from_numpy(validation_tokens(record.vocabulary))
-    export: Callable[..., Mapping[str, Any]] = getattr(import_module(EXPORTERS[fmt]), f"export_{fmt}")
-    return export(model, path, wanted.manifest["precision"], tokens, on_step)
+    tokens = torch.from_numpy(validation_tokens(record.tokenizer))
+    export = getattr(import_module(EXPORTERS[fmt]), f"export_{fmt}")
+    checked: Mapping[str, Any] = export(model, path, wanted.manifest["precision"], tokens, on_step)
+    return checked
 
 
 def _has_data(path: Path, manifest: Manifest) -> bool:

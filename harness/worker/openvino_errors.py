@@ -38,7 +38,7 @@ _MEANINGS = (
         "the file of its weights is empty",
         "Copy both files again.",
     ),
-    (r"Unable to read the model|pugi::status_ok", "it is no model of OpenVINO, or damaged", _AGAIN),
+    (r"Unable to read the model|pugi::status_ok|codec can't decode", "it is no model of OpenVINO, or damaged", _AGAIN),
     (
         r"doesn't support (\S+) operation with dynamic rank. Operation name: (\S+)",
         "it does not say how many dimensions {1} has",

@@ -9,10 +9,11 @@ trusted: no extensions are loaded, and only what is OpenVINO's format is given t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def describe(path: Path) -> Describe:
     """
     prepare(path)
     if path.suffix != ".onnx":
-        return describe_model(path, _read(path))[0]
+        return _describe(path, _read(path))[0]
     file = read_onnx(path)
     if all((path.parent / location).is_file() for location in file.locations):
         _read(path)
@@ -130,11 +131,9 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
     start_ns = time.perf_counter_ns()
     model = _read(path)
     read_ns = time.perf_counter_ns()
-    try:
+    with _refusing(path):
         compiled = _core().compile_model(model, DEVICE, settings)
         request = compiled.create_infer_request()
-    except RuntimeError as error:
-        raise _refused(path, error) from error
     ready_ns = time.perf_counter_ns()
     shown = _settings(compiled)
     for option, value in given.items():
@@ -144,9 +143,7 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
                 "Leave out this --runtime-option, or give another value.",
             )
     # Not before: a cold start must not find in memory what lies beside the weights.
-    description, cached = (
-        describe_onnx(path, read_onnx(path)) if path.suffix == ".onnx" else describe_model(path, model)
-    )
+    description, cached = _describe(path, model)
     find_method(description, job.method)
     parts = [path, *_weights(path, files)]
     loaded = Loaded(
@@ -177,6 +174,13 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
 
     all_logits, window = all_logits_of(description, execute, arrange)
     return LoadedModel(description, loaded, execute, all_logits, window, arrange=arrange, operators=operators)
+
+
+def _describe(path: Path, model: Any) -> tuple[Describe, CachedModel | None]:
+    if path.suffix == ".onnx":
+        return describe_onnx(path, read_onnx(path))
+    with _refusing(path):
+        return describe_model(path, model)
 
 
 def _language_model(
@@ -224,15 +228,20 @@ def _core() -> Any:
 
 
 def _read(path: Path) -> Any:
-    try:
+    with _refusing(path):
         return _core().read_model(path)
-    except RuntimeError as error:
-        raise _refused(path, error) from error
 
 
-def _refused(path: Path, error: RuntimeError) -> ModelError:
-    what, todo = explain(str(error))
-    return ModelError(f"OpenVINO refuses {path}: {what}.", todo)
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turns what OpenVINO raises about the file at `path` into a ModelError; a UnicodeDecodeError is about a name in
+    the file, or a message of its own that repeats one.
+    """
+    try:
+        yield
+    except (RuntimeError, UnicodeDecodeError) as error:
+        what, todo = explain(str(error))
+        raise ModelError(f"OpenVINO refuses {path}: {what}.", todo) from error
 
 
 def _given_options(job: Job) -> dict[str, str]:

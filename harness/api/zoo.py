@@ -37,7 +37,7 @@ def zoo_format(path: Path, target: Target) -> tuple[str, str]:
 
     Raises UsageError for any other path.
     """
-    suffix = path.suffix if path.suffix in (".pte", ".pt2", ".onnx") else ""
+    suffix = path.suffix if path.suffix in (".pte", ".pt2", ".onnx", ".tflite") else ""
     name = path.name.removesuffix(suffix)
     if path.parent != Path() or not known(name):
         raise _unknown(path)

@@ -56,7 +56,8 @@ def _models(value: Any, name: str) -> tuple[NamedModel, ...]:
         value = [value]
     if not isinstance(value, (list, tuple)) or not value:
         raise UsageError(
-            "No model is named.", "Give --model a .pte, .pt2 or .onnx file, or a name of `harness models list`."
+            "No model is named.",
+            "Give --model a file such as .pte, .pt2 or .onnx, or a name of `harness models list`.",
         )
     return tuple(model if isinstance(model, NamedModel) else _named(os.fspath(model)) for model in value)
 

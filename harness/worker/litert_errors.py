@@ -13,7 +13,11 @@ _MEANINGS = (
         _INSTALL,
     ),
     (r"Op builtin_code out of range: (\d+)", "it calls operator number {0}, which this LiteRT does not have", _INSTALL),
-    (r"version (\d+) not equal to supported version", "it is of version {0} of the format, which is not read", _INSTALL),
+    (
+        r"version (\d+) not equal to supported version",
+        "it has version {0} of the format, which is not read",
+        _INSTALL,
+    ),
     (
         r"[Uu]nresolved custom op: (\w+)",
         "it calls the operator {0}, which LiteRT does not have",

@@ -19,17 +19,20 @@ from harness.models.zoo.recipes import packaged
 from harness.models.zoo.records import PACKAGED, Record, read_record
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from harness.flash.io.layout import Dtype
     from harness.models.gpt.network import GPT
     from harness.models.train.data import Corpus
 
 Export = Callable[["GPT", Path], "Mapping[str, Any] | None"]
 """Writes a model to a file. What its check measured, where it says so, is for the manifest."""
-FORMATS = ("pte", "pt2", "onnx")
+FORMATS = ("pte", "pt2", "onnx", "tflite")
 EXPORTERS = {
     "pte": "harness.models.export.pte",
     "pt2": "harness.models.export.pt2",
     "onnx": "harness.models.export.onnx",
+    "tflite": "harness.models.export.tflite",
     "static": "harness.models.export.pt2_fixed_shapes",
     "cached": "harness.models.export.pt2_generating",
     "flash": "harness.models.export.pte_flash_files",
@@ -37,7 +40,10 @@ EXPORTERS = {
 """The module that writes each kind of file: it and all that it imports decide whether a cached file is current."""
 _EVERY_EXPORT = ("harness.models.zoo.loading", "harness.models.zoo.artifact_manifest")
 """What decides that beside the exporter: which weights a file holds, and what its manifest says."""
-_PACKAGES = {"onnx": ("torch", "onnx", "onnxscript", "onnxruntime")}
+_PACKAGES = {
+    "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "tflite": ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
+}
 """The packages that decide what an exporter writes, where they are not those of most."""
 _ONNX_INT4 = "int4-group32"
 _FOLLOWED = ("harness.models", "harness.flash")
@@ -99,6 +105,8 @@ def artifact(
             export_pte(model, path, wanted.manifest["precision"], on_step)
         elif fmt == "onnx":
             return _export_onnx(model, path, wanted, folder, on_step)
+        elif fmt == "tflite":
+            return _export_tflite(model, path, wanted, folder, on_step)
         else:
             from harness.models.export.pt2 import export_pt2
 
@@ -250,7 +258,7 @@ def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> 
     parts = [recipe.name]
     if own is not None:
         parts.append(own.weights_sha256[:8])
-    usual = {"pte": recipe.stored(), "onnx": _onnx_precision(recipe, None)}
+    usual = {"pte": recipe.stored(), "onnx": _onnx_precision(recipe, None), "tflite": recipe.stored()}
     if fmt in usual and precision != usual[fmt]:
         parts.append(precision)
     return ".".join([*parts, fmt])
@@ -270,16 +278,26 @@ def _built_with(exporter: str) -> dict[str, str]:
 
 
 def _export_onnx(model: GPT, path: Path, wanted: _Wanted, folder: Path | None, on_step: OnStep) -> Mapping[str, Any]:
-    """Write an `.onnx`, checked on the text that validates the model."""
+    from harness.models.export.onnx import export_onnx
+
+    return export_onnx(model, path, wanted.manifest["precision"], _text(wanted, folder), on_step)
+
+
+def _export_tflite(model: GPT, path: Path, wanted: _Wanted, folder: Path | None, on_step: OnStep) -> Mapping[str, Any]:
+    from harness.models.export.tflite import export_tflite
+
+    return export_tflite(model, path, wanted.manifest["precision"], _text(wanted, folder), on_step)
+
+
+def _text(wanted: _Wanted, folder: Path | None) -> Tensor:
+    """The text that validates the model, which its file is checked on: tokens int64 [n]."""
     import torch
 
-    from harness.models.export.onnx import export_onnx
     from harness.models.train.data import validation_tokens
 
     record = read_record(folder or PACKAGED, wanted.recipe.name)
     assert record is not None, "its weights have just been loaded"
-    tokens = torch.from_numpy(validation_tokens(record.vocabulary))
-    return export_onnx(model, path, wanted.manifest["precision"], tokens, on_step)
+    return torch.from_numpy(validation_tokens(record.vocabulary))
 
 
 def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None, on_step: OnStep) -> Path:

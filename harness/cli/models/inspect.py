@@ -12,7 +12,7 @@ import click
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(**options: Any) -> None:
-    """Show the methods, inputs, delegates and manifest of a .pte, .pt2 or .onnx, or the tensors of a .safetensors.
+    """Show the methods, inputs, delegates and manifest of a model file, or the tensors of a .safetensors.
 
     \b
     harness models inspect model.pte

@@ -20,7 +20,7 @@ from harness.target import find_target, target_names
 
 
 def inspect(file: Path, as_json: bool) -> None:
-    """Show the methods, inputs, delegates and manifest of a .pte, .pt2 or .onnx, or the tensors of a .safetensors."""
+    """Show the methods, inputs, delegates and manifest of a model file, or the tensors of a .safetensors."""
     if not os.path.isfile(file):
         raise ModelError(
             f"{file} does not exist.", "Check the path; `harness models list` shows the models that can be built."

@@ -13,7 +13,7 @@ layers took 15 % longer, ai-edge-litert 2.3.0).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from harness.protocol import Describe, Loaded
 from harness.runtime import LoadedModel, RuntimeCapabilities, RuntimeOption, option_values
 from harness.worker.litert_errors import explain
 from harness.worker.runtimes.litert_file import LiteRTFile, Signature, check_litert, read_litert
-from harness.worker.runtimes.litert_language import Generation, LanguageModel, find_language_model
+from harness.worker.runtimes.litert_language import LOGITS, Execute, Generation, LanguageModel, find_language_model
 from harness.worker.runtimes.torch import all_logits_of
 
 name = "litert"
@@ -44,7 +44,10 @@ capabilities = RuntimeCapabilities(
 )
 _DELEGATED = "DELEGATE"
 # LiteRT's Python package has no way to its profiler, so that operators are not timed.
-_MEASURABLE = ("float32", "float16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+_MEASURABLE = (
+    *("float32", "float16", "float64", "bool"),
+    *(f"{sign}int{bits}" for bits in (8, 16, 32, 64) for sign in ("", "u")),
+)
 _NO_NUMPY = "Convert the model with such inputs and outputs as float32 or int32."
 
 
@@ -102,7 +105,7 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
         settings={"threads": str(job.threads), "delegate": runner.delegate(signature)},
     )
     if model is not None:
-        generation = Generation(model, runner.step(model.cache))
+        generation = Generation(model, runner.step(model))
         return LoadedModel(description, loaded, generation.execute, arrange=generation.arrange)
 
     def arrange(inputs: Sequence[Any]) -> Sequence[Any]:
@@ -141,7 +144,7 @@ class _Runner:
             raise ModelError(f"LiteRT cannot prepare {self._path}: {what}.", todo) from error
         self._sizes[signature.graph] = wanted
 
-    def whole(self, signature: Signature) -> Any:
+    def whole(self, signature: Signature) -> Callable[[Sequence[Any]], Sequence[Any]]:
         """Inputs to outputs, arrays of numpy. Another size of an input than before costs a plan of memory."""
         native, graph = self._native, signature.graph
 
@@ -156,27 +159,28 @@ class _Runner:
 
         return execute
 
-    def step(self, cache: Sequence[str]) -> Any:
-        """How a signature of a language model is run (`litert_language.Execute`)."""
+    def step(self, model: LanguageModel) -> Execute:
+        """How a signature of a language model is run."""
         import numpy as np
 
         native = self._native
+        signatures = (model.decode, *model.prefills)
+        inputs = {each.graph: _places(each.inputs, each.input_tensors) for each in signatures}
+        outputs = {each.graph: _places(each.outputs, each.output_tensors) for each in signatures}
 
         def execute(signature: Signature, feed: dict[str, Any], last: Signature | None) -> Any:
-            graph, places = signature.graph, _places(signature.inputs, signature.input_tensors)
-            for given, array in feed.items():
-                native.SetTensor(places[given], array, graph)
-            # Views are made for each copy: one that is held would forbid LiteRT to plan its memory again.
-            if last is not None:
-                left = _places(last.outputs, last.output_tensors)
-                for part in cache:
-                    np.copyto(native.tensor(native, places[part], graph), native.tensor(native, left[part], last.graph))
-            else:
-                for part in cache:
-                    native.tensor(native, places[part], graph).fill(0)
+            graph, given, made = signature.graph, inputs[signature.graph], outputs[signature.graph]
+            for own, array in feed.items():
+                native.SetTensor(given[own], array, graph)
+            # Views are made for each copy: LiteRT cannot plan its memory again while one is held.
+            for part in model.cache:
+                kept = native.tensor(native, given[part], graph)
+                if last is None:
+                    kept.fill(0)
+                else:
+                    np.copyto(kept, native.tensor(native, outputs[last.graph][part], last.graph))
             native.Invoke(graph)
-            logits = _places(signature.outputs, signature.output_tensors).get("logits")
-            return None if logits is None else native.GetTensor(logits, graph)
+            return native.GetTensor(made[LOGITS], graph) if LOGITS in made else None
 
         return execute
 
@@ -254,6 +258,6 @@ def _value(text: str) -> int | str:
 
 def _check_dtypes(path: Path, signature: Signature) -> None:
     for tensor in (*signature.inputs, *signature.outputs):
-        if tensor["dtype"] not in (*_MEASURABLE, "bool"):
+        if tensor["dtype"] not in _MEASURABLE:
             kind = "a text" if tensor["kind"] == "str" else tensor["dtype"]
             raise ModelError(f"{tensor['name']} of {path} is {kind}, which harness cannot give or read.", _NO_NUMPY)

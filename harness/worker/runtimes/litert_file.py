@@ -114,7 +114,7 @@ def check_litert(path: Path, file: LiteRTFile) -> None:
     flex = [name for name in file.custom if name.startswith(_FLEX)]
     if flex:
         raise ModelError(
-            f"{path} calls TensorFlow's own operators ({', '.join(flex)}), which LiteRT has only with the Flex delegate.",
+            f"{path} calls TensorFlow's own operators ({', '.join(flex)}), which need the Flex delegate.",
             "Convert the model without SELECT_TF_OPS: harness loads no delegates from libraries.",
         )
     foreign = [name for name in file.custom if name not in _CUSTOM_OF_LITERT]
@@ -148,18 +148,18 @@ class _Reader:
 
     def file(self) -> LiteRTFile:
         signatures = [self._signature(signature) for signature in tables(self._model, _SIGNATURES)]
-        metadata = {
-            string(entry, _METADATA_NAME): content(
-                self._buffers[int(number(entry, _METADATA_BUFFER, number_types.Uint32Flags))], _BUFFER_DATA, _MOST_METADATA
-            ).decode(errors="replace")
-            for entry in tables(self._model, _METADATA)
-        }
+        metadata = {string(entry, _METADATA_NAME): self._text(entry) for entry in tables(self._model, _METADATA)}
         return LiteRTFile(
             signatures=signatures or [self._whole()],
             custom=sorted({name for code, name in self._codes if code == _CUSTOM}),
             metadata=metadata,
             other_files=bool(tables(self._model, _FILE_GROUPS) or tables(self._model, _FILE_BUFFERS)),
         )
+
+    def _text(self, entry: table.Table) -> str:
+        """The beginning of what an entry of the metadata says."""
+        buffer = self._buffers[int(number(entry, _METADATA_BUFFER, number_types.Uint32Flags))]
+        return content(buffer, _BUFFER_DATA, _MOST_METADATA).decode(errors="replace")
 
     def _code(self, code: table.Table) -> tuple[int, str]:
         """Number and name of an operator; the name of a custom one alone."""

@@ -21,8 +21,10 @@ from harness.model_description import FORWARD
 from harness.protocol import Describe
 from harness.worker.runtimes.litert_file import LiteRTFile, Signature
 
+LOGITS = "logits"
+"""The name of the output that has them."""
 _DECODE, _PREFILL = "decode", "prefill"
-_TOKENS, _POSITIONS, _LOGITS_AT, _LOGITS = "tokens", "input_pos", "logits_at", "logits"
+_TOKENS, _POSITIONS, _LOGITS_AT = "tokens", "input_pos", "logits_at"
 _NAMED = (_TOKENS, _POSITIONS, _LOGITS_AT)
 _CONTEXT, _VOCABULARY = "get_max_seq_len", "get_vocab_size"
 
@@ -72,7 +74,7 @@ def find_language_model(file: LiteRTFile, metadata: dict[str, Any]) -> LanguageM
         return None
     outputs = {output["name"]: output for output in decode.outputs}
     cache = tuple(each["name"] for each in decode.inputs if each["name"] not in _NAMED)
-    logits = outputs.get(_LOGITS)
+    logits = outputs.get(LOGITS)
     if logits is None or len(logits["sizes"]) != 3 or not cache or not _keeps(decode, cache):
         return None
     prefills = [
@@ -118,9 +120,11 @@ class Generation:
 
     def execute(self, calls: Sequence[_Call]) -> Sequence[Any]:
         """The logits [1, vocabulary] of the last token."""
-        for signature, feed, row in calls:
+        logits, row = None, 0
+        for signature, feed, row in calls:  # noqa: B007 - the last one is needed
             logits = self._execute(signature, feed, self._last)
             self._last = signature
+        assert logits is not None, "the last call gives logits"
         return [logits[:, row]]
 
     def _signature_for(self, count: int, position: int) -> Signature:
@@ -163,7 +167,7 @@ def _length(signature: Signature) -> int:
 
 
 def _answers(signature: Signature) -> bool:
-    return any(each["name"] == _LOGITS for each in signature.outputs)
+    return any(each["name"] == LOGITS for each in signature.outputs)
 
 
 def _keeps(signature: Signature, cache: Sequence[str]) -> bool:

@@ -47,6 +47,13 @@ def _onnx(models: Models, folder: Path) -> ContractModel:
     return ContractModel(path, ((BATCH, WIDTH),), partial(_mlp, models), batches=(1, BATCH), heavy=heavy)
 
 
+def _tflite(models: Models, folder: Path) -> ContractModel:
+    from litert_on_disk import write_deep, write_mlp
+
+    path, heavy = write_mlp(folder / "mlp.tflite", models.folder / "mlp.npz"), write_deep(folder / "deep.tflite")
+    return ContractModel(path, ((BATCH, WIDTH),), partial(_mlp, models), batches=(1, BATCH), heavy=heavy)
+
+
 def _lm(models: Models, folder: Path) -> Path:
     return models.lm
 
@@ -61,11 +68,18 @@ def _lm_onnx(models: Models, folder: Path) -> Path:
     return write_language_model(folder / "lm.onnx")
 
 
+def _lm_tflite(models: Models, folder: Path) -> Path:
+    from litert_on_disk import write_language_model
+
+    return write_language_model(folder / "lm.tflite")
+
+
 # The model, the language model, and the arguments of the worker. A GPU's runtimes run where there is one; the processor
 # stands in for it where that is possible.
 MODELS: dict[str, tuple[Callable[[Models, Path], ContractModel], Callable[[Models, Path], Path], tuple[str, ...]]] = {
     "executorch": (_pte, _lm, ()),
     "executorch-cuda": (_pte, _lm, ("cuda",)),
+    "litert": (_tflite, _lm_tflite, ()),
     "onnxruntime": (_onnx, _lm_onnx, ()),
     "torch": (_pt2, _lm_pt2, ()),
     "torch-cuda": (_pt2, _lm_pt2, ("cuda", "cpu")),

@@ -19,6 +19,7 @@ from harness.manifest import Manifest, manifest_path, read_manifest, sha256_file
 from harness.models.export import onnx as onnx_module
 from harness.models.export import pt2 as pt2_module
 from harness.models.export import pte as pte_module
+from harness.models.export import tflite as tflite_module
 from harness.models.gpt.network import GPT
 from harness.models.zoo import artifacts
 from harness.models.zoo.loading import load
@@ -44,6 +45,12 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         path.write_bytes(os.urandom(64))
         return {"same_tokens": 0.99, "warning": "Sums may clip."}
 
+    def tflite(_: GPT, path: Path, precision: str, tokens: Tensor, on_step: OnStep) -> dict[str, float]:
+        asked.append(f"tflite {precision}")
+        path.write_bytes(os.urandom(64))
+        return {"same_tokens": 0.99}
+
+    monkeypatch.setattr(tflite_module, "export_tflite", tflite)
     monkeypatch.setattr(pte_module, "export_pte", pte)
     monkeypatch.setattr(pt2_module, "export_pt2", pt2)
     monkeypatch.setattr(onnx_module, "export_onnx", onnx)
@@ -79,6 +86,20 @@ def test_an_onnx_has_int4_by_groups_also_of_what_was_trained_by_channels(exports
     ]
     assert exports == ["onnx fp32", "onnx int8", "onnx int4-group32", "onnx int4-group32", "onnx int8"]
     assert [manifest_of(path).bits_per_weight for path in made[:3]] == [32.0, 8.0, 4.5]
+
+
+def test_a_tflite_has_all_precisions_of_a_pte(exports: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "version", lambda name: "1")
+    asked = [("baseline", None), ("baseline", "int8"), ("baseline", "int4-group32"), ("selfcomp", None)]
+    made = [artifacts.artifact(name, precision, "tflite") for name, precision in asked]
+    assert [path.name for path in made] == [
+        "baseline-small.tflite",
+        "baseline-small.int8.tflite",
+        "baseline-small.int4-group32.tflite",
+        "selfcomp-small.tflite",
+    ]
+    assert exports == ["tflite fp32", "tflite int8", "tflite int4-group32", "tflite int4-channel"]
+    assert manifest_of(made[0]).quality["same_tokens"] == 0.99
 
 
 @pytest.mark.usefixtures("exports")
@@ -266,7 +287,8 @@ def test_weights_of_ones_own_get_a_name_of_their_own(exports: list[str], tmp_pat
     [
         ("baselin", None, "pte", "baseline-small, relu-small, selfcomp-small, .*, baseline, selfcomp, relu"),
         ("baseline", "fp16", "pte", "fp32, int8, int4-channel, int4-group32, int4"),
-        ("baseline", None, "gguf", "pte, pt2, onnx"),
+        ("baseline", None, "gguf", "pte, pt2, onnx, tflite"),
+        ("baseline", "fp16", "tflite", "fp32, int8, int4-channel"),
         ("baseline", "int4-channel", "onnx", "no int4 with a step for each channel"),
         ("baseline", "fp16", "onnx", "fp32, int8, int4-channel"),
         ("baseline", "int8", "pt2", "float32 only"),

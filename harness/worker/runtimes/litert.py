@@ -236,7 +236,7 @@ def _describe(path: Path, file: LiteRTFile) -> tuple[Describe, LanguageModel | N
     model = find_language_model(file, metadata)
     if model is not None:
         return model.describe(metadata), model
-    methods = [
+    methods: list[dict[str, Any]] = [
         {
             "name": signature.name,
             "planned_bytes": None,

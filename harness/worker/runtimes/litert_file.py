@@ -103,8 +103,10 @@ def read_litert(path: Path) -> LiteRTFile:
                 return _Reader(data).file()
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}).", "Check the path.") from error
-    except (struct.error, IndexError, ValueError, TypeError, OverflowError) as error:
-        raise ModelError(f"{path} is damaged or cut short: its tables cannot be read ({error}).", _AGAIN) from error
+    except (struct.error, IndexError, TypeError, OverflowError, ValueError) as error:
+        # Only what is said here or of a length is for the user.
+        why = f" ({error})" if type(error) is ValueError else ""
+        raise ModelError(f"{path} is damaged or cut short: its tables cannot be read{why}.", _AGAIN) from error
 
 
 def check_litert(path: Path, file: LiteRTFile) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError
 from harness.job import Files, Job
@@ -23,9 +23,12 @@ from harness.model_description import find_method
 from harness.protocol import Describe, Loaded
 from harness.runtime import LoadedModel, RuntimeCapabilities, RuntimeOption, option_values
 from harness.worker.litert_errors import explain
-from harness.worker.runtimes.litert_file import LiteRTFile, Signature, check_litert, read_litert
-from harness.worker.runtimes.litert_language import LOGITS, Execute, Generation, LanguageModel, find_language_model
+from harness.worker.runtimes.litert_language import LOGITS, Generation, LanguageModel, find_language_model
 from harness.worker.runtimes.torch import all_logits_of
+
+if TYPE_CHECKING:
+    from harness.worker.runtimes.litert_file import LiteRTFile, Signature
+    from harness.worker.runtimes.litert_language import Execute
 
 name = "litert"
 capabilities = RuntimeCapabilities(
@@ -59,16 +62,15 @@ def start(device: str) -> dict[str, str]:
 
 
 def prepare(path: Path) -> None:
-    """Look at the tables of the file before LiteRT does, and refuse what it must not open (`check_litert`)."""
-    check_litert(path, read_litert(path))
+    """Look at the tables of the file before LiteRT does, and refuse what it must not open."""
+    _read(path)
 
 
 def describe(path: Path) -> Describe:
     """What the file says of itself. LiteRT opens it too, so that an operator that it lacks is told before anything is
     measured.
     """
-    file = read_litert(path)
-    check_litert(path, file)
+    file = _read(path)
     _open(path, threads=1, delegate="none")
     return _describe(path, file)[0]
 
@@ -82,7 +84,7 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
     start_ns = time.perf_counter_ns()
     interpreter = _open(path, job.threads, values["delegate"])
     opened_ns = time.perf_counter_ns()
-    file = read_litert(path)  # not before: a cold start must not find in memory what lies beside the weights
+    file = _read(path)  # not before: a cold start must not find in memory what lies beside the weights
     description, model = _describe(path, file)
     method = find_method(description, job.method)
     signature = (
@@ -214,6 +216,15 @@ class _Runner:
 
 def _places(described: Sequence[dict[str, Any]], tensors: Sequence[int]) -> dict[str, int]:
     return {each["name"]: tensor for each, tensor in zip(described, tensors, strict=True)}
+
+
+def _read(path: Path) -> LiteRTFile:
+    """What the file says of itself. Raises ModelError where LiteRT must not open it."""
+    from harness.worker.runtimes.litert_file import check_litert, read_litert
+
+    file = read_litert(path)
+    check_litert(path, file)
+    return file
 
 
 def _open(path: Path, threads: int, delegate: str) -> Any:

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.model_description import FORWARD
 from harness.protocol import Describe
-from harness.worker.runtimes.litert_file import LiteRTFile, Signature
+
+if TYPE_CHECKING:
+    from harness.worker.runtimes.litert_file import LiteRTFile, Signature
 
 LOGITS = "logits"
 """The name of the output that has them."""
@@ -28,9 +30,9 @@ _TOKENS, _POSITIONS, _LOGITS_AT = "tokens", "input_pos", "logits_at"
 _NAMED = (_TOKENS, _POSITIONS, _LOGITS_AT)
 _CONTEXT, _VOCABULARY = "get_max_seq_len", "get_vocab_size"
 
-Execute = Callable[[Signature, dict[str, Any], "Signature | None"], Any]
-"""Runs a signature on inputs by name, its cache that of the signature that ran last (None: as it lies there); the
-logits [1, m, vocabulary], None where it has none.
+Execute = Callable[["Signature", dict[str, Any], "Signature | None"], Any]
+"""Runs a signature on inputs by name, its cache that of the signature that ran last (None: zeros); the logits [1, m,
+vocabulary], None where it has none.
 """
 
 

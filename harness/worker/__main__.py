@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.errors import UsageError
+from harness.errors import UsageError, WorkerError
 from harness.job import Files, Job, parse_request
 from harness.model_description import is_language_model
 from harness.protocol import PROTOCOL, Done, Hello, Samples, Scalar
@@ -37,6 +37,13 @@ from harness.storage_reads import drop_page_cache
 from harness.worker import probes
 from harness.worker.channel import Channel, failure
 from harness.worker.inputs import make_inputs
+from harness.worker.runtime_checks import (
+    RuntimeFault,
+    check_description,
+    check_model,
+    check_operators,
+    checking_outputs,
+)
 
 MEMORY_ITERATIONS = 10
 PROFILE_ITERATIONS = 10
@@ -52,7 +59,12 @@ def main(device: str = "cpu", kind: str | None = None) -> None:
         if job.cpus is not None:
             _pin(job.cpus)
         runtime = runtime_for(Path(files.model), device, job.runtime)
-        _work(job, files, channel, runtime, kind or device)
+        try:
+            _work(job, files, channel, runtime, kind or device)
+        except RuntimeFault as fault:
+            raise WorkerError(
+                "runtime", f"Runtime {runtime.name} {fault}.", f"Report this to those who made {runtime.name}."
+            ) from fault
         if job.measure == "latency" and SCENARIOS[job.scenario].cold:
             from harness.worker.warm_start import warm_start
 
@@ -77,7 +89,7 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
         )
     )
     if job.measure == "describe":
-        channel.emit(runtime.describe(path))
+        channel.emit(check_description(runtime.describe(path)))
         return
     if SCENARIOS[job.scenario].in_flash:
         from harness.worker import flash
@@ -95,7 +107,7 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
         for part in parts:
             drop_page_cache(part)
     probe = probes.IoProbe()
-    model = runtime.load(path, job, files)
+    model = check_model(runtime.load(path, job, files))
     channel.emit(model.loaded)
     channel.emit(probe.since("load", sum(part.stat().st_size for part in parts)))
     match job.measure:
@@ -162,7 +174,7 @@ def _measure_memory(job: Job, files: Files, runtime: Runtime, channel: Channel) 
 
     probes.reset_peak()
     report("runtime")
-    model = runtime.load(Path(files.model), job, files)
+    model = check_model(runtime.load(Path(files.model), job, files))
     channel.emit(model.loaded)
     report("load")
     query = _query(job, files, model)
@@ -177,6 +189,7 @@ def _measure_memory(job: Job, files: Files, runtime: Runtime, channel: Channel) 
 def _measure_quality(job: Job, files: Files, runtime: Runtime, model: LoadedModel, channel: Channel) -> None:
     from harness.worker import quality
 
+    model = checking_outputs(model)
     if files.tokens is not None:
         quality.loss(model, Path(files.tokens), job.max_tokens, channel.emit)
     elif not runtime.capabilities.outputs:
@@ -196,7 +209,7 @@ def _measure_operators(job: Job, files: Files, runtime: Runtime, model: LoadedMo
     query = _query(job, files, model)
     for _ in range(PROFILE_ITERATIONS):
         query()
-    for operator in model.operators():
+    for operator in check_operators(model.operators()):
         channel.emit(operator)
 
 

@@ -35,7 +35,8 @@ class Manifest:
 
     `quality` is what was recorded when the model was made: `loss`, `perplexity`, `tokens`, `context`, `data`,
     `data_sha256`, `how`. `layers` has a row a compressed layer: `layer`, `zero_weights` and `dead_rows` as fractions.
-    `tokenizer` is `{"kind": "char", "vocabulary": "..."}` where token i is the i-th character.
+    `tokenizer` is `{"kind": "char", "vocabulary": "..."}` where token i is the i-th character, or `{"kind": "bpe",
+    "tokenizer_json": "..."}` with the text of a `tokenizer.json` of Hugging Face.
     """
 
     name: str
@@ -126,5 +127,6 @@ def _check_values(manifest: Manifest) -> None:
         raise TypeError(f"its `quality.loss` is {loss!r}, not a number")
     if loss is not None and not 0 <= loss <= _GREATEST_LOSS:
         raise ValueError(f"its `quality.loss` is {loss}, which is no loss in nats a token")
-    if not isinstance(manifest.tokenizer.get("vocabulary"), str | None):
-        raise TypeError("its `tokenizer.vocabulary` is not a text")
+    for name in ("vocabulary", "tokenizer_json"):
+        if not isinstance(manifest.tokenizer.get(name), str | None):
+            raise TypeError(f"its `tokenizer.{name}` is not a text")

@@ -42,6 +42,9 @@ class ContractModel:
     from arrays of these sizes by other means than the runtime. `batches`: first sizes of the inputs that it takes.
     `tolerance` is relative to the largest output. `heavy` is a model of the same format whose execute takes a
     millisecond or so, enough to see how many threads work on it.
+
+    For a runtime that runs nothing but language models: one with a `vocabulary`, whose inputs are tokens int32 [1, n]
+    and the position of the first int64 [1], and whose `reference` makes of both the logits of the last [1, vocabulary].
     """
 
     path: Path
@@ -50,6 +53,13 @@ class ContractModel:
     batches: tuple[int, ...] = ()
     tolerance: float = 1e-5
     heavy: Path | None = None
+    vocabulary: int | None = None
+
+    def inputs(self, rng: np.random.Generator, batch: int) -> list[np.ndarray]:
+        """Random ones, so many samples of them."""
+        if self.vocabulary is not None:
+            return [rng.integers(0, self.vocabulary, self.sizes[0]).astype(np.int32), np.zeros(1, np.int64)]
+        return [rng.normal(size=(batch, *sizes[1:])).astype(np.float32) for sizes in self.sizes]
 
 
 @dataclass(frozen=True)
@@ -203,14 +213,15 @@ class RuntimeContract:
         assert isinstance(describe, Describe)
         assert describe.format == tiny.path.suffix.removeprefix(".")
         (method,) = (method for method in describe.methods if method["name"] == "forward")
-        assert [meta["dtype"] for meta in method["inputs"]] == ["float32"] * len(tiny.sizes)
+        dtypes = ["float32"] * len(tiny.sizes) if tiny.vocabulary is None else ["int32", "int64"]
+        assert [meta["dtype"] for meta in method["inputs"]] == dtypes
         assert [list(meta["sizes"][1:]) for meta in method["inputs"]] == [list(sizes[1:]) for sizes in tiny.sizes]
         assert method["outputs"]
 
     def test_outputs_are_those_of_the_reference_at_every_batch(self, tiny: ContractModel, tmp_path: Path) -> None:
         rng = np.random.default_rng(7)
         for batch in tiny.batches or (tiny.sizes[0][0],):
-            arrays = [rng.normal(size=(batch, *sizes[1:])).astype(np.float32) for sizes in tiny.sizes]
+            arrays = tiny.inputs(rng, batch)
             expected = [np.asarray(array) for array in tiny.reference(*arrays)]
             sizes = tuple(array.shape for array in arrays)
             computed = self.outputs(tiny.path, tmp_path / f"batch{batch}", arrays, batch=batch, input_sizes=sizes)

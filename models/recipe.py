@@ -122,7 +122,9 @@ def used(section: CompressionRecipe | FixedRecipe | DistillationRecipe) -> dict[
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How one model is made. `precision` is what it is exported in unless the user says otherwise."""
+    """How one model is made. `precision` is what it is exported in unless the user says otherwise; `tokenizer` names
+    one that comes with harness (`train.tokenizer`), None for a token a character.
+    """
 
     name: str
     method: str
@@ -131,6 +133,7 @@ class Recipe:
     architecture: GPTConfig
     training: TrainingRecipe
     parent: str | None = None
+    tokenizer: str | None = None
     compression: CompressionRecipe | None = None
     fixed: FixedRecipe | None = None
     distillation: DistillationRecipe | None = None
@@ -162,6 +165,8 @@ class Recipe:
         """Every number of the recipe, as the manifest records it."""
         sections = {"compression": self.compression, "fixed": self.fixed, "distillation": self.distillation}
         fields = {key: value for key, value in asdict(self).items() if key not in sections}
+        if self.tokenizer is None:  # records older than it have no such key
+            del fields["tokenizer"]
         # `compression` is null in records older than the other two.
         fields["compression"] = None
         return fields | {key: used(section) for key, section in sections.items() if section is not None}

@@ -159,6 +159,7 @@ def test_a_field_of_another_type_is_refused_in_a_sentence(artifact: Path, change
         ("artifact_bytes", "-7"),
         ("manifest_version", "1e400"),
         ("tokenizer", '{"vocabulary": 7}'),
+        ("tokenizer", '{"tokenizer_json": 7}'),
         ("tokenizer", '{"vocabulary": "\\ud800"}'),
         ("method", '"\\udcff"'),
     ],

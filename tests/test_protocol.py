@@ -182,7 +182,7 @@ def test_an_event_with_another_value_is_an_event_or_refused(event: Event, data: 
 def test_an_event_that_lacks_a_field_is_refused(kind: type[Event], data: st.DataObject) -> None:
     raw = say(data.draw(BY_KIND[kind]))["emit"]
     optional = {"device", "instructions", "device_bytes", "reason", "todo", "external_data", "sums_may_clip"}
-    optional |= {"phase"} if kind is Scalar else set()
+    optional |= {Scalar: {"phase"}, Loaded: {"settings"}}.get(kind, set())
     del raw[data.draw(st.sampled_from(sorted(set(raw) - optional - {"event"})))]
     assert "lacks a field" in refused(json.dumps(raw)).message
 

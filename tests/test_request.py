@@ -124,15 +124,26 @@ def test_every_scenario_has_its_own_fields() -> None:
         ({"processes": True}, "not a whole number"),
         ({"resolve": 5}, "resolve is 5"),
         ({"resolve": "much"}, "is no share"),
-        ({"quality": "no"}, "no-quality is 'no'"),
+        ({"quality": "no"}, "quality is 'no'"),
         ({"timeout_s": 0}, "timeout is 0"),
         ({"min_duration_s": -1}, "min-duration is -1"),
         ({"min_duration_s": float("nan")}, "min-duration is nan"),
         ({"threads": []}, "threads names no value"),
+        ({"threads": 0}, "threads is 0"),
+        ({"threads": "1,100000"}, "threads is 100000"),
+        ({"batch": -3}, "batch is -3"),
         ({"threads": "x"}, "no list of numbers"),
         ({"inputs": "none.npz"}, "There is no file none.npz"),
         ({"batch_dim": "last"}, "is no dimension"),
         ({"device": 3.5j}, "device is"),
+        ({"device": ""}, "device is an empty text"),
+        ({"batch": {1, 8}}, "batch is {8, 1}, and not one value or a list"),
+        ({"batch": [(1, 2), b"3"]}, "batch is b'3'"),
+        ({"cpus": [()]}, "a set without processors"),
+        ({"cpus": [(-1, 0)]}, "cpus is -1"),
+        ({"min_duration_s": 9, "max_duration_s": 2}, "9 s at least and 2 s at most"),
+        ({"min_duration_s": 90}, "90 s at least and 60 s at most"),
+        ({"energy_csv": 3}, "energy-csv is a value of type int"),
     ],
 )
 def test_what_cannot_be_asked_is_a_sentence(given: dict[str, Any], words: str) -> None:
@@ -165,6 +176,32 @@ def test_values_of_python_and_of_text_are_the_same() -> None:
     for nothing in ([], None):
         with pytest.raises(UsageError, match="No model"):
             RunRequest(target="x86", models=nothing)
+    assert asked(batch=None, cpus=None, timeout_s=None, quality=None) == asked()
+
+
+@pytest.mark.parametrize(
+    "models",
+    [3, b"a.pte", {"a.pte"}, [3], [None], [""], [("a", "b.pte")], {"a": 3}, {"a": None}, {3: "a.pte"}, {"": "a"}],
+)
+def test_models_that_are_no_files_or_names_are_refused(models: Any) -> None:
+    with pytest.raises(UsageError, match=r"model (is|has) ") as caught:
+        RunRequest(target="x86", models=models)
+    assert caught.value.hint.startswith("Give --model a .pte")
+
+
+def test_a_request_without_what_it_needs_is_refused_in_words_of_harness() -> None:
+    with pytest.raises(UsageError, match="No model is named"):
+        RunRequest(target="x86")
+    with pytest.raises(UsageError, match="target is None"):
+        RunRequest(models="a.pte")
+
+
+@pytest.mark.parametrize("results", [3, "", ["a"]])
+def test_a_plan_whose_results_are_no_folder_is_refused(tmp_path: Path, results: Any) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(tomli_w.dumps({"target": "x86", "models": ["a.pte"], "results": results}))
+    with pytest.raises(UsageError, match=r"results is .* in plan.toml, which names no folder"):
+        read_plan(plan)
 
 
 def test_names_of_the_command_line_are_names_in_python(tmp_path: Path) -> None:
@@ -183,7 +220,9 @@ def test_a_model_may_be_named_where_it_is_given(tmp_path: Path) -> None:
 
 def test_help_of_the_record_explains_every_field() -> None:
     assert RunRequest.__doc__ is not None
-    assert all(f"    {each.field}: {each.help}" in RunRequest.__doc__ for each in OPTIONS)
+    assert all(f"    {each.field}: {each.field_help}" in RunRequest.__doc__ for each in OPTIONS)
+    assert "    quality: False: leave out the quality pass.\n" in RunRequest.__doc__
+    assert "    energy: Measure energy too" in RunRequest.__doc__
 
 
 def test_a_request_is_what_replace_makes_of_it() -> None:

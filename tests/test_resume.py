@@ -57,12 +57,28 @@ def latency(jobs: Sequence[Job]) -> list[tuple[str, int]]:
 
 def test_what_ended_well_is_not_run_again_and_the_session_goes_on(tmp_path: Path, subjects: dict[str, Subject]) -> None:
     jobs, results = plan(subjects), tmp_path / "results"
-    first = run(results, jobs[:3], subjects)
+    first = run(results, jobs[:4], subjects)
     session, left = going_on(results, jobs)
     assert session.session_id == first.session_id
-    assert session.position == 3
-    assert session.succeeded == 3
-    assert left == jobs[3:]
+    assert session.position == 4
+    assert session.succeeded == 4
+    assert left == jobs[4:]
+
+
+def test_a_block_that_was_cut_runs_again_so_that_its_models_are_neighbours(
+    tmp_path: Path, subjects: dict[str, Subject]
+) -> None:
+    jobs, results = plan(subjects), tmp_path / "results"
+    run(results, jobs[:3], subjects)
+    session, left = going_on(results, jobs)
+    assert session.succeeded == 2
+    assert latency(left) == [("small", 1), ("base", 1), ("base", 2), ("small", 2)]
+
+
+def test_a_model_that_is_added_later_makes_no_other_run_again(tmp_path: Path, subjects: dict[str, Subject]) -> None:
+    jobs, results = plan(subjects), tmp_path / "results"
+    run(results, [job for job in jobs if job.model == "base" and job.measure == "latency"], subjects)
+    assert latency(going_on(results, jobs)[1]) == [("small", 0), ("small", 1), ("small", 2)]
 
 
 def test_positions_and_tables_are_those_of_one_session(tmp_path: Path, subjects: dict[str, Subject]) -> None:

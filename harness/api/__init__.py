@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.experiment import run as experiment
 from harness.experiment.options import values_from
 from harness.experiment.progress import Event, ignore
-from harness.experiment.request import OPTIONS, RunRequest
+from harness.experiment.request import OPTIONS, RunRequest, read_plan
 from harness.store.dataset import read_tables
 from harness.store.place import results_folder
 
@@ -22,31 +22,44 @@ __all__ = ["Result", "RunRequest", "compare", "load_results", "run"]
 
 
 def run(
-    request: RunRequest | None = None,
+    request: RunRequest | Path | str | None = None,
     *,
-    results: Path | str = "results",
+    results: Path | str | None = None,
     progress: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> Result:
-    """Measure models on a target, interleaved, store every sample in the folder `results`, and give what was measured.
+    """Measure models on a target, interleaved, store every sample in the folder `results` ("results" where nothing says
+    another), and give what was measured.
 
         result = harness.run(target="x86", models=["baseline.pte", "mine.pte"], scenario="offline", batch=[1, 8])
         result.table()
 
-    `options` are the fields of `RunRequest`, which are also the options of `harness run`; with a `request` they replace
-    its fields. `models` may be a mapping from names to files. `progress` is called with every event of the run
-    (`progress=print` shows them). A job that fails does not end the run: it is among the `failures` of the result.
+    `options` are the fields of `RunRequest`, which are also the options of `harness run`; with a `request`, or the path
+    of a plan (`harness.run("plan.toml")`), they replace its fields. `models` may be a mapping from names to files.
+    `progress` is called with every event of the run (`progress=print` shows them). A job that fails does not end the
+    run: it is among the `failures` of the result.
 
     Raises UsageError for what cannot be asked, StoreError where rows cannot be stored, Interrupted where the user stops
     it; each has a `message` and a `hint`.
     """
+    if progress is not None and not callable(progress):
+        raise UsageError(
+            f"progress is {progress!r}, and no function.", "Give progress=print, or a function of an event."
+        )
     options = values_from(options, OPTIONS, "A run")
-    if request is not None:
-        request = request.with_options(**options)
-    elif "target" not in options or "models" not in options:
+    if isinstance(request, (str, Path)):
+        options, request = read_plan(Path(request)) | options, None
+        planned = options.pop("results", None)
+        results = planned if results is None else results
+    if request is None and not {"target", "models"} <= options.keys():
         raise UsageError("A run needs a target and models.", 'Give target="x86" and models=["mine.pte"].')
-    else:
-        request = RunRequest(**options)
-    folder = results_folder(str(results))
+    if request is not None and not isinstance(request, RunRequest):
+        raise UsageError(
+            f"A value of type {type(request).__name__} is neither a RunRequest nor the path of a plan.",
+            'Give options by their names: harness.run(target="x86", models=["mine.pte"]).',
+        )
+    request = RunRequest(**options) if request is None else request.with_options(**options)
+    results = "results" if results is None else results
+    folder = results_folder(results)
     outcome = experiment.run(request, folder, Zoo(), progress or ignore)
     return Result(read_tables(folder, outcome.session_id), results)

@@ -18,7 +18,7 @@ from harness.errors import NothingComparable, UsageError
 from harness.experiment.run import Failure
 from harness.metrics import CATALOGUE
 from harness.report.paper.table import PaperTable, paper_table
-from harness.report.rendering import Format, PaperFormat, render, render_paper
+from harness.report.rendering import FORMATS, Format, PaperFormat, render, render_paper
 from harness.store.dataset import Tables, read_tables
 
 _METRICS = {metric.name: metric for metric in CATALOGUE}
@@ -99,8 +99,8 @@ class Result:
         are names, such as `decode_latency_ns_p50`; the main ones where none is given. Raises UsageError for a name
         that there is not.
         """
-        if unknown := [name for name in metrics if name not in _METRICS]:
-            near = get_close_matches(unknown[0], _METRICS) or sorted(_METRICS)
+        if unknown := [name for name in metrics if not isinstance(name, str) or name not in _METRICS]:
+            near = get_close_matches(str(unknown[0]), _METRICS) or sorted(_METRICS)
             raise UsageError(f"There is no metric {unknown[0]!r}.", f"Near it: {', '.join(near)}.")
         comparisons = self._compared(every_metric=bool(metrics))
         words = tell_apart([comparison.condition for comparison in comparisons])
@@ -137,7 +137,12 @@ class Result:
         return frame.astype(dict.fromkeys(numbers, "float64"))
 
     def to_text(self, fmt: Format = "terminal") -> str:
-        """The comparison as `harness compare --format` prints it: terminal, markdown, json or csv."""
+        """The comparison as `harness compare --format` prints it: terminal, markdown, json or csv.
+
+        Raises UsageError for another format.
+        """
+        if fmt not in FORMATS:
+            raise UsageError(f"There is no format {fmt!r}.", f"Choose from: {', '.join(FORMATS)}.")
         return render(self.comparisons, fmt)
 
     def to_markdown(self) -> str:
@@ -184,7 +189,7 @@ class Result:
     def _paper(self, fmt: PaperFormat, columns: Sequence[str]) -> str:
         options = {
             "models": list(self.models),
-            "columns": [parse_column(column) for column in columns],
+            "columns": [parse_column(column) for column in _names(columns, "columns")],
             "baseline": self.baseline,
             "allow_different": self.allow_different,
         }
@@ -197,11 +202,15 @@ def load_results(results: Path | str, session: str = "latest", *, models: Sequen
     """What lies in a folder of results, or in a bucket (`s3://BUCKET/PREFIX`): the newest session, `all` of them, or
     the one whose id begins with `session`; only `models` are compared where some are named.
 
-    Raises NothingComparable where there is nothing, StoreError where files cannot be read.
+    Raises NothingComparable where there is nothing, StoreError where files cannot be read, UsageError for arguments
+    that name nothing.
     """
     from harness.store.place import results_folder
 
-    return Result(read_tables(results_folder(str(results)), session), results, tuple(models))
+    if not isinstance(session, str):
+        raise UsageError(f"session is {session!r}, not a text.", 'Give the beginning of its id, "latest" or "all".')
+    named = _names(models, "models")
+    return Result(read_tables(results_folder(results), session), results, named)
 
 
 def compare(
@@ -216,6 +225,7 @@ def compare(
     Only what was measured under equal conditions stands in one comparison; `allow_different` compares other runs of the
     same options too, with a note that says what differs. Raises NothingComparable, UsageError.
     """
+    named, first = _names(models, "models"), None if baseline is None else _names((baseline,), "baseline")[0]
     parts = [part if isinstance(part, Result) else load_results(part) for part in results]
     if not parts:
         raise NothingComparable("No results were given.", "Give at least one result, or a folder of results.")
@@ -223,8 +233,8 @@ def compare(
         (part,) = parts
         return replace(
             part,
-            models=tuple(models) or part.models,
-            baseline=baseline or part.baseline,
+            models=named or part.models,
+            baseline=first or part.baseline,
             allow_different=allow_different or part.allow_different,
         )
     tables = [part.tables for part in parts]
@@ -236,4 +246,12 @@ def compare(
         problems=tuple(dict.fromkeys(problem for table in tables for problem in table.problems)),
     )
     folders = {str(part.results) for part in parts}
-    return Result(joined, parts[0].results if len(folders) == 1 else None, tuple(models), baseline, allow_different)
+    return Result(joined, parts[0].results if len(folders) == 1 else None, named, first, allow_different)
+
+
+def _names(names: Sequence[str] | str, what: str) -> tuple[str, ...]:
+    """Names as a tuple; one alone is a tuple of one. Raises UsageError for anything else."""
+    listed = (names,) if isinstance(names, str) else names
+    if not isinstance(listed, (list, tuple)) or not all(isinstance(name, str) for name in listed):
+        raise UsageError(f"{what} is {names!r}, not a list of names.", 'Write it as ["one", "two"].')
+    return tuple(listed)

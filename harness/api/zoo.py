@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.api.building import find_or_build, find_or_build_flash
 from harness.errors import UsageError
 from harness.experiment.model_source import EvaluationText, Say
-from harness.models.train.data import TEXT_SHA256, VALIDATION_NAME, validation_tokens
+from harness.models.train.data import TEXT_SHA256, tokens_sha256, validation_name, validation_tokens
+from harness.models.train.tokenizer import tokenizer_of
 from harness.models.zoo.artifacts import known
 from harness.target import Target
 
@@ -26,9 +28,12 @@ class Zoo:
             raise _unknown(Path(name))
         return find_or_build_flash(name.removesuffix(".pte"), text, say, predictors=predictors)
 
-    def evaluation_text(self, vocabulary: str, text: Path | None) -> EvaluationText:
-        """Tiny Shakespeare, or another text in a vocabulary of characters."""
-        return EvaluationText(validation_tokens(vocabulary, text), VALIDATION_NAME, TEXT_SHA256)
+    def evaluation_text(self, tokenizer: Mapping[str, Any], text: Path | None) -> EvaluationText | None:
+        """Tiny Shakespeare, whose characters or subwords are the tokens."""
+        known = tokenizer_of(tokenizer)
+        if known is None:
+            return None
+        return EvaluationText(validation_tokens(known, text), validation_name(known), tokens_sha256(TEXT_SHA256, known))
 
 
 def zoo_format(path: Path, target: Target) -> tuple[str, str]:
@@ -37,7 +42,7 @@ def zoo_format(path: Path, target: Target) -> tuple[str, str]:
 
     Raises UsageError for any other path.
     """
-    suffix = path.suffix if path.suffix in (".pte", ".pt2", ".onnx", ".tflite") else ""
+    suffix = path.suffix if path.suffix in (".pte", ".pt2", ".onnx", ".gguf", ".tflite") else ""
     name = path.name.removesuffix(suffix)
     if path.parent != Path() or not known(name):
         raise _unknown(path)

@@ -18,10 +18,11 @@ class _Results(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         from harness.errors import UsageError
-        from harness.store.place import is_bucket, results_folder
+        from harness.store.place import is_local, results_folder
 
-        if is_bucket(value):
-            return results_folder(value)
+        folder = results_folder(value)
+        if not is_local(folder):
+            return folder
         try:
             str(value).encode("utf-8")
         except UnicodeEncodeError:

@@ -15,14 +15,16 @@ from rich.text import Text
 from harness.cli._hints import complete
 from harness.cli._waiting import LOG_EVERY_S, every
 from harness.durations import in_words
-from harness.experiment.progress import Describing, Ended, Event, Failed, Measuring, Note, Working, job_label
+from harness.experiment.progress import Describing, Ended, Event, Failed, Measuring, Note, Waiting, Working, job_label
 from harness.experiment.run import Outcome
 from harness.experiment.runner import Attempt
 from harness.job import Job
 
 
 class Reporter:
-    """Says what is going on, event by event; within a `with` block it may show a bar. `quiet` leaves failures only."""
+    """Says what is going on, event by event; within a `with` block it may show a bar. `quiet` leaves failures, and
+    what is waited for.
+    """
 
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -46,6 +48,8 @@ class Reporter:
         """Tell a person."""
         if isinstance(event, Note | Describing):
             self.note(str(event))
+        elif isinstance(event, Waiting):
+            self._line(event.text)
         elif isinstance(event, Measuring):
             self._begin(event.jobs)
         elif isinstance(event, Working):
@@ -61,11 +65,14 @@ class Reporter:
     def note(self, text: str) -> None:
         """A line for a person who waits."""
         if not self._quiet:
-            self._console.print(escape(complete(text)), style="dim", soft_wrap=True)
+            self._line(text)
 
     def waiting(self, device: str, holder: str) -> None:
-        """Another run holds the device."""
-        self.note(f"waiting for {holder}, which holds {device}")
+        """Another run holds the device; shown in any case."""
+        self._line(f"waiting for {holder}, which holds {device}")
+
+    def _line(self, text: str) -> None:
+        self._console.print(escape(complete(text)), style="dim", soft_wrap=True)
 
     def summary(self, outcome: Outcome) -> None:
         """Where the rows are."""

@@ -24,7 +24,7 @@ from harness.cli._options import results_option
 @click.option("--metric", "metric_name", metavar="NAME", help="What must not be worse. [default: median latency]")
 @click.option(
     "--min-change",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=float,
     default=0.03,
     show_default=True,
     help="Worse by so large a share, at least.",

@@ -19,7 +19,7 @@ from harness.experiment.run import run as run_request
 from harness.metrics import CATALOGUE, HEADLINES, Metric
 from harness.nightly import bisection
 from harness.nightly.artifacts import kept_file
-from harness.nightly.bisection import Candidate
+from harness.nightly.bisection import Candidate, GoodVersionError
 from harness.nightly.candidates import candidates
 from harness.nightly.requests import measured, passes_for
 from harness.nightly.verdict import Verdict, settle
@@ -54,7 +54,11 @@ def bisect(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Search between the good and the bad one of `versions`, and print what was found."""
+    """Search between the good and the bad one of `versions`, and print the answer. Exits with 1 where the bad one could
+    not be measured.
+    """
+    if not 0 < min_change <= 1:
+        raise UsageError(f"--min-change is {min_change:g}, not above 0 and at most 1.", "Write 0.03 for 3 %.")
     metrics = _metrics(metric_name)
     new_pairs = NEW_PAIRS if request.processes is None else (request.processes,)
     prepare(results)
@@ -65,16 +69,21 @@ def bisect(
         def measure(candidate: Candidate) -> Verdict:
             nonlocal metrics
             names = (f"{good.label} (good)", candidate.label)
-            models = tuple(
-                NamedModel(str(kept_file(results, version.sha256)), name)
-                for version, name in zip((good, candidate), names, strict=True)
-            )
+            files = [str(kept_file(results, version.sha256)) for version in (good, candidate)]
+            models = tuple(map(NamedModel, files, names))
 
             def look(number: int, pairs: int) -> str:
                 again = " again" if number else ""
                 reporter.note(f"measuring {candidate.label} against {good.label}{again}, {pairs} processes each")
                 passes = passes_for(metrics[0].measure)
                 done = measured(run, request.with_options(models=models, processes=pairs, **passes), results)
+                for version, file, name in zip((good, candidate), files, names, strict=True):
+                    if (failure := done.failures.get(name)) is not None:
+                        message = failure.message.replace(file, version.label)
+                        if version is good:
+                            what = f"{good.label}, the good version, cannot be measured: {message}"
+                            raise GoodVersionError(what, failure.hint)
+                        raise HarnessError(message, failure.hint)
                 if done.session_id is None or done.failed:
                     raise HarnessError(done.reason or "There is no session.")
                 return done.session_id
@@ -85,7 +94,10 @@ def bisect(
             return verdict
 
         outcome = bisection.bisect(good, later, measure)
-    click.echo(bisection_text(good, later[-1], outcome, metrics[0], as_json), nl=False)
+    metric = metrics[0] if len(metrics) == 1 else None
+    click.echo(bisection_text(good, later[-1], outcome, metric, as_json), nl=False)
+    if outcome.bad_unmeasured:
+        raise click.exceptions.Exit(1)
 
 
 def _metrics(name: str | None) -> list[Metric]:

@@ -19,6 +19,7 @@ from harness.conditions.readings import Reading
 _CPUINFO = Path("/proc/cpuinfo")
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _CPUS = Path("/sys/devices/system/cpu")
+_ONLINE = _CPUS / "online"
 _THERMAL = Path("/sys/class/thermal")
 
 
@@ -30,6 +31,7 @@ def read_host() -> list[Reading]:
         _reading("cpu_model", _cpu_model, identity=True),
         _reading("vector_extensions", _vector_extensions, identity=True),
         _reading("logical_cpus", lambda: str(psutil.cpu_count()), identity=True),
+        _reading("online_cpus", lambda: _ONLINE.read_text().strip()),
         _reading("hypervisor", _hypervisor, identity=True),
         _reading("frequency_governor", lambda: _CPUFREQ.read_text().strip(), identity=True),
         _reading("memory_total_bytes", lambda: str(psutil.virtual_memory().total)),

@@ -28,3 +28,8 @@ def fingerprint(readings: Iterable[Reading], versions: Mapping[str, str]) -> tup
     parts.update({f"version.{name}": version for name, version in versions.items()})
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16], text
+
+
+def environment_rows(moment: str, readings: Iterable[Reading]) -> list[dict[str, str | None]]:
+    """Readings of one moment, `before` or `after` a job, as rows of the table `environment`."""
+    return [{"moment": moment, "name": each.name, "value": each.value, "reason": each.reason} for each in readings]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.durations import in_words
 from harness.energy.external import read_csv
 from harness.energy.meter import Meter, energies, unmeasured
 from harness.energy.series import Series
@@ -30,6 +31,7 @@ PROCESSES = 3
 # How long a recording is waited for: somebody stops a meter by hand, and exports its file.
 _WAIT_S = 600.0
 _POLL_S = 1.0
+_SAY_EVERY_S = 60.0
 # A window of a meter's file has this many of its readings, half as many again as are needed, and lasts no longer.
 _READINGS = 30
 _LONGEST_S = 300.0
@@ -56,6 +58,8 @@ def energy_pass(
         source = Missing(
             f"{latency[0].scenario} has no window of steady work to meter", "Use another --scenario, or a --rate."
         )
+    if jobs and file is not None and not os.path.exists(file):
+        say(f"{file} is not there yet: when all has ended it is waited for, {in_words(_WAIT_S)} at most")
     if isinstance(source, Missing):
         say(f"energy is not measured: {source.reason}. {source.todo}")
     return source, interleave(jobs, min(processes, PROCESSES))
@@ -135,7 +139,7 @@ def _recording(session: Session, file: Path, wait_s: float, say: Say) -> Series 
             last_s = max(last_s, meter.windows(attempt.measurement, wall=True).timed[1])
         except NoEnergy:
             continue
-    announced = False
+    say_again_s = time.monotonic()
     while True:
         recording: Series | NoEnergy
         try:
@@ -145,10 +149,11 @@ def _recording(session: Session, file: Path, wait_s: float, say: Say) -> Series 
         complete = isinstance(recording, Series) and recording.at_s.size and recording.at_s[-1] >= last_s
         if complete or time.monotonic() >= until:
             return recording
-        if not announced:
+        if time.monotonic() >= say_again_s:
             moment = time.strftime("%H:%M:%S", time.gmtime(last_s + 1))
-            say(f"waiting for {file} to reach {moment} UTC, {wait_s:g} s at most (Ctrl-C: no longer)")
-            announced = True
+            left = in_words(until - time.monotonic())
+            say(f"waiting for {file} to reach {moment} UTC, {left} at most (Ctrl-C: no longer)")
+            say_again_s += _SAY_EVERY_S
         try:
             time.sleep(_POLL_S)
         except KeyboardInterrupt:

@@ -11,6 +11,7 @@ import numpy as np
 from harness.errors import DataError, UsageError
 from harness.experiment.model_source import ModelSource
 from harness.experiment.request import RunRequest
+from harness.job import canonical_json
 from harness.manifest import Manifest
 from harness.outside_files import printable
 from harness.protocol import Describe
@@ -38,8 +39,14 @@ def evaluation(
             "data": printable(request.tokens.name),
             "data_sha256": hashlib.sha256(request.tokens.read_bytes()).hexdigest(),
         }
-    vocabulary = (manifest.tokenizer if manifest else {}).get("vocabulary")
-    if vocabulary is None:
+    tokenizer = manifest.tokenizer if manifest else {}
+    try:
+        text = source.evaluation_text(tokenizer, request.data)
+    except DataError as error:
+        if request.data is not None:
+            raise
+        return {"unmeasured_quality": error.message}
+    if text is None:
         if request.data is not None:
             raise UsageError(
                 f"{name} has no manifest with a tokenizer, so a text cannot be turned into its tokens.",
@@ -48,12 +55,6 @@ def evaluation(
         if "get_vocab_size" not in description.metadata:
             return {}
         return {"unmeasured_quality": "no manifest names its tokenizer; give the evaluation text as --tokens"}
-    try:
-        text = source.evaluation_text(vocabulary, request.data)
-    except DataError as error:
-        if request.data is not None:
-            raise
-        return {"unmeasured_quality": error.message}
-    path = scratch / f"{hashlib.sha256(vocabulary.encode()).hexdigest()[:16]}.npy"
+    path = scratch / f"{hashlib.sha256(canonical_json(tokenizer).encode()).hexdigest()[:16]}.npy"
     np.save(path, text.tokens)
     return {"tokens": path, "data": text.name, "data_sha256": text.sha256}

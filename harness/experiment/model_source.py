@@ -4,7 +4,7 @@ knows no model by name: whoever starts a run hands such a source in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -38,6 +38,8 @@ class ModelSource(Protocol):
         """
         ...
 
-    def evaluation_text(self, vocabulary: str, text: Path | None) -> EvaluationText:
-        """The evaluation text, `text` where one is given, in the tokens of a vocabulary. Raises DataError."""
+    def evaluation_text(self, tokenizer: Mapping[str, Any], text: Path | None) -> EvaluationText | None:
+        """The evaluation text, `text` where one is given, in the tokens of a tokenizer as a manifest describes it; None
+        where that is none that is known. Raises DataError.
+        """
         ...

@@ -63,6 +63,16 @@ class Option:
         """Its name in a file: the flag without the dashes."""
         return self.flag.partition("/")[0].removeprefix("--")
 
+    @property
+    def turns_off(self) -> bool:
+        """Whether its flag turns off what is on from the beginning."""
+        return self.kind.is_switch and self.flag.startswith("--no-")
+
+    @property
+    def field_help(self) -> str:
+        """What the field of a request means; `help` is of the flag."""
+        return f"False: {self.help[:1].lower()}{self.help[1:]}" if self.turns_off else self.help
+
 
 def option(
     kind: Kind,
@@ -114,6 +124,8 @@ def text(metavar: str) -> Kind:
     def read(value: Any, name: str) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise UsageError(f"{name} is {value!r}, not a text.", f"Write {name} as {metavar}.")
+        if value == "":
+            raise UsageError(f"{name} is an empty text.", f"Write {name} as {metavar}.")
         return str(value)
 
     return Kind(read, metavar)
@@ -205,7 +217,7 @@ def file(*, must_exist: bool = True) -> Kind:
         if not isinstance(value, (str, os.PathLike)):
             raise UsageError(
                 f"{name} is a value of type {type(value).__name__}, not the path of a file.",
-                "Save arrays with numpy.savez or numpy.save, and give the path.",
+                "Give a path; arrays are saved with numpy.savez or numpy.save first.",
             )
         path = Path(value)
         if must_exist and not os.path.isfile(path):
@@ -227,16 +239,18 @@ def repeated(kind: Kind) -> Kind:
 
 def sweep(parse: Callable[[str], Iterable[Any]], item: Callable[[Any, str], Any], metavar: str = "LIST") -> Kind:
     """Values to be swept, as a tuple without repetition: a text that `parse` takes apart, one value, or a sequence of
-    either.
+    either. `item` reads and checks each of them.
     """
 
     def read(value: Any, name: str) -> tuple[Any, ...]:
         if isinstance(value, str):
-            return tuple(dict.fromkeys(parse(value)))
+            return tuple(dict.fromkeys(item(part, name) for part in parse(value)))
         if isinstance(value, (list, tuple, range)):
             if not value:
                 raise UsageError(f"{name} names no value.", "Leave it out, or give at least one.")
             return tuple(dict.fromkeys(single for part in value for single in read(part, name)))
+        if isinstance(value, Iterable):
+            raise UsageError(f"{name} is {value!r}, and not one value or a list.", "Write a list, such as [1, 8].")
         return (item(value, name),)
 
     return Kind(read, metavar)
@@ -245,7 +259,7 @@ def sweep(parse: Callable[[str], Iterable[Any]], item: Callable[[Any, str], Any]
 def whole_number(value: Any, name: str) -> int:
     """A whole number, from a number or a text. Raises UsageError."""
     try:
-        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        if isinstance(value, bool | bytes) or (isinstance(value, float) and not value.is_integer()):
             raise ValueError(value)
         return int(value)
     except (TypeError, ValueError) as error:

@@ -22,6 +22,18 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Nothing goes on until something outside happens: which, as a sentence. Shown also where no progress is: a person
+    may have to do something.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Describing:
     """A worker is asked what a model takes and gives."""
 
@@ -81,7 +93,7 @@ class Failed:
         return f"failed {job_label(self.attempt.job)}: {self.attempt.error}"
 
 
-Event = Note | Describing | Measuring | Working | Ended | Failed
+Event = Note | Waiting | Describing | Measuring | Working | Ended | Failed
 Progress = Callable[[Event], None]
 
 

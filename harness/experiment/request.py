@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -40,6 +40,8 @@ _QUERIES = ", ".join(
 
 
 MOST_PROCESSES = 10_000
+# More than any machine runs at once; tens of thousands end a worker before it says why.
+MOST_THREADS = 1024
 
 
 class NamedModel(NamedTuple):
@@ -50,16 +52,24 @@ class NamedModel(NamedTuple):
 
 
 def _models(value: Any, name: str) -> tuple[NamedModel, ...]:
+    hint = "Give --model a model file, such as model.pte, or a name of `harness models list`."
     if isinstance(value, Mapping):
-        return tuple(NamedModel(os.fspath(source), str(label)) for label, source in value.items())
+        value = [NamedModel(_text(source), _text(label)) for label, source in value.items()]
     if isinstance(value, (str, os.PathLike, NamedModel)):
         value = [value]
-    if not isinstance(value, (list, tuple)) or not value:
-        raise UsageError(
-            "No model is named.",
-            "Give --model a file such as .pte, .pt2 or .onnx, or a name of `harness models list`.",
-        )
+    if value is not None and not isinstance(value, (list, tuple)):
+        raise UsageError(f"{name} is {value!r}, and not a list of files or names.", hint)
+    if not value:
+        raise UsageError("No model is named.", hint)
+    for model in value:
+        parts = [model] if not isinstance(model, NamedModel) else list(model[: 1 if model.name is None else 2])
+        if wrong := [part for part in parts if not isinstance(part, (str, os.PathLike)) or not str(part)]:
+            raise UsageError(f"{name} has {wrong[0]!r} in it, which names no model.", hint)
     return tuple(model if isinstance(model, NamedModel) else _named(os.fspath(model)) for model in value)
+
+
+def _text(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _named(text: str) -> NamedModel:
@@ -93,9 +103,11 @@ def _cpu_sets(value: Any, name: str) -> tuple[tuple[int, ...], ...]:
     sets = [
         parse_sweep(item)
         if isinstance(item, str)
-        else [whole_number(cpu, name) for cpu in (item if isinstance(item, (list, tuple)) else [item])]
+        else [count(0).read(cpu, name) for cpu in (item if isinstance(item, (list, tuple)) else [item])]
         for item in items
     ]
+    if [] in sets:
+        raise UsageError(f"{name} has a set without processors in it.", "Name one at least, such as 0.")
     return tuple(dict.fromkeys(tuple(sorted(cpus)) for cpus in sets))
 
 
@@ -112,8 +124,11 @@ def _times(listed: str) -> list[int]:
     return [round(parse_seconds(part) * 1e9) for part in listed.split(",")]
 
 
+# Those without a default. Python itself would say in words of its own that they are missing.
+_REQUIRED = ("target", "models")
 Dimension = int | Literal["none"] | None
 _NUMBERS = sweep(parse_sweep, whole_number)
+_NUMBERS_FROM_0 = sweep(parse_sweep, count(0, 2**31 - 1).read)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +144,15 @@ class RunRequest:
         text("NAME"),
         "Where to measure; `harness targets` lists them.",
         section="what",
+        default=None,
         short="-t",
     )
     models: tuple[NamedModel, ...] = option(
         Kind(_models, "[NAME=]FILE", repeats=True),
-        "A model file, such as .pte, .pt2 or .onnx, or a name from `harness models list`; NAME=FILE calls it NAME in "
-        "tables. Repeat it to compare; the first is the baseline.",
+        "A model file, such as .pte, .pt2, .onnx or .gguf, or a name from `harness models list`; NAME=FILE calls it "
+        "NAME in tables. Repeat it to compare; the first is the baseline.",
         section="what",
+        default=None,
         flag="--model",
         short="-m",
     )
@@ -240,7 +257,7 @@ class RunRequest:
         default_words="2",
     )
     threads: tuple[int, ...] = option(
-        _NUMBERS,
+        sweep(parse_sweep, count(1, MOST_THREADS).read),
         "Threads, as a list or range: 1,2,4 or 1-4.",
         section="conditions",
         default=(1,),
@@ -248,7 +265,7 @@ class RunRequest:
         default_words="1",
     )
     batch: tuple[int, ...] = option(
-        _NUMBERS,
+        _NUMBERS_FROM_0,
         "Batch size, for a model that was exported with a dynamic batch. All dimensions that vary together with the "
         "first input's batch change; all other sizes stay as declared. Of a model with fixed sizes it can only say "
         "which of them is the batch. 0: the file's own.",
@@ -392,7 +409,7 @@ class RunRequest:
         unit="s",
     )
     window: tuple[int, ...] | None = option(
-        _NUMBERS,
+        _NUMBERS_FROM_0,
         "Tokens whose neurons stay in DRAM.",
         section="scenario",
         default=None,
@@ -400,7 +417,7 @@ class RunRequest:
         unit="tokens",
     )
     dram_budget_bytes: tuple[int, ...] | None = option(
-        sweep(lambda listed: [parse_bytes(part) for part in listed.split(",")], whole_number),
+        sweep(lambda listed: [parse_bytes(part) for part in listed.split(",")], count(0).read),
         "For neurons in DRAM, such as 2MB.",
         section="scenario",
         default=None,
@@ -455,7 +472,7 @@ class RunRequest:
     skip_existing: bool = option(
         switch(),
         "Go on with the newest session that has some of these jobs, from this device and these versions: those that "
-        "ended well are not run again.",
+        "ended well are not run again, but for those of a block that was cut in the middle.",
         section="results",
         default=False,
     )
@@ -481,8 +498,11 @@ class RunRequest:
     def __post_init__(self) -> None:
         for each, field in zip(OPTIONS, fields(self), strict=True):
             value = getattr(self, field.name)
-            if value is not None or field.default is MISSING:
-                object.__setattr__(self, field.name, each.kind.read(value, each.key))
+            if value is None:
+                value = field.default
+            if value is not None or field.name in _REQUIRED:
+                value = each.kind.read(value, each.field if each.kind.is_switch else each.key)
+            object.__setattr__(self, field.name, value)
         self._check()
 
     def with_options(self, **options: Any) -> RunRequest:
@@ -518,6 +538,11 @@ class RunRequest:
             raise UsageError(
                 "Labelled samples are in the first dimension.", "Leave out --batch-dim, or leave out --labels."
             )
+        if self.min_duration_s is not None and self.min_duration_s > self.max_duration_s:
+            raise UsageError(
+                f"A process cannot measure {self.min_duration_s:g} s at least and {self.max_duration_s:g} s at most.",
+                f"Give --max-duration {self.min_duration_s:g} or more too, or a shorter --min-duration.",
+            )
         if self.max_time_s is not None and self.resolve is None:
             raise UsageError("--max-time ends the adding of blocks.", "Add --resolve 5%, or leave it out.")
 
@@ -542,13 +567,18 @@ def request_values(table: Mapping[str, Any], folder: Path, where: str) -> dict[s
 def read_plan(path: Path) -> dict[str, Any]:
     """The fields of a request in a TOML or JSON file, and `results` where it names that. Raises UsageError."""
     if path.suffix not in (".toml", ".json"):
-        raise UsageError(f"{path} is no plan, which ends in .toml or .json.", f"If it is a model, write `-m {path}`.")
+        raise UsageError(
+            f"{path} is no plan, which ends in .toml or .json.",
+            f"If it is a model, write `-m {path}`, in Python models=[…].",
+        )
     if not path.exists():
         raise UsageError(f"There is no plan {path}.", "Check the path; its keys are the options of `harness run`.")
 
     def parse(table: Mapping[str, Any]) -> dict[str, Any]:
         plan = dict(table)
         results = plan.pop("results", None)
+        if not isinstance(results, str | None) or results == "":
+            raise UsageError(f"results is {results!r} in {path.name}, which names no folder.", 'Write it as "results".')
         values = request_values(plan, path.parent, path.name)
         return values if results is None else values | {"results": _beside(results, path.parent)}
 
@@ -572,6 +602,6 @@ def _beside(value: Any, folder: Path) -> Any:
 
 
 RunRequest.__doc__ = f"{RunRequest.__doc__}\n    Fields:\n\n" + "".join(
-    f"    {each.field}: {each.help}{f' Default: {each.default_words}.' if each.default_words else ''}\n"
+    f"    {each.field}: {each.field_help}{f' Default: {each.default_words}.' if each.default_words else ''}\n"
     for each in OPTIONS
 )

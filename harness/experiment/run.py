@@ -14,14 +14,14 @@ from harness.errors import Interrupted, UsageError
 from harness.experiment.energy_pass import settled
 from harness.experiment.model_source import ModelSource
 from harness.experiment.plan import Subject, block_of
-from harness.experiment.progress import Ended, Failed, Measuring, Note, Progress, Working, ignore
+from harness.experiment.progress import Ended, Failed, Measuring, Note, Progress, Waiting, Working, ignore
 from harness.experiment.request import RunRequest
 from harness.experiment.resume import resume
 from harness.experiment.run_plan import RunPlan, by_policy, make_plan
 from harness.experiment.runner import Attempt
 from harness.experiment.session import Session, open_session
 from harness.experiment.subjects import describe_all, find_files, find_files_in_flash
-from harness.experiment.sweeps import Sweeps, check_resolve, filled_in, sweeps_of
+from harness.experiment.sweeps import Sweeps, check_resolve, filled_in, sweeps_of, waiting_threads
 from harness.job import Job
 from harness.lease import lease
 from harness.scratch import ScratchFolder
@@ -147,6 +147,8 @@ def _prepare(request: RunRequest, target: Target, source: ModelSource, progress:
         say(f"{target.name}: {target.summary}")
     sweeps = sweeps_of(request, target)
     check_resolve(request, target)
+    if (waiting := waiting_threads(request, target)) is not None:
+        say(waiting)
     models = request.models
     if request.scenario == "flash":
         models = find_files_in_flash(request, target, source, say)
@@ -158,7 +160,7 @@ def _leased(prepared: _Prepared, progress: Progress) -> Iterator[None]:
     device = prepared.target.device()
 
     def wait(holder: str) -> None:
-        progress(Note(f"waiting for {holder}, which holds {device}"))
+        progress(Waiting(f"waiting for {holder}, which holds {device}"))
 
     with lease(f"{prepared.target.name}-{device}", prepared.request.lease_timeout_s, wait):
         yield
@@ -183,7 +185,7 @@ def _measure(session: Session, subjects: dict[str, Subject], prepared: _Prepared
         blocks = _added_blocks(session, plan, jobs, done, request)
         jobs = blocks.jobs
     progress(Measuring(jobs))
-    with settled(session, request.energy_csv, say):
+    with settled(session, request.energy_csv, lambda text: progress(Waiting(text))):
         running = session.run_all(
             jobs if blocks is None else blocks,
             plan.subjects,

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlparse
 
 from harness import __version__, protocol
 from harness.conditions.flags import flags, range_flags
-from harness.conditions.readings import Reading, fingerprint
+from harness.conditions.readings import environment_rows, fingerprint
 from harness.energy.meter import Meter
 from harness.errors import HarnessError, ModelError, UsageError, WorkerError
 from harness.job import Files, Job
@@ -146,7 +146,8 @@ def run_job(
         for event in measurement.environment
         for reading in event.readings
     ]
-    rows = tables(attempt_id, measurement, [*_environment("before", before), *during, *_environment("after", after)])
+    environment = [*environment_rows("before", before), *during, *environment_rows("after", after)]
+    rows = tables(attempt_id, measurement, environment)
     rows["runs"] = run_table(row)
     return Attempt(
         job=job,
@@ -254,10 +255,6 @@ def _outcome(error: WorkerError | None, interrupted: bool, tail: str) -> dict[st
         "error_message": str(error),
         "stderr_tail": tail or None,
     }
-
-
-def _environment(moment: str, readings: Iterable[Reading]) -> list[dict[str, Any]]:
-    return [{"moment": moment, "name": r.name, "value": r.value, "reason": r.reason} for r in readings]
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.experiment.request import RunRequest
-from harness.experiment.values import parse_seconds
+from harness.experiment.values import parse_seconds, parse_sweep
 from harness.flash.names import POLICIES
 from harness.scenarios.catalogue import SCENARIOS
 from harness.statistics.early_stopping import FEWEST_QUERIES
@@ -53,6 +53,7 @@ def sweeps_of(request: RunRequest, target: Target) -> Sweeps:
         )
     if request.cpus and not capabilities.pinning:
         raise UsageError(f"Target {target.name} cannot pin processors.", "Leave out --cpus.")
+    _check_processors(request, target)
     if scenario is not None and SCENARIOS[scenario].options and scenario not in capabilities.scenarios:
         raise UsageError(
             f"Target {target.name} has no scenario {scenario} here.", "`harness targets` shows what each has."
@@ -80,6 +81,21 @@ def sweeps_of(request: RunRequest, target: Target) -> Sweeps:
     return Sweeps(swept, shared)
 
 
+def waiting_threads(request: RunRequest, target: Target) -> str | None:
+    """A sentence where more threads are asked for than there are processors for them; None where there are enough, or
+    nobody knows.
+    """
+    if (online := _online(target)) is None:
+        return None
+    fewest = min(map(len, request.cpus or (parse_sweep(online),)))
+    if max(request.threads) <= fewest:
+        return None
+    return (
+        f"{max(request.threads)} threads on {fewest} processor{'s' if fewest > 1 else ''} wait for each other: such "
+        "processes have the flag threads_beyond_cpus"
+    )
+
+
 def check_resolve(request: RunRequest, target: Target) -> None:
     """Raises UsageError where there is nothing to resolve, or no block can be added; before it is filled in."""
     if request.resolve is None:
@@ -105,6 +121,22 @@ def check_resolve(request: RunRequest, target: Target) -> None:
             f"The spread of {request.processes} processes says too little to stop by.",
             f"Give --processes {FEWEST_BLOCKS} or more, or leave it out.",
         )
+
+
+def _check_processors(request: RunRequest, target: Target) -> None:
+    """Raises UsageError for a processor that the device is known not to have."""
+    if not request.cpus or (online := _online(target)) is None:
+        return
+    if missing := sorted({cpu for cpus in request.cpus for cpu in cpus}.difference(parse_sweep(online))):
+        raise UsageError(
+            f"Target {target.name} has no processor {', '.join(map(str, missing))} here; its processors are {online}.",
+            "Give some of these with --cpus.",
+        )
+
+
+def _online(target: Target) -> str | None:
+    """The numbers of the processors that are switched on, such as `0-3,6`; None of a device that does not say."""
+    return next((reading.value for reading in target.environment() if reading.name == "online_cpus"), None)
 
 
 def _precisions(wanted: tuple[str, ...], target: Target) -> list[str]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, ModelError
 from harness.nightly.verdict import Verdict
+
+
+class GoodVersionError(ModelError):
+    """The good version cannot be measured, so that nothing can be set against it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class Bisection:
     first: Candidate | None
     unsure: tuple[Candidate, ...] = ()
 
+    @property
+    def bad_unmeasured(self) -> bool:
+        """Whether there is no answer, since the last version could not be measured."""
+        return self.first is None and bool(self.steps) and not self.steps[-1].verdict.processes
+
 
 _SLOWER: dict[str | None, bool] = {"regression": True, "no regression": False}
 
@@ -48,6 +57,7 @@ def bisect(good: Candidate, later: Sequence[Candidate], measure: Callable[[Candi
 
     Equal files are measured once, and the file of `good` not at all. `measure` sets a candidate against `good`; where
     it raises HarnessError the version is passed over. The answer is the first one if all after it are slower, too.
+    Raises GoodVersionError where `measure` does.
     """
     steps: dict[str, Step] = {}
 
@@ -58,6 +68,8 @@ def bisect(good: Candidate, later: Sequence[Candidate], measure: Callable[[Candi
             try:
                 verdict = measure(candidate)
                 slower = _SLOWER.get(verdict.decision)
+            except GoodVersionError:
+                raise
             except HarnessError as error:
                 verdict, slower = Verdict(None, None, None, 0, error.message), None
             steps[candidate.sha256] = Step(candidate, verdict, slower)

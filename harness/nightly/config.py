@@ -11,7 +11,7 @@ from harness.errors import UsageError
 from harness.experiment.request import OPTIONS, NamedModel, RunRequest, model_beside, request_values
 from harness.metrics import CATALOGUE, METRICS, Metric
 from harness.outside_files import expanded, read_toml
-from harness.store.place import is_bucket
+from harness.store.place import is_local, results_folder
 
 # Those of a scenario or target that has none of the others are simply absent.
 DEFAULT_METRICS = tuple(metric.name for metric in CATALOGUE if metric.watched)
@@ -96,7 +96,7 @@ def _reference(text: str, path: Path) -> NamedModel:
 
 def _results(text: str, path: Path) -> Path:
     """A folder of this machine, where the ledgers of the nights and the files that they measured are kept."""
-    if is_bucket(text):
+    if not is_local(results_folder(text)):
         raise UsageError(
             f"{path.name} keeps its nights in {text}, but they need a folder of this machine.",
             "Name a local folder; `harness run` and the commands that read results take a bucket.",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import HarnessError, Interrupted
 from harness.experiment.request import NamedModel, RunRequest
-from harness.experiment.run import Outcome
+from harness.experiment.run import Failure, Outcome
 from harness.nightly.config import NightlyConfig
 from harness.nightly.verdict import Pair
 
@@ -18,11 +18,14 @@ Run = Callable[[RunRequest, Path], Outcome]
 
 @dataclass(frozen=True)
 class Measured:
-    """How a run ended: its session, None where nothing was measured, and whether a job failed."""
+    """How a run ended: its session, None where nothing was measured; whether a job failed, the `reason`, and by model
+    the first failure of each.
+    """
 
     session_id: str | None
     failed: bool = False
     reason: str | None = None
+    failures: Mapping[str, Failure] = field(default_factory=dict)
 
 
 def night_request(config: NightlyConfig) -> RunRequest:
@@ -69,4 +72,5 @@ def measured(run: Run, request: RunRequest, results: Path) -> Measured:
     except Exception as error:  # noqa: BLE001 - a night goes on, and says in its ledger what went wrong
         return Measured(None, failed=True, reason=f"harness could not go on ({type(error).__name__}: {error}).")
     reason = str(outcome.failures[-1]) if outcome.failures else None
-    return Measured(outcome.session_id if outcome.succeeded else None, bool(outcome.failures), reason)
+    failures = {failure.model: failure for failure in reversed(outcome.failures)}
+    return Measured(outcome.session_id if outcome.succeeded else None, bool(outcome.failures), reason, failures)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 _S3 = "s3://"
+# `gs://`, `file:/`: pyarrow takes a folder of such a name for the address of another file system.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 # More partitions than that are found in one listing of a whole table, a thousand names a request.
 _FEW = 16
 # `AWS Error NETWORK_CONNECTION during PutObject operation: curlCode: 7, ...`
@@ -52,9 +54,17 @@ def is_bucket(text: object) -> bool:
     return str(text).startswith(_S3)
 
 
-def results_folder(text: str) -> Path:
-    """What `--results` names."""
-    return S3Folder(text) if is_bucket(text) else Path(text)
+def results_folder(name: str | Path) -> Path:
+    """What `--results` names. Raises UsageError for what is neither a folder of this machine nor a bucket."""
+    if isinstance(name, (str, Path)) and is_bucket(name):
+        return S3Folder(str(name))
+    if not isinstance(name, (str, Path)) or not str(name) or "\0" in str(name):
+        raise UsageError(f"results is {name!r}, which names no folder.", "Give a folder, or s3://BUCKET/PREFIX.")
+    if _SCHEME.match(str(name)):
+        raise UsageError(
+            f"{name} is neither a folder nor a bucket that harness can open.", "Give a folder, or s3://BUCKET/PREFIX."
+        )
+    return Path(name)
 
 
 def is_local(results: Path) -> bool:

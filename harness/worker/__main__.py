@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +121,14 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
 
 
 def _pin(cpus: tuple[int, ...]) -> None:
-    try:
+    """Raises UsageError unless all of them can be used: the kernel takes a set of which some are there."""
+    with suppress(OSError):
         os.sched_setaffinity(0, cpus)
-    except OSError as error:
+    if (usable := os.sched_getaffinity(0)) != set(cpus):
         raise UsageError(
-            f"Processors {', '.join(map(str, cpus))} cannot be used here, only {sorted(os.sched_getaffinity(0))}.",
+            f"Processors {', '.join(map(str, cpus))} cannot be used here, only {sorted(usable)}.",
             "Give some of these with --cpus.",
-        ) from error
+        )
 
 
 def _measure_latency(job: Job, files: Files, model: LoadedModel, channel: Channel) -> None:

@@ -27,6 +27,7 @@ from harness.models.export.deployment import Body, attention
 from harness.models.export.library_noise import library_noise_hidden
 from harness.models.gpt.network import GPT
 from harness.models.train import data
+from harness.models.train.tokenizer import Tokenizer, Tokens
 
 HIDDEN = -64.0
 """Added to a score that must not count. Int8 has 256 steps for it and the scores, so it is no larger than it must be;
@@ -79,15 +80,17 @@ class Step(nn.Module):
         return (self.body.readout(x), *new_caches)
 
 
-def export_static(gpt: GPT, vocabulary: str, path: Path, text: Path | None = None, on_step: OnStep = unheard) -> None:
+def export_static(
+    gpt: GPT, tokenizer: Tokenizer, path: Path, text: Path | None = None, on_step: OnStep = unheard
+) -> None:
     """Write both programs to `path`. Calibration needs tiny Shakespeare: raises DataError where it cannot be had."""
     from torch.export.pt2_archive._package import package_pt2
 
     body, context = Body(gpt.eval()), gpt.config.context
     training, validation = data.split(data.load_text(text))
     chosen = {
-        "calibration": _windows(data.encode(training, vocabulary), context, _CALIBRATION),
-        "held_out": _windows(data.encode(validation, vocabulary), context, _HELD_OUT),
+        "calibration": _windows(tokenizer.encode(training), context, _CALIBRATION),
+        "held_out": _windows(tokenizer.encode(validation), context, _HELD_OUT),
     }
     sizes = {"vocabulary_size": gpt.config.vocabulary_size, "context": context, "masked": HIDDEN}
     tokens = torch.zeros(1, context, dtype=torch.int64)
@@ -105,7 +108,7 @@ def export_static(gpt: GPT, vocabulary: str, path: Path, text: Path | None = Non
         package_pt2(str(path), exported_programs=programs, extra_files={"generation.json": json.dumps(sizes | chosen)})
 
 
-def _windows(tokens: data.Tokens, context: int, count: int) -> list[list[int]]:
+def _windows(tokens: Tokens, context: int, count: int) -> list[list[int]]:
     """`count` windows spread evenly over a text."""
     starts = range(0, len(tokens) - context, (len(tokens) - context) // count)
     return [tokens[start : start + context].tolist() for start in list(starts)[:count]]

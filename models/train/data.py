@@ -1,4 +1,4 @@
-"""The evaluation and training text: tiny Shakespeare, one token a character.
+"""The evaluation and training text: tiny Shakespeare, as tokens.
 
 1,115,394 characters in 65 kinds, published with Karpathy's char-rnn; the plays are in the public domain. The first 90 %
 train, the last 10 % validate, as nanoGPT's `shakespeare_char` splits it. The text comes with harness; another copy is
@@ -13,23 +13,19 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from harness.errors import DataError
+from harness.models.train.tokenizer import Characters, Tokenizer, Tokens
 
 VALIDATION_NAME = "tinyshakespeare/val"
 TEXT_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 TRAINING_FRACTION = 0.9
 
-Tokens = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as tokens. `vocabulary[i]` is the character of token i; both splits are int64 [characters]."""
+    """A text as tokens, as its tokenizer makes them: int64 [tokens] each. `sha256` is that of the text."""
 
-    vocabulary: str
+    tokenizer: Tokenizer
     training: Tokens
     validation: Tokens
     sha256: str
@@ -66,26 +62,30 @@ def split(text: str) -> tuple[str, str]:
     return text[:boundary], text[boundary:]
 
 
-def encode(text: str, vocabulary: str) -> Tokens:
-    """`text` as int64 [characters]. Raises DataError naming the first character that `vocabulary` lacks."""
-    token_of = {character: token for token, character in enumerate(vocabulary)}
-    try:
-        return np.fromiter((token_of[character] for character in text), dtype=np.int64, count=len(text))
-    except KeyError as error:
-        raise DataError(
-            f"The text has the character {error.args[0]!r}, which is not in the model's vocabulary.",
-            "Evaluate the model on the text that it was trained on.",
-        ) from error
-
-
-def corpus(text: str) -> Corpus:
-    """A text split and encoded with the vocabulary of its own characters, sorted by code point."""
-    vocabulary = "".join(sorted(set(text)))
+def corpus(text: str, tokenizer: Tokenizer | None = None) -> Corpus:
+    """A text split and encoded, with the vocabulary of its own characters, sorted by code point, unless another
+    tokenizer is given.
+    """
+    tokenizer = tokenizer or Characters("".join(sorted(set(text))))
     training, validation = split(text)
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
-    return Corpus(vocabulary, encode(training, vocabulary), encode(validation, vocabulary), digest)
+    return Corpus(tokenizer, tokenizer.encode(training), tokenizer.encode(validation), digest)
 
 
-def validation_tokens(vocabulary: str, path: Path | None = None) -> Tokens:
-    """The validation split of tiny Shakespeare in a model's own vocabulary, int64 [111540]. Raises DataError."""
-    return encode(split(load_text(path))[1], vocabulary)
+def validation_tokens(tokenizer: Tokenizer, path: Path | None = None) -> Tokens:
+    """The validation split of tiny Shakespeare, 111,540 characters, in a model's own tokens: int64 [tokens]. Raises
+    DataError.
+    """
+    return tokenizer.encode(split(load_text(path))[1])
+
+
+def validation_name(tokenizer: Tokenizer) -> str:
+    """What the validation split is called in results."""
+    return VALIDATION_NAME if tokenizer.sha256 is None else f"{VALIDATION_NAME}, {tokenizer.size} subwords"
+
+
+def tokens_sha256(text_sha256: str, tokenizer: Tokenizer) -> str:
+    """Names a text as tokens: losses per token are compared where it is the same. Characters leave the text's own."""
+    if tokenizer.sha256 is None:
+        return text_sha256
+    return hashlib.sha256(f"{text_sha256} {tokenizer.sha256}".encode()).hexdigest()

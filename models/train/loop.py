@@ -26,9 +26,10 @@ from harness.models.compress.objective import Objective
 from harness.models.gpt.network import GPT
 from harness.models.recipe import TrainingRecipe
 from harness.models.train import checkpoint, parallel
-from harness.models.train.data import Corpus, Tokens
+from harness.models.train.data import Corpus
 from harness.models.train.progress import shown
 from harness.models.train.quality import total_loss, windows
+from harness.models.train.tokenizer import Tokens
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.parquet"

@@ -51,6 +51,6 @@ def artifact_manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wa
             "data_sha256": record.data_sha256,
             "how": "eager PyTorch, float32, before export; windows of the context that do not overlap",
         },
-        tokenizer={"kind": "char", "vocabulary": record.vocabulary},
+        tokenizer={**record.tokenizer.description},
         **wanted,
     )

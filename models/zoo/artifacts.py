@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,19 +20,18 @@ from harness.models.zoo.recipes import packaged
 from harness.models.zoo.records import PACKAGED, Record, read_record
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from harness.flash.io.layout import Dtype
     from harness.models.gpt.network import GPT
     from harness.models.train.data import Corpus
 
 Export = Callable[["GPT", Path], "Mapping[str, Any] | None"]
 """Writes a model to a file. What its check measured, where it says so, is for the manifest."""
-FORMATS = ("pte", "pt2", "onnx", "tflite")
+FORMATS = ("pte", "pt2", "onnx", "gguf", "tflite")
 EXPORTERS = {
     "pte": "harness.models.export.pte",
     "pt2": "harness.models.export.pt2",
     "onnx": "harness.models.export.onnx",
+    "gguf": "harness.models.export.gguf",
     "tflite": "harness.models.export.tflite",
     "static": "harness.models.export.pt2_fixed_shapes",
     "cached": "harness.models.export.pt2_generating",
@@ -42,10 +42,13 @@ _EVERY_EXPORT = ("harness.models.zoo.loading", "harness.models.zoo.artifact_mani
 """What decides that beside the exporter: which weights a file holds, and what its manifest says."""
 _PACKAGES = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "gguf": ("torch", "gguf", "llama_cpp_python"),
     "tflite": ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
 }
 """The packages that decide what an exporter writes, where they are not those of most."""
-_ONNX_INT4 = "int4-group32"
+_PEERS = {"onnx": "ONNX Runtime", "gguf": "llama.cpp"}
+"""Formats of other runtimes. Their exporters check a file on text, and their int4 has steps for groups alone."""
+_PEERS_INT4 = "int4-group32"
 _FOLLOWED = ("harness.models", "harness.flash")
 
 
@@ -103,10 +106,8 @@ def artifact(
             from harness.models.export.pte import export_pte
 
             export_pte(model, path, wanted.manifest["precision"], on_step)
-        elif fmt == "onnx":
-            return _export_onnx(model, path, wanted, folder, on_step)
-        elif fmt == "tflite":
-            return _export_tflite(model, path, wanted, folder, on_step)
+        elif fmt in (*_PEERS, "tflite"):
+            return _export_peer(model, path, fmt, wanted, folder, on_step)
         else:
             from harness.models.export.pt2 import export_pt2
 
@@ -141,7 +142,7 @@ def static(
         record = read_record(folder or PACKAGED, wanted.recipe.name)
         assert record is not None, "its weights have just been loaded"
         model = load_for_fixed_shapes(wanted.recipe.name, channels, folder)
-        export_static(model, record.vocabulary, path, on_step=on_step)
+        export_static(model, record.tokenizer, path, on_step=on_step)
 
     return _made(wanted, export, force, folder, on_step)
 
@@ -231,8 +232,8 @@ def _wanted(name: str, precision: str | None, fmt: str, folder: Path | None) -> 
 def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     if fmt not in FORMATS:
         raise UsageError(f"There is no format {fmt!r}.", f"Choose one of: {', '.join(FORMATS)}.")
-    if fmt == "onnx":
-        return _onnx_precision(recipe, precision)
+    if fmt in _PEERS:
+        return _peer_precision(recipe, precision, fmt)
     stored = recipe.stored(precision)
     if fmt == "pt2":
         if precision not in (None, "fp32"):
@@ -241,16 +242,16 @@ def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     return stored
 
 
-def _onnx_precision(recipe: Recipe, precision: str | None) -> str:
-    """What an `.onnx` is made in: of int4 ONNX Runtime has steps for groups of weights alone, which hold a model that
-    was trained with steps for channels as it is.
+def _peer_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
+    """What a file of another runtime is made in: of int4 it has steps for groups of weights alone, which hold a model
+    that was trained with steps for channels as it is.
     """
     if precision == "int4-channel":
         raise UsageError(
-            "ONNX Runtime has no int4 with a step for each channel.", f"Ask for int4: it is {_ONNX_INT4} there."
+            f"{_PEERS[fmt]} has no int4 with a step for each channel.", f"Ask for int4: it is {_PEERS_INT4} there."
         )
     asked = precision or recipe.precision
-    return _ONNX_INT4 if asked in (INT4, _ONNX_INT4) else recipe.stored(asked)
+    return _PEERS_INT4 if asked in (INT4, _PEERS_INT4) else recipe.stored(asked)
 
 
 def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> str:
@@ -258,7 +259,11 @@ def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> 
     parts = [recipe.name]
     if own is not None:
         parts.append(own.weights_sha256[:8])
-    usual = {"pte": recipe.stored(), "onnx": _onnx_precision(recipe, None), "tflite": recipe.stored()}
+    usual = {
+        "pte": recipe.stored(),
+        "tflite": recipe.stored(),
+        **{peer: _peer_precision(recipe, None, peer) for peer in _PEERS},
+    }
     if fmt in usual and precision != usual[fmt]:
         parts.append(precision)
     return ".".join([*parts, fmt])
@@ -277,27 +282,22 @@ def _built_with(exporter: str) -> dict[str, str]:
         ) from error
 
 
-def _export_onnx(model: GPT, path: Path, wanted: _Wanted, folder: Path | None, on_step: OnStep) -> Mapping[str, Any]:
-    from harness.models.export.onnx import export_onnx
-
-    return export_onnx(model, path, wanted.manifest["precision"], _text(wanted, folder), on_step)
-
-
-def _export_tflite(model: GPT, path: Path, wanted: _Wanted, folder: Path | None, on_step: OnStep) -> Mapping[str, Any]:
-    from harness.models.export.tflite import export_tflite
-
-    return export_tflite(model, path, wanted.manifest["precision"], _text(wanted, folder), on_step)
-
-
-def _text(wanted: _Wanted, folder: Path | None) -> Tensor:
-    """The text that validates the model, which its file is checked on: tokens int64 [n]."""
+def _export_peer(
+    model: GPT, path: Path, fmt: str, wanted: _Wanted, folder: Path | None, on_step: OnStep
+) -> Mapping[str, Any]:
+    """Write a file of another runtime, checked on the text that validates the model: by `export_FORMAT` of its module
+    in `EXPORTERS`.
+    """
     import torch
 
     from harness.models.train.data import validation_tokens
 
     record = read_record(folder or PACKAGED, wanted.recipe.name)
     assert record is not None, "its weights have just been loaded"
-    return torch.from_numpy(validation_tokens(record.vocabulary))
+    tokens = torch.from_numpy(validation_tokens(record.tokenizer))
+    export = getattr(import_module(EXPORTERS[fmt]), f"export_{fmt}")
+    checked: Mapping[str, Any] = export(model, path, wanted.manifest["precision"], tokens, on_step)
+    return checked
 
 
 def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None, on_step: OnStep) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ModelError
+from harness.models.train.tokenizer import Tokenizer, tokenizer_of
 from harness.outside_files import read_json
 
 PACKAGED = Path(str(files("harness.models") / "weights"))
@@ -34,7 +35,6 @@ class Record:
     tokens_seen: int
     data: str
     data_sha256: str
-    vocabulary: str
     seed: int
     wall_s: float
     cpu_s: float
@@ -45,6 +45,16 @@ class Record:
     bits_stored: float | None = None
     bits_entropy: float | None = None
     layers: list[dict[str, Any]] = field(default_factory=list)
+    vocabulary: str | None = None
+    tokenizer_json: str | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """That of `vocabulary`, the characters, or of `tokenizer_json`. Raises ModelError where it has neither."""
+        tokenizer = tokenizer_of({"vocabulary": self.vocabulary, "tokenizer_json": self.tokenizer_json})
+        if tokenizer is None:
+            raise ModelError(f"The record of {self.name} names no tokenizer.", "Restore the file, or train again.")
+        return tokenizer
 
 
 def read_record(folder: Path, name: str) -> Record | None:

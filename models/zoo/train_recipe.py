@@ -16,6 +16,7 @@ from harness.models.recipe import Recipe
 from harness.models.train import data, parallel
 from harness.models.train.loop import CHECKPOINT, evaluate, train
 from harness.models.train.quality import windows
+from harness.models.train.tokenizer import packaged_tokenizer
 from harness.models.zoo import storage
 from harness.models.zoo.recipes import Zoo
 from harness.models.zoo.records import PACKAGED, Record
@@ -39,7 +40,8 @@ def make(
 
 def _train(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None) -> tuple[Encoded, dict[str, Any]]:
     """What each process does: the weights to store and their record, the same in all of them."""
-    corpus = data.corpus(data.load_text(text))
+    tokenizer = None if recipe.tokenizer is None else packaged_tokenizer(recipe.tokenizer)
+    corpus = data.corpus(data.load_text(text), tokenizer)
     if corpus.sha256 != recipe.data_sha256:
         raise DataError(f"The recipe of {recipe.name} names another text than tiny Shakespeare.", "Correct zoo.toml.")
     with torch.random.fork_rng(devices=[]):
@@ -70,9 +72,9 @@ def _train(zoo: Zoo, recipe: Recipe, folder: Path, text: Path | None) -> tuple[E
         "validation_tokens": windows(corpus.validation, recipe.architecture.context)[0].numel(),
         "context": recipe.architecture.context,
         "tokens_seen": outcome.tokens,
-        "data": data.VALIDATION_NAME,
-        "data_sha256": corpus.sha256,
-        "vocabulary": corpus.vocabulary,
+        "data": data.validation_name(corpus.tokenizer),
+        "data_sha256": data.tokens_sha256(corpus.sha256, corpus.tokenizer),
+        **{key: value for key, value in corpus.tokenizer.description.items() if key != "kind"},
         "seed": recipe.training.seed,
         "wall_s": outcome.wall_s,
         "cpu_s": outcome.cpu_s,

@@ -35,7 +35,7 @@ def verify(zoo: Zoo, name: str, folder: Path = PACKAGED, text: Path | None = Non
     recipe = zoo.find(name)
     state, codes, record = storage.read_weights(folder, recipe.name)
     model = storage.loaded(state, recipe.architecture, folder / f"{recipe.name}.safetensors")
-    loss = mean_loss(model, data.validation_tokens(record.vocabulary, text), recipe.architecture.context)
+    loss = mean_loss(model, data.validation_tokens(record.tokenizer, text), recipe.architecture.context)
     checks = [
         Check(
             recipe.name,

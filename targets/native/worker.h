@@ -74,7 +74,8 @@ class Worker {
       names += (names.empty() ? "" : ", ") + cpu.dump();
     }
     Json before(allowed_cpus());
-    if (sched_setaffinity(0, sizeof set, &set) != 0)
+    // The kernel takes a set of which some are there.
+    if (sched_setaffinity(0, sizeof set, &set) != 0 || allowed_cpus().size() != job_["cpus"].array().size())
       throw Failure("usage", "Processors " + names + " cannot be used here, only " + before.dump() + ".",
                     "Give some of these with --cpus.");
   }

@@ -100,6 +100,7 @@ def read_device(text: str) -> list[Reading]:
         _reading("cpu_model", _cpu_model(sections.get("cpuinfo", [])), "/proc/cpuinfo names no part", identity=True),
         _reading("vector_extensions", vector_extensions(cpuinfo), "/proc/cpuinfo names none", identity=True),
         _reading("logical_cpus", stat.get("cpus"), "/proc/stat cannot be read", identity=True),
+        _reading("online_cpus", stat.get("online"), "/proc/stat cannot be read"),
         _reading("cpu_max_mhz", _maxima(files), "no cpufreq in /sys", identity=True),
         _reading("frequency_governor", _distinct(files, "scaling_governor"), "no cpufreq in /sys", identity=True),
         _reading("memory_total_bytes", _memory(sections, "MemTotal"), "/proc/meminfo cannot be read"),
@@ -162,10 +163,10 @@ def _memory(sections: Mapping[str, Sequence[str]], name: str) -> str | None:
 
 
 def _stat(lines: Sequence[str]) -> dict[str, str]:
-    """Of /proc/stat: how many processors, and seconds that they were busy and that a hypervisor took."""
-    values = {}
-    if cpus := sum(bool(re.match(r"cpu\d", line)) for line in lines):
-        values["cpus"] = str(cpus)
+    """Of /proc/stat: how many processors and which, and seconds that they were busy and that a hypervisor took."""
+    values: dict[str, str] = {}
+    if online := [match[1] for line in lines if (match := re.match(r"cpu(\d+) ", line))]:
+        values |= {"cpus": str(len(online)), "online": ",".join(online)}
     for line in lines:
         if line.startswith("cpu ") and all(word.isdigit() for word in line.split()[1:]):
             user, nice, system, _, _, irq, softirq, steal, *_ = [*map(int, line.split()[1:]), *[0] * 8]

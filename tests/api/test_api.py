@@ -94,6 +94,10 @@ def test_results_of_several_folders_are_compared_as_one(models: Models, tmp_path
     (turned,) = harness.compare(tmp_path / "mlp", tmp_path / "other", baseline="other").comparisons
     assert [model.name for model in turned.models] == ["other", "mlp"]
     assert harness.compare(parts[0], parts[0]).runs["attempt_id"].is_unique
+    for wrong in (3, ["load_ns"]):
+        for table in (parts[0].table, parts[0].to_latex, parts[0].to_text):
+            with pytest.raises(harness.UsageError):
+                table(wrong)
     with pytest.raises(harness.NothingComparable, match="No results"):
         harness.compare()
 
@@ -104,13 +108,28 @@ def test_errors_have_a_message_and_a_hint(models: Models, tmp_path: Path) -> Non
         ({"target": "x86"}, "needs a target and models"),
         ({"target": "x86", "models": ["no-such-model"]}, "neither a file nor the name of a model"),
         ({"target": "x86", "models": [models.mlp], "thread": 2}, "A run has no option 'thread'"),
+        ({"target": "x86", "models": [models.mlp], "progress": "x"}, "progress is 'x', and no function"),
+        ({"request": {"target": "x86"}}, "A value of type dict is neither a RunRequest nor the path of a plan"),
+        ({"request": "no-such.toml"}, "There is no plan no-such.toml"),
     ):
         with pytest.raises(harness.UsageError) as caught:
-            harness.run(results=tmp_path, **options)
+            harness.run(results=tmp_path, **options)  # type: ignore[arg-type]
         assert words in caught.value.message
         assert caught.value.hint.endswith((".", "?"))
     with pytest.raises(harness.NothingComparable):
         harness.load_results(tmp_path / "nothing")
+    nonsense: list[tuple[Callable[..., object], object]] = [
+        (harness.load_results, 3),
+        (harness.load_results, ""),
+        (harness.load_results, "nosuchproto://x"),
+        (lambda models: harness.load_results(tmp_path, models=models), 3),
+        (lambda session: harness.load_results(tmp_path, session), 3),
+        (harness.compare, ["one", "two"]),
+    ]
+    for call, argument in nonsense:
+        with pytest.raises(harness.UsageError) as caught:
+            call(argument)
+        assert caught.value.hint.endswith(".")
 
 
 @pytest.fixture
@@ -143,6 +162,18 @@ def test_a_job_that_fails_ends_nothing_and_is_told(faked: Callable[..., harness.
         result.table()
     assert "It is broken." in result._repr_html_()
     assert any("It is broken." in str(event) for event in events if isinstance(event, Ended))
+
+
+def test_a_plan_is_run_by_its_path(faked: Callable[..., harness.Result], tmp_path: Path) -> None:
+    """What the call says counts more than the plan."""
+    (tmp_path / "m.fake").write_bytes(b"m")
+    (tmp_path / "plan.toml").write_text('target = "fake"\nmodels = ["m.fake"]\nresults = "there"\nprocesses = 3\n')
+    faked((HELLO, samples(*[1000] * 64), DONE), processes=1)  # so that the target is the fake one
+    result = harness.run(str(tmp_path / "plan.toml"), memory=False)
+    assert len(result.runs) == 3
+    assert result.results == tmp_path / "there"
+    assert len(harness.run(tmp_path / "plan.toml", results=tmp_path / "here", processes=2, memory=False).runs) == 2
+    assert len(harness.load_results(tmp_path / "here", models="m").runs) == 2
 
 
 def test_events_are_sentences(faked: Callable[..., harness.Result]) -> None:

@@ -57,7 +57,7 @@ def test_two_files_are_one_interleaved_comparison(home: Home, models: Models) ->
         assert step["verdict"]["low"] < step["verdict"]["ratio"] < step["verdict"]["high"]
     same = home.harness("bisect", models.mlp, models.mlp, "-t", "x86", *FAST)
     assert same.code == 0, same.err
-    assert "nothing was measured" in same.out
+    assert same.out == f"{models.mlp} has the very file of {models.mlp}: nothing was measured.\n"
 
 
 def test_what_cannot_be_bisected_is_one_sentence(repository: Home, models: Models) -> None:
@@ -71,3 +71,23 @@ def test_what_cannot_be_bisected_is_one_sentence(repository: Home, models: Model
     said("v0", "main", "--file", "n.pte", "-t", "x86", "has no file n.pte")
     said("v0", "main", "--file", "m.pte", "-t", "x86", "--metric", "loss_nats", "no ratio")
     said("v0", "main", "--file", "m.pte", "-t", "x86", "--", "--processes", "0", "refuse")
+
+
+def test_a_damaged_good_file_is_blamed_itself_and_a_damaged_bad_one_leaves_no_answer(
+    home: Home, models: Models
+) -> None:
+    (home.folder / "cut.pte").write_bytes(models.mlp.read_bytes()[:-1000])
+    good = home.harness("bisect", "cut.pte", models.mlp, "-t", "x86", *FAST)
+    good.explained(1, "harness: cut.pte, the good version, cannot be measured: cut.pte is cut short")
+    assert good.out == ""
+    bad = home.harness("bisect", models.mlp, "cut.pte", "-t", "x86", "-q", "--json", *FAST)
+    assert bad.code == 1
+    made = json.loads(bad.out)["data"]
+    assert made["answer"].startswith("cut.pte could not be measured: cut.pte is cut short")
+    assert made["metric"] is None, "nothing says yet whether it is a language model"
+
+
+@pytest.mark.parametrize("change", ["nan", "inf", "-0.1", "0"])
+def test_a_change_that_is_no_share_is_refused(home: Home, models: Models, change: str) -> None:
+    asked = home.harness("bisect", models.mlp, models.other, "-t", "x86", "--min-change", change)
+    asked.explained(2, "--min-change is", "Write 0.03 for 3 %.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 
@@ -155,3 +156,27 @@ def test_a_hopeless_run_prints_no_table_and_its_failures_can_be_read(home: Home,
     assert [(run["model"], run["status"]) for run in home.rows()] == [("cut", "failed")]
     home.harness("compare").explained(3, "cut short")
     assert "cut short" in home.harness("report").out
+
+
+def test_processors_that_are_not_there_are_refused_before_anything_runs(home: Home, models: Models) -> None:
+    for cpus in ("4095", "0,4095"):
+        for more in ((), ("--dry-run",)):
+            ended = home.harness("run", *ONCE, "-m", models.mlp, "--cpus", cpus, *more)
+            ended.explained(2, "has no processor 4095 here", "Give some of these with --cpus.")
+            assert "describing" not in ended.err
+    assert not home.rows()
+
+
+def test_more_threads_than_processors_are_announced_and_a_thousand_are_the_most(home: Home, models: Models) -> None:
+    asked = ("run", *ONCE, "-m", models.mlp, "--cpus", max(os.sched_getaffinity(0)), "--dry-run", "--threads")
+    ended = home.harness(*asked, "1,3")
+    assert ended.code == 0, ended.err
+    assert "3 threads on 1 processor wait for each other" in ended.err
+    assert "wait for each other" not in home.harness(*asked, 1).err
+    home.harness(*asked, 100_000).explained(2, "threads is 100000.", "Give 1024 or fewer.")
+
+
+def test_results_in_a_place_that_nothing_opens_are_refused_before_anything_runs(home: Home, models: Models) -> None:
+    for place in ("nosuchproto://x", "file:/tmp/x"):
+        ended = home.harness("run", *ONCE, "-m", models.mlp, "--results", place)
+        ended.explained(2, f"{place} is neither a folder nor a bucket", "s3://BUCKET/PREFIX.")

@@ -88,7 +88,7 @@ def test_a_run_that_is_stopped_before_there_is_a_row_speaks_of_none(home: Home, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(home.folder / "cache"))
         with lease("x86-cpu", 1.0, lambda holder: None):
-            process = home.start("run", "-m", models.mlp, *SHORT)
+            process = home.start("run", "-m", models.mlp, *SHORT, "--quiet")
             assert process.stderr is not None
             while "waiting for" not in process.stderr.readline():
                 assert process.poll() is None

@@ -42,6 +42,8 @@ def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str | Non
     (tmp_path / "cpuinfo").write_text("model name\t: Fast 3000\nflags\t\t: avx2 hypervisor fma\n")
     monkeypatch.setattr(host, "psutil", psutil)
     monkeypatch.setattr(host, "_CPUINFO", tmp_path / "cpuinfo")
+    (tmp_path / "online").write_text("0-7,12-15\n")
+    monkeypatch.setattr(host, "_ONLINE", tmp_path / "online")
     monkeypatch.setattr(host, "_CPUFREQ", tmp_path / "scaling_governor")
     monkeypatch.setattr(host, "quota_files", lambda: {"/a/cpu.max": "50000 100000"})
     monkeypatch.setattr(host.resource, "getrusage", used.__getitem__)
@@ -58,6 +60,7 @@ def test_every_reading_has_its_value_in_its_unit(read: dict[str, str | None]) ->
         "cpu_model": "Fast 3000",
         "vector_extensions": "AVX2",
         "logical_cpus": "12",
+        "online_cpus": "0-7,12-15",
         "hypervisor": "yes",
         "frequency_governor": "powersave",
         "memory_total_bytes": "16000",

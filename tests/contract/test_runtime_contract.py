@@ -54,6 +54,19 @@ def _tflite(models: Models, folder: Path) -> ContractModel:
     return ContractModel(path, ((BATCH, WIDTH),), partial(_mlp, models), batches=(1, BATCH), heavy=heavy)
 
 
+def _gguf(models: Models, folder: Path) -> ContractModel:
+    from gguf_on_disk import CONTEXT, VOCABULARY, gpt2_logits, weights, write_gpt2
+
+    def reference(tokens: np.ndarray, _: np.ndarray) -> Sequence[np.ndarray]:
+        return [gpt2_logits(tokens[0])[-1:]]
+
+    path, heavy = folder / "lm.gguf", write_gpt2(folder / "heavy.gguf", weights(256, 2, 64, 64))
+    # The cache is f16, and GELU a table of f16.
+    return ContractModel(
+        write_gpt2(path), ((1, CONTEXT), (1,)), reference, tolerance=0.03, heavy=heavy, vocabulary=VOCABULARY
+    )
+
+
 def _lm(models: Models, folder: Path) -> Path:
     return models.lm
 
@@ -74,12 +87,19 @@ def _lm_tflite(models: Models, folder: Path) -> Path:
     return write_language_model(folder / "lm.tflite")
 
 
+def _lm_gguf(models: Models, folder: Path) -> Path:
+    from gguf_on_disk import write_llama
+
+    return write_llama(folder / "llama.gguf")
+
+
 # The model, the language model, and the arguments of the worker. A GPU's runtimes run where there is one; the processor
 # stands in for it where that is possible.
 MODELS: dict[str, tuple[Callable[[Models, Path], ContractModel], Callable[[Models, Path], Path], tuple[str, ...]]] = {
     "executorch": (_pte, _lm, ()),
     "executorch-cuda": (_pte, _lm, ("cuda",)),
     "litert": (_tflite, _lm_tflite, ()),
+    "llama.cpp": (_gguf, _lm_gguf, ()),
     "onnxruntime": (_onnx, _lm_onnx, ()),
     "torch": (_pt2, _lm_pt2, ()),
     "torch-cuda": (_pt2, _lm_pt2, ("cuda", "cpu")),

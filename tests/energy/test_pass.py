@@ -143,6 +143,8 @@ def test_a_recording_is_waited_for_and_its_energy_stored(
     tmp_path: Path, after_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_POLL_S", 0.02)
+    monkeypatch.setattr(module, "_SAY_EVERY_S", 0.1)
+    sentences: list[str] = []
     target, file, begin = PoweredTarget(Missing("")), tmp_path / "meter.csv", time.time()
     source, jobs = energy_pass(target, file, [make_job()], 1, unheard)
     assert isinstance(source, Source)
@@ -152,12 +154,15 @@ def test_a_recording_is_waited_for_and_its_energy_stored(
         (tmp_path / "part").write_text("time,watts\n" + "".join(f"{at:.3f},30\n" for at in moments))
         (tmp_path / "part").replace(file)
 
-    with open_session(target, tmp_path / "results", 20.0) as session, settled(session, file, unheard):
+    with open_session(target, tmp_path / "results", 20.0) as session, settled(session, file, sentences.append):
         run(session, tmp_path, jobs, replace(source, window_s=WINDOW_S))
         assert len(session.held) == 1
         assert not (tmp_path / "results" / "runs").exists()
         (timer := threading.Timer(after_s, export)).start()
     timer.join()
+    assert all(text.startswith(f"waiting for {file} to reach ") for text in sentences)
+    if after_s:
+        assert len(sentences) > 1, "who waits is reminded"
     (energy,) = scalars(tmp_path / "results", "energy_j")
     (power,) = scalars(tmp_path / "results", "power_w")
     assert (energy["value"], power["value"]) == (pytest.approx(30 * WINDOW_S), pytest.approx(30.0))
@@ -179,3 +184,13 @@ def test_a_run_that_is_left_early_stores_what_was_held_and_does_not_wait(tmp_pat
         interrupted()
     (row,) = scalars(tmp_path / "results", "joules_per_query")
     assert "meter.csv cannot be read" in row["reason"]
+
+
+def test_a_recording_that_is_not_there_yet_is_announced(tmp_path: Path) -> None:
+    sentences: list[str] = []
+    energy_pass(PoweredTarget(Missing("")), tmp_path / "meter.csv", [make_job()], 1, sentences.append)
+    (sentence,) = sentences
+    assert sentence.endswith("meter.csv is not there yet: when all has ended it is waited for, 10 min at most")
+    (tmp_path / "meter.csv").touch()
+    energy_pass(PoweredTarget(Missing("")), tmp_path / "meter.csv", [make_job()], 1, sentences.append)
+    assert len(sentences) == 1

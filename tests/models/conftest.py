@@ -28,7 +28,7 @@ def toy() -> Corpus:
 
 @pytest.fixture
 def tiny(toy: Corpus) -> GPTConfig:
-    return GPTConfig(vocabulary_size=len(toy.vocabulary), context=16, layers=2, heads=2, width=16)
+    return GPTConfig(vocabulary_size=toy.tokenizer.size, context=16, layers=2, heads=2, width=16)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from torch import Tensor
 from harness.durations import OnStep
 from harness.errors import ModelError, UsageError
 from harness.manifest import Manifest, manifest_path, read_manifest, sha256_file
+from harness.models.export import gguf as gguf_module
 from harness.models.export import onnx as onnx_module
 from harness.models.export import pt2 as pt2_module
 from harness.models.export import pte as pte_module
@@ -51,6 +52,13 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return {"same_tokens": 0.99}
 
     monkeypatch.setattr(tflite_module, "export_tflite", tflite)
+
+    def gguf(_: GPT, path: Path, precision: str, tokens: Tensor, on_step: OnStep) -> dict[str, float]:
+        asked.append(f"gguf {precision}")
+        path.write_bytes(os.urandom(64))
+        return {"same_tokens": 0.99}
+
+    monkeypatch.setattr(gguf_module, "export_gguf", gguf)
     monkeypatch.setattr(pte_module, "export_pte", pte)
     monkeypatch.setattr(pt2_module, "export_pt2", pt2)
     monkeypatch.setattr(onnx_module, "export_onnx", onnx)
@@ -86,6 +94,14 @@ def test_an_onnx_has_int4_by_groups_also_of_what_was_trained_by_channels(exports
     ]
     assert exports == ["onnx fp32", "onnx int8", "onnx int4-group32", "onnx int4-group32", "onnx int8"]
     assert [manifest_of(path).bits_per_weight for path in made[:3]] == [32.0, 8.0, 4.5]
+
+
+def test_a_gguf_is_made_as_an_onnx_is(exports: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "version", lambda package: "1")  # llama.cpp need not be installed
+    made = [artifacts.artifact("baseline", precision, "gguf") for precision in (None, "int4")]
+    assert [path.name for path in made] == ["baseline-small.gguf", "baseline-small.int4-group32.gguf"]
+    assert exports == ["gguf fp32", "gguf int4-group32"]
+    assert manifest_of(made[0]).quality["same_tokens"] == 0.99
 
 
 def test_a_tflite_has_all_precisions_of_a_pte(exports: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +303,8 @@ def test_weights_of_ones_own_get_a_name_of_their_own(exports: list[str], tmp_pat
     [
         ("baselin", None, "pte", "baseline-small, relu-small, selfcomp-small, .*, baseline, selfcomp, relu"),
         ("baseline", "fp16", "pte", "fp32, int8, int4-channel, int4-group32, int4"),
-        ("baseline", None, "gguf", "pte, pt2, onnx, tflite"),
+        ("baseline", None, "mlmodel", "pte, pt2, onnx, gguf, tflite"),
+        ("baseline", "int4-channel", "gguf", "llama.cpp has no int4 with a step for each channel"),
         ("baseline", "fp16", "tflite", "fp32, int8, int4-channel"),
         ("baseline", "int4-channel", "onnx", "no int4 with a step for each channel"),
         ("baseline", "fp16", "onnx", "fp32, int8, int4-channel"),

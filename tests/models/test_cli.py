@@ -69,7 +69,10 @@ def test_a_target_decides_which_kind_of_file(
         runner.invoke(models, ["build", "selfcomp", "--target", "npu", "--format", "pt2"], catch_exceptions=False)
 
 
-@pytest.mark.parametrize(("file", "fmt"), [("baseline.onnx", "onnx"), ("baseline.pt2", "pt2"), ("baseline", "pte")])
+@pytest.mark.parametrize(
+    ("file", "fmt"),
+    [("baseline.onnx", "onnx"), ("baseline.gguf", "gguf"), ("baseline.pt2", "pt2"), ("baseline", "pte")],
+)
 def test_a_name_with_a_suffix_is_built_in_that_format(file: str, fmt: str) -> None:
     assert zoo_format(Path(file), find_target("x86")) == ("baseline", fmt)
     assert measured_name(file, ["baseline-small", "other"]) == "baseline-small"

@@ -114,7 +114,7 @@ def test_the_loss_when_neurons_are_missed() -> None:
 def test_a_model_whose_neurons_do_not_rest_is_refused(
     activation: str, lean: float, sparsity: str, toy: Corpus, tmp_path: Path
 ) -> None:
-    config = replace(RELU, vocabulary_size=len(toy.vocabulary), activation=activation)
+    config = replace(RELU, vocabulary_size=toy.tokenizer.size, activation=activation)
     with pytest.raises(ModelError, match=f"no ReLU-like sparsity: {sparsity}"):
         export_flash_files(sparse_gpt(config, lean=lean), tmp_path / "m.pte", "float16", toy)
     assert not list(tmp_path.iterdir())

@@ -127,7 +127,7 @@ def test_weights_that_lie_about_their_codes_are_refused(tiny: GPTConfig, codes: 
 def test_making_writes_what_reading_finds(made: Path, toy: data.Corpus, tiny: GPTConfig) -> None:
     model, record = storage.read(made, "tiny", tiny)
     assert record.validation_loss == pytest.approx(evaluate(model, toy.validation), abs=1e-6)
-    assert record.vocabulary == toy.vocabulary
+    assert record.tokenizer == toy.tokenizer
     assert record.tokens_seen == 6 * 2 * tiny.context
     assert record.bits_learned is not None
     assert 3 < record.bits_learned < 4

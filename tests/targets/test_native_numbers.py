@@ -92,6 +92,8 @@ def test_the_processors_are_those_of_the_job(worker: Worker, programs: Path) -> 
     refused = worker.refusal(programs / "zero.pte", inputs, cpus=(1023,))
     assert "1023" in refused.message
     assert "--cpus" in refused.todo
+    partly = worker.refusal(programs / "zero.pte", inputs, cpus=(cpu, 1023))
+    assert "cannot be used here" in partly.message
 
 
 def test_the_arena_is_that_of_the_method(worker: Worker, programs: Path) -> None:

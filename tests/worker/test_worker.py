@@ -228,6 +228,7 @@ def test_the_runtimes_are_given_the_threads_of_the_job(models: Models) -> None:
         ("mlp.pte", {"scenario": "generate"}, "usage", "no language model"),
         ("mlp.pte", {"input_sizes": ((BATCH + 1, WIDTH),)}, "runtime", "failed to run"),
         ("mlp.pte", {"cpus": (4095,)}, "usage", "4095"),
+        ("mlp.pte", {"cpus": (min(os.sched_getaffinity(0)), 4095)}, "usage", "4095"),
         ("absent.pte", {}, "model", "does not exist"),
         ("lm.npz", {}, "model", "of no format"),
         ("cut.pt2", {}, "model", "torch refuses"),

@@ -31,8 +31,8 @@ def trace(
     """Record which neurons of a model are active, token by token, and train predictors of them on the training text."""
     with waiting(f"flash trace {name} {tokens}", f"recording {name}") as clock:
         clock.begin("recording which neurons are active")
-        gpt, _ = load(name, weights)
-        corpus, context = texts.corpus(texts.load_text(data)), gpt.config.context
+        gpt, record = load(name, weights)
+        corpus, context = texts.corpus(texts.load_text(data), record.tokenizer), gpt.config.context
         traces.require_window(window, tokens)
         validation = windows(corpus.validation, context, -(-tokens // context))
         inputs, active = pte_flash.record(gpt, validation[:, :-1])

@@ -14,7 +14,7 @@ from harness.cli.models.price import price
 from harness.cli.models.verify import verify
 from harness.models.recipe import INT4, PLAIN_INT4, PRECISIONS
 
-FORMATS = ("pte", "pt2", "cached", "static", "onnx", "tflite")
+FORMATS = ("pte", "pt2", "cached", "static", "onnx", "gguf", "tflite")
 CHANNELS = ("padded", "exact", "masked")
 
 
@@ -56,8 +56,8 @@ def list_models(**options: Any) -> None:
     "--format",
     "fmt",
     type=click.Choice(FORMATS),
-    help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates, onnx is for ONNX Runtime, tflite "
-    "for LiteRT.  "
+    help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates, onnx is for ONNX Runtime, gguf for "
+    "llama.cpp, tflite for LiteRT.  "
     "[default: pte]",
 )
 @click.option("--target", "-t", "target_name", help="Build what this target takes, in place of --format.")

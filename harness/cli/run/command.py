@@ -33,7 +33,7 @@ def request_of(plan: Path | None, results: Path, options: dict[str, Any]) -> tup
     context = click.get_current_context()
     source = context.get_parameter_source("results")
     if (planned := values.pop("results", None)) is not None and source == click.core.ParameterSource.DEFAULT:
-        results = results_folder(str(planned))
+        results = results_folder(planned)
         _hints.remember(results)
     values |= given
     for field, flag in (("target", "--target"), ("models", "--model")):

@@ -47,7 +47,7 @@ def given_values(options: Mapping[str, Any]) -> dict[str, Any]:
         value = options.get(each.field)
         if value is None or value == ():
             continue
-        values[each.field] = not value if _turns_off(each) else value
+        values[each.field] = not value if each.turns_off else value
     return values
 
 
@@ -73,8 +73,3 @@ def _declared(each: Option) -> Callable[[Command], Command]:
         help=help,
         shell_complete=_COMPLETIONS.get(each.field),
     )
-
-
-def _turns_off(each: Option) -> bool:
-    """Whether its flag is that which turns off what is on from the beginning."""
-    return each.kind.is_switch and each.flag.startswith("--no-")

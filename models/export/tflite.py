@@ -7,7 +7,8 @@ under the same names, and `logits` float32 [1, 1, vocabulary]: in `prefill_N` th
 `logits_at` int32 [1]. Behind the keys and values of the last block nothing else is computed, as in our `.pte`.
 
 Queries, keys and values are one product. The weights of the norms are multiplied into the products behind them:
-LiteRT's converter does so in some signatures and not in others, which then share no weights. Precisions are those of
+LiteRT's converter does so in some signatures and not in others, which then share no weights
+(`findings/litert_torch_norm_weights.sh`). Precisions are those of
 `ai_edge_quantizer`, with activations rounded to int8 at run time:
 
 * `fp32`.

@@ -8,8 +8,8 @@ under the same names, and `logits` float32 [1, 1, vocabulary]: in `prefill_N` th
 
 Queries, keys and values are one product. The weights of the norms are multiplied into the products behind them:
 LiteRT's converter does so in some signatures and not in others, which then share no weights
-(`findings/litert_torch_norm_weights.sh`). Precisions are those of
-`ai_edge_quantizer`, with activations rounded to int8 at run time:
+(`findings/litert_torch_norm_weights.sh`). Precisions are those of `ai_edge_quantizer`, with activations rounded to int8
+at run time:
 
 * `fp32`.
 * `int8`: products and tables int8, a step a channel.

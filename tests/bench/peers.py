@@ -87,7 +87,7 @@ def load(path):
         native.SetTensor(inputs["input_pos"], np.arange(position, position + tokens.shape[1], dtype=np.int32), graph)
         if "logits_at" in inputs:
             native.SetTensor(inputs["logits_at"], np.array([tokens.shape[1] - 1], np.int32), graph)
-        if last[0] is not None:
+        if position:
             left, _, made = signatures[last[0]]
             for name in cache:
                 np.copyto(native.tensor(native, inputs[name], graph), native.tensor(native, made[name], left))

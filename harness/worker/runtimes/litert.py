@@ -170,17 +170,19 @@ class _Runner:
         inputs = {each.graph: _places(each.inputs, each.input_tensors) for each in signatures}
         outputs = {each.graph: _places(each.outputs, each.output_tensors) for each in signatures}
 
+        # A new sequence does not see what lies in the cache, which must be numbers all the same.
+        for graph, given in inputs.items():
+            for part in model.cache:
+                native.tensor(native, given[part], graph).fill(0)
+
         def execute(signature: Signature, feed: dict[str, Any], last: Signature | None) -> Any:
             graph, given, made = signature.graph, inputs[signature.graph], outputs[signature.graph]
             for own, array in feed.items():
                 native.SetTensor(given[own], array, graph)
-            # Views are made for each copy: LiteRT cannot plan its memory again while one is held.
-            for part in model.cache:
-                kept = native.tensor(native, given[part], graph)
-                if last is None:
-                    kept.fill(0)
-                else:
-                    np.copyto(kept, native.tensor(native, outputs[last.graph][part], last.graph))
+            if last is not None:
+                # Views are made for each copy: LiteRT cannot plan its memory again while one is held.
+                for part, left in ((part, outputs[last.graph][part]) for part in model.cache):
+                    np.copyto(native.tensor(native, given[part], graph), native.tensor(native, left, last.graph))
             native.Invoke(graph)
             return native.GetTensor(made[LOGITS], graph) if LOGITS in made else None
 

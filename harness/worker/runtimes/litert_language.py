@@ -31,8 +31,8 @@ _NAMED = (_TOKENS, _POSITIONS, _LOGITS_AT)
 _CONTEXT, _VOCABULARY = "get_max_seq_len", "get_vocab_size"
 
 Execute = Callable[["Signature", dict[str, Any], "Signature | None"], Any]
-"""Runs a signature on inputs by name, its cache that of the signature that ran last (None: zeros); the logits [1, m,
-vocabulary], None where it has none.
+"""Runs a signature on inputs by name, its cache that of the signature that ran last (None: a new sequence, which sees
+none of it); the logits [1, m, vocabulary], None where it has none.
 """
 
 
@@ -99,6 +99,7 @@ class _Call(NamedTuple):
     signature: Signature
     feed: dict[str, Any]
     row: int
+    begins: bool
 
 
 class Generation:
@@ -123,8 +124,8 @@ class Generation:
     def execute(self, calls: Sequence[_Call]) -> Sequence[Any]:
         """The logits [1, vocabulary] of the last token."""
         logits, row = None, 0
-        for signature, feed, row in calls:  # noqa: B007 - the last one is needed
-            logits = self._execute(signature, feed, self._last)
+        for signature, feed, row, begins in calls:  # noqa: B007 - the last row is needed
+            logits = self._execute(signature, feed, None if begins else self._last)
             self._last = signature
         assert logits is not None, "the last call gives logits"
         return [logits[:, row]]
@@ -153,7 +154,7 @@ class Generation:
         names = [each["name"] for each in signature.inputs]
         if _LOGITS_AT in names:
             feed[_LOGITS_AT] = np.array([count - 1], np.int32)
-        return _Call(signature, feed, 0 if _LOGITS_AT in names else count - 1)
+        return _Call(signature, feed, 0 if _LOGITS_AT in names else count - 1, position == 0)
 
 
 def _length(signature: Signature) -> int:

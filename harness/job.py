@@ -31,6 +31,7 @@ _LATER = (
     "ablation",
     "labels_sha256",
     "runtime_options",
+    "versions_of",
 )
 MEASURES = ("latency", "memory", "energy", "quality", "profile", "describe", "reads")
 
@@ -58,7 +59,8 @@ class Job:
     the model that an ablation is of: this job measures one policy of it, under a name that says both. With
     `labels_sha256`, the given inputs are samples with the classes that they belong to, and the timed ones the first
     batch of them. `runtime_options` are pairs of a name and a value, sorted, of options that the runtime declares
-    (`harness.runtime.RuntimeOption`); None where all have their defaults.
+    (`harness.runtime.RuntimeOption`); None where all have their defaults. `versions_of` is the model that is run in
+    several interpreters: this job runs it in one of them, under a name that says which versions that has.
     """
 
     target: str
@@ -104,6 +106,7 @@ class Job:
     ablation: str | None = None
     labels_sha256: str | None = None
     runtime_options: tuple[tuple[str, str], ...] | None = None
+    versions_of: str | None = None
 
     def __post_init__(self) -> None:
         """1 and 1.0 are equal, so they must be written alike."""
@@ -134,7 +137,8 @@ class Files:
     (`harness.worker.given_inputs`), for the native worker a `.safetensors` of `set0_arg0`, `set0_arg1`, ...; `tokens`
     is an int64 `.npy`; `labels` are the classes of the given inputs (`harness.worker.labelled`); `output` is a folder.
     `neurons` and `reads` are for a worker without the engine: the file that lies in flash, and what the engine reads of
-    it (`harness.flash.language_model.recording`).
+    it (`harness.flash.language_model.recording`). `python` is the interpreter that the worker is to run in, None for
+    this one; the worker is not told.
     """
 
     model: str
@@ -145,6 +149,7 @@ class Files:
     output: str | None = None
     neurons: str | None = None
     reads: str | None = None
+    python: str | None = None
 
 
 def canonical_json(value: Any) -> str:
@@ -154,7 +159,8 @@ def canonical_json(value: Any) -> str:
 
 def request_json(job: Job, files: Files) -> str:
     """The one line a worker reads from its standard input."""
-    return canonical_json({"protocol": 1, "job": _facts(job), "files": asdict(files)})
+    of_worker = {name: path for name, path in asdict(files).items() if name != "python"}
+    return canonical_json({"protocol": 1, "job": _facts(job), "files": of_worker})
 
 
 def parse_request(line: str) -> tuple[Job, Files]:

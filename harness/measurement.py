@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Measurement:
-    """What one worker has said, sorted by kind. Nothing is computed here that a reader could compute."""
+    """What one worker has reported, sorted by kind. Nothing is computed here that a reader could compute."""
 
     hello: Hello | None = None
     description: Describe | None = None
+    settings: dict[str, str] = field(default_factory=dict)
     samples: list[Samples] = field(default_factory=list)
     scalars: list[tuple[str | None, Scalar]] = field(default_factory=list)
     io: list[Io] = field(default_factory=list)
@@ -54,10 +55,11 @@ class Measurement:
                 pass
 
     def scalar(self, name: str) -> float | None:
-        """The value of a scalar of the whole job, None where it was not said or is null."""
+        """The value of a scalar of the whole job, None where it is absent or null."""
         return next((scalar.value for phase, scalar in self.scalars if phase is None and scalar.name == name), None)
 
     def _add_loaded(self, event: Loaded) -> None:
+        self.settings = {str(name): str(value) for name, value in event.settings.items()}
         unplanned = None if event.planned_bytes is not None else "this runtime plans no arena ahead of time"
         untimed = None if event.method_ns is not None else "this target has no clock"
         self.scalars += [

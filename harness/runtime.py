@@ -27,7 +27,7 @@ Arrange = Callable[[Sequence[Any]], Sequence[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOption:
-    """Something that a runtime can be told with `--runtime-option NAME=VALUE`, and that changes what is measured.
+    """Something of a runtime that can be set with `--runtime-option NAME=VALUE`, and that changes what is measured.
 
     `values` are those that it may have; none of them: a whole number from 0. `default` is what the runtime's users get
     who say nothing, or what harness chooses in its place, which `help` then gives the reason for.
@@ -52,7 +52,7 @@ class RuntimeCapabilities:
     `--runtime` besides its name, ways in which it executes. `precisions` are those that it can be asked to compute in.
 
     `compiles`: it can compile a model before it runs it, as `--compile` asks. `generates`: it runs language models.
-    `options`: what it can be told besides (`option_values`).
+    `options`: what can be set of it besides (`option_values`).
     `planned_bytes`: it knows the size of its arena before it runs. `per_operator`: it times operators itself, in the
     profile pass. `outputs`: its outputs can be read, so that they can be compared.
     """
@@ -289,6 +289,18 @@ def runtime_for(path: Path, device: str, wanted: str | None = None) -> Runtime:
     return usable[0]
 
 
+def loading_runtime(suffix: str, names: Sequence[str], wanted: str | None = None) -> Runtime | None:
+    """The runtime that loads files with this suffix, of those called `names`: the one that `wanted` names, where that
+    `concerns` them, else the usual one. None where there is none here, or several claim the format.
+    """
+    runtimes = [runtime for runtime in installed_runtimes() if runtime.name in names]
+    named = [runtime for runtime in runtimes if wanted is not None and _is_named(runtime, wanted)]
+    loading = [runtime for runtime in named if suffix in _suffixes(runtime, by_name=True)]
+    loading = loading or [runtime for runtime in runtimes if suffix in _suffixes(runtime, by_name=False)]
+    usable = [runtime for runtime in loading if availability(runtime).available]
+    return usable[0] if len(usable) == 1 else None
+
+
 def concerns(wanted: str, suffix: str) -> bool:
     """Whether `--runtime wanted` is about files with this suffix: not where it names a runtime, or a mode of one, that
     does not load them.
@@ -348,15 +360,19 @@ def option_values(can: RuntimeCapabilities, job: Job) -> dict[str, str]:
     """
     options = {option.name: option for option in can.options}
     for name, value in job.runtime_options or ():
-        option = options.get(name)
-        if option is None:
+        if name not in options:
             known = f"Choose one of: {', '.join(options)}." if options else "Leave out --runtime-option."
             raise UsageError(f"The runtime has no option {name!r}.", known)
-        if option.values and value not in option.values:
-            raise UsageError(f"{name} cannot be {value!r}.", f"Choose one of: {', '.join(option.values)}.")
-        if not option.values and not (value.isascii() and value.isdigit()):
-            raise UsageError(f"{name} cannot be {value!r}.", "Give a whole number, 0 or more.")
+        check_option(options[name], value)
     return {name: option.default for name, option in options.items()} | dict(job.runtime_options or ())
+
+
+def check_option(option: RuntimeOption, value: str) -> None:
+    """Raises UsageError for a value that an option of a runtime cannot have."""
+    if option.values and value not in option.values:
+        raise UsageError(f"{option.name} cannot be {value!r}.", f"Choose one of: {', '.join(option.values)}.")
+    if not option.values and not (value.isascii() and value.isdigit()):
+        raise UsageError(f"{option.name} cannot be {value!r}.", "Give a whole number, 0 or more.")
 
 
 def _entry_points() -> dict[str, EntryPoint]:

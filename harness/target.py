@@ -29,7 +29,8 @@ class Capabilities:
     makes them. `device_time`: the device's own time of each call is recorded beside the host's. `reads_alone`: of the
     flash scenario it makes the reads, those of a run elsewhere, and computes nothing. `precisions` are those that it
     can be asked to compute in, `runtimes` the names of what loads its models, where it has a choice
-    (`harness.runtime`).
+    (`harness.runtime`). `profiled_formats` are those whose operators it times though their runtime does not.
+    `python_worker`: its worker can run in an interpreter that the user names (`Files.python`).
     """
 
     formats: tuple[str, ...]
@@ -46,6 +47,8 @@ class Capabilities:
     reads_alone: bool = False
     precisions: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
+    profiled_formats: tuple[str, ...] = ()
+    python_worker: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Conditioned(Protocol):
         ...
 
     def prepare(self, on_wait: Callable[[int, int], None] | None = None) -> None:
-        """Bring the device into the state that is wanted, before it is read for a job. `on_wait` is told how far that
+        """Bring the device into the state that is wanted, before it is read for a job. `on_wait` is given how far that
         has come. What cannot be had is left to the flags.
         """
         ...

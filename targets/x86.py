@@ -55,6 +55,8 @@ class X86:
             energy=True,
             precisions=choice.precisions,
             runtimes=choice.names,
+            profiled_formats=_NATIVE_FORMATS,
+            python_worker=True,
         )
         if runtime == "native":
             scenarios = ("generate", "single-stream", "offline", "flash", "cold-start")
@@ -63,6 +65,7 @@ class X86:
                 formats=_NATIVE_FORMATS,
                 scenarios=scenarios,
                 reads_alone=True,
+                python_worker=False,
                 precisions=(),
                 runtimes=(),
             )
@@ -92,7 +95,7 @@ class X86:
         environment = {"OMP_NUM_THREADS": str(job.threads), "TOKENIZERS_PARALLELISM": "false"}
         request = request_json(self._with_runtime(job, files), files)
         # -P: the folder that harness is run from must not be where the worker looks for modules.
-        return LocalProcess([sys.executable, "-P", "-m", "harness.worker"], request, environment)
+        return LocalProcess([files.python or sys.executable, "-P", "-m", "harness.worker"], request, environment)
 
     def _with_runtime(self, job: Job, files: Files) -> Job:
         """The Python worker knows runtimes, and nothing of other workers."""
@@ -102,7 +105,7 @@ class X86:
 
     def _profiles_natively(self, job: Job, files: Files) -> bool:
         model = Path(files.model)
-        if job.measure != "profile" or model.suffix not in _NATIVE_FORMATS:
+        if job.measure != "profile" or model.suffix not in _NATIVE_FORMATS or files.python is not None:
             return False
         return not runtime_for(model, DEVICE, self._with_runtime(job, files).runtime).capabilities.per_operator
 

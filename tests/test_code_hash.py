@@ -103,6 +103,6 @@ def test_every_exporter_is_named() -> None:
     folder = Path(artifacts.__file__).parents[1] / "export"
     exporters = {
         f"harness.models.export.{file.stem}"
-        for file in (*folder.glob("p*.py"), *map(folder.joinpath, ("onnx.py", "tflite.py")))
+        for file in (*folder.glob("p*.py"), *map(folder.joinpath, ("onnx.py", "gguf.py", "tflite.py")))
     }
     assert set(artifacts.EXPORTERS.values()) == exporters - {"harness.models.export.pte_flash"}

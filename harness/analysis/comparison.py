@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.analysis.figures import are_interleaved
 from harness.analysis.grouping import (
+    RUNTIME,
     Model,
     Run,
     check_comparable,
@@ -24,6 +25,7 @@ from harness.analysis.grouping import (
     measured_name,
     models_of,
     run_records,
+    settings_by_model,
 )
 from harness.analysis.notes import (
     FlagCount,
@@ -35,7 +37,7 @@ from harness.analysis.notes import (
 from harness.analysis.resolution import Resolution, foot, resolution_of
 from harness.analysis.rows import Row, rows_of
 from harness.analysis.verdict import verdict
-from harness.conditions.fields import Condition
+from harness.conditions.fields import Condition, without_data
 from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE, HEADLINES, Metric
 from harness.store.dataset import Tables
@@ -47,8 +49,9 @@ class Comparison:
     model.
 
     `counted` says that they have no latency, only counts of instructions. `fingerprint` holds the conditions under
-    which they ran; `resolution` is what difference they could have shown; `notes` are sentences for the reader;
-    `verdict` has one for each model but the baseline, by its label, that says what the comparison comes to.
+    which they ran, `settings` what the runtime of each model ran with, by the label of the model; `resolution` is what
+    difference they could have shown; `notes` are sentences for the reader; `verdict` has one for each model but the
+    baseline, by its label, that says what the comparison comes to.
     """
 
     condition: Condition
@@ -62,6 +65,7 @@ class Comparison:
     dates: tuple[str, ...]
     harness: tuple[str, ...]
     fingerprint: dict[str, Any]
+    settings: dict[str, dict[str, str]]
     flags: tuple[FlagCount, ...]
     resolution: Resolution | None
     notes: tuple[str, ...]
@@ -105,7 +109,7 @@ def compare_tables(
         failures = "; ".join(dict.fromkeys(f"{run['model']}: {run['error_message'] or run['status']}" for run in runs))
         raise NothingComparable(
             f"No process succeeded, so there is nothing to compare ({failures}).",
-            "`harness report` shows what each of them said.",
+            "`harness report` shows the message of each.",
         )
     groups = group(runs)
     if baseline is not None:  # where a condition lacks it, its first model takes its place: but somebody must have it
@@ -113,6 +117,7 @@ def compare_tables(
     comparisons = [
         _compare(tables, condition, members, baseline, every_metric, allow_different) for condition, members in groups
     ]
+    comparisons = [replace(each, notes=(*each.notes, *_apart_by_runtime(each, comparisons))) for each in comparisons]
     return (replace(comparisons[0], notes=(*comparisons[0].notes, *left_out(tables))), *comparisons[1:])
 
 
@@ -176,6 +181,7 @@ def _compare(
             )
         ),
         fingerprint=_merged(run["fingerprint_json"] for run in [*timed, *good]),
+        settings=settings_by_model(timed or good, models),
         flags=tuple(count_flags(good, models)),
         resolution=resolution,
         notes=(
@@ -187,6 +193,23 @@ def _compare(
         ),
         verdict=verdict(models, rows),
     )
+
+
+def _apart_by_runtime(comparison: Comparison, comparisons: Sequence[Comparison]) -> list[str]:
+    """Why models of the same session stand in another table, where it is `--runtime` alone that was about some."""
+    notes = []
+    for other in comparisons:
+        runtime = comparison.condition.runtime or other.condition.runtime
+        conditions = [replace(without_data(each.condition), runtime=None) for each in (comparison, other)]
+        others = [model.label for model in other.models if model not in comparison.models]
+        alike = conditions[0] == conditions[1] and set(comparison.sessions) & set(other.sessions)
+        if other is not comparison and alike and others and comparison.condition.runtime != other.condition.runtime:
+            verb = "stands" if len(others) == 1 else "stand"
+            notes.append(
+                f"{', '.join(others)} {verb} in another table, since `--runtime {runtime}` is not about all of these "
+                "models: leave it out to compare them."
+            )
+    return notes
 
 
 def _named(runs: list[Run], names: Sequence[str]) -> list[Run]:
@@ -206,8 +229,14 @@ def _last_attempts(runs: list[Run]) -> list[Run]:
 
 
 def _merged(texts: Iterable[str | None]) -> dict[str, Any]:
-    """The fields of several JSON objects; of unlike values the first stays."""
+    """The fields of several JSON objects; of unlike values the first stays, but versions of a runtime all do."""
     merged: dict[str, Any] = {}
+    versions: dict[str, dict[str, None]] = {}
     for text in texts:
-        merged = json.loads(text or "{}") | merged
+        fields = json.loads(text or "{}")
+        merged = fields | merged
+        for name, value in fields.items():
+            if name.startswith(RUNTIME):
+                versions.setdefault(name, {})[str(value)] = None
+    merged |= {name: " and ".join(different) for name, different in versions.items() if len(different) > 1}
     return dict(sorted(merged.items()))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,25 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from harness.conditions.fields import FIELDS, KEY, Condition, condition_of
+from harness.conditions.fields import FIELDS, KEY, Condition, condition_of, option_words
+from harness.conditions.shared_options import by_options
 from harness.errors import NothingComparable, UsageError
+from harness.job import canonical_json
+from harness.scenarios.catalogue import SCENARIOS
 from harness.store.schemas import RUNS
 from harness.store.stored_job import StoredJob, read_job
 
 # How the fingerprint names the version of a runtime.
 RUNTIME = "version."
+# How the settings of a run name the runtime itself.
+RUNTIME_SETTING = "runtime"
 
 # One row of the `runs` table: columns as in `harness.store.schemas`, None where the table has a null.
 Run = dict[str, Any]
 
 _QUALITY_WIDTH = sum(each.decides_quality for each in FIELDS if each.keyed)
 # What a job says of its model, its replicate and its quality data, and what it does after all is measured (`peer`); all
-# other options must be equal.
+# other options must be equal. Those of a runtime sort runs afterwards (`_by_runtime_options`).
 _FREE = (
     "model",
     "model_sha256",
@@ -93,7 +98,7 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
     runs = [run | {"device": run["device"] or devices.get(run["target"])} for run in runs]
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in (run for run in runs if run["measure"] == "latency"):
-        groups.setdefault((*_key(run), options_of(read_job(run["job_json"]))), []).append(run)
+        groups.setdefault((*_key(run), options_of(read_job(run["job_json"]), of_runtime=False)), []).append(run)
     for measure, width in (
         ("memory", len(KEY)),
         ("energy", len(KEY)),
@@ -104,19 +109,22 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
         for run in (run for run in runs if run["measure"] == measure):
             joined = [key for key in present if key[:width] == _key(run)[:width] and _meets(run, groups[key][0])]
             if measure == "energy":  # it depends on all that was asked but for how long
-                options = lasting(options_of(read_job(run["job_json"])))
+                options = lasting(options_of(read_job(run["job_json"]), of_runtime=False))
                 joined = [key for key in joined if lasting(key[-1]) == options]
             for key in joined or [(*_key(run), None)]:
                 groups.setdefault(key, []).append(run)
     order = {run["attempt_id"]: index for index, run in enumerate(runs)}
     parts = [
-        part for members in groups.values() for part in _by_data(sorted(members, key=lambda r: order[r["attempt_id"]]))
+        (replace(condition, runtime_options=option_words(options)), part)
+        for members in groups.values()
+        for options, alike in _by_runtime_options(sorted(members, key=lambda r: order[r["attempt_id"]]))
+        for condition, part in _by_data(alike)
     ]
     return sorted(parts, key=lambda pair: order[pair[1][0]["attempt_id"]])
 
 
 def models_of(runs: Iterable[Run]) -> list[Model]:
-    """The models in order of first appearance. Two files of one name are two models, told apart by their
+    """The models in order of first appearance. Two files of one name are two models, distinguished by their
     hash.
     """
     hashes: dict[str, list[str]] = {}
@@ -173,16 +181,24 @@ def different_fields(runs: Iterable[Run]) -> list[str]:
     compared.
 
     Runs of different passes (latency, memory, quality) are not set against each other. A runtime that only
-    some of the runs have belongs to the format of their model; two versions of one runtime are a difference. A
+    some of the runs have belongs to the format of their model; two versions of one runtime are a difference, except
+    between interpreters that were to be compared. A
     reading that some lack was not taken by the harness that made them: nobody knows of a difference.
     """
     differences: dict[str, None] = {}
-    by_measure: dict[str, dict[str, dict[str, str]]] = {}
+    alike: dict[tuple[str, str | None], dict[str, dict[str, str]]] = {}
     for run in runs:
-        if run["fingerprint"] is not None:
-            known = by_measure.setdefault(run["measure"], {})
-            known.setdefault(run["fingerprint"], flatten(json.loads(run["fingerprint_json"] or "{}")))
-    for prints in by_measure.values():
+        if run["fingerprint"] is None:
+            continue
+        fields = flatten(json.loads(run["fingerprint_json"] or "{}"))
+        if read_job(run["job_json"]).versions_of is None:
+            alike.setdefault((run["measure"], None), {}).setdefault(run["fingerprint"], fields)
+            continue
+        # Versions are what is compared: one model has the same in all its runs, and all share what else there is.
+        others = {name: value for name, value in fields.items() if not name.startswith(RUNTIME)}
+        alike.setdefault((run["measure"], run["model"]), {}).setdefault(run["fingerprint"], fields)
+        alike.setdefault((run["measure"], None), {}).setdefault(canonical_json(others), others)
+    for prints in alike.values():
         if len(prints) < 2:
             continue
         for name in sorted({name for fields in prints.values() for name in fields}):
@@ -216,6 +232,25 @@ def joined_fingerprints(runs: Iterable[Run]) -> dict[str, str]:
             first.append((key, fields))
             joined[key] = key
     return joined
+
+
+def settings_by_model(runs: Sequence[Run], models: Sequence[Model]) -> dict[str, dict[str, str]]:
+    """What the runtime of each model ran with in the passes of `runs`, by the label of the model; a setting that was
+    not always the same has all its values. Empty for a model whose worker did not say.
+    """
+    return {
+        model.label: {name: " or ".join(values) for name, values in setting_values(runs, model).items()}
+        for model in models
+    }
+
+
+def setting_values(runs: Iterable[Run], model: Model) -> dict[str, list[str]]:
+    """Every value that each setting had in those of `runs` that are of the model."""
+    values: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, value in settings_of(run).items() if is_of(run, model) else ():
+            values.setdefault(name, {})[value] = None
+    return {name: list(different) for name, different in values.items()}
 
 
 def runtimes_of(runs: Iterable[Run]) -> tuple[str, ...]:
@@ -266,15 +301,21 @@ def _key(run: Run) -> tuple[Any, ...]:
 
 
 def _meets(run: Run, latency: Run) -> bool:
-    """Whether memory or quality is of what was timed, such as the precision; a description says nothing of it."""
+    """Whether memory or quality is of what was timed, such as the precision; a description says nothing of it but the
+    model whose versions are compared.
+    """
     jobs = [read_job(item["job_json"]) for item in (run, latency)]
     asked = [item.from_job for item in FIELDS if item.decides_quality and item.from_job is not None]
-    return run["measure"] == "describe" or all(value(jobs[0]) == value(jobs[1]) for value in asked)
+    if run["measure"] == "describe":
+        return jobs[0].versions_of in (None, jobs[1].versions_of)
+    return all(value(jobs[0]) == value(jobs[1]) for value in asked)
 
 
-def options_of(job: StoredJob) -> str:
-    """What a job was asked for, but for what belongs to its model, its replicate and its quality data, as JSON."""
-    free = {*_FREE, "policy"} if job.ablation is not None else set(_FREE)
+def options_of(job: StoredJob, *, of_runtime: bool = True) -> str:
+    """What a job was asked for, but for what belongs to its model, its replicate and its quality data, as JSON; with
+    the options of its runtime, or without.
+    """
+    free = {*_FREE, *(["policy"] if job.ablation is not None else []), *([] if of_runtime else ["runtime_options"])}
     return json.dumps({key: value for key, value in job.fields.items() if key not in free}, sort_keys=True)
 
 
@@ -282,6 +323,20 @@ def lasting(options: str | None) -> dict[str, Any]:
     """Options without those that say how long to measure."""
     given: dict[str, Any] = json.loads(options or "{}")
     return {key: value for key, value in given.items() if not key.startswith(("min_", "max_"))}
+
+
+def settings_of(run: Run) -> dict[str, str]:
+    """What the runtime of a run really ran with, by name; empty where its worker did not say, or did not get so far."""
+    settings: dict[str, str] = json.loads(run.get("settings_json") or "{}")
+    return settings
+
+
+def _by_runtime_options(members: list[Run]) -> list[tuple[tuple[tuple[str, str], ...], list[Run]]]:
+    """Runs by the values of those options of runtimes that any of them set."""
+    given = [dict(read_job(run["job_json"]).runtime_options or ()) for run in members]
+    named = list(dict.fromkeys(name for options in given for name in options))
+    values = [settings_of(run) | options for run, options in zip(members, given, strict=True)]
+    return [(options, [members[number] for number in numbers]) for options, numbers in by_options(values, named)]
 
 
 def _data(run: Run) -> tuple[str | None, str | None, int | None]:
@@ -312,3 +367,13 @@ def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
         )
         for data in dict.fromkeys(_data(run) for run in measured)
     ]
+
+
+def at_own_rates(runs: Sequence[Run]) -> bool:
+    """Whether each model of these runs was measured at the highest rate of arrivals that it holds itself."""
+    jobs = (read_job(run["job_json"]) for run in runs if run["measure"] == "latency" and run["status"] == "ok")
+    return any(_takes_a_rate(job.scenario) and job.rate_queries_per_s is None for job in jobs)
+
+
+def _takes_a_rate(scenario: str | None) -> bool:
+    return scenario in SCENARIOS and "rate" in SCENARIOS[scenario].options

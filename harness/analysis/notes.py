@@ -11,7 +11,16 @@ import pandas as pd
 
 from harness.analysis.figures import plural
 from harness.analysis.flags import meaning, sentence
-from harness.analysis.grouping import Model, Run, different_fields, is_of, runtimes_of
+from harness.analysis.grouping import (
+    RUNTIME_SETTING,
+    Model,
+    Run,
+    at_own_rates,
+    different_fields,
+    is_of,
+    runtimes_of,
+    setting_values,
+)
 from harness.analysis.numbers import percent
 from harness.analysis.rows import Row
 from harness.metrics.metric import Measure
@@ -60,6 +69,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_failures(runs),
         *_different(good),
         *_runtimes(good, models),
+        *_settings(good, models),
         *_inputs(good),
         *_sizes(good),
         *_sample(good),
@@ -106,17 +116,21 @@ def _sizes(good: Sequence[Run]) -> list[str]:
     """Which sizes inputs had where the file does not fix them; and where models got different ones, so that their times
     are not of the same work.
     """
-    clauses: dict[tuple[str, int | None], str] = {}
+    models_by_sizes: dict[tuple[int | None, str], dict[str, None]] = {}
     sizes_of: dict[tuple[int | None, ...], set[str]] = {}
     for run in good:
         sizes = read_job(run["job_json"]).input_sizes if run["measure"] == "latency" else None
         if sizes is not None:
             shapes = ", ".join(str(list(size)) for size in sizes)
-            at = "" if run["batch"] is None else f"at batch {run['batch']} "
-            clauses[run["model"], run["batch"]] = f"{at}the inputs of {run['model']} are {shapes}"
+            models_by_sizes.setdefault((run["batch"], shapes), {})[run["model"]] = None
             sizes_of.setdefault((run["batch"], *map(len, sizes)), set()).add(shapes)
-    sentence = "; ".join(clauses.values())
-    notes = [f"{sentence[:1].upper()}{sentence[1:]}."] if clauses else []
+    by_batch: dict[int | None, list[str]] = {}
+    for (batch, shapes), models in models_by_sizes.items():
+        by_batch.setdefault(batch, []).append(f"of {' and '.join(models)} are {shapes}")
+    notes = [
+        f"{'The' if batch is None else f'At batch {batch} the'} inputs {', those '.join(parts)}."
+        for batch, parts in by_batch.items()
+    ]
     if any(len(different) > 1 for different in sizes_of.values()):
         notes.append(
             "WARNING: these models got inputs of different sizes, so their times may not be of the same work: where "
@@ -194,28 +208,56 @@ def _on_end(scenario: str) -> bool:
     return scenario in SCENARIOS and SCENARIOS[scenario].on_end
 
 
-def _takes_a_rate(scenario: str | None) -> bool:
-    return scenario in SCENARIOS and "rate" in SCENARIOS[scenario].options
-
-
 def _searched(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """A model that holds a higher rate makes its queries wait longer: latencies at two rates are no comparison."""
-    jobs = [read_job(run["job_json"]) for run in good if run["measure"] == "latency"]
-    if len(models) > 1 and any(_takes_a_rate(job.scenario) and job.rate_queries_per_s is None for job in jobs):
+    if len(models) > 1 and at_own_rates(good):
         return ["Latencies from arrival are each at the model's own highest rate; `--rate` compares them at one."]
     return []
 
 
 def _runtimes(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
-    """Which runtime each model ran in, where they are not the same."""
+    """Which runtime each model ran in, where they are not the same; of models that are one in several interpreters,
+    only what its name does not say.
+    """
     models_by_runtime: dict[tuple[str, ...], list[str]] = {}
-    for model in models:
-        if names := runtimes_of([run for run in good if is_of(run, model)]):
-            models_by_runtime.setdefault(names, []).append(model.label)
+    compared = any(read_job(run["job_json"]).versions_of is not None for run in good)
+    runtimes = {model.label: runtimes_of([run for run in good if is_of(run, model)]) for model in models}
+    for label, names in runtimes.items():
+        if compared:
+            names = tuple(
+                name
+                for name in names
+                if name not in label and not all(name in others for others in runtimes.values() if others)
+            )
+        if names:
+            models_by_runtime.setdefault(names, []).append(label)
     if len(models_by_runtime) < 2:
         return []
     parts = "; ".join(f"{', '.join(labels)} in {', '.join(names)}" for names, labels in models_by_runtime.items())
     return [f"The models ran in different runtimes: {parts}."]
+
+
+def _settings(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """Models of one runtime that it ran with other settings than the first of them, and a model whose processes had
+    different ones: their figures differ for that, too.
+    """
+    timed = [run for run in good if run["measure"] == "latency"]
+    notes, first_of_runtime = [], dict[str, tuple[str, dict[str, str]]]()
+    for model in models:
+        values = setting_values(timed, model)
+        if mixed := [f"{name} ({' / '.join(different)})" for name, different in values.items() if len(different) > 1]:
+            notes.append(f"WARNING: the processes of {model.label} ran with different settings: {'; '.join(mixed)}.")
+        settings = {name: " or ".join(different) for name, different in values.items()}
+        runtime = settings.get(RUNTIME_SETTING, "the runtime")
+        other, usual = first_of_runtime.setdefault(runtime, (model.label, settings)) if settings else ("", settings)
+        apart = [
+            f"{name.replace('_', ' ')} {settings.get(name, 'none')} / {usual.get(name, 'none')}"
+            for name in dict.fromkeys((*usual, *settings))
+            if settings.get(name) != usual.get(name)
+        ]
+        if apart:
+            notes.append(f"Settings of {runtime} differ, {model.label} / {other}: {'; '.join(apart)}.")
+    return notes
 
 
 def warn_of_other_outputs(rows: Sequence[Row], runs: Sequence[Run], models: Sequence[Model]) -> list[str]:

@@ -12,6 +12,7 @@ import pandas as pd
 from harness.analysis.best import leader
 from harness.analysis.comparison import Comparison, compare_tables
 from harness.analysis.grouping import distinct, group, measured_name, run_records
+from harness.analysis.peers import Identity, fastest_rounded, identity_of
 from harness.analysis.spec import TableSpec, default_columns
 from harness.conditions.fields import Condition, tell_apart
 from harness.errors import NothingComparable, UsageError
@@ -26,7 +27,9 @@ class View:
     """One condition. `words` tell it from the other views of the selection, none where there is no other.
 
     `based` says that the table's baseline was measured here and is the first model of `comparison`. `against` is the
-    same comparison with another baseline, by its label: every model that leads in a metric of the table.
+    same comparison with another baseline, by its label: every model that leads in a metric of the table, and the
+    `best_rounded_peer`, by its label, where the spec asks for it and there is one. `identities` are what the models
+    are, by label.
     """
 
     words: tuple[str, ...]
@@ -34,6 +37,8 @@ class View:
     against: Mapping[str, Comparison]
     based: bool
     iterations: str | None
+    identities: Mapping[str, Identity]
+    best_rounded_peer: str | None
 
     @property
     def name(self) -> str:
@@ -100,7 +105,11 @@ def views_of(tables: Tables, spec: TableSpec, models: Sequence[str], baseline: s
         for label in {leader(first, column.metric) for column in asked}:
             if label is not None and label not in against:
                 against[label] = _compare(part, label, spec.allow_different)
-        views.append(View(words, first, against, based, _iterations(part)))
+        identities = {model.label: identity_of(model, members) for model in first.models}
+        peer = fastest_rounded(first, identities, asked[0].metric) if spec.best_rounded_peer else None
+        if peer is not None and peer not in against:
+            against[peer] = _compare(part, peer, spec.allow_different)
+        views.append(View(words, first, against, based, _iterations(part), identities, peer))
     if not views and errors:
         raise errors[0][1]
     if not views:

@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.analysis.parts import ROW_PARTS
 from harness.conditions.fields import FILTERS
 from harness.errors import UsageError
 from harness.metrics import CATALOGUE, METRICS, Metric
@@ -25,6 +26,8 @@ _TABLE = {
     "caption": str,
     "label": str,
     "models": list,
+    "rows": list,
+    "best_rounded_peer": bool,
     "baseline": str,
     "columns": list,
     "select": dict,
@@ -61,14 +64,17 @@ class PublishedSpec:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """`models` and `columns` are empty where all models and the default columns are meant. `sessions` are as
-    `read_tables` takes them; `since` and `until` are ISO dates, both included.
+    """`models` and `columns` are empty where all models and the default columns are meant; `rows` are those of
+    `ROW_PARTS` that name a row, none where the model's name does. `best_rounded_peer`: there is a row of the fastest
+    rounded model. `sessions` are as `read_tables` takes them; `since` and `until` are ISO dates, both included.
     """
 
     title: str | None
     caption: str | None
     label: str | None
     models: tuple[str, ...]
+    rows: tuple[str, ...]
+    best_rounded_peer: bool
     baseline: str | None
     columns: tuple[ColumnSpec, ...]
     sessions: tuple[str, ...]
@@ -85,7 +91,11 @@ def default_columns() -> tuple[ColumnSpec, ...]:
 
 
 def read_spec(path: Path) -> TableSpec:
-    """The spec in a TOML file; its published files lie beside it, or come with harness. Raises UsageError."""
+    """The spec in a TOML file, or in the one of that name that comes with harness; its published files lie beside it,
+    or come with harness. Raises UsageError.
+    """
+    packaged = Path(str(files("harness.analysis"))) / path.name
+    path = packaged if str(path) == path.name and not path.exists() and packaged.is_file() else path
     return read_toml(path, lambda data, _: parse_spec(data, path.parent), "spec of a table", "Correct it there.")
 
 
@@ -107,6 +117,8 @@ def parse_spec(data: Mapping[str, Any], folder: Path) -> TableSpec:
         data.get("caption"),
         label,
         _texts(data.get("models", []), "models"),
+        _row_parts(data.get("rows", [])),
+        data.get("best_rounded_peer", False),
         data.get("baseline"),
         tuple(_column(column) for column in data.get("columns", [])),
         # Days are looked for in the whole store; otherwise the newest session, as everywhere.
@@ -150,6 +162,13 @@ def _column(data: Any) -> ColumnSpec:
         raise UsageError(f"{name} is not compared between models.", 'Show its "value".')
     where = {key: data[key] for key in FILTERS if key in data}
     return ColumnSpec(metric, show, data.get("header", metric.label), where)
+
+
+def _row_parts(values: Sequence[Any]) -> tuple[str, ...]:
+    parts = _texts(values, "rows")
+    if unknown := [part for part in parts if part not in ROW_PARTS]:
+        raise UsageError(f"A row cannot be named by {unknown[0]!r}.", f"Choose from: {', '.join(ROW_PARTS)}.")
+    return parts
 
 
 def _published(data: Any, folder: Path) -> PublishedSpec:

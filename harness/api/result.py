@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -58,10 +59,12 @@ class Result:
 
     @property
     def runs(self) -> pd.DataFrame:
-        """One row for each job that was tried: identity, conditions, flags, status. Columns: docs/results.md, and
-        `pass`, which the store calls `measure`.
+        """One row for each job that was tried: identity, conditions, flags, status. Columns: docs/results.md, `pass`,
+        which the store calls `measure`, and `settings`, a dictionary of what the runtime ran with (`settings_json`).
         """
-        return self.tables.runs.assign(**{"pass": self.tables.runs["measure"]})
+        runs = self.tables.runs
+        settings = [json.loads(text) if isinstance(text, str) else {} for text in runs["settings_json"]]
+        return runs.assign(**{"pass": runs["measure"], "settings": pd.Series(settings, runs.index, dtype=object)})
 
     @property
     def samples(self) -> pd.DataFrame:
@@ -222,7 +225,7 @@ def compare(
     """Several results as one, with the models of all set against the first or against `baseline`. Each is a result, or
     a folder of which the newest session is meant.
 
-    Only what was measured under equal conditions stands in one comparison; `allow_different` compares other runs of the
+    Only what was measured under equal conditions is in one comparison; `allow_different` compares other runs of the
     same options too, with a note that says what differs. Raises NothingComparable, UsageError.
     """
     named, first = _names(models, "models"), None if baseline is None else _names((baseline,), "baseline")[0]

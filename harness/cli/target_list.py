@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -17,8 +18,10 @@ from harness.runtime import Runtime, availability, find_runtime, runtime_names
 from harness.target import find_target, target_names
 
 
-def targets(ctx: click.Context, as_json: bool) -> None:
-    """Show the targets, what each can measure, and what it lacks; or build what one needs."""
+def targets(ctx: click.Context, as_json: bool, with_options: bool) -> None:
+    """Show the targets, what each can measure, and what it lacks; or the options of runtimes; or build what a target
+    needs.
+    """
     if ctx.invoked_subcommand is not None:
         return
 
@@ -51,6 +54,9 @@ def targets(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(dump_json("targets", rows), nl=False)
         return
+    if with_options:
+        _print_options(runtimes.values())
+        return
     _print(rows)
     for message in broken:
         click.echo(message)
@@ -65,7 +71,21 @@ def _runtime(runtime: Runtime) -> dict[str, Any]:
         "available": state.available,
         "reason": state.reason or None,
         "todo": state.todo or None,
+        "options": [asdict(option) for option in can.options],
     }
+
+
+def _print_options(runtimes: Iterable[Runtime]) -> None:
+    """Each option of each runtime with the values that it may have, its default and what it does."""
+    with_any = [runtime for runtime in runtimes if runtime.capabilities.options]
+    if not with_any:
+        click.echo("No runtime here has options.")
+    for runtime in with_any:
+        click.echo(f"{runtime.name} ({' '.join((*runtime.capabilities.formats, *runtime.capabilities.on_request))}):")
+        for option in runtime.capabilities.options:
+            values = "|".join(option.values) or "N"
+            click.echo(f"  --runtime-option {option.name}={values} [default: {option.default}]")
+            click.echo(f"      {option.help}")
 
 
 def _print(rows: list[dict[str, object]]) -> None:
@@ -90,7 +110,7 @@ def _print(rows: list[dict[str, object]]) -> None:
         also = [
             name.replace("_", " ")
             for name, value in (can or {}).items()
-            if value is True and (name != "energy" or answers)
+            if value is True and (name != "energy" or answers) and name != "python_worker"  # which measures nothing
         ]
         table.add_row(
             escape(str(row["target"])),

@@ -6,7 +6,7 @@ Whatever sorts runs into tables, names a condition in words, filters by one or w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -23,9 +23,9 @@ class ConditionField:
 
     words: a value in words that tell the condition from others; without them the field never does.
     absent: None in such words.
-    caption: a value in the line of facts under a table's title, where it differs from `words`; false is not said there.
-    absent_caption: None in that line; without it None is not said.
-    place: where it stands in that line, from the left; None: not there, since the title or another line says it.
+    caption: a value in the line of facts under a table's title, where it differs from `words`; false is left out there.
+    absent_caption: None in that line; without it None is left out.
+    place: its place in that line, from the left; None: not there, since the title or another line has it.
     listed: a value is a list of facts, joined by commas, of which conditions may share some.
     unit: neighbours of one unit are joined: 64 prompt + 32 new tokens.
     from_job: the value out of a stored job; without it the value is that of the column of `runs` by this name.
@@ -79,6 +79,11 @@ def of_job(from_job: Callable[[StoredJob], Any], **facts: Any) -> Any:
     return field(default=None, metadata={"field": ConditionField(from_job=from_job, later=True, **facts)})
 
 
+def option_words(options: Iterable[tuple[str, str]]) -> str | None:
+    """Options of a runtime with their values, such as `spinning on, accuracy_level 4`; None where there are none."""
+    return LISTED.join(f"{name} {value}" for name, value in sorted(options)) or None
+
+
 def _threads(count: int) -> str:
     return f"{count} thread{'' if count == 1 else 's'}"
 
@@ -117,6 +122,20 @@ class Condition:
         place=8,
     )
     load: str | None = of_job(workload_words, absent="no load of its own", listed=True, place=2)
+    versions_of: str | None = of_job(
+        lambda job: job.versions_of,
+        words="versions for {}".format,
+        absent="this interpreter alone",
+        decides_quality=True,
+        place=10,
+    )
+    runtime_options: str | None = of_job(
+        lambda job: option_words(job.runtime_options or ()),
+        filter=str,
+        absent="default options of the runtime",
+        listed=True,
+        place=9,
+    )
 
 
 FIELDS: tuple[ConditionField, ...] = tuple(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from harness.conditions.extensions import vector_extensions
+from harness.conditions.extensions import instruction_sets, vector_extensions
 from harness.conditions.quota import NONE, granted, quota_files
 from harness.conditions.readings import Reading
 
@@ -29,7 +29,8 @@ def read_host() -> list[Reading]:
         _reading("machine", platform.machine, identity=True),
         _reading("system", lambda: f"{platform.system()} {platform.release()}", identity=True),
         _reading("cpu_model", _cpu_model, identity=True),
-        _reading("vector_extensions", _vector_extensions, identity=True),
+        _reading("vector_extensions", lambda: _named(vector_extensions), identity=True),
+        _reading("instruction_sets", lambda: _named(instruction_sets), identity=True),
         _reading("logical_cpus", lambda: str(psutil.cpu_count()), identity=True),
         _reading("online_cpus", lambda: _ONLINE.read_text().strip()),
         _reading("hypervisor", _hypervisor, identity=True),
@@ -70,8 +71,8 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _vector_extensions() -> str:
-    names = vector_extensions(_CPUINFO.read_text())
+def _named(find: Callable[[str], str | None]) -> str:
+    names = find(_CPUINFO.read_text())
     if names is None:
         raise LookupError(f"{_CPUINFO} names no extensions")
     return names

@@ -5,11 +5,12 @@ earlier sessions. Nothing is measured, nothing is stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.analysis.grouping import options_of
-from harness.conditions.fields import Condition, planned_condition
+from harness.conditions.fields import Condition, option_words, planned_condition
+from harness.conditions.shared_options import by_options
 from harness.errors import NothingComparable
 from harness.experiment.earlier_noise import Noise, read_noise
 from harness.experiment.run_plan import RunPlan
@@ -40,8 +41,8 @@ class Expected:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`jobs` in their order, what is `expected` of each condition, seconds that are measured at least, and seconds that
-    such jobs took before, None where some are new.
+    """`jobs` in their order, what is `expected` of each condition, seconds that are measured at least, seconds that a
+    process takes to start and look at a model, and seconds that such jobs took before, None where some are new.
     """
 
     target: str
@@ -49,6 +50,7 @@ class Forecast:
     jobs: tuple[Job, ...]
     expected: tuple[Expected, ...]
     measuring_s_at_least: float
+    starting_s: float
     estimated_s: float | None
 
     @property
@@ -60,8 +62,12 @@ class Forecast:
         return passes
 
 
-def forecast_of(plan: RunPlan, target: Target, results: Path, processes: int, asked: float | None) -> Forecast:
-    """The forecast of a plan, with what the sessions in `results` tell of it."""
+def forecast_of(
+    plan: RunPlan, target: Target, results: Path, processes: int, asked: float | None, starting_s: float
+) -> Forecast:
+    """The forecast of a plan, with what the sessions in `results` tell of it. `starting_s` is what a process took to
+    describe a model.
+    """
     try:
         noise = read_noise(results, target.name, target.device(), list(plan.subjects))
     except NothingComparable:
@@ -71,21 +77,27 @@ def forecast_of(plan: RunPlan, target: Target, results: Path, processes: int, as
         device=target.device(),
         jobs=tuple(plan.jobs),
         expected=tuple(
-            _expect(condition, jobs, noise, processes, asked)
-            for condition, jobs in _conditions(plan.latency, target).values()
+            _expect(condition, jobs, noise, processes, asked) for condition, jobs in _conditions(plan, target)
         ),
         measuring_s_at_least=sum(job.min_duration_s for job in plan.jobs if job.measure in ("latency", "energy")),
+        starting_s=starting_s,
         estimated_s=None if noise is None else noise.lasts_s(plan.jobs),
     )
 
 
-def _conditions(latency: Sequence[Job], target: Target) -> dict[str, tuple[Condition, list[Job]]]:
+def _conditions(plan: RunPlan, target: Target) -> list[tuple[Condition, list[Job]]]:
     """The latency jobs of one block by condition, as they will stand in tables."""
-    groups: dict[str, tuple[Condition, list[Job]]] = {}
-    for job in latency:
-        condition = planned_condition(job, target.device())
-        groups.setdefault(options_of(stored(job)), (condition, []))[1].append(job)
-    return groups
+    groups: dict[str, list[Job]] = {}
+    for job in plan.latency:
+        groups.setdefault(options_of(stored(job), of_runtime=False), []).append(job)
+    conditions = []
+    for jobs in groups.values():
+        named = list(dict.fromkeys(name for job in jobs for name, _ in job.runtime_options or ()))
+        for options, numbers in by_options([plan.options_of(job) for job in jobs], named):
+            members = [jobs[number] for number in numbers]
+            condition = planned_condition(members[0], target.device())
+            conditions.append((replace(condition, runtime_options=option_words(options)), members))
+    return conditions
 
 
 def _expect(

@@ -29,6 +29,7 @@ from harness.experiment.options import (
     values_from,
     whole_number,
 )
+from harness.experiment.runtime_option_text import read_runtime_options
 from harness.experiment.values import parse_bytes, parse_rates, parse_seconds, parse_share, parse_sweep
 from harness.flash.names import KINDS, POLICIES, PREDICTORS
 from harness.outside_files import expanded, read_mapping
@@ -195,6 +196,16 @@ class RunRequest:
         default=None,
         default_words="the target's first",
     )
+    pythons: tuple[Path, ...] = option(
+        repeated(file()),
+        "Run the models in this interpreter, the python executable of another environment in which harness is "
+        "installed. Repeat it to compare versions of a runtime: each model in all of them, interleaved; the first is "
+        "the baseline.",
+        section="what",
+        default=(),
+        flag="--python",
+        default_words="the one that runs harness",
+    )
     devices: Path | None = option(
         file(), "The file that names devices; see `harness devices --help`.", section="expert", default=None
     )
@@ -308,6 +319,16 @@ class RunRequest:
         default_words="the file's own, products in float32",
     )
     compile: bool = option(switch(), "torch.compile the model (.pt2 only).", section="conditions", default=False)
+    runtime_options: tuple[tuple[str, tuple[str, ...]], ...] = option(
+        Kind(read_runtime_options, "NAME=VALUE", repeats=True),
+        "Set an option of a runtime (`harness targets --options` lists them). NAME=VALUE,VALUE sweeps, and so does "
+        "repeating NAME. It holds for every model whose runtime has it; RUNTIME.NAME=VALUE for that runtime alone.",
+        section="conditions",
+        default=(),
+        flag="--runtime-option",
+        sweeps=True,
+        default_words="what each runtime has",
+    )
     cpus: tuple[tuple[int, ...], ...] = option(
         Kind(_cpu_sets, "LIST", repeats=True),
         "Pin the worker to these processors (0,2-3). Repeat it to sweep.",
@@ -510,7 +531,7 @@ class RunRequest:
         return replace(self, **values_from(options, OPTIONS, "A run"))
 
     def _check(self) -> None:
-        """What can be said before a target is known."""
+        """What can be checked before a target is known."""
         given: dict[str, list[str]] = {}
         for each, field in zip(OPTIONS, fields(self), strict=True):
             if each.scenario not in (None, self.scenario) and getattr(self, field.name) != field.default:
@@ -532,6 +553,8 @@ class RunRequest:
         ):
             if values is not None and min(values) < 1:
                 raise UsageError(what, todo)
+        if self.ablate and len(self.pythons) > 1:
+            raise UsageError("An ablation compares policies, and not interpreters.", "Give one --python, or none.")
         if self.labels is not None and self.inputs is None:
             raise UsageError("Labels say nothing without the samples that they are of.", "Give these with --inputs.")
         if self.labels is not None and self.batch_dim not in (None, 0):

@@ -4,6 +4,7 @@ stored as soon as it has ended. The command line, Python and the nights all come
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import Interrupted, UsageError
 from harness.experiment.energy_pass import settled
+from harness.experiment.interpreters import find_interpreters, labels_in
 from harness.experiment.model_source import ModelSource
 from harness.experiment.plan import Subject, block_of
 from harness.experiment.progress import Ended, Failed, Measuring, Note, Progress, Waiting, Working, ignore
@@ -19,11 +21,13 @@ from harness.experiment.request import RunRequest
 from harness.experiment.resume import resume
 from harness.experiment.run_plan import RunPlan, by_policy, make_plan
 from harness.experiment.runner import Attempt
+from harness.experiment.runtime_limits import check_runtimes
 from harness.experiment.session import Session, open_session
 from harness.experiment.subjects import describe_all, find_files, find_files_in_flash
 from harness.experiment.sweeps import Sweeps, check_resolve, filled_in, sweeps_of, waiting_threads
 from harness.job import Job
 from harness.lease import lease
+from harness.runtime import loading_runtime
 from harness.scratch import ScratchFolder
 from harness.statistics.looks import MOST_BLOCKS
 from harness.store.unfinished import delete_unfinished
@@ -69,6 +73,7 @@ class _Prepared:
     target: Target
     sweeps: Sweeps
     files: dict[str, Path]
+    interpreters: dict[str, list[tuple[str, Path]]]
 
 
 def run(request: RunRequest, results: Path, source: ModelSource, progress: Progress = ignore) -> Outcome:
@@ -117,11 +122,13 @@ def forecast(request: RunRequest, results: Path, source: ModelSource, progress: 
         ScratchFolder() as nowhere,
         open_session(target, Path(nowhere), request.timeout_s) as session,
     ):
+        begun_s = time.monotonic()
         subjects = _subjects(session, prepared, source, progress)
         if not subjects:
             return None
+        starting_s = (time.monotonic() - begun_s) / session.position
         plan = make_plan(target, subjects, prepared.sweeps, request, lambda text: progress(Note(text)))
-    return forecast_of(plan, target, results, request.processes, request.resolve)
+    return forecast_of(plan, target, results, request.processes, request.resolve, starting_s)
 
 
 def available_target(request: RunRequest) -> Target:
@@ -152,7 +159,18 @@ def _prepare(request: RunRequest, target: Target, source: ModelSource, progress:
     models = request.models
     if request.scenario == "flash":
         models = find_files_in_flash(request, target, source, say)
-    return _Prepared(filled_in(request, target), target, sweeps, find_files(models, target, source, say))
+    files = find_files(models, target, source, say)
+    runtimes = {
+        name: loading_runtime(path.suffix, target.capabilities.runtimes, request.runtime)
+        for name, path in files.items()
+    }
+    check_runtimes(request, target, files, runtimes, say)
+    interpreters = find_interpreters(request.pythons, runtimes)
+    labelled = {
+        name: list(zip(labels_in(interpreters, runtime), request.pythons, strict=True))
+        for name, runtime in runtimes.items()
+    }
+    return _Prepared(filled_in(request, target), target, sweeps, files, labelled)
 
 
 @contextmanager
@@ -167,7 +185,7 @@ def _leased(prepared: _Prepared, progress: Progress) -> Iterator[None]:
 
 
 def _subjects(session: Session, prepared: _Prepared, source: ModelSource, progress: Progress) -> dict[str, Subject]:
-    subjects = describe_all(session, prepared.files, prepared.request, source, progress)
+    subjects = describe_all(session, prepared.files, prepared.interpreters, prepared.request, source, progress)
     return by_policy(subjects) if prepared.request.ablate else subjects
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,16 @@ from harness.energy.source import Missing, Source
 from harness.errors import UsageError
 from harness.experiment.energy_pass import energy_pass
 from harness.experiment.model_source import Say
-from harness.experiment.plan import Subject, configurations, passes
+from harness.experiment.plan import Subject, configurations, passes, why_not_compared
 from harness.experiment.request import RunRequest
+from harness.experiment.runtime_limits import profiles
+from harness.experiment.runtime_options import option_combinations
 from harness.experiment.sweeps import LAST_POLICY, Sweeps
 from harness.flash.names import POLICIES
 from harness.job import Job
 from harness.manifest import sha256_file
-from harness.model_description import is_language_model
+from harness.model_description import is_language_model, lies_in_flash
+from harness.runtime import Runtime, loading_runtime, option_values
 from harness.scenarios.catalogue import SCENARIOS
 from harness.target import Target
 
@@ -26,7 +29,8 @@ from harness.target import Target
 @dataclass(frozen=True)
 class RunPlan:
     """What is to be run: `jobs` in order, the `latency` jobs of one block, the models of both, those that cannot do
-    what is asked with the reason, and where the joules of an energy pass come from.
+    what is asked with the reason, where the joules of an energy pass come from, and the runtime of each model,
+    None where its target's worker knows none.
     """
 
     jobs: list[Job]
@@ -34,6 +38,12 @@ class RunPlan:
     subjects: dict[str, Subject]
     refused: list[tuple[Subject, UsageError]]
     energy: Source | Missing | None
+    runtimes: Mapping[str, Runtime | None]
+
+    def options_of(self, job: Job) -> dict[str, str]:
+        """The values of all options that the runtime of a job has."""
+        runtime = self.runtimes.get(job.model)
+        return {} if runtime is None else option_values(runtime.capabilities, job)
 
 
 def make_plan(
@@ -48,13 +58,15 @@ def make_plan(
         subjects = {name: _labelled(subject, request.labels, request.inputs) for name, subject in subjects.items()}
     elif request.inputs is not None:
         subjects = {name: replace(subject, given=_given(subject, request.inputs)) for name, subject in subjects.items()}
-    latency, refused = _latency_jobs(target, subjects, sweeps, request)
+    runtimes = runtimes_of(subjects, target, request)
+    latency, refused = _latency_jobs(target, subjects, sweeps, request, runtimes)
     if refused and not latency:
         raise refused[0][1]
     if request.runtime is not None and not any(job.runtime for job in latency):
         raise UsageError(f"Runtime {request.runtime} loads none of these models.", "Leave out --runtime.")
     for subject, why_not in refused:
         say(f"{subject.name} is left out: {why_not}")
+    _say_what_is_not_concerned(request, latency, subjects, say)
     subjects = {job.model: subjects[job.model] for job in latency}
     if request.resolve is not None and len(subjects) < 2:
         raise UsageError("A difference is between two models, and one is left.", "Leave out --resolve.")
@@ -66,6 +78,10 @@ def make_plan(
         quality=request.quality,
         given=None if request.inputs is None else request.inputs.name,
     )
+    if request.quality:
+        for name, why in why_not_compared(latency, subjects).items():
+            subjects[name] = replace(subjects[name], unmeasured_quality=f"its outputs were not compared: {why}")
+            say(f"{name}: its outputs are not compared: {why}")
     if target.capabilities.reads_alone and any(SCENARIOS[job.scenario].in_flash for job in latency):
         jobs = [job for job in jobs if job.measure != "quality"]
         why = "only reads are made on this device, and nothing is computed"
@@ -80,15 +96,23 @@ def make_plan(
         jobs += metered
     if request.profile:
         first_of_model = {job.model: job for job in reversed(latency)}
-        jobs += [replace(first_of_model[name], measure="profile") for name in subjects]
+        jobs += [
+            replace(first_of_model[name], measure="profile")
+            for name, subject in subjects.items()
+            if profiles(request, target, subject.path, runtimes[name])
+        ]
     # Their number is not fixed, which is part of what was asked of them.
     jobs = [replace(job, resolve=request.resolve) if job.measure == "latency" else job for job in jobs]
     latency = [replace(job, resolve=request.resolve) for job in latency]
-    return RunPlan(jobs, latency, dict(subjects), refused, energy)
+    return RunPlan(jobs, latency, dict(subjects), refused, energy, runtimes)
 
 
 def _latency_jobs(
-    target: Target, subjects: Mapping[str, Subject], sweeps: Sweeps, request: RunRequest
+    target: Target,
+    subjects: Mapping[str, Subject],
+    sweeps: Sweeps,
+    request: RunRequest,
+    runtimes: Mapping[str, Runtime | None],
 ) -> tuple[list[Job], list[tuple[Subject, UsageError]]]:
     """Those of one block, and the models that cannot do what is asked."""
     shared: dict[str, Any] = {
@@ -107,7 +131,10 @@ def _latency_jobs(
     latency: list[Job] = []
     refused: list[tuple[Subject, UsageError]] = []
     for subject in subjects.values():
-        swept = {name: values for name, values in sweeps.swept.items() if name not in subject.fields}
+        swept: dict[str, Sequence[Any]] = {
+            name: values for name, values in sweeps.swept.items() if name not in subject.fields
+        }
+        swept["runtime_options"] = option_combinations(request, runtimes[subject.name])
         try:
             latency += configurations(
                 subject, target.name, request.scenario, swept, {**shared, **subject.fields}, dimension
@@ -115,6 +142,31 @@ def _latency_jobs(
         except UsageError as error:
             refused.append((subject, error))
     return latency, refused
+
+
+def _say_what_is_not_concerned(
+    request: RunRequest, latency: Sequence[Job], subjects: Mapping[str, Subject], say: Say
+) -> None:
+    """Of options that hold for some models alone."""
+    if others := dict.fromkeys(job.model for job in latency if job.runtime != request.runtime):
+        say(f"--runtime {request.runtime} does not concern {', '.join(others)}: such models have a table of their own.")
+    lengths = [flag for flag in ("prompt_tokens", "new_tokens") if getattr(request, flag) is not None]
+    plain = [name for name in dict.fromkeys(job.model for job in latency) if not _takes_tokens(subjects[name])]
+    if lengths and plain:
+        flags = " and ".join(f"--{flag.replace('_', '-')}" for flag in lengths)
+        verb = "is" if len(plain) == 1 else "are"
+        kind = "no language model" if len(plain) == 1 else "no language models"
+        say(f"{flags} {'does' if len(lengths) == 1 else 'do'} not concern {', '.join(plain)}, which {verb} {kind}.")
+
+
+def _takes_tokens(subject: Subject) -> bool:
+    return lies_in_flash(subject.description) or is_language_model(subject.description)
+
+
+def runtimes_of(subjects: Mapping[str, Subject], target: Target, request: RunRequest) -> dict[str, Runtime | None]:
+    """The runtime of each model, None where the target's worker is no matter of runtimes."""
+    names = target.capabilities.runtimes
+    return {name: loading_runtime(subject.path.suffix, names, request.runtime) for name, subject in subjects.items()}
 
 
 def by_policy(subjects: Mapping[str, Subject]) -> dict[str, Subject]:

@@ -132,6 +132,7 @@ def run_job(
             "latency_kind": target.capabilities.latency,
             "device": target.device(),
             "worker": measurement.hello.worker if measurement.hello else None,
+            "settings_json": json.dumps(measurement.settings) if measurement.settings else None,
             # They are about clocks and load, which touch neither a count nor an estimate.
             "flags": flags(before, after, job, measurement)
             if target.capabilities.latency not in (None, "estimated")

@@ -121,10 +121,18 @@ class Session:
             del self.held[0]
 
     def describe(
-        self, name: str, path: Path, *, data_file: Path | None = None, method: str | None = None
+        self,
+        name: str,
+        path: Path,
+        *,
+        data_file: Path | None = None,
+        method: str | None = None,
+        python: Path | None = None,
+        versions_of: str | None = None,
     ) -> Described | None:
         """What a worker says of a file, of which `method` is to be measured; None when something is wrong with it,
-        which is then among `failed`. `data_file` is the one that the user names for its weights.
+        which is then among `failed`. `data_file` is the one that the user names for its weights, `python` the
+        interpreter that the worker runs in, and `versions_of` the model that runs in several of them.
         """
         unread: WorkerError | None = None
         sha256, size = "", 0
@@ -149,8 +157,16 @@ class Session:
                 raise WorkerError("model", error.message, error.hint) from error
             return []
 
-        job = Job(target=self.target.name, model=name, model_sha256=sha256, scenario="describe", measure="describe")
-        attempt = self.run(job, Files(model=str(path)), size, derive=check, refused=unread)
+        job = Job(
+            target=self.target.name,
+            model=name,
+            model_sha256=sha256,
+            scenario="describe",
+            measure="describe",
+            versions_of=versions_of,
+        )
+        files = Files(model=str(path), python=None if python is None else str(python))
+        attempt = self.run(job, files, size, derive=check, refused=unread)
         self.fingerprints.add(attempt.tables["runs"]["fingerprint"][0].as_py())
         if attempt.error is not None or attempt.measurement.description is None:
             return None
@@ -201,7 +217,9 @@ class Session:
                 if job.measure != "latency":
                     return _deviation(job, measurement, outputs)
                 why = subject.unmeasured_quality
-                quality = [] if why is None else [Scalar(name="loss_nats", value=None, reason=why)]
+                language = lies_in_flash(subject.description) or is_language_model(subject.description)
+                name = "loss_nats" if language else "max_abs_difference"
+                quality = [] if why is None else [Scalar(name=name, value=None, reason=why)]
                 if job.batch is None and job.scenario == "offline":
                     unknown = why_unknown(subject.name, input_sizes(job, subject))
                     quality.append(Scalar(name="samples_per_s", value=None, reason=unknown))
@@ -254,8 +272,10 @@ def _deviation(job: Job, measurement: Measurement, outputs: dict[tuple[str, str 
     if job.measure != "quality" or not measurement.outputs:
         return []
     path = Path(measurement.outputs[0].file)
-    outputs.setdefault((job.model_sha256, job.precision), path)
-    if job.reference_sha256 is None or job.model_sha256 == job.reference_sha256:
+    if outputs.setdefault((job.model_sha256, job.precision), path) == path:
+        if job.reference_sha256 in (None, job.model_sha256):
+            return []
+    elif job.reference_sha256 is None:
         return []
     if (reference := outputs.get((job.reference_sha256, job.precision))) is None:
         return [Scalar(name="max_abs_difference", value=None, reason="the parent model did not run")]

@@ -54,7 +54,7 @@ def find_files_in_flash(request: RunRequest, target: Target, source: ModelSource
     """The models of a request as files: names stand for the form whose feed-forward weights lie in flash, built if need
     be: anew, too, where predictors are asked for and there are none.
 
-    Raises UsageError for a name that there is not, HarnessError with what a build said.
+    Raises UsageError for a name that there is not, HarnessError with the message of a build that failed.
     """
     if any((reading.name, reading.value) == ("hypervisor", "yes") for reading in target.environment()):
         say(HIDDEN_CACHE)
@@ -70,17 +70,29 @@ def find_files_in_flash(request: RunRequest, target: Target, source: ModelSource
 
 
 def describe_all(
-    session: Session, files: Mapping[str, Path], request: RunRequest, source: ModelSource, progress: Progress
+    session: Session,
+    files: Mapping[str, Path],
+    interpreters: Mapping[str, Sequence[tuple[str, Path]]],
+    request: RunRequest,
+    source: ModelSource,
+    progress: Progress,
 ) -> dict[str, Subject]:
     """What a worker says of each model, with its manifest and evaluation text; a model that cannot be described is left
-    out, its failure recorded and told.
+    out, its failure recorded and reported. `interpreters` are, by model, those that it runs in where the user names
+    some, each with its versions in words.
     """
     subjects = {}
     for (model, path), data_file in zip(files.items(), _data_files(files, request), strict=True):
         progress(Describing(model))
-        for method in request.methods or (None,):
-            name = model if method is None else f"{model}:{method}"
-            known = session.describe(name, path, data_file=data_file, method=method)
+        places: Sequence[tuple[str, Path | None]] = interpreters.get(model) or [("", None)]
+        for method, (versions, python) in itertools.product(request.methods or (None,), places):
+            plain = model if method is None else f"{model}:{method}"
+            compared = plain if len(places) > 1 else None
+            name = f"{plain} in {versions}" if compared else plain
+            fields = {"method": method, "versions_of": compared}
+            known = session.describe(
+                name, path, data_file=data_file, method=method, python=python, versions_of=compared
+            )
             if known is None:
                 progress(Failed(session.failed[-1]))
                 continue
@@ -91,7 +103,8 @@ def describe_all(
                 description=known.description,
                 manifest=known.manifest,
                 data_file=known.data_file,
-                fields={} if method is None else {"method": method},
+                python=python,
+                fields={key: value for key, value in fields.items() if value is not None},
                 **evaluation(name, known.description, known.manifest, request, source, session.scratch),
             )
             if (why := subjects[name].unmeasured_quality) is not None:

@@ -53,6 +53,8 @@ def sweeps_of(request: RunRequest, target: Target) -> Sweeps:
         )
     if request.cpus and not capabilities.pinning:
         raise UsageError(f"Target {target.name} cannot pin processors.", "Leave out --cpus.")
+    if request.pythons and not capabilities.python_worker:
+        raise UsageError(f"The worker of target {target.name} here runs in no Python.", "Leave out --python.")
     _check_processors(request, target)
     if scenario is not None and SCENARIOS[scenario].options and scenario not in capabilities.scenarios:
         raise UsageError(
@@ -114,7 +116,7 @@ def check_resolve(request: RunRequest, target: Target) -> None:
         )
     if request.ablate:
         raise UsageError("An ablation has a table of its own, which resolves no difference.", leave_out)
-    if len(request.models) * max(1, len(request.methods)) < 2:
+    if len(request.models) * max(1, len(request.methods)) * max(1, len(request.pythons)) < 2:
         raise UsageError("A difference is between two models, and there is one.", "Give a second --model.")
     if request.processes is not None and request.processes < FEWEST_BLOCKS:
         raise UsageError(

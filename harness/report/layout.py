@@ -4,17 +4,18 @@ obtained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.analysis.comparison import Comparison
 from harness.analysis.figures import Figure, Versus, missing_interval
-from harness.analysis.grouping import RUNTIME
+from harness.analysis.grouping import RUNTIME, RUNTIME_SETTING
 from harness.analysis.numbers import decimals, quantity, scale, signed, times
 from harness.analysis.rows import Row
 from harness.conditions.fields import CAPTION, LISTED, Condition
 from harness.metrics import SECTIONS, Metric
+from harness.report.shared_lines import with_one_head
 from harness.report.table import SUPERSCRIPT, Cell, Section, Table
 
 
@@ -50,7 +51,7 @@ def comparison_table(comparison: Comparison) -> Table:
         headings(comparison),
         tuple(sections),
         tuple(caption(comparison)),
-        (*footnotes.lines(), *comparison.notes, *comparison.not_shown),
+        (*footnotes.lines(), *with_one_head(comparison.notes), *comparison.not_shown),
         pinned=2,
         together=2,
         verdict=tuple(comparison.verdict.values()),
@@ -81,6 +82,8 @@ def _untimed(comparison: Comparison) -> str:
 def caption(comparison: Comparison) -> list[str]:
     """How the numbers were obtained, in lines of facts, and how to read them."""
     lines = [_facts(*facts) for facts in caption_facts(comparison)]
+    if not lines[-1]:  # no runtime said what it ran with
+        lines.pop()
     return [*lines, legend(len(comparison.models) > 1, comparison.counted)]
 
 
@@ -106,7 +109,40 @@ def caption_facts(comparison: Comparison, *, apart: bool = False) -> list[list[s
             *(f"harness {version}" for version in comparison.harness),
         ],
         [_span("", comparison.dates), _span("session ", comparison.sessions), *_data(condition)],
+        settings_in_words(comparison),
     ]
+
+
+def settings_in_words(comparison: Comparison) -> list[str]:
+    """What each runtime really ran with, such as `onnxruntime: provider CPUExecutionProvider, spinning off`, but for
+    what the condition says; settings in which models of one runtime differ are said for each model.
+    """
+    condition = comparison.condition
+    said = {("threads", str(condition.threads))}
+    for option in (condition.runtime_options or "").split(LISTED):
+        name, _, value = option.partition(" ")
+        said.add((name, value))
+    models_by_runtime: dict[str, dict[str, dict[str, str]]] = {}
+    for label, settings in comparison.settings.items():
+        if settings:
+            own = {
+                name: value for name, value in settings.items() if name != RUNTIME_SETTING and (name, value) not in said
+            }
+            models_by_runtime.setdefault(settings.get(RUNTIME_SETTING, "runtime"), {})[label] = own
+    facts = []
+    for runtime, by_model in models_by_runtime.items():
+        first = next(iter(by_model.values()))
+        shared = {name: value for name, value in first.items() if all(s.get(name) == value for s in by_model.values())}
+        if any(by_model.values()):
+            facts.append(f"{runtime}: {_values(shared)}" if shared else runtime)
+        for label, settings in by_model.items():
+            if own := {name: value for name, value in settings.items() if name not in shared}:
+                facts.append(f"{label}: {_values(own)}")
+    return facts
+
+
+def _values(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
 
 
 def legend(several: bool, counted: bool) -> str:
@@ -132,7 +168,8 @@ def _machine(fingerprint: dict[str, Any]) -> list[str]:
     """What of the device's identity a reader wants to see, as far as it is known."""
     words = {
         "cpu_model": "{}",
-        "vector_extensions": "vector extensions {}",
+        # Its finer form, where harness read that.
+        "instruction_sets" if fingerprint.get("instruction_sets") else "vector_extensions": "vector extensions {}",
         "system": "{}",
         "frequency_governor": "governor {}",
         "gpu_driver": "NVIDIA driver {}",
@@ -142,7 +179,7 @@ def _machine(fingerprint: dict[str, Any]) -> list[str]:
 
 def cells_of(row: Row, alongside: Sequence[Row], footnotes: Footnotes, label: str | None = None) -> tuple[Cell, ...]:
     """The cells of a row, in the unit and with the decimal places that all rows `alongside`, itself among them, need.
-    `label` stands in place of the metric's own, which then is over the rows.
+    `label` takes the place of the metric's own, which then is over the rows.
     """
     estimates = [figure.estimate for line in alongside for figure in line.figures if figure.estimate is not None]
     step = scale(row.metric.unit, [estimate.value for estimate in estimates])
@@ -196,6 +233,8 @@ def _versus_cell(versus: Versus | None, step: tuple[float, str], footnotes: Foot
             value=versus.value,
         )
     text, detail = times(versus.value, versus.low, versus.high)
+    if versus.resolved is not None and versus.reason:
+        return Cell(text + footnotes.mark(versus.reason), detail, versus.value, "muted")
     if versus.resolved is None:
         mark = footnotes.mark(f"no interval ({versus.reason})") if versus.reason else ""
         return Cell(text + mark, value=versus.value)

@@ -89,6 +89,7 @@ def comparison_json(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
             "harness": comparison.harness,
             "versions": versions(comparison.fingerprint),
             "fingerprint": comparison.fingerprint,
+            "settings": comparison.settings,
             "latency_kinds": comparison.latency_kinds,
             "interleaved": comparison.interleaved,
             "baseline": comparison.models[0].label,

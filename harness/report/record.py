@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.analysis.comparison import Comparison, compare_tables, left_out
 from harness.analysis.flags import sentence
-from harness.analysis.grouping import Run, records, run_records
+from harness.analysis.grouping import Run, models_of, records, run_records, settings_by_model, settings_of
 from harness.analysis.numbers import quantity, scale
 from harness.errors import NothingComparable
 from harness.report.machine import comparison_csv, comparison_json, dump_json
@@ -68,6 +68,7 @@ def render_record(
         rows = {name: getattr(record, name) for name in ("environment", "ops", "io")}
         runs = [
             {key: value.isoformat() if hasattr(value, "isoformat") else value for key, value in run.items()}
+            | {"settings": settings_of(run)}
             for run in record.runs
         ]
         return dump_json(
@@ -91,8 +92,8 @@ def render_operators(record: Record, fmt: Format = "terminal") -> str:
 
 
 def record_tables(record: Record) -> list[Table]:
-    """The record as tables: comparisons, runs, failures, flags, environment, operators, storage; empty ones
-    left out.
+    """The record as tables: comparisons, runs, failures, flags, settings of the runtimes, environment, operators,
+    storage; empty ones left out.
     """
     tables = comparison_tables(record.comparisons)
     tables.append(_runs(record.runs, (record.why_not,) if record.why_not else ()))
@@ -100,6 +101,7 @@ def record_tables(record: Record) -> list[Table]:
     others = (
         _failures(record.runs),
         _flags(record.runs),
+        _settings(record.runs),
         _environment(record.environment),
         _ops(record.ops, names),
         _io(record.io, names),
@@ -145,6 +147,13 @@ def _flags(runs: Sequence[Run]) -> Table:
     flags = [flag for run in runs for flag in run["flags"] or ()]
     rows = [(flag, f"{flags.count(flag)} of {len(runs)}", sentence(flag)) for flag in dict.fromkeys(flags)]
     return simple_table("Flags", ("flag", "runs", "meaning"), rows)
+
+
+def _settings(runs: Sequence[Run]) -> Table:
+    """What the runtime of each model ran with, in all its processes."""
+    by_model = settings_by_model(runs, models_of(runs))
+    rows = [(model, name, value) for model, settings in by_model.items() for name, value in settings.items()]
+    return simple_table("Settings of the runtimes", ("model", "setting", "value"), rows)
 
 
 def _environment(rows: Sequence[dict[str, Any]]) -> Table:

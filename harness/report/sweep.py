@@ -21,7 +21,7 @@ from harness.report.layout import (
     rule,
     title_of,
 )
-from harness.report.shared_lines import name_owners, owners_of
+from harness.report.shared_lines import name_owners, owners_of, with_one_head
 from harness.report.table import Section, Table
 
 
@@ -68,7 +68,10 @@ def _sweep(comparisons: Sequence[Comparison]) -> Table:
         headings(comparisons[0]),
         tuple(sections),
         tuple(_caption(comparisons, words)),
-        (*footnotes.lines(), *(_named(line, name_owners(words, owners)) for line, owners in notes.items())),
+        (
+            *footnotes.lines(),
+            *with_one_head(_named(line, name_owners(words, owners)) for line, owners in notes.items()),
+        ),
         pinned=2,
         together=2,
         verdict=tuple(name_owners(words, owners) + line for line, owners in verdicts.items()),
@@ -102,6 +105,8 @@ def _caption(comparisons: Sequence[Comparison], words: Sequence[Sequence[str]]) 
     lines = []
     for several in zip(*facts, strict=True):
         lines.append(" · ".join(fact for fact in several[0] if all(fact in other for other in several)))
+    if not lines[-1]:  # no runtime said what it ran with, or each something else
+        lines.pop()
     conditions = [conditions_in_words(each.condition, counted=each.counted, apart=True) for each in comparisons]
     own = [
         [fact for facts_of_line in several for fact in facts_of_line if fact not in condition]

@@ -59,6 +59,7 @@ RUNS = pa.schema(
         ("recorded_loss_nats", pa.float64()),  # per token, recorded when the model was made
         ("harness_version", pa.string()),  # that ran it
         ("harness_commit", pa.string()),  # that it was installed from; null where pip recorded none
+        ("settings_json", pa.string()),  # what the runtime ran with; null: it did not say, or harness was older
     ]
 )
 

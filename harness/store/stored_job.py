@@ -16,7 +16,8 @@ class StoredJob:
     """The fields of a job that analysis reads, with the meaning and units that they have in `harness.job.Job`; None
     where the row has none, since its job had none, an older harness did not know it, or another program wrote it.
 
-    `ablation` is the model of which the run measured one policy, of jobs that have a policy each. `fields` has every
+    `ablation` is the model of which the run measured one policy, of jobs that have a policy each; `versions_of` that
+    which it ran in one of several interpreters. `fields` has every
     field as it was stored, those of later versions included.
     """
 
@@ -41,6 +42,8 @@ class StoredJob:
     streams: int | None = None
     resolve: float | None = None
     ablation: str | None = None
+    runtime_options: tuple[tuple[str, str], ...] | None = None
+    versions_of: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -63,6 +66,8 @@ def _read(text: str) -> StoredJob:
     known = {name: value for name, value in fields.items() if name in _NAMES and value is not None}
     if "input_sizes" in known:
         known["input_sizes"] = tuple(tuple(sizes) for sizes in known["input_sizes"])
+    if "runtime_options" in known:
+        known["runtime_options"] = tuple((str(name), str(value)) for name, value in known["runtime_options"])
     return StoredJob(**{"ablation": _older_ablation(fields), **known}, fields=fields)
 
 

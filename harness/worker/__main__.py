@@ -1,7 +1,7 @@
 """Entry point of the Python worker: one line of JSON in, JSON Lines out (`harness.protocol`).
 
 `python -m harness.worker [DEVICE [KIND]]`: models run on DEVICE (`cpu`, which is the default, or `cuda`), by the
-runtimes that serve it. KIND is what stands in for the device, for tests of the runtimes of a GPU where there is none.
+runtimes that serve it. KIND replaces the device, for tests of the runtimes of a GPU where there is none.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.errors import UsageError, WorkerError
+from harness.errors import HarnessError, UsageError, WorkerError
 from harness.job import Files, Job, parse_request
 from harness.model_description import is_language_model
-from harness.protocol import PROTOCOL, Done, Hello, Samples, Scalar
+from harness.protocol import PROTOCOL, Done, Hello, Loaded, Samples, Scalar
 from harness.runtime import (
     LoadedModel,
     Preparing,
@@ -28,6 +29,7 @@ from harness.runtime import (
     Runtime,
     check_precision,
     distribution_versions,
+    option_values,
     runtime_for,
 )
 from harness.scenarios.catalogue import SCENARIOS
@@ -36,7 +38,7 @@ from harness.scenarios.queries import GenerateQuery, MultiStreamQuery, Query, Si
 from harness.statistics.steady import SteadyRule
 from harness.storage_reads import drop_page_cache
 from harness.worker import probes
-from harness.worker.channel import Channel, failure
+from harness.worker.channel import Channel, LoadError, failure
 from harness.worker.inputs import make_inputs
 from harness.worker.runtime_checks import (
     RuntimeFault,
@@ -81,6 +83,7 @@ def main(device: str = "cpu", kind: str | None = None) -> None:
 def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: str) -> None:
     path = Path(files.model)
     check_precision(runtime, job.precision)
+    option_values(runtime.capabilities, job)  # refused before the library is imported
     channel.emit(
         Hello(
             protocol=PROTOCOL,
@@ -108,8 +111,8 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
         for part in parts:
             drop_page_cache(part)
     probe = probes.IoProbe()
-    model = check_model(runtime.load(path, job, files))
-    channel.emit(model.loaded)
+    model = _load(runtime, path, job, files)
+    channel.emit(_loaded(model, runtime, job))
     channel.emit(probe.since("load", sum(part.stat().st_size for part in parts)))
     match job.measure:
         case "quality":
@@ -118,6 +121,25 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
             _measure_operators(job, files, runtime, model, channel)
         case _:
             _measure_latency(job, files, model, channel)
+
+
+def _load(runtime: Runtime, path: Path, job: Job, files: Files) -> LoadedModel:
+    """Raises HarnessError as the runtime does, LoadError for whatever else it raises, RuntimeFault for what it gives."""
+    try:
+        model = runtime.load(path, job, files)
+    except (HarnessError, MemoryError):
+        raise
+    except Exception as error:
+        raise LoadError from error
+    return check_model(model)
+
+
+def _loaded(model: LoadedModel, runtime: Runtime, job: Job) -> Loaded:
+    """What the runtime says of its load, with its name and the values of all its options among the settings: as they
+    were given, since tables are sorted by them; what the library made of `auto` the runtime says under another name.
+    """
+    options = option_values(runtime.capabilities, job)
+    return replace(model.loaded, settings={"runtime": runtime.name, **model.loaded.settings, **options})
 
 
 def _pin(cpus: tuple[int, ...]) -> None:
@@ -176,8 +198,8 @@ def _measure_memory(job: Job, files: Files, runtime: Runtime, channel: Channel) 
 
     probes.reset_peak()
     report("runtime")
-    model = check_model(runtime.load(Path(files.model), job, files))
-    channel.emit(model.loaded)
+    model = _load(runtime, Path(files.model), job, files)
+    channel.emit(_loaded(model, runtime, job))
     report("load")
     query = _query(job, files, model)
     probes.reset_peak()  # reading a file of inputs is no part of an inference

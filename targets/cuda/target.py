@@ -70,6 +70,7 @@ class Cuda:
             device_time=True,
             precisions=choice.precisions,
             runtimes=choice.names,
+            python_worker=True,
         )
 
     def availability(self) -> Availability:
@@ -88,7 +89,7 @@ class Cuda:
         environment = {"OMP_NUM_THREADS": str(job.threads), "TOKENIZERS_PARALLELISM": "false"}
         if self._gpu is not None:
             environment[VARIABLE] = self._gpu.uuid
-        command = [sys.executable, "-P", "-m", "harness.worker", DEVICE, self._kind]
+        command = [files.python or sys.executable, "-P", "-m", "harness.worker", DEVICE, self._kind]
         request = request_json(with_runtime(job, self._runtime, Path(files.model)), files)
         return LocalProcess(command, request, environment)
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from harness.conditions import quota
-from harness.conditions.extensions import vector_extensions
+from harness.conditions.extensions import instruction_sets, vector_extensions
 from harness.conditions.readings import Reading
 from harness.targets.transports.conditions_android import android, temperatures
 
@@ -99,6 +99,7 @@ def read_device(text: str) -> list[Reading]:
         _reading("android_build", named.get("build"), "it has no getprop", identity=True),
         _reading("cpu_model", _cpu_model(sections.get("cpuinfo", [])), "/proc/cpuinfo names no part", identity=True),
         _reading("vector_extensions", vector_extensions(cpuinfo), "/proc/cpuinfo names none", identity=True),
+        _reading("instruction_sets", instruction_sets(cpuinfo), "/proc/cpuinfo names none", identity=True),
         _reading("logical_cpus", stat.get("cpus"), "/proc/stat cannot be read", identity=True),
         _reading("online_cpus", stat.get("online"), "/proc/stat cannot be read"),
         _reading("cpu_max_mhz", _maxima(files), "no cpufreq in /sys", identity=True),

@@ -42,7 +42,7 @@ def test_every_format_has_its_column_and_what_it_ran_with(ran: Ended, workshop: 
     assert ran.code == 1  # three failed
     ended = [row["model"] for row in workshop.rows() if row["measure"] == "latency" and row["status"] == "ok"]
     assert sorted(ended) == ["apart", "mlp", "same"]
-    assert "onnxruntime-session CPUExecutionProvider" in ran.out
+    assert "onnxruntime: provider CPUExecutionProvider" in ran.out
     assert "executorch " in ran.out
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.conditions import host
-from harness.conditions.extensions import vector_extensions
+from harness.conditions.extensions import instruction_sets, vector_extensions
 from harness.targets.transports.conditions import read_device
 from harness.targets.transports.qemu import CPUS, Qemu
 
@@ -66,3 +66,19 @@ def test_a_device_and_an_emulated_processor_say_their_own() -> None:
         name: next(one.value for one in Qemu(name, Path).describe() if one.name == "vector_extensions") for name in CPUS
     }
     assert emulated == {"cortex-a76": "NEON, dotprod", "cortex-a53": "NEON", "max": "NEON, dotprod, i8mm"}
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (f"flags\t\t: {AVX512} avx512_vnni fma", "avx2 fma avx512f avx512_vnni"),
+        ("flags\t\t: avx2 avx_vnni", "avx2 avx_vnni"),
+        ("flags\t\t: avx2 amx_tile amx_int8", "avx2 amx_tile amx_int8"),
+        ("flags\t\t: sse2", "none"),
+        ("Features\t: fp asimd asimddp sve i8mm", "neon dotprod i8mm sve"),
+        ("Features\t: half thumb neon", "neon"),
+        ("model name\t: Fast", None),
+    ],
+)
+def test_instruction_sets_tell_one_vnni_from_the_other(line: str, named: str | None) -> None:
+    assert instruction_sets(f"processor\t: 0\n{line}\n") == named

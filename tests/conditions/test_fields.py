@@ -42,6 +42,8 @@ OTHERS = {
     "data_sha256": "0" * 64,
     "precision": "bf16",
     "load": "50 queries/s",
+    "versions_of": "m",
+    "runtime_options": "spinning on",
 }
 BY_NAME = {each.name: each for each in FIELDS}
 

@@ -59,6 +59,7 @@ def test_every_reading_has_its_value_in_its_unit(read: dict[str, str | None]) ->
         "system": None,
         "cpu_model": "Fast 3000",
         "vector_extensions": "AVX2",
+        "instruction_sets": "avx2 fma",
         "logical_cpus": "12",
         "online_cpus": "0-7,12-15",
         "hypervisor": "yes",

@@ -77,6 +77,7 @@ def test_this_machine_can_be_read() -> None:
         "system",
         "cpu_model",
         "vector_extensions",
+        "instruction_sets",
         "logical_cpus",
         "hypervisor",
         "frequency_governor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from harness.analysis.comparison import Comparison, compare_tables
 from harness.analysis.figures import Figure, Versus
 from harness.errors import NothingComparable, UsageError
-from harness.report.layout import caption
+from harness.report.layout import caption, comparison_table
+from harness.report.table import SUPERSCRIPT
 
 
 def row(comparison: Comparison, metric: str) -> tuple[tuple[Figure, ...], tuple[Versus | None, ...]]:
@@ -174,10 +176,22 @@ def test_what_is_asked_after_all_was_measured_makes_no_other_table(session: Any)
 @pytest.mark.parametrize(("rate", "told"), [(None, True), (50.0, False)])
 def test_latencies_at_two_rates_are_no_comparison(session: Any, rate: float | None, told: bool) -> None:
     options = {"scenario": "server", "rate_queries_per_s": rate, "latency_bound_ns": 10**9}
-    for model in "ab":
-        session.add(model, samples={"server": [100]}, scenario="server", options=options)
+    for block in range(5):
+        for model, latency in (("a", 100), ("b", 50 + block)):
+            session.add(
+                *(model, block),
+                samples={"server": [latency] * 20},
+                scalars={"rate_queries_per_s@server": 50.0},
+                scenario="server",
+                options=options,
+            )
     (comparison,) = compare_tables(session.tables())
     assert any("own highest rate" in note for note in comparison.notes) is told
+    speed_up = against(comparison, "server_latency_ns_p50")
+    assert speed_up.resolved
+    assert ("own highest rate" in (speed_up.reason or "")) is told
+    cells = [cell for section in comparison_table(comparison).sections for line in section.rows for cell in line]
+    assert any(cell.text.startswith("1.9") and cell.text[-1] in SUPERSCRIPT for cell in cells) is told
 
 
 def test_memory_and_quality_join_the_latency_of_their_models(generated: Any) -> None:
@@ -375,3 +389,81 @@ def test_a_foot_takes_an_interval_and_figures_that_vary(session: Any) -> None:
     assert not any("would not show" in note for note in few.notes)
     (alone,) = compare_tables(session.tables(), models=["a"])
     assert alone.resolution is None
+
+
+def test_models_that_a_chosen_runtime_sets_apart_say_why(session: Any) -> None:
+    session.add("a", samples={"steady": [100]}, runtime="onnxruntime")
+    session.add("b", samples={"steady": [100]})
+    first, second = compare_tables(session.tables())
+    (note,) = (note for note in first.notes if "another table" in note)
+    assert note.startswith("b stands in another table, since `--runtime onnxruntime` is not about all of these models")
+    assert any(note.startswith("a stands in another table") for note in second.notes)
+    session.add("c", samples={"steady": [100]}, threads=2)
+    assert not any("another table" in note for note in compare_tables(session.tables())[2].notes)
+
+
+def test_runs_that_differ_in_an_option_of_their_runtime_stand_apart_and_others_with_both(session: Any) -> None:
+    session.add("plain", samples={"steady": [100]})
+    for value in ("on", "off"):
+        options = {"runtime_options": [["spinning", "on"]]} if value == "on" else {}
+        settings = {"runtime": "fast", "threads": "1", "spinning": value}
+        session.add("m", samples={"steady": [50]}, options=options, settings_json=json.dumps(settings))
+    off, on = sorted(compare_tables(session.tables()), key=lambda each: str(each.condition.runtime_options))
+    assert (off.condition.runtime_options, on.condition.runtime_options) == ("spinning off", "spinning on")
+    for comparison in (off, on):
+        assert [model.label for model in comparison.models] == ["plain", "m"]
+        assert comparison.processes == (1, 1)
+    assert on.settings == {"plain": {}, "m": {"runtime": "fast", "threads": "1", "spinning": "on"}}
+
+
+def test_settings_that_differ_are_said(session: Any) -> None:
+    for model, spinning, level in (("a", "on", "0"), ("b", "on", "4"), ("c", "on", "0"), ("c", "off", "0")):
+        settings = {"runtime": "fast", "spinning": spinning, "level": level}
+        block = sum(run["model"] == model for run in session.runs)
+        session.add(model, block, samples={"steady": [100]}, settings_json=json.dumps(settings))
+    session.add("d", samples={"steady": [100]}, settings_json=json.dumps({"runtime": "slow", "level": "9"}))
+    session.add("e", samples={"steady": [100]})
+    (comparison,) = compare_tables(session.tables())
+    settings = [note for note in comparison.notes if "ettings" in note]
+    assert settings == [
+        "Settings of fast differ, b / a: level 4 / 0.",
+        "WARNING: the processes of c ran with different settings: spinning (on / off).",
+        "Settings of fast differ, c / a: spinning on or off / on.",
+    ]
+    lines = caption(comparison)
+    assert (
+        "fast · a: spinning on, level 0 · b: spinning on, level 4 · c: spinning on or off, level 0 · slow: level 9"
+        in lines
+    )
+
+
+def test_versions_that_are_to_be_compared_may_differ_and_all_else_may_not(session: Any) -> None:
+    def add(model: str, version: str, block: int, **more: Any) -> None:
+        fingerprint = {"cpu_model": "Test CPU", "version.fast": version, "version.python": "3.11", **more}
+        options = {"versions_of": "m"}
+        session.add(model, block, samples={"steady": [100]}, fingerprint=fingerprint, options=options)
+
+    for block in range(2):
+        add("m in fast 1", "1", block)
+        add("m in fast 2", "2", block)
+    (comparison,) = compare_tables(session.tables())
+    assert comparison.fingerprint["version.fast"] == "1 and 2"
+    assert not any("different runtimes" in note for note in comparison.notes), "their names say it"
+    assert comparison.condition.versions_of == "m"
+    add("m in fast 2", "2", 2, **{"version.python": "3.12"})
+    with pytest.raises(NothingComparable, match=r"version.python \(3.11 / 3.12\)"):
+        compare_tables(session.tables())
+    session.runs.pop()
+    add("m in fast 2", "2", 2, cpu_model="Another CPU")
+    with pytest.raises(NothingComparable, match="cpu_model"):
+        compare_tables(session.tables())
+
+
+def test_what_else_differs_between_interpreters_is_said(session: Any) -> None:
+    for version, python in (("1", "3.11"), ("2", "3.12")):
+        fingerprint = {"version.fast": version, "version.python": python}
+        options = {"versions_of": "m"}
+        session.add(f"m in fast {version}", samples={"steady": [100]}, fingerprint=fingerprint, options=options)
+    (comparison,) = compare_tables(session.tables())
+    (said,) = (note for note in comparison.notes if "different runtimes" in note)
+    assert said == "The models ran in different runtimes: m in fast 1 in python 3.11; m in fast 2 in python 3.12."

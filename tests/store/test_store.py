@@ -9,6 +9,8 @@ import pytest
 from store.attempts import DATE, START, TARGET, attempt, files, in_a_process, write
 from store.writers import complete
 
+from harness.api.result import Result
+from harness.store.compact import compact
 from harness.store.dataset import read_table, read_tables
 from harness.store.schemas import RUNS, SCHEMA_VERSION, TABLES, VERSION_KEY
 from harness.store.writer import write_attempt
@@ -29,6 +31,17 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert tables.samples["instructions"].isna().all()
     assert tables.scalars["reason"].tolist() == ["why"]
     assert tables.scalars["value"].isna().all()
+
+
+def test_runs_from_before_settings_were_kept_are_read_and_made_compact(tmp_path: Path) -> None:
+    write(tmp_path, "old")
+    write(tmp_path, "new", minute=1, settings_json='{"threads": "1"}')
+    (older,) = tmp_path.glob("runs/*/*/old.parquet")
+    table = pq.ParquetFile(older).read()
+    pq.write_table(table.drop_columns(["settings_json"]), older)
+    for _ in range(2):
+        assert [dict(row) for row in Result(read_tables(tmp_path)).runs["settings"]] == [{}, {"threads": "1"}]
+        compact(tmp_path)
 
 
 def test_there_is_one_file_a_table_and_none_for_an_empty_one(tmp_path: Path) -> None:

@@ -186,20 +186,20 @@ def test_settings_say_what_it_really_runs_with(tmp_path: Path) -> None:
     path = write_language_model(tmp_path / "lm.tflite")
     by_default = run_forked(path, job("generate", threads=2)).one(Loaded).settings
     assert by_default["threads"] == "2"
-    parts = re.fullmatch(r"XNNPACK in (\d+) parts, (\d+) of (\d+) operators outside", by_default["delegate"])
+    parts = re.fullmatch(r"XNNPACK in (\d+) parts, (\d+) of (\d+) operators outside", by_default["delegated"])
     assert parts is not None, by_default
     count, outside, total = map(int, parts.groups())
     assert count >= 1
     assert 0 < outside < total, "XNNPACK has no operator that writes a slice"
     without = loaded(path, runtime_options=(("delegate", "none"),))
-    assert without.loaded.settings["delegate"] == "none"
+    assert without.loaded.settings["delegated"] == "none"
     with pytest.raises(UsageError, match="delegate cannot be 'gpu'"):
         loaded(path, runtime_options=(("delegate", "gpu"),))
 
 
 def test_all_operators_of_a_dense_model_are_the_delegates(tmp_path: Path) -> None:
     settings = loaded(write_deep(tmp_path / "deep.tflite")).loaded.settings
-    assert settings["delegate"] == "XNNPACK in 1 parts, 0 of 4 operators outside"
+    assert settings["delegated"] == "XNNPACK in 1 parts, 0 of 4 operators outside"
 
 
 # The processor time, in milliseconds, that the process spends in a fiftieth of a second after a run; the least of ten.

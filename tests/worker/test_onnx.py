@@ -26,7 +26,7 @@ from harness.errors import HarnessError, ModelError, UsageError
 from harness.job import Files
 from harness.made_inputs import find_limits
 from harness.model_description import is_language_model, longest_prompt
-from harness.protocol import Hello, Ops, Samples, Scalar
+from harness.protocol import Loaded, Ops, Samples, Scalar
 from harness.runtime import LoadedModel
 from harness.worker.generation import GreedyTokens, LanguageInputs
 from harness.worker.runtimes import onnx_file
@@ -138,8 +138,10 @@ def test_generation_loss_and_operators_through_a_worker(tmp_path: Path) -> None:
     path = write_language_model(tmp_path / "lm.onnx", "picked")
     ended = run_forked(path, job("generate", prompt_tokens=4, new_tokens=5))
     assert len(ended.samples("decode").start_ns) == QUICK["min_iterations"] * 4
-    session = ended.one(Hello).versions["onnxruntime-session"]
-    assert session.startswith("CPUExecutionProvider")
+    settings = ended.one(Loaded).settings
+    assert settings["runtime"] == "onnxruntime"
+    assert (settings["provider"], settings["threads"]) == ("CPUExecutionProvider", "1")
+    assert (settings["graph_optimization"], settings["spinning"]) == ("all", "off")
     text = np.random.default_rng(2).integers(0, VOCABULARY, 3 * CONTEXT + 1)
     np.save(tmp_path / "text.npy", text)
     ended = run_forked(path, job(measure="quality"), tokens=tmp_path / "text.npy")
@@ -153,9 +155,48 @@ def test_generation_loss_and_operators_through_a_worker(tmp_path: Path) -> None:
 
 
 def test_threads_do_not_spin_and_nothing_but_the_processor_computes(tmp_path: Path) -> None:
-    options = runtime._options(threads=3)
+    options = runtime._options(3, {"graph_optimization": "all", "spinning": "off"})
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@pytest.mark.parametrize("level", ["all", "extended", "basic", "off"])
+def test_options_reach_the_session_and_settings_say_so(level: str, tmp_path: Path) -> None:
+    path = write_language_model(tmp_path / "lm.onnx", "picked")
+    chosen = (("graph_optimization", level), ("spinning", "on"))
+    options = runtime._options(2, dict(chosen))
+    wanted = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC"}
+    assert options.graph_optimization_level.name == wanted.get(level, "ORT_DISABLE_ALL")
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    settings = runtime.load(path, job(runtime_options=chosen), Files(model=str(path))).loaded.settings
+    assert dict(chosen).items() <= settings.items()
+
+
+def test_the_accuracy_level_of_weights_of_few_bits_is_read_from_the_file(tmp_path: Path) -> None:
+    infos = ([("x", TensorProto.FLOAT, ["n", 32])], [("y", TensorProto.FLOAT, ["n", 4])])
+    weights = {"w": np.zeros((4, 1, 16), np.uint8), "s": np.ones(4, np.float32)}
+    found = {}
+    for levels in ((), (4,), (4, 0)):
+        nodes = [
+            helper.make_node(
+                "MatMulNBits",
+                ["x", "w", "s"],
+                [f"y{number}" if number else "y"],
+                domain="com.microsoft",
+                K=32,
+                N=4,
+                bits=4,
+                block_size=32,
+                **({"accuracy_level": level} if level else {}),
+            )
+            for number, level in enumerate(levels or (0,))
+        ]
+        path = write_model(tmp_path / f"m{len(levels)}.onnx", nodes, *infos, weights, domains=["com.microsoft"])
+        settings = runtime.load(path, job(), Files(model=str(path))).loaded.settings
+        found[levels] = (read_onnx(path).accuracy_levels, settings["accuracy_level"])
+    assert found == {(): ([0], "unset"), (4,): ([4], "4 (int8)"), (4, 0): ([0, 4], "unset and 4 (int8)")}
+    plain = write_language_model(tmp_path / "lm.onnx", "picked")
+    assert "accuracy_level" not in runtime.load(plain, job(), Files(model=str(plain))).loaded.settings
 
 
 @pytest.mark.parametrize(

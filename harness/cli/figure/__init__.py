@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from harness.analysis.parts import ROW_PARTS
 from harness.cli._options import json_option, results_option
 from harness.cli.models.figures import figures as model_figures
 
@@ -29,7 +30,7 @@ def figure() -> None:
 
 
 def _drawing_options(command: Command) -> Command:
-    """Which results are drawn, and where to."""
+    """Which results are drawn; with an output, the arguments of `drawing.panels`."""
     for option in (
         json_option,
         click.option("--allow-different", is_flag=True, help="Show runs of different conditions, with a warning."),
@@ -55,19 +56,10 @@ def _output_option(default: str) -> Callable[[Command], Command]:
 @figure.command(short_help="Quality against latency, size, memory or energy.")
 @click.option("--cost", metavar="METRIC", help="Across. [default: latency]")
 @click.option("--quality", metavar="METRIC", help="Upwards. [default: the loss, or what was measured]")
+@click.option("--marks", type=click.Choice(ROW_PARTS), help="One mark for each of these. [default: all alike]")
 @_drawing_options
 @_output_option("pareto.pdf")
-def pareto(
-    cost: str | None,
-    quality: str | None,
-    models: tuple[str, ...],
-    results: Path,
-    session: str,
-    target: str | None,
-    allow_different: bool,
-    output: Path,
-    as_json: bool,
-) -> None:
+def pareto(cost: str | None, quality: str | None, marks: str | None, as_json: bool, **selection: Any) -> None:
     """Draw quality against cost: a point a model with its intervals, and the Pareto front.
 
     A model is called dominated only where the intervals support it.
@@ -76,27 +68,19 @@ def pareto(
     harness figure pareto
     harness figure pareto --quality perplexity --cost peak_over_idle_bytes --output memory.svg
     harness figure pareto --cost joules_per_token --output energy.svg
+    harness figure pareto --cost decode_latency_ns_p50 --marks runtime --output peers.pdf
     """
     from harness.cli.figure import drawing
 
-    selected = drawing.panels(results, session, models, target, allow_different, output)
-    click.echo(drawing.pareto(selected, cost, quality, as_json=as_json), nl=False)
+    selected = drawing.panels(**selection)
+    click.echo(drawing.pareto(selected, cost, quality, marks, as_json=as_json), nl=False)
 
 
 @figure.command(short_help="Latencies of every process and model.")
 @click.option("--phase", metavar="NAME", help="Of which phase: decode, prefill, ttft, steady. [default: decode]")
 @_drawing_options
 @_output_option("distribution.pdf")
-def distribution(
-    phase: str | None,
-    models: tuple[str, ...],
-    results: Path,
-    session: str,
-    target: str | None,
-    allow_different: bool,
-    output: Path,
-    as_json: bool,
-) -> None:
+def distribution(phase: str | None, as_json: bool, **selection: Any) -> None:
     """Draw which share of the samples is how fast, by model and process, without warm-ups.
 
     \b
@@ -105,22 +89,14 @@ def distribution(
     """
     from harness.cli.figure import drawing
 
-    selected = drawing.panels(results, session, models, target, allow_different, output)
+    selected = drawing.panels(**selection)
     click.echo(drawing.distribution(selected, phase, as_json=as_json), nl=False)
 
 
 @figure.command(short_help="How near models come to what the device can do.")
 @_drawing_options
 @_output_option("roofline.pdf")
-def roofline(
-    models: tuple[str, ...],
-    results: Path,
-    session: str,
-    target: str | None,
-    allow_different: bool,
-    output: Path,
-    as_json: bool,
-) -> None:
+def roofline(as_json: bool, **selection: Any) -> None:
     """Draw multiplications a second against multiplications a byte, below the bounds of array and memory.
 
     Only for targets that say what they can do at most, as a simulated accelerator does.
@@ -131,7 +107,7 @@ def roofline(
     """
     from harness.cli.figure import drawing
 
-    selected = drawing.panels(results, session, models, target, allow_different, output)
+    selected = drawing.panels(**selection)
     click.echo(drawing.roofline(selected, as_json=as_json), nl=False)
 
 

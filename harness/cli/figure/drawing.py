@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.cli.figure.files import drawer, kind_of_file, written
 from harness.errors import NothingComparable
@@ -25,9 +24,6 @@ from harness.report.figures.points import COSTS, QUALITIES, choose, drawable, po
 from harness.report.flash_ablation import table_of
 from harness.report.table import lines_of
 from harness.store.dataset import read_tables
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -49,10 +45,10 @@ def panels(
     return Selected(chosen, left_out, output)
 
 
-def pareto(selected: Selected, cost: str | None, quality: str | None, *, as_json: bool) -> str:
+def pareto(selected: Selected, cost: str | None, quality: str | None, marks: str | None, *, as_json: bool) -> str:
     """Draw quality against cost; what is printed."""
     x, y = choose(cost, COSTS, selected.panels), choose(quality, QUALITIES, selected.panels)
-    chosen = drawable([(panel, *points_of(panel, x, y)) for panel in selected.panels])
+    chosen = drawable([(panel, *points_of(panel, x, y, marks)) for panel in selected.panels])
     drawn = drawer("pareto").draw([panel for panel, _, _ in chosen], [points for _, points, _ in chosen], x, y)
     values = [panel_json(panel, points_json(points, x, y), absent) for panel, points, absent in chosen]
     return written(drawn, selected.output, [*points_caption(chosen, x, y), *selected.left_out], values, as_json)

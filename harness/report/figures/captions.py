@@ -13,7 +13,7 @@ from harness.metrics import Metric
 from harness.report.figures.intensity import PHASES, Dot, Roof
 from harness.report.figures.latencies import MARKED, Latencies
 from harness.report.figures.panels import Panel, facts
-from harness.report.figures.points import Point
+from harness.report.figures.points import MARKS, Point, groups_of
 from harness.report.table import lines_of
 
 Absent = Mapping[str, str]
@@ -40,7 +40,12 @@ def points_caption(panels: Sequence[tuple[Panel, Sequence[Point], Absent]], cost
     if "unresolved" in standings:
         lines.append("Hollow, n.s.: behind another model, which the intervals do not confirm.")
     kinds = dict.fromkeys(kind for point in every for kind in point.kinds if kind in _HOW)
-    lines += [f"{_SHAPES[kind]}: {kind} figures, {_HOW[kind]}." for kind in kinds]
+    if groups := groups_of(every):
+        marks = "; ".join(f"{MARKS[n % len(MARKS)][1]} {group}" for n, group in enumerate(groups))
+        lines.append(f"Marks: {marks}.")
+        lines += [f"Hollow: {kind} figures, {_HOW[kind]}." for kind in kinds]
+    else:
+        lines += [f"{_SHAPES[kind]}: {kind} figures, {_HOW[kind]}." for kind in kinds]
     for panel, points, absent in panels:
         behind = [point for point in points if point.beaten_by]
         sentences = [f"{point.model}: {point.standing}, behind {', '.join(point.beaten_by)}." for point in behind]
@@ -96,6 +101,7 @@ def points_json(points: Sequence[Point], cost: Metric, quality: Metric) -> list[
             "model": point.model,
             cost.name: _figure(point.cost),
             quality.name: _figure(point.quality),
+            **({"group": point.group} if point.group else {}),
             "standing": point.standing,
             "beaten_by": point.beaten_by,
         }

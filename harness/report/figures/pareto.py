@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from harness.analysis.figures import Figure as Value
@@ -16,13 +17,13 @@ from harness.metrics import Metric
 from harness.report.figures.front import staircase
 from harness.report.figures.labels import Boxes, Label, place
 from harness.report.figures.panels import Panel, origin
-from harness.report.figures.points import Point, Standing
+from harness.report.figures.points import MARKS, Point, Standing, groups_of
 from harness.report.figures.style import BLACK, GREY, PALE, WIDTH, drawing, finish, fit, shown
 
 # Value, low and high of every point, [points, 3], in the unit of the axis.
 Spans = NDArray[np.float64]
 
-# How a point looks and its name: colour, filling, and what is said behind the name.
+# How a point looks and its name: colour, filling, and the words behind the name.
 _LOOKS: dict[Standing, tuple[str, str, str]] = {
     "front": (BLACK, BLACK, ""),
     "unresolved": (BLACK, "white", " n.s."),
@@ -36,7 +37,8 @@ _CORNERS = {(False, False): "↙ better", (False, True): "↖ better", (True, Fa
 @drawing()
 def draw(panels: Sequence[Panel], points: Sequence[Sequence[Point]], cost: Metric, quality: Metric) -> Figure:
     """The points of each panel (one at least), quality upwards, panels below one another; one column wide."""
-    figure = Figure(figsize=(WIDTH, 0.2 + 2.3 * len(panels)), layout="constrained")
+    groups = groups_of(point for own_points in points for point in own_points)
+    figure = Figure(figsize=(WIDTH, 0.2 + 2.3 * len(panels) + (0.2 if groups else 0)), layout="constrained")
     frames = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     spans = []
     for axes, panel, own_points in zip(frames, panels, points, strict=True):
@@ -44,10 +46,14 @@ def draw(panels: Sequence[Panel], points: Sequence[Sequence[Point]], cost: Metri
         xs = _fit(axes, "x", cost, [point.cost for point in own_points])
         ys = _fit(axes, "y", quality, [point.quality for point in own_points])
         spans.append((xs, ys))
+    marks = {group: MARKS[number % len(MARKS)][0] for number, group in enumerate(groups)}
+    if groups:
+        handles = [Line2D([], [], color=BLACK, linestyle="", marker=mark) for mark in marks.values()]
+        figure.legend(handles, shown(groups), loc="outside upper center", ncols=min(3, len(groups)), frameon=False)
     finish(figure, origin(panels))
     for axes, own_points, (xs, ys) in zip(frames, points, spans, strict=True):
         lines = _lines(axes, own_points, (xs, ys), (cost.better == "higher", quality.better == "higher"))
-        _points(axes, own_points, xs, ys)
+        _points(axes, own_points, xs, ys, marks)
         texts = _names(own_points, cost, quality)
         labels = [
             Label(text + _LOOKS[point.standing][2], (x, y), GREY if point.standing == "dominated" else BLACK)
@@ -111,7 +117,7 @@ def _lines(axes: Axes, points: Sequence[Point], spans: tuple[Spans, Spans], more
     return parts
 
 
-def _points(axes: Axes, points: Sequence[Point], xs: Spans, ys: Spans) -> None:
+def _points(axes: Axes, points: Sequence[Point], xs: Spans, ys: Spans, marks: Mapping[str, str]) -> None:
     for point, x, y in zip(points, xs, ys, strict=True):
         color, filling, _ = _LOOKS[point.standing]
         other = [kind for kind in point.kinds if kind != "measured"]
@@ -124,7 +130,7 @@ def _points(axes: Axes, points: Sequence[Point], xs: Spans, ys: Spans) -> None:
             elinewidth=0.8,
             capsize=1.5,
             capthick=0.8,
-            marker=_SHAPES.get(other[0], "X") if other else "o",
+            marker=marks.get(point.group) or (_SHAPES.get(other[0], "X") if other else "o"),
             markerfacecolor="white" if other else filling,
             markeredgewidth=0.8,
             zorder=3,
@@ -132,7 +138,7 @@ def _points(axes: Axes, points: Sequence[Point], xs: Spans, ys: Spans) -> None:
 
 
 def _names(points: Sequence[Point], cost: Metric, quality: Metric) -> list[str]:
-    """What stands beside each point: the model, and which of its figures was not measured where others were."""
+    """The text beside each point: the model, and which of its figures was not measured where others were."""
     texts = shown([point.model for point in points])
     for axis, metric in enumerate((cost, quality)):
         kinds = [point.kinds[axis] for point in points]

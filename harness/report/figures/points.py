@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.analysis.comparison import compare_tables
 from harness.analysis.figures import Figure, Versus
+from harness.analysis.grouping import run_records
+from harness.analysis.peers import identity_of
 from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE, Metric
 from harness.report.figures.front import Pair, beats, is_no_worse
@@ -18,6 +20,18 @@ COSTS = tuple(metric for metric in CATALOGUE if metric.section != "Quality" and 
 # What is drawn where nothing is asked for: the first of these that was measured, else the first metric that was.
 _USUAL = tuple(metric.name for metric in CATALOGUE if metric.paper == "both" or (metric in QUALITIES and metric.paper))
 
+MARKS = (
+    ("o", "circle"),
+    ("s", "square"),
+    ("^", "triangle"),
+    ("D", "diamond"),
+    ("v", "triangle on its tip"),
+    ("P", "plus"),
+    ("X", "cross"),
+    ("*", "star"),
+)
+"""Marks of groups, as matplotlib calls them and as people do."""
+
 # front: no other is as good in both and better in one. unresolved: another is by its figures, but the intervals do not
 # tell them apart. dominated: they do.
 Standing = Literal["front", "unresolved", "dominated"]
@@ -25,13 +39,16 @@ Standing = Literal["front", "unresolved", "dominated"]
 
 @dataclass(frozen=True)
 class Point:
-    """A model that has both figures, each in the unit of its metric, and the models that beat it by their figures."""
+    """A model that has both figures, each in the unit of its metric, and the models that beat it by their figures.
+    Points of one `group` have one mark; '' where all have the same.
+    """
 
     model: str
     cost: Figure
     quality: Figure
     standing: Standing
     beaten_by: tuple[str, ...]
+    group: str = ""
 
     @property
     def kinds(self) -> tuple[str, str]:
@@ -63,8 +80,13 @@ def choose(name: str | None, among: Sequence[Metric], panels: Sequence[Panel]) -
     )
 
 
-def points_of(panel: Panel, cost: Metric, quality: Metric) -> tuple[list[Point], dict[str, str]]:
-    """The points of a panel in the order of its models, and for every model that is none the reason."""
+def points_of(
+    panel: Panel, cost: Metric, quality: Metric, marks: str | None = None
+) -> tuple[list[Point], dict[str, str]]:
+    """The points of a panel in the order of its models, and for every model that is none the reason. `marks` is the one
+    of `harness.analysis.parts.ROW_PARTS` whose values are told apart by marks, None for none.
+    """
+    groups = _groups(panel, marks)
     pairs, absent = _pairs(panel, cost, quality)
     more = (cost.better == "higher", quality.better == "higher")
     points = []
@@ -80,8 +102,13 @@ def points_of(panel: Panel, cost: Metric, quality: Metric) -> tuple[list[Point],
             for name in rivals
         )
         standing: Standing = "dominated" if certain else "unresolved" if rivals else "front"
-        points.append(Point(label, *figures, standing, tuple(rivals)))
+        points.append(Point(label, *figures, standing, tuple(rivals), groups.get(label, "")))
     return points, absent
+
+
+def groups_of(points: Iterable[Point]) -> list[str]:
+    """The groups of points in the order in which they are met; none where all have the same mark."""
+    return [group for group in dict.fromkeys(point.group for point in points) if group]
 
 
 def drawable(
@@ -94,6 +121,14 @@ def drawable(
     raise NothingComparable(
         f"No model has both figures ({'; '.join(reasons)}).", "Choose other metrics with --cost and --quality."
     )
+
+
+def _groups(panel: Panel, marks: str | None) -> dict[str, str]:
+    """The group of each model, by its label."""
+    if marks is None:
+        return {}
+    runs = run_records(panel.tables.runs)
+    return {model.label: identity_of(model, runs).words([marks]) for model in panel.comparison.models}
 
 
 def _pairs(panel: Panel, cost: Metric, quality: Metric) -> tuple[dict[str, tuple[Figure, Figure]], dict[str, str]]:

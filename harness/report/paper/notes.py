@@ -1,11 +1,13 @@
-"""What stands under a table for a paper: how to read it, how the numbers were obtained, what else to know."""
+"""What is below a table for a paper: how to read it, how the numbers were obtained, what else to know."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.analysis.notes import without_advice
+from harness.analysis.peers import not_told_apart
 from harness.analysis.selection import View
+from harness.metrics import Metric
 from harness.report.layout import caption
 from harness.report.paper.columns import PaperColumn
 from harness.report.shared_lines import name_owners, owners_of
@@ -14,7 +16,7 @@ from harness.statistics.summary import CONFIDENCE
 
 
 def notes_on(columns: Sequence[PaperColumn], baseline: str) -> list[str]:
-    """A legend of what is in the table, facts, warnings. What holds for all views is said once, all else begins with
+    """A legend of what is in the table, facts, warnings. What holds for all views is there once, all else begins with
     what tells its views from the others.
     """
     views = _views(columns)
@@ -31,6 +33,32 @@ def notes_on(columns: Sequence[PaperColumn], baseline: str) -> list[str]:
         *_files(views),
         *((name_owners(words, owners) or every_condition) + line for line, owners in warnings.items()),
     ]
+
+
+def peer_notes(views: Sequence[View], metric: Metric, shown: Mapping[str, str]) -> list[str]:
+    """Which row is the best rounded peer and from which others it cannot be told, and what each compressed model comes
+    to against it, under each condition; `shown` are the names of the rows by the labels of the models.
+    """
+    notes = []
+    for view in views:
+        where = f"{view.name}: " if view.name else ""
+        peer = view.best_rounded_peer
+        if peer is None:
+            notes.append(f"{where}No row with rounded weights is a peer of the compressed models.")
+            continue
+        against = view.against[peer]
+        alike = [shown[label] for label in not_told_apart(against, view.identities, metric)]
+        apart = f"not told apart from {', '.join(alike)}" if alike else "told apart from every other rounded row of it"
+        notes.append(
+            f"{where}Best rounded peer: {shown[peer]}, the fastest row of its network with weights of 8 bits or fewer, "
+            f"in any runtime, by {metric.label}; {apart}."
+        )
+        notes += [
+            f"{where}Against the best rounded peer, {shown[peer]}: {against.verdict[label]}"
+            for label, identity in view.identities.items()
+            if identity.parent is not None and label in against.verdict
+        ]
+    return notes
 
 
 def _views(columns: Sequence[PaperColumn]) -> list[View]:
@@ -57,7 +85,7 @@ def _legend(columns: Sequence[PaperColumn], baseline: str) -> str:
         parts.append("geometric mean over the conditions shown, its interval on the wide side")
     if any(cell.bold for cell in cells):
         parts.append(
-            "bold: best of its column, and told apart from every other model (their ratio's "
+            "bold: best of its column, and different from every other model (their ratio's "
             f"{_percent(RATIO_CONFIDENCE)} interval excludes 1, or both are exact)"
         )
     legend = "; ".join(parts)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.analysis.comparison import left_out
 from harness.analysis.published_figures import PublishedRow
@@ -12,7 +13,7 @@ from harness.analysis.spec import TableSpec, default_columns
 from harness.errors import NothingComparable, UsageError
 from harness.report.paper.cells import PaperCell
 from harness.report.paper.columns import PaperColumn, columns_of, published_cell, takes
-from harness.report.paper.notes import notes_on
+from harness.report.paper.notes import notes_on, peer_notes
 from harness.store.dataset import Tables
 
 PUBLISHED = "Published: other devices and software, not measured here"
@@ -78,10 +79,14 @@ def paper_table(
             "`harness report` shows what was measured.",
         )
     unplaced = _unplaced(published, columns)
+    shown = _shown_labels(views, labels, spec.rows)
     measured = tuple(
-        PaperRow(label, tuple(column.cells[label] for column in columns), baseline=number == 0 and len(labels) > 1)
+        PaperRow(
+            shown[label], tuple(column.cells[label] for column in columns), baseline=number == 0 and len(labels) > 1
+        )
         for number, label in enumerate(labels)
     )
+    measured += _peer_rows(views, columns, shown)
     published_rows = tuple(
         PaperRow(row.name, tuple(published_cell(row.figures, column) for column in columns), row.source)
         for row in published
@@ -94,8 +99,36 @@ def paper_table(
         measured,
         published_rows,
         _marks((*measured, *published_rows)),
-        (*notes_on(columns, labels[0]), *unshown, *unplaced, *notes, *left_out(tables)),
+        (
+            *notes_on(columns, shown[labels[0]]),
+            *(peer_notes(views, spec.columns[0].metric, shown) if spec.best_rounded_peer and spec.columns else ()),
+            *unshown,
+            *unplaced,
+            *notes,
+            *left_out(tables),
+        ),
     )
+
+
+def _shown_labels(views: Sequence[View], labels: Sequence[str], parts: Sequence[str]) -> dict[str, str]:
+    """What stands before each row, by the label of its model: what the model is, with its label where that is not
+    another for every model.
+    """
+    if not parts:
+        return {label: label for label in labels}
+    identities = {label: identity for view in reversed(views) for label, identity in view.identities.items()}
+    words = {label: identities[label].words(parts) for label in labels}
+    counts = Counter(words.values())
+    return {label: text if counts[text] == 1 else f"{text} ({label})" for label, text in words.items()}
+
+
+def _peer_rows(views: Sequence[View], columns: Sequence[PaperColumn], shown: Mapping[str, str]) -> tuple[PaperRow, ...]:
+    """The row of the best rounded peer again, under that name; none where a spec asks for none, or there is none."""
+    peer = next((view.best_rounded_peer for view in views if view.best_rounded_peer is not None), None)
+    if peer is None:
+        return ()
+    cells = tuple(replace(column.cells[peer], bold=False) for column in columns)
+    return (PaperRow(f"best rounded peer: {shown[peer]}", cells),)
 
 
 def _labels(views: Sequence[View], names: Sequence[str]) -> list[str]:

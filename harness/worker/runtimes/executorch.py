@@ -110,6 +110,11 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
             method_ns=ready_ns - opened_ns,
             program_bytes=sum(sizes),
             planned_bytes=next(header.planned_bytes for header in headers if header.name == wanted),
+            settings={
+                "threads": str(_bindings()._threadpool_get_thread_count()),
+                "delegates": " ".join(next(header.delegates for header in headers if header.name == wanted)) or "none",
+                "delegates_of_build": " ".join(sorted(_bindings()._get_registered_backend_names())) or "none",
+            },
         ),
         method,
     )

@@ -104,7 +104,7 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
         method_ns=ready_ns - read_ns,
         program_bytes=path.stat().st_size,
         planned_bytes=None,
-        settings={"threads": str(job.threads), "delegate": runner.delegate(signature)},
+        settings={"threads": str(job.threads), "delegated": runner.delegated(signature)},
     )
     if model is not None:
         generation = Generation(model, runner.step(model))
@@ -188,7 +188,7 @@ class _Runner:
 
         return execute
 
-    def delegate(self, signature: Signature) -> str:
+    def delegated(self, signature: Signature) -> str:
         """Which delegate computes, and how many operators it left; LiteRT says so of the first subgraph alone."""
         native = self._native
         if signature.graph != 0:

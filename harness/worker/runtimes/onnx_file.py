@@ -68,6 +68,7 @@ _INTEGER_PRODUCTS = {
 }
 # Two products of 255 and this fit into 16 bits.
 _NEVER_CLIPS = 64
+_FEW_BITS, _LEVEL = "MatMulNBits", "accuracy_level"
 _CPUINFO = Path("/proc/cpuinfo")
 _AGAIN = "Export it again, or copy it again if it came from elsewhere."
 
@@ -77,6 +78,8 @@ class OnnxFile:
     """`inputs` and `outputs` are described as in `harness.model_description`: a dimension that the file leaves open has
     the name that it shares with others in `dynamic`, and the size 1 where it is the first, else None. `locations` are
     the files of its weights, `foreign` its operators that ONNX Runtime does not bring, `metadata` its texts by name.
+    `accuracy_levels` are those that its products with weights of few bits (`MatMulNBits`) ask for, sorted; 0 where one
+    asks for none.
     """
 
     inputs: list[dict[str, Any]]
@@ -84,6 +87,7 @@ class OnnxFile:
     metadata: dict[str, str]
     locations: list[str]
     foreign: list[str]
+    accuracy_levels: list[int]
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -188,7 +192,13 @@ def _read(model: Message, graph: Message) -> OnnxFile:
         metadata={entry.text(_KEY): entry.text(_VALUE) for entry in model.messages(_MODEL_METADATA)},
         locations=sorted(locations),
         foreign=sorted(f"{domain}:{name}" for domain, name in called if domain not in _DOMAINS),
+        accuracy_levels=sorted({_accuracy_level(node) for node in nodes if node.text(_NODE_OPERATOR) == _FEW_BITS}),
     )
+
+
+def _accuracy_level(node: Message) -> int:
+    levels = [attribute for attribute in node.messages(_NODE_ATTRIBUTES) if attribute.text(_ATTRIBUTE_NAME) == _LEVEL]
+    return levels[-1].number(_ATTRIBUTE_NUMBER) if levels else 0
 
 
 def _all_nodes(nodes: Sequence[Message]) -> Iterator[Message]:

@@ -1,8 +1,8 @@
 """`.onnx` models through ONNX Runtime, on the processor.
 
-A session has the threads of its job, no pool that spins between runs (it would burn the processor that the next
-process is measured on), and all graph optimisations, which is ONNX Runtime's default. Files are not trusted: no
-libraries of operators are loaded, and weights lie next to their model or it is refused.
+A session has the threads of its job, and unless the user chooses otherwise no pool that spins between runs (it would
+burn the processor that the next process is measured on), and all graph optimisations, which is ONNX Runtime's default.
+Files are not trusted: no libraries of operators are loaded, and weights lie next to their model or it is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from harness.errors import ModelError, UsageError
 from harness.job import Files, Job
 from harness.model_description import FORWARD, Input, find_method
 from harness.protocol import Describe, Loaded, Ops
-from harness.runtime import LoadedModel, RuntimeCapabilities
+from harness.runtime import LoadedModel, RuntimeCapabilities, RuntimeOption, option_values
 from harness.worker.onnxruntime_errors import explain
 from harness.worker.runtimes.onnx_cache import CachedModel, Generation, find_cached_model
 from harness.worker.runtimes.onnx_file import OnnxFile, check_onnx, read_onnx, sums_may_clip
@@ -37,18 +37,35 @@ capabilities = RuntimeCapabilities(
     weights=WEIGHTS,
     generates=True,
     per_operator=True,
+    options=(
+        RuntimeOption(
+            name="graph_optimization",
+            default="all",
+            values=("all", "extended", "basic", "off"),
+            help="How far ONNX Runtime rewrites the graph before it runs it.",
+        ),
+        RuntimeOption(
+            name="spinning",
+            default="off",
+            values=("on", "off"),
+            help="Whether idle threads wait in a loop. ONNX Runtime's own default is on, which makes short runs faster "
+            "on several threads; off here, since such a loop goes on for milliseconds after a run and takes the "
+            "processor from the process that is measured next.",
+        ),
+    ),
 )
 PROVIDER = "CPUExecutionProvider"
-_SETTINGS = f"{PROVIDER}, all graph optimisations, threads do not spin"
+_DEFAULTS = {option.name: option.default for option in capabilities.options}
+_LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC"}
 _NO_NUMPY = "Export the model with such inputs and outputs as float32 or float16."
 
 
 def start(device: str) -> dict[str, str]:
-    """Import the library. How every session of it is made, by name."""
+    """Import the library."""
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)  # what goes wrong is raised; warnings are about the export
-    return {"onnxruntime-session": _SETTINGS}
+    return {}
 
 
 def prepare(path: Path) -> None:
@@ -58,12 +75,12 @@ def prepare(path: Path) -> None:
 
 def describe(path: Path) -> Describe:
     """What the file says of itself. ONNX Runtime opens it too where its weights are there, so that an operator that it
-    lacks is told before anything is measured.
+    lacks is reported before anything is measured.
     """
     file = read_onnx(path)
     check_onnx(path, file)
     if all(os.path.isfile(path.parent / location) for location in file.locations):
-        _open(path, _options(threads=1))
+        _open(path, _options(1, _DEFAULTS))
     elif file.locations[0] not in {pattern.format(stem=path.stem, name=path.name) for pattern in WEIGHTS}:
         raise ModelError(
             f"The weights of {path} are in {file.locations[0]}, which is not there.", "Put that file next to the model."
@@ -77,7 +94,8 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
 
     Raises ModelError for a file that ONNX Runtime refuses, or with inputs that numpy does not have.
     """
-    options = _options(job.threads)
+    chosen = option_values(capabilities, job)
+    options = _options(job.threads, chosen)
     profile = tempfile.TemporaryDirectory() if job.measure == "profile" else None
     if profile is not None:
         options.enable_profiling = True
@@ -101,6 +119,7 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
         planned_bytes=None,
         # Not where memory is measured, since it reads weights.
         sums_may_clip=job.measure != "memory" and sums_may_clip(path),
+        settings=_settings(session, chosen, file),
     )
     operators = None if profile is None else _operators(session, profile)
     if cached is not None:
@@ -129,16 +148,31 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
     return LoadedModel(description, loaded, execute, all_logits, window, arrange=arrange, operators=operators)
 
 
-def _options(threads: int) -> Any:
+def _options(threads: int, chosen: Mapping[str, str]) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    level = _LEVELS.get(chosen["graph_optimization"], "ORT_DISABLE_ALL")
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     for pool in ("intra", "inter"):
-        options.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
+        options.add_session_config_entry(f"session.{pool}_op.allow_spinning", str(int(chosen["spinning"] == "on")))
     return options
+
+
+def _settings(session: Any, chosen: Mapping[str, str], file: OnnxFile) -> dict[str, str]:
+    """What the session says of itself, and what the file asks of its 4-bit products."""
+    options = session.get_session_options()
+    levels = {0: "unset", 1: "1 (fp32)", 2: "2 (fp16)", 3: "3 (bf16)", 4: "4 (int8)"}
+    accuracy = [levels.get(level, str(level)) for level in file.accuracy_levels]
+    return {
+        "provider": " ".join(session.get_providers()),
+        "threads": str(options.intra_op_num_threads),
+        "execution": "sequential",
+        **chosen,
+        **({"accuracy_level": " and ".join(accuracy)} if accuracy else {}),
+    }
 
 
 def _open(path: Path, options: Any) -> Any:

@@ -90,8 +90,23 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
         method_ns=ready_ns - opened_ns,
         program_bytes=path.stat().st_size,
         planned_bytes=None,
+        settings=_settings(compiled=job.compile),
     )
     return LoadedModel(description, loaded, execute, *all_logits_of(description, execute, arrange), arrange=arrange)
+
+
+def _settings(*, compiled: bool) -> dict[str, str]:
+    """What torch says of itself and of its build."""
+    import torch
+
+    libraries = (("MKL", torch.backends.mkl), ("oneDNN", torch.backends.mkldnn))
+    built_with = [name for name, library in libraries if library.is_available()]
+    return {
+        "threads": str(torch.get_num_threads()),
+        "mode": "torch.compile" if compiled else "eager",
+        "kernels_for": torch.backends.cpu.get_cpu_capability(),
+        "built_with": " ".join(built_with) or "neither MKL nor oneDNN",
+    }
 
 
 def calling(program: Any, module: Any) -> tuple[Callable[[Sequence[Any]], Any], Arrange]:

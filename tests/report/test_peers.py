@@ -1,0 +1,178 @@
+"""One network in several runtimes and precisions: what a row is called, and the fastest of its rounded forms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.conftest import FINGERPRINT, Session
+
+from harness.analysis.comparison import compare_tables
+from harness.analysis.grouping import models_of, run_records
+from harness.analysis.peers import identity_of
+from harness.analysis.spec import parse_spec, read_spec
+from harness.errors import UsageError
+from harness.report.paper.table import PaperTable, paper_table
+from harness.report.rendering import render_paper
+
+P50 = "decode_latency_ns_p50"
+BASE, INT8, Q4, SMALL = "base-6x384", "base-6x384#2", "base-6x384-q4_0", "small-6x384"
+MANIFESTS: dict[str, dict[str, Any]] = {
+    BASE: {"method": "baseline", "precision": "fp32"},
+    INT8: {"method": "baseline", "precision": "int8"},
+    SMALL: {"method": "self-compression", "precision": "int8", "parent": BASE},
+}
+RUNTIMES = {BASE: "executorch", INT8: "onnxruntime", Q4: "llama.cpp", SMALL: "executorch"}
+
+
+def fill(session: Session, factors: dict[str, float]) -> None:
+    """Five blocks; the models of a block are slow or fast together."""
+    for block in range(5):
+        for number, (model, factor) in enumerate(factors.items()):
+            noise = 1 + 0.02 * block + 0.001 * ((block * 3 + number * 2) % 5)
+            settings = json.dumps({"runtime": RUNTIMES[model]}) if model in RUNTIMES else None
+            session.add(
+                model,
+                block,
+                samples={"decode": [round(1e6 * factor * noise)] * 3},
+                scenario="generate",
+                settings_json=settings,
+                fingerprint=FINGERPRINT | {"instruction_sets": "avx2 avx_vnni"},
+                **MANIFESTS.get(model, {}),
+            )
+
+
+@pytest.fixture
+def peers(session: Session) -> Session:
+    fill(session, {BASE: 3.0, INT8: 0.8, Q4: 0.6, SMALL: 0.3})
+    return session
+
+
+def build(session: Session, **more: Any) -> PaperTable:
+    given = {"columns": [P50], "rows": ["model", "runtime", "precision"], "best_rounded_peer": True} | more
+    return paper_table(session.tables(), parse_spec(given, Path()))
+
+
+def test_rows_are_named_by_model_runtime_and_precision(peers: Session) -> None:
+    table = build(peers)
+    assert [row.label for row in table.measured] == [
+        "base-6x384 · executorch · fp32",
+        "base-6x384 · onnxruntime · int8",
+        "base-6x384 · llama.cpp · q4_0",
+        "small-6x384 · executorch · int8",
+        "best rounded peer: base-6x384 · llama.cpp · q4_0",
+    ]
+    # Of each column the best that is told apart is bold; the row of the peer is there twice and is none of its own.
+    assert [row.label.split(" ")[0] for row in table.measured if row.cells[0].bold] == ["small-6x384"]
+    assert table.measured[4].cells[0].value == table.measured[2].cells[0].value
+    assert "avx_vnni" in " ".join(table.notes)
+
+
+def test_the_claim_is_against_the_fastest_rounded_row_in_any_runtime(peers: Session) -> None:
+    notes = build(peers).notes
+    (said,) = (note for note in notes if note.startswith("Best rounded peer: "))
+    assert said.startswith("Best rounded peer: base-6x384 · llama.cpp · q4_0, the fastest row of its network")
+    assert said.endswith("told apart from every other rounded row of it.")
+    (claim,) = (note for note in notes if note.startswith("Against the best rounded peer"))
+    assert claim.startswith("Against the best rounded peer, base-6x384 · llama.cpp · q4_0: small-6x384 decodes 2.00x [")
+
+
+def test_rows_that_intervals_do_not_tell_apart_are_said(session: Session) -> None:
+    fill(session, {BASE: 3.0, INT8: 0.6003, Q4: 0.6, SMALL: 0.3})
+    (said,) = (note for note in build(session).notes if note.startswith("Best rounded peer: "))
+    assert said.endswith("not told apart from base-6x384 · onnxruntime · int8.")
+
+
+def test_without_a_rounded_row_it_says_so(session: Session) -> None:
+    fill(session, {BASE: 3.0, SMALL: 0.3})
+    table = build(session)
+    assert len(table.measured) == 2
+    assert "No row with rounded weights is a peer of the compressed models." in table.notes
+
+
+def test_another_network_is_no_peer(session: Session) -> None:
+    fill(session, {BASE: 3.0, "other-int8": 0.1, INT8: 0.8, SMALL: 0.3})
+    (said,) = (note for note in build(session).notes if note.startswith("Best rounded peer: "))
+    assert said.startswith("Best rounded peer: base-6x384 · onnxruntime · int8,")
+
+
+def test_rows_of_one_name_keep_their_own(session: Session) -> None:
+    fill(session, {BASE: 3.0, INT8: 0.8})
+    table = build(session, rows=["model"], best_rounded_peer=False)
+    assert [row.label for row in table.measured] == ["base-6x384 (base-6x384)", "base-6x384 (base-6x384#2)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "network", "runtime", "precision"),
+    [
+        ("net-int8", {}, "net", "executorch", "int8"),
+        ("net-int4-group32#3", {}, "net", "executorch", "int4-group32"),
+        ("net_Q4_K_M", {}, "net", "executorch", "q4_k_m"),
+        ("net.8bit", {}, "net", "executorch", "8bit"),
+        ("net", {}, "net", "executorch", "unknown"),
+        ("print8", {}, "print8", "executorch", "unknown"),
+        ("net-int8", {"precision": "int8-channel"}, "net", "executorch", "int8-channel"),
+        ("net", {"worker": "native 0.2.0"}, "net", "executorch, native worker", "unknown"),
+        ("net", {"fingerprint": {"version.torch": "2.13", "version.python": "3"}}, "net", "torch", "unknown"),
+        ("net", {"fingerprint": {}}, "net", "unknown", "unknown"),
+        ("net", {"settings_json": '{"runtime": "openvino"}'}, "net", "openvino", "unknown"),
+    ],
+)
+def test_what_is_not_recorded_is_read_from_the_name_or_unknown(
+    session: Session, name: str, columns: dict[str, Any], network: str, runtime: str, precision: str
+) -> None:
+    session.add(name, samples={"steady": [100]}, **columns)
+    runs = run_records(session.tables().runs)
+    (model,) = models_of(runs)
+    identity = identity_of(model, runs)
+    assert (identity.network, identity.runtime, identity.precision) == (network, runtime, precision)
+
+
+def test_the_spec_comes_with_harness_and_every_medium_shows_it(peers: Session, tmp_path: Path) -> None:
+    spec = read_spec(Path("peers.toml"))
+    assert spec.best_rounded_peer
+    table = paper_table(peers.tables(), spec)
+    for fmt in ("latex", "markdown", "html", "csv"):
+        assert "best rounded peer" in render_paper(table, fmt)  # type: ignore[arg-type]
+    own = tmp_path / "peers.toml"
+    own.write_text('columns = ["model_bytes"]\n')
+    assert not read_spec(own).best_rounded_peer
+
+
+def test_a_row_is_named_by_what_there_is() -> None:
+    with pytest.raises(UsageError, match="'colour'"):
+        parse_spec({"rows": ["colour"]}, Path())
+
+
+def test_labels_of_the_comparison_stay_those_of_the_models(peers: Session) -> None:
+    (comparison,) = compare_tables(peers.tables())
+    assert [model.label for model in comparison.models] == [BASE, INT8, Q4, SMALL]
+
+
+def test_a_figure_has_one_mark_for_each_runtime(peers: Session, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from harness.metrics import METRICS
+    from harness.report.figures import pareto
+    from harness.report.figures.captions import points_caption, points_json
+    from harness.report.figures.panels import panels_of
+    from harness.report.figures.points import points_of
+
+    for model, loss in ((BASE, 1.45), (INT8, 1.451), (Q4, 1.46), (SMALL, 1.47)):
+        data = {"data": "text", "data_sha256": "0" * 64}
+        peers.add(model, measure="quality", scalars={"loss_nats": loss}, scenario="generate", **data)
+    (panel,), _ = panels_of(peers.tables())
+    cost, quality = METRICS[P50], METRICS["loss_nats"]
+    points, absent = points_of(panel, cost, quality, "runtime")
+    assert [point.group for point in points] == ["executorch", "onnxruntime", "llama.cpp", "executorch"]
+    caption = "\n".join(points_caption([(panel, points, absent)], cost, quality))
+    assert "Marks: circle executorch; square onnxruntime; triangle llama.cpp." in caption
+    assert [point["group"] for point in points_json(points, cost, quality)][2] == "llama.cpp"
+    drawn = pareto.draw([panel], [points], cost, quality)
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["executorch", "onnxruntime", "llama.cpp"]
+    markers = [line.get_marker() for line in drawn.axes[0].get_lines() if line.get_marker() in "os^"]
+    assert markers == ["o", "s", "^", "o"]
+    alike, _ = points_of(panel, cost, quality)
+    assert {point.group for point in alike} == {""}
+    assert not pareto.draw([panel], [alike], cost, quality).legends

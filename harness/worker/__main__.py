@@ -124,7 +124,7 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
 
 
 def _load(runtime: Runtime, path: Path, job: Job, files: Files) -> LoadedModel:
-    """Raises HarnessError as the runtime does, LoadError for whatever else it raises, RuntimeFault for what it gives."""
+    """Raises HarnessError as the runtime does, LoadError for whatever else it raises, RuntimeFault for nonsense."""
     try:
         model = runtime.load(path, job, files)
     except (HarnessError, MemoryError):

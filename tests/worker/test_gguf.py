@@ -96,7 +96,7 @@ def test_what_llama_cpp_runs_with_is_recorded(tmp_path: Path) -> None:
     path = write_gpt2(tmp_path / "lm.gguf", kind="Q8_0")
     usual = loaded(path, threads=2).loaded.settings
     assert (usual["cache"], usual["flash attention"], usual["ubatch"]) == ("f16", "on (auto)", str(CONTEXT))
-    assert usual["threads"] == "2, for prompts 2"
+    assert usual["threads"] == "2"
     assert usual["weights"] == "F32 x 20, Q8_0 x 8"
     assert "MiB" in usual["weights in memory"]
     other = loaded(path, runtime_options=(*EXACT, ("ubatch", "4"))).loaded.settings

@@ -289,7 +289,7 @@ def _settings(library: Any, context: Any, file: GgufFile, options: dict[str, str
     threads = library.llama_n_threads(context), library.llama_n_threads_batch(context)
     waiting = [f"{name}={os.environ[name]}" for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ]
     return {
-        "threads": f"{threads[0]}, for prompts {threads[1]}",
+        "threads": ", for prompts ".join(map(str, dict.fromkeys(threads))),
         **({"threads wait": " ".join(waiting)} if max(threads) > 1 and "OPENMP" in _build(library) else {}),
         "context": str(library.llama_n_ctx(context)),
         "ubatch": str(library.llama_n_ubatch(context)),

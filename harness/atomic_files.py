@@ -64,6 +64,27 @@ def replacing_files(folder: Path, last: str | None = None) -> Iterator[Path]:
 
 
 @contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` when the body ends well. When the body raises, `folder` is as it
+    was; what another process has put there meanwhile stays.
+
+    For files that can be made again: they are not synced. The folder above is made where there is none. Raises OSError.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as scratch:
+        fresh = Path(scratch) / "new"
+        fresh.mkdir()
+        yield fresh
+        if folder.exists():
+            folder.rename(Path(scratch) / "old")
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+
+
+@contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path` within the block, waiting while another process or thread holds it; its folder is made
     where there is none. The kernel frees the lock with the process, however that ends. Raises OSError.

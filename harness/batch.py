@@ -35,7 +35,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user asked for: `batch` (0: nothing), the `dimension` it stands in, and the sizes of `given` inputs."""
+    """What the user asked for: `batch` (0: nothing), its `dimension`, and the sizes of `given` inputs."""
 
     batch: int = 0
     dimension: Dimension = None

@@ -41,7 +41,7 @@ class DataError(HarnessError):
 
 
 class WorkerError(HarnessError):
-    """A worker process ended without `done`, or said `error`. `kind` is a short, stable, machine-readable word."""
+    """A worker process ended without `done`, or reported `error`. `kind` is a short, stable, machine-readable word."""
 
     def __init__(self, kind: str, message: str, hint: str = "") -> None:
         super().__init__(message, hint)

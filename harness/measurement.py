@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Measurement:
-    """What one worker has said, sorted by kind. Nothing is computed here that a reader could compute."""
+    """What one worker has reported, sorted by kind. Nothing is computed here that a reader could compute."""
 
     hello: Hello | None = None
     description: Describe | None = None
@@ -55,7 +55,7 @@ class Measurement:
                 pass
 
     def scalar(self, name: str) -> float | None:
-        """The value of a scalar of the whole job, None where it was not said or is null."""
+        """The value of a scalar of the whole job, None where it is absent or null."""
         return next((scalar.value for phase, scalar in self.scalars if phase is None and scalar.name == name), None)
 
     def _add_loaded(self, event: Loaded) -> None:

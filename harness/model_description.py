@@ -69,7 +69,7 @@ def is_language_model(description: Describe) -> bool:
 
 
 def positions_of(description: Describe) -> Positions:
-    """How a language model is told where its tokens stand: by the position of the first, as a tensor [1] (`first`:
+    """How a language model is given the positions of its tokens: by that of the first, as a tensor [1] (`first`:
     ExecuTorch's `input_pos`) or without dimensions (`scalar`), or by a position for each token (`each`: Hugging Face's
     `cache_position`).
     """

@@ -63,7 +63,7 @@ class Loaded:
 @dataclass(frozen=True, kw_only=True)
 class Samples:
     """Consecutive iterations of one phase: first, warmup, steady, prefill, decode, ttft (time to first token). A phase
-    may be told in several events, one after the other.
+    may be reported in several events, one after the other.
 
     `duration_ns` is null under an emulator, whose clock means nothing; `instructions` where they are not counted.
     """

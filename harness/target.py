@@ -114,7 +114,7 @@ class Conditioned(Protocol):
         ...
 
     def prepare(self, on_wait: Callable[[int, int], None] | None = None) -> None:
-        """Bring the device into the state that is wanted, before it is read for a job. `on_wait` is told how far that
+        """Bring the device into the state that is wanted, before it is read for a job. `on_wait` is given how far that
         has come. What cannot be had is left to the flags.
         """
         ...

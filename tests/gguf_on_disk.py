@@ -66,7 +66,7 @@ def write_gpt2(
     writer.add_float32(f"{architecture}.attention.layer_norm_epsilon", 1e-5)
     writer.add_tokenizer_model(tokenizer)
     for key, value in (metadata or {}).items():
-        (writer.add_string if isinstance(value, str) else writer.add_uint32)(key, value)
+        {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32}[type(value)](key, value)
     tensors = dict(arrays)
     for norm in ("output_norm", *(f"blk.{layer}.{name}_norm" for layer in range(layers) for name in ("attn", "ffn"))):
         tensors[f"{norm}.weight"] = np.ones(width, np.float32)

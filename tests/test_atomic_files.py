@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.atomic_files import locked, replacing_file, replacing_files, try_lock, unwritable
+from harness.atomic_files import locked, replacing_file, replacing_files, replacing_folder, try_lock, unwritable
 from harness.errors import HarnessError, UsageError
 
 # What each child does between the write and the renaming, when it is killed.
@@ -159,3 +159,23 @@ def test_what_cannot_be_written_is_one_sentence(error: Exception, what: str) -> 
     assert (type(said), said.message) == (UsageError, what)
     assert said.hint == ("Name another." if "cannot" in what else "Free space, or name a place on another disk.")
     assert type(unwritable("x", error, "")) is HarnessError
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "bundle"
+    with replacing_folder(folder) as fresh:
+        (fresh / "old").write_text("old")
+        assert not folder.exists()
+
+    def half() -> None:
+        with replacing_folder(folder) as fresh:
+            (fresh / "half").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    with replacing_folder(folder) as fresh:
+        (fresh / "new").touch()
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"], "nothing is left beside it"

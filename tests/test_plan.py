@@ -19,6 +19,7 @@ from harness.experiment.plan import (
     files_for,
     interleave,
     passes,
+    why_not_compared,
 )
 from harness.job import Job
 from harness.model_description import is_language_model, positions_of
@@ -361,6 +362,12 @@ def test_without_data_or_anything_to_compare_there_is_no_quality_pass(tmp_path: 
         for name, subjects in (("alone", alone), ("talkative", talkative), ("others", others))
     }
     assert measured == {"alone": [], "talkative": [], "others": []}
+    assert why_not_compared(all_jobs(others, batch=[0]), others) == {
+        "other": "its inputs are float32 [5, 16], and those of base are float32 [4, 16]; "
+        "--batch or --inputs may give both the same"
+    }
+    assert why_not_compared(all_jobs(others, batch=[2]), others) == {}
+    assert why_not_compared(all_jobs(talkative), talkative) == why_not_compared(all_jobs(alone), alone) == {}
 
 
 def test_outputs_are_compared_where_the_sizes_that_are_run_are_the_same(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_values_of_python_and_of_text_are_the_same() -> None:
 def test_models_that_are_no_files_or_names_are_refused(models: Any) -> None:
     with pytest.raises(UsageError, match=r"model (is|has) ") as caught:
         RunRequest(target="x86", models=models)
-    assert caught.value.hint.startswith("Give --model a .pte")
+    assert caught.value.hint.startswith("Give --model a model file")
 
 
 def test_a_request_without_what_it_needs_is_refused_in_words_of_harness() -> None:

@@ -1,4 +1,4 @@
-"""Which model of a comparison is the best by a metric, where it can be told from every other."""
+"""Which model of a comparison is the best by a metric, where it differs clearly from every other."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def leader(comparison: Comparison, metric: Metric) -> str | None:
 
 
 def best(comparison: Comparison, against: Mapping[str, Comparison], metric: Metric) -> str | None:
-    """The leader, if it can be told from every other model that has a value; None otherwise.
+    """The leader, if it differs clearly from every other model that has a value; None otherwise.
 
     `against` holds the same comparison with each leader as the baseline. A ratio must have an interval that excludes
-    1; facts and exact quality are told apart by value. Figures obtained in different ways are not.
+    1; facts and exact quality differ by value. Figures obtained in different ways are not.
     """
     first = leader(comparison, metric)
     turned = against[first] if first else None
@@ -46,7 +46,7 @@ def best(comparison: Comparison, against: Mapping[str, Comparison], metric: Metr
 
 
 def _is_worse(first: Figure, other: Figure, versus: Versus | None) -> bool:
-    """Whether `other` can be told from `first`; `versus` is `other` against it."""
+    """Whether `other` differs clearly from `first`; `versus` is `other` against it."""
     if versus is None or versus.kind == "difference":
         exact = first.exact and other.exact and first.kind == other.kind
         return exact and (versus is None or versus.reason is None) and _value(first) != _value(other)

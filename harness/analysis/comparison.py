@@ -109,7 +109,7 @@ def compare_tables(
         failures = "; ".join(dict.fromkeys(f"{run['model']}: {run['error_message'] or run['status']}" for run in runs))
         raise NothingComparable(
             f"No process succeeded, so there is nothing to compare ({failures}).",
-            "`harness report` shows what each of them said.",
+            "`harness report` shows the message of each.",
         )
     groups = group(runs)
     if baseline is not None:  # where a condition lacks it, its first model takes its place: but somebody must have it

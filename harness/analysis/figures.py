@@ -41,9 +41,9 @@ class Versus:
     needs less.
 
     `low`, `high` and `resolved` (the interval excludes 1) are None without an interval; `reason` then says
-    why there is none, or why there is no value. A fact that is the same in every process needs no interval
-    and has no reason. `shows` is the smallest true difference that such an interval shows in four of five runs, 0.08
-    for 8 %.
+    why there is none, or why there is no value; with an interval it says why that is no fair comparison. A fact that is
+    the same in every process needs no interval and has no reason. `shows` is the smallest true difference that such an
+    interval shows in four of five runs, 0.08 for 8 %.
     """
 
     kind: Literal["speedup", "ratio", "difference"]

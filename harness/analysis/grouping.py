@@ -18,6 +18,7 @@ from harness.conditions.fields import FIELDS, KEY, Condition, condition_of, opti
 from harness.conditions.shared_options import by_options
 from harness.errors import NothingComparable, UsageError
 from harness.job import canonical_json
+from harness.scenarios.catalogue import SCENARIOS
 from harness.store.schemas import RUNS
 from harness.store.stored_job import StoredJob, read_job
 
@@ -123,7 +124,7 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
 
 
 def models_of(runs: Iterable[Run]) -> list[Model]:
-    """The models in order of first appearance. Two files of one name are two models, told apart by their
+    """The models in order of first appearance. Two files of one name are two models, distinguished by their
     hash.
     """
     hashes: dict[str, list[str]] = {}
@@ -363,3 +364,13 @@ def _by_data(members: list[Run]) -> list[tuple[Condition, list[Run]]]:
         )
         for data in dict.fromkeys(_data(run) for run in measured)
     ]
+
+
+def at_own_rates(runs: Sequence[Run]) -> bool:
+    """Whether each model of these runs was measured at the highest rate of arrivals that it holds itself."""
+    jobs = (read_job(run["job_json"]) for run in runs if run["measure"] == "latency" and run["status"] == "ok")
+    return any(_takes_a_rate(job.scenario) and job.rate_queries_per_s is None for job in jobs)
+
+
+def _takes_a_rate(scenario: str | None) -> bool:
+    return scenario in SCENARIOS and "rate" in SCENARIOS[scenario].options

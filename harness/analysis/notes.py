@@ -15,6 +15,7 @@ from harness.analysis.grouping import (
     RUNTIME_SETTING,
     Model,
     Run,
+    at_own_rates,
     different_fields,
     is_of,
     runtimes_of,
@@ -115,17 +116,21 @@ def _sizes(good: Sequence[Run]) -> list[str]:
     """Which sizes inputs had where the file does not fix them; and where models got different ones, so that their times
     are not of the same work.
     """
-    clauses: dict[tuple[str, int | None], str] = {}
+    models_by_sizes: dict[tuple[int | None, str], dict[str, None]] = {}
     sizes_of: dict[tuple[int | None, ...], set[str]] = {}
     for run in good:
         sizes = read_job(run["job_json"]).input_sizes if run["measure"] == "latency" else None
         if sizes is not None:
             shapes = ", ".join(str(list(size)) for size in sizes)
-            at = "" if run["batch"] is None else f"at batch {run['batch']} "
-            clauses[run["model"], run["batch"]] = f"{at}the inputs of {run['model']} are {shapes}"
+            models_by_sizes.setdefault((run["batch"], shapes), {})[run["model"]] = None
             sizes_of.setdefault((run["batch"], *map(len, sizes)), set()).add(shapes)
-    sentence = "; ".join(clauses.values())
-    notes = [f"{sentence[:1].upper()}{sentence[1:]}."] if clauses else []
+    by_batch: dict[int | None, list[str]] = {}
+    for (batch, shapes), models in models_by_sizes.items():
+        by_batch.setdefault(batch, []).append(f"of {' and '.join(models)} are {shapes}")
+    notes = [
+        f"{'The' if batch is None else f'At batch {batch} the'} inputs {', those '.join(parts)}."
+        for batch, parts in by_batch.items()
+    ]
     if any(len(different) > 1 for different in sizes_of.values()):
         notes.append(
             "WARNING: these models got inputs of different sizes, so their times may not be of the same work: where "
@@ -203,14 +208,9 @@ def _on_end(scenario: str) -> bool:
     return scenario in SCENARIOS and SCENARIOS[scenario].on_end
 
 
-def _takes_a_rate(scenario: str | None) -> bool:
-    return scenario in SCENARIOS and "rate" in SCENARIOS[scenario].options
-
-
 def _searched(good: Sequence[Run], models: Sequence[Model]) -> list[str]:
     """A model that holds a higher rate makes its queries wait longer: latencies at two rates are no comparison."""
-    jobs = [read_job(run["job_json"]) for run in good if run["measure"] == "latency"]
-    if len(models) > 1 and any(_takes_a_rate(job.scenario) and job.rate_queries_per_s is None for job in jobs):
+    if len(models) > 1 and at_own_rates(good):
         return ["Latencies from arrival are each at the model's own highest rate; `--rate` compares them at one."]
     return []
 

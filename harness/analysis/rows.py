@@ -18,7 +18,7 @@ from harness.analysis.figures import (
     plural,
     versus,
 )
-from harness.analysis.grouping import Model, Run, asked_resolution, distinct, is_of
+from harness.analysis.grouping import Model, Run, asked_resolution, at_own_rates, distinct, is_of
 from harness.metrics import Metric
 from harness.statistics.looks import CONFIDENCE_OF_A_LOOK
 from harness.statistics.ratio import RATIO_CONFIDENCE
@@ -38,7 +38,7 @@ class Row:
 
     @property
     def shown(self) -> bool:
-        """Whether it stands in a table for people; programs are given every row."""
+        """Whether it is in a table for people; programs are given every row."""
         return not self.metric.where_known or any(figure.estimate is not None for figure in self.figures)
 
 
@@ -78,6 +78,14 @@ def rows_of(tables: Tables, runs: list[Run], models: list[Model], metrics: Seque
             versus(metric, figures[0], other, (places[0], where), interleaved, confidences[1])
             for other, where in zip(figures[1:], places[1:], strict=True)
         ]
+        if metric.at_its_rate and at_own_rates(runs):
+            why = (
+                "each at its own highest rate of arrivals, and so no comparison at equal load: `--rate` gives them one"
+            )
+            against = [
+                None if each is None else replace(each, reason=f"{each.reason}; {why}" if each.reason else why)
+                for each in against
+            ]
         rows.append(Row(metric, tuple(figures), (None, *against)))
     return rows
 
@@ -127,7 +135,7 @@ def _figure(
 
 
 def _failure(metric: Metric, runs: list[Run]) -> str | None:
-    """What the pass that yields the metric said when it failed; that it was not made; None where it was and
+    """The message of the pass that yields the metric when it failed; that it was not made; None where it was and
     has no such value.
     """
     made = [run for run in runs if run["measure"] == metric.measure]

@@ -20,7 +20,7 @@ def find_or_build(wanted: Sequence[tuple[str, str]], note: Note) -> list[Path]:
     by side, each in a process of its own, which takes one processor; `note` hears which, and every 15 seconds of each
     how far it is and how long it will take.
 
-    Raises UsageError for a name or format that does not exist, HarnessError with what a build said that failed.
+    Raises UsageError for a name or format that does not exist, HarnessError with the message of a build that failed.
     """
     from harness.models.zoo.artifacts import artifact, built, built_cached, built_static, cached, static
 

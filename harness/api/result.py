@@ -225,7 +225,7 @@ def compare(
     """Several results as one, with the models of all set against the first or against `baseline`. Each is a result, or
     a folder of which the newest session is meant.
 
-    Only what was measured under equal conditions stands in one comparison; `allow_different` compares other runs of the
+    Only what was measured under equal conditions is in one comparison; `allow_different` compares other runs of the
     same options too, with a note that says what differs. Raises NothingComparable, UsageError.
     """
     named, first = _names(models, "models"), None if baseline is None else _names((baseline,), "baseline")[0]

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 
-# What stands in the place of a character that the encoding lacks, as wide as it in a table.
+# The replacement of a character that the encoding lacks, as wide as it in a table.
 _INSTEAD = {"×": "x", "–": "-", "—": "-", "−": "-", "µ": "u", "μ": "u", "…": ".", "≥": ">", "≤": "<", "·": "."}
 _HANDLER = "harness.printable"
 
@@ -56,7 +56,7 @@ class _Output(io.FileIO):
 
 
 class _Progress(io.FileIO):
-    """What is said meanwhile: where nobody can hear it, the work goes on."""
+    """Progress: where nobody can read it, the work goes on."""
 
     def write(self, data: Any, /) -> int:
         try:

@@ -23,9 +23,9 @@ class ConditionField:
 
     words: a value in words that tell the condition from others; without them the field never does.
     absent: None in such words.
-    caption: a value in the line of facts under a table's title, where it differs from `words`; false is not said there.
-    absent_caption: None in that line; without it None is not said.
-    place: where it stands in that line, from the left; None: not there, since the title or another line says it.
+    caption: a value in the line of facts under a table's title, where it differs from `words`; false is left out there.
+    absent_caption: None in that line; without it None is left out.
+    place: its place in that line, from the left; None: not there, since the title or another line has it.
     listed: a value is a list of facts, joined by commas, of which conditions may share some.
     unit: neighbours of one unit are joined: 64 prompt + 32 new tokens.
     from_job: the value out of a stored job; without it the value is that of the column of `runs` by this name.

@@ -1,4 +1,4 @@
-"""Reasons not to trust a row, found by comparing the readings before and after it with what the worker said.
+"""Reasons not to trust a row, found by comparing the readings before and after it with what the worker reported.
 
 A flag is a short stable word; `harness.report` has a sentence for each. An unflagged row was measured on a machine
 that was seen to be quiet, not on one that could not be looked at: what cannot be read is flagged too.

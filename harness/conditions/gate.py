@@ -18,8 +18,8 @@ def wait_until_cool(
     on_wait: Callable[[int, int], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait until the device is below a temperature, at most `limit_s` seconds. `on_wait` is told seconds waited, of how
-    many.
+    """Wait until the device is below a temperature, at most `limit_s` seconds. `on_wait` is given seconds waited, of
+    how many.
 
     A device whose temperature cannot be read is not waited for, and one that stays hot is measured: both get a flag.
     """

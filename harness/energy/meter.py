@@ -84,7 +84,7 @@ class Meter:
         # The worker's clock may have any origin. What it says arrives late, never early: the earliest is the best.
         lag_s = min(at - (end_ns if sent_ns is None else sent_ns) / 1e9 for at, sent_ns in self._arrivals) + offset
         start_ns = min(min(event.start_ns) for event in timed)
-        lasted_ns: Counter[str] = Counter()  # a phase may be told in several events
+        lasted_ns: Counter[str] = Counter()  # a phase may be reported in several events
         for event in timed:
             lasted_ns[event.phase] += sum(event.duration_ns or ())
         ((longest_phase, _),) = lasted_ns.most_common(1)

@@ -41,8 +41,8 @@ class Expected:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`jobs` in their order, what is `expected` of each condition, seconds that are measured at least, and seconds that
-    such jobs took before, None where some are new.
+    """`jobs` in their order, what is `expected` of each condition, seconds that are measured at least, seconds that a
+    process takes to start and look at a model, and seconds that such jobs took before, None where some are new.
     """
 
     target: str
@@ -50,6 +50,7 @@ class Forecast:
     jobs: tuple[Job, ...]
     expected: tuple[Expected, ...]
     measuring_s_at_least: float
+    starting_s: float
     estimated_s: float | None
 
     @property
@@ -61,8 +62,12 @@ class Forecast:
         return passes
 
 
-def forecast_of(plan: RunPlan, target: Target, results: Path, processes: int, asked: float | None) -> Forecast:
-    """The forecast of a plan, with what the sessions in `results` tell of it."""
+def forecast_of(
+    plan: RunPlan, target: Target, results: Path, processes: int, asked: float | None, starting_s: float
+) -> Forecast:
+    """The forecast of a plan, with what the sessions in `results` tell of it. `starting_s` is what a process took to
+    describe a model.
+    """
     try:
         noise = read_noise(results, target.name, target.device(), list(plan.subjects))
     except NothingComparable:
@@ -75,6 +80,7 @@ def forecast_of(plan: RunPlan, target: Target, results: Path, processes: int, as
             _expect(condition, jobs, noise, processes, asked) for condition, jobs in _conditions(plan, target)
         ),
         measuring_s_at_least=sum(job.min_duration_s for job in plan.jobs if job.measure in ("latency", "energy")),
+        starting_s=starting_s,
         estimated_s=None if noise is None else noise.lasts_s(plan.jobs),
     )
 

@@ -28,7 +28,7 @@ class ModelSource(Protocol):
     def files(self, names: Sequence[str], target: Target, say: Say) -> list[Path]:
         """The files of these models in the format that the target loads, built where they are not there yet.
 
-        Raises UsageError for a name that it does not know, HarnessError with what a build said.
+        Raises UsageError for a name that it does not know, HarnessError with the message of a build that failed.
         """
         ...
 

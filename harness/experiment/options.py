@@ -29,7 +29,7 @@ SECTIONS = {
 @dataclass(frozen=True)
 class Kind:
     """How values of an option are read. `read` is given a value, as text or as Python has it, and the name of the
-    option, and gives the value that a request holds; it raises UsageError. `metavar` stands in the help.
+    option, and gives the value that a request holds; it raises UsageError. `metavar` is for the help.
     """
 
     read: Callable[[Any, str], Any]

@@ -26,7 +26,7 @@ FLASH_EVALUATION_TOKENS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A model to be measured: its file, what the worker said of it, and what its manifest knows.
+    """A model to be measured: its file, what the worker reported of it, and what its manifest knows.
 
     `data_file` holds its weights where they are not in the program; `given` are the sizes of the inputs that the user
     gives. `tokens` is an int64 `.npy` file to evaluate a language model on, `data` and `data_sha256` name where it came
@@ -159,6 +159,35 @@ def passes(
             once = {(job.model, job.runtime_options): job for job in alike}
             jobs += _quality(list(once.values())[::-1], subjects, given)
     return jobs
+
+
+def why_not_compared(latency: Sequence[Job], subjects: Mapping[str, Subject]) -> dict[str, str]:
+    """Of each model whose outputs cannot be set against those of the first one: why, and what to do."""
+    in_memory = [
+        job
+        for job in {job.model: job for job in latency if job.precision == latency[0].precision}.values()
+        if not lies_in_flash(subjects[job.model].description) and subjects[job.model].tokens is None
+    ]
+    reasons = {}
+    for job in in_memory[1:]:
+        pair = (job, subjects[job.model]), (in_memory[0], subjects[in_memory[0].model])
+        if _comparable(*pair[0], *pair[1]) or any(is_language_model(subject.description) for _, subject in pair):
+            continue
+        inputs = [_inputs_in_words(*model) for model in pair]
+        outputs = [_outputs_in_words(subject) for _, subject in pair]
+        what, (its, those) = ("outputs", outputs) if inputs[0] == inputs[1] else ("inputs", inputs)
+        advice = "" if what == "outputs" else "; --batch or --inputs may give both the same"
+        reasons[job.model] = f"its {what} are {its}, and those of {in_memory[0].model} are {those}{advice}"
+    return reasons
+
+
+def _inputs_in_words(job: Job, subject: Subject) -> str:
+    described = zip(subject.method["inputs"], input_sizes(job, subject), strict=True)
+    return ", ".join(f"{meta['dtype']} {list(sizes)}" for meta, sizes in described)
+
+
+def _outputs_in_words(subject: Subject) -> str:
+    return ", ".join(f"{meta['dtype']} {list(meta['sizes'])}" for meta in subject.method["outputs"])
 
 
 def files_for(job: Job, subject: Subject, inputs: Path | None, output: Path) -> Files:

@@ -531,7 +531,7 @@ class RunRequest:
         return replace(self, **values_from(options, OPTIONS, "A run"))
 
     def _check(self) -> None:
-        """What can be said before a target is known."""
+        """What can be checked before a target is known."""
         given: dict[str, list[str]] = {}
         for each, field in zip(OPTIONS, fields(self), strict=True):
             if each.scenario not in (None, self.scenario) and getattr(self, field.name) != field.default:

@@ -4,6 +4,7 @@ stored as soon as it has ended. The command line, Python and the nights all come
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -121,11 +122,13 @@ def forecast(request: RunRequest, results: Path, source: ModelSource, progress: 
         ScratchFolder() as nowhere,
         open_session(target, Path(nowhere), request.timeout_s) as session,
     ):
+        begun_s = time.monotonic()
         subjects = _subjects(session, prepared, source, progress)
         if not subjects:
             return None
+        starting_s = (time.monotonic() - begun_s) / session.position
         plan = make_plan(target, subjects, prepared.sweeps, request, lambda text: progress(Note(text)))
-    return forecast_of(plan, target, results, request.processes, request.resolve)
+    return forecast_of(plan, target, results, request.processes, request.resolve, starting_s)
 
 
 def available_target(request: RunRequest) -> Target:

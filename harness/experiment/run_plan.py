@@ -12,7 +12,7 @@ from harness.energy.source import Missing, Source
 from harness.errors import UsageError
 from harness.experiment.energy_pass import energy_pass
 from harness.experiment.model_source import Say
-from harness.experiment.plan import Subject, configurations, passes
+from harness.experiment.plan import Subject, configurations, passes, why_not_compared
 from harness.experiment.request import RunRequest
 from harness.experiment.runtime_limits import profiles
 from harness.experiment.runtime_options import option_combinations
@@ -78,6 +78,10 @@ def make_plan(
         quality=request.quality,
         given=None if request.inputs is None else request.inputs.name,
     )
+    if request.quality:
+        for name, why in why_not_compared(latency, subjects).items():
+            subjects[name] = replace(subjects[name], unmeasured_quality=f"its outputs were not compared: {why}")
+            say(f"{name}: its outputs are not compared: {why}")
     if target.capabilities.reads_alone and any(SCENARIOS[job.scenario].in_flash for job in latency):
         jobs = [job for job in jobs if job.measure != "quality"]
         why = "only reads are made on this device, and nothing is computed"

@@ -217,7 +217,9 @@ class Session:
                 if job.measure != "latency":
                     return _deviation(job, measurement, outputs)
                 why = subject.unmeasured_quality
-                quality = [] if why is None else [Scalar(name="loss_nats", value=None, reason=why)]
+                language = lies_in_flash(subject.description) or is_language_model(subject.description)
+                name = "loss_nats" if language else "max_abs_difference"
+                quality = [] if why is None else [Scalar(name=name, value=None, reason=why)]
                 if job.batch is None and job.scenario == "offline":
                     unknown = why_unknown(subject.name, input_sizes(job, subject))
                     quality.append(Scalar(name="samples_per_s", value=None, reason=unknown))

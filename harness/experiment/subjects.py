@@ -54,7 +54,7 @@ def find_files_in_flash(request: RunRequest, target: Target, source: ModelSource
     """The models of a request as files: names stand for the form whose feed-forward weights lie in flash, built if need
     be: anew, too, where predictors are asked for and there are none.
 
-    Raises UsageError for a name that there is not, HarnessError with what a build said.
+    Raises UsageError for a name that there is not, HarnessError with the message of a build that failed.
     """
     if any((reading.name, reading.value) == ("hypervisor", "yes") for reading in target.environment()):
         say(HIDDEN_CACHE)
@@ -78,8 +78,8 @@ def describe_all(
     progress: Progress,
 ) -> dict[str, Subject]:
     """What a worker says of each model, with its manifest and evaluation text; a model that cannot be described is left
-    out, its failure recorded and told. `interpreters` are, by model, those that it runs in where the user names some,
-    each with its versions in words.
+    out, its failure recorded and reported. `interpreters` are, by model, those that it runs in where the user names
+    some, each with its versions in words.
     """
     subjects = {}
     for (model, path), data_file in zip(files.items(), _data_files(files, request), strict=True):

@@ -25,7 +25,7 @@ def throughputs(
 
 
 def percentiles(phase: str, label: str, default: int = 99, **facts: Any) -> list[Metric]:
-    """The median of a phase, with these `facts`, and its tail. The percentiles up to `default` can be told from as many
+    """The median of a phase, with these `facts`, and its tail. The percentiles up to `default` are known from as many
     queries as are asked by default (`harness.scenarios.catalogue`), and always stand in a comparison.
     """
     median, *others = (
@@ -35,9 +35,9 @@ def percentiles(phase: str, label: str, default: int = 99, **facts: Any) -> list
     return [replace(median, median_of=phase, **facts), *others]
 
 
-def tail(name: str, label: str, per_process: Percentile, *, where_known: bool) -> Metric:
+def tail(name: str, label: str, per_process: Percentile, **facts: Any) -> Metric:
     """A percentile, which takes enough samples."""
-    return replace(time(name, label, per_process), where_known=where_known, too_few=per_process.too_few)
+    return replace(time(name, label, per_process, **facts), too_few=per_process.too_few)
 
 
 _MAIN: dict[str, Any] = {"headline": True, "short": True, "watched": True, "paper": "both"}

@@ -131,6 +131,7 @@ LOAD = (
         "latency from arrival p50",
         Percentile(arrivals, 0.5),
         median_of="server",
+        at_its_rate=True,
         headline=True,
         short=True,
         lead=Phrase("answers {} as fast as"),
@@ -140,6 +141,7 @@ LOAD = (
             f"server_latency_ns_p{name}",
             f"latency from arrival p{100 * share:g}",
             Percentile(arrivals, share),
+            at_its_rate=True,
             where_known=share > 0.99,
         )
         for name, share in (("90", 0.9), ("99", 0.99), ("999", 0.999))

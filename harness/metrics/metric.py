@@ -28,7 +28,7 @@ _WORDS = {"speedup": "speed-up", "ratio": "reduction", "difference": "difference
 @dataclass(frozen=True)
 class Recorded:
     """What a manifest says of a metric that was not measured: `value` of a row of `runs`, None where it says nothing.
-    `alone`: the metric stands in a table even where nobody measured it.
+    `alone`: the metric is in a table even where nobody measured it.
     """
 
     value: Callable[[Mapping[str, Any]], float | None]
@@ -51,20 +51,20 @@ class Metric:
 
     `better` says which direction is good (None: neither). `compare` says how two models are set against each other:
     `ratio` (above 1 is better for the second), `difference` (second minus first, for losses), or not at all.
-    `measure` is the pass that yields it, `section` the part of a table it stands in. `main` metrics are in the
+    `measure` is the pass that yields it, `section` the part of a table it is in. `main` metrics are in the
     comparison, the others only in the full report; tables for people leave out those that are shown `where_known`
     where no model has a value. `too_few` says of which processes there are too few samples, and what gives enough.
 
     `exactness` says how values of several processes are related: they are a fact of the `file`, whatever became of
     the process; or one fact that `repeats` in every process, such as a count or a loss; or a quantity that `varies`.
     `any_pass`: every process that succeeded says it, whatever its pass. `sources` are the scalars that it is made of
-    besides the one of its name: the reason for a missing value stands with them. `recorded` is what a manifest says.
+    besides the one of its name: they have the reason for a missing value. `recorded` is what a manifest says.
 
     `headline`: a table's main cost, the first of these that it has. `short`: in a short table. `watched`: by nightly
     runs that name no metrics. `paper` is how a table for a paper shows it that names no columns. `median_of` is the
-    phase whose median duration it is. A model whose figure is below `lowest` computes something else than the
-    reference. A verdict begins with the `lead` of the first metric that two models are compared
-    by, and the baseline's name, and adds the `aside` of all others.
+    phase whose median duration it is. `at_its_rate`: it is of queries as they arrive, and no comparison at two rates. A
+    model whose figure is below `lowest` computes something else than the reference. A verdict begins with the `lead` of
+    the first metric that two models are compared by, and the baseline's name, and adds the `aside` of all others.
     """
 
     name: str
@@ -87,6 +87,7 @@ class Metric:
     watched: bool = False
     paper: Literal["value", "both"] | None = None
     median_of: str | None = None
+    at_its_rate: bool = False
     lowest: float | None = None
     lead: Phrase | None = None
     aside: Phrase | None = None

@@ -1,4 +1,4 @@
-"""Alerts: what was seen, what a rerun said of it, and what became of it. Rows are added, never changed."""
+"""Alerts: what was seen, what a rerun showed, and what became of it. Rows are added, never changed."""
 
 from __future__ import annotations
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from harness.atomic_files import replacing_file, unwritable
 from harness.errors import ModelError, StoreError
 from harness.manifest import sha256_file
 from harness.store.mark import temporary
@@ -28,20 +28,13 @@ def keep(results: Path, file: Path) -> str:
         with suppress(OSError):  # it is in use: pruning looks at its age
             os.utime(destination)
         return sha256
-    unfinished = temporary(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, unfinished)
-        with unfinished.open("rb") as copied:
-            os.fsync(copied.fileno())
-        os.replace(unfinished, destination)
+        with file.open("rb") as source, replacing_file(destination, temporary(destination)) as copy:
+            shutil.copyfileobj(source, copy)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise StoreError(
-            f"The disk of {results} is full." if full else f"{destination} cannot be written ({error.strerror}).",
-            "Free space, or name another folder as `results`. Rows written before are complete and stay.",
-        ) from error
+        todo = "Name another folder as `results`. Rows written before are complete and stay."
+        raise unwritable(destination, error, todo, StoreError) from error
     return sha256
 
 

@@ -15,7 +15,7 @@ class GoodVersionError(ModelError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version: what it is called, what is said of it, and the hash of its bytes."""
+    """A version: what it is called, a description of it, and the hash of its bytes."""
 
     label: str
     words: str

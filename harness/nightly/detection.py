@@ -94,7 +94,7 @@ def _newest(series: Series, changes: Sequence[Change], min_change: float) -> lis
 
 
 def current_level(series: Series, changes: Sequence[Change]) -> float:
-    """Where a series stands on its last night: the mean since its last change, or its last exact figure; a level."""
+    """The level of a series on its last night: the mean since its last change, or its last exact figure; a level."""
     levels = series.levels
     return levels[-1] if series.exact else _mean(levels[changes[-1].index if changes else 0 :])
 

@@ -1,4 +1,4 @@
-"""Rows that are only ever added, one file each; whichever cannot be read is left out and said."""
+"""Rows that are only ever added, one file each; whichever cannot be read is left out and reported."""
 
 from __future__ import annotations
 

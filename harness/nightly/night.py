@@ -51,7 +51,7 @@ def run_night(
 
 def _tidied(results: Path, now: datetime) -> list[str]:
     """Merge the night's small files, so that a store of years is read in a second, and delete the kept models that no
-    series needs any more. What goes wrong here is only said: the night is stored.
+    series needs any more. What goes wrong here is only reported: the night is stored.
     """
     try:
         compact(results)

@@ -44,7 +44,7 @@ class Night:
 
 
 def begin(config: NightlyConfig, now: datetime) -> Night:
-    """A new night, written as begun, so that one that is cut in the middle can be told. Raises StoreError."""
+    """A new night, written as begun, so that one that is cut in the middle is known. Raises StoreError."""
     # From the names of files: a number is taken even where its row cannot be read.
     last = max((int(path.name.split("-")[1]) for path in files_of(config.results, "nights")), default=0)
     night = Night(

@@ -42,7 +42,7 @@ def prune(results: Path, now: datetime) -> list[str]:
 
 
 def _needed(results: Path) -> set[str] | None:
-    """By their sha256; None where that cannot be told."""
+    """By their sha256; None where that is not known."""
     nights, unread = read_ledger(results, "nights")
     alerts, more = read_ledger(results, "alerts")
     try:

@@ -1,4 +1,4 @@
-"""A night for people and for programs: what stands, what was decided, every series with its figure."""
+"""A night for people and for programs: what is unresolved, what was decided, every series with its figure."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def render_watched(watched: Watched, fmt: Literal["terminal", "markdown", "json"
 
 
 def headline(watched: Watched) -> str:
-    """One sentence: whether something stands."""
+    """One sentence: whether a regression is unresolved."""
     count, open_ = len(watched.standing), sum(alert.state == "provisional" for alert in watched.alerts)
-    stands = f"{count or 'No'} regression{' stands' if count < 2 else 's stand'}."
-    return stands + (f" Not decided yet: {open_}." if open_ else "")
+    unresolved = f"{count or 'No'} regression{' is' if count < 2 else 's are'} unresolved."
+    return unresolved + (f" Not decided yet: {open_}." if open_ else "")
 
 
 def watched_tables(watched: Watched) -> list[Table]:
@@ -80,7 +80,7 @@ def _young(watched: Watched) -> list[str]:
 
 
 def _shown(watched: Watched) -> list[Alert]:
-    """Those that stand first, then those to be decided, then the newest of those that are closed."""
+    """Those that are unresolved first, then those to be decided, then the newest of those that are closed."""
     order = ("published", "provisional", "withdrawn", "undone", "resolved")
     alerts = sorted(watched.alerts, key=lambda alert: (order.index(alert.state), -alert.change_night))
     closed = [alert for alert in alerts if alert.state not in order[:2]]
@@ -88,7 +88,7 @@ def _shown(watched: Watched) -> list[Alert]:
 
 
 def watched_json(watched: Watched) -> dict[str, Any]:
-    """Everything at full precision; units stand in the metrics' names, null means that there is none."""
+    """Everything at full precision; units are in the metrics' names, null means that there is none."""
     return {
         "config": watched.config.name,
         "target": watched.config.target,

@@ -75,7 +75,7 @@ def settle(
     first of `metrics` that was measured.
 
     `measure` is given the number of the look, from 0 on, and its new pairs, and gives a session. Where a later look
-    cannot be measured, the verdict of those before stands. Raises HarnessError where there is none, and whatever
+    cannot be measured, the verdict of those before remains. Raises HarnessError where there is none, and whatever
     `read_verdict` raises.
     """
     sessions: list[str] = []

@@ -121,7 +121,7 @@ def resolve(config: NightlyConfig, beginning: str, why: str | None, now: Clock) 
     if len(matches) != 1:
         known = ", ".join(alert.alert_id for alert in standing) or "none"
         what = f"{beginning!r} begins several alerts." if matches else f"No published alert begins with {beginning!r}."
-        raise UsageError(what, f"Those that stand: {known}.")
+        raise UsageError(what, f"Those that are unresolved: {known}.")
     reason = why or "acknowledged"
     return add(config.results, replace(matches[0], state="resolved", reason=reason, written_at=now()))
 
@@ -215,7 +215,7 @@ def _judged(alert: Alert, verdict: Verdict, number: int) -> Alert:
 
 
 def _undone(alert: Alert, series: Series, changes: Sequence[Change], min_change: float) -> str | None:
-    """Why a published regression stands no more: the level is no worse than before, since a later change, or since a
+    """Why a published regression is closed: the level is no worse than before, since a later change, or since a
     change of so few nights that change points never saw it.
     """
     better = [change for change in changes if change.night > alert.change_night and not change.regression]

@@ -236,5 +236,5 @@ def _cached(rows: Sequence[Row]) -> list[str]:
         return []
     known = [row.cached for row in rows if row.cached is not None]
     if not known:
-        return ["How much of the files the page cache held as rounds began cannot be said."]
+        return ["How much of the files the page cache held as rounds began is not known."]
     return [f"The page cache held {100 * min(known):.0f} to {100 * max(known):.0f} % of a file as a round began."]

@@ -15,6 +15,7 @@ from harness.analysis.numbers import decimals, quantity, scale, signed, times
 from harness.analysis.rows import Row
 from harness.conditions.fields import CAPTION, LISTED, Condition
 from harness.metrics import SECTIONS, Metric
+from harness.report.shared_lines import with_one_head
 from harness.report.table import SUPERSCRIPT, Cell, Section, Table
 
 
@@ -50,7 +51,7 @@ def comparison_table(comparison: Comparison) -> Table:
         headings(comparison),
         tuple(sections),
         tuple(caption(comparison)),
-        (*footnotes.lines(), *comparison.notes, *comparison.not_shown),
+        (*footnotes.lines(), *with_one_head(comparison.notes), *comparison.not_shown),
         pinned=2,
         together=2,
         verdict=tuple(comparison.verdict.values()),
@@ -178,7 +179,7 @@ def _machine(fingerprint: dict[str, Any]) -> list[str]:
 
 def cells_of(row: Row, alongside: Sequence[Row], footnotes: Footnotes, label: str | None = None) -> tuple[Cell, ...]:
     """The cells of a row, in the unit and with the decimal places that all rows `alongside`, itself among them, need.
-    `label` stands in place of the metric's own, which then is over the rows.
+    `label` takes the place of the metric's own, which then is over the rows.
     """
     estimates = [figure.estimate for line in alongside for figure in line.figures if figure.estimate is not None]
     step = scale(row.metric.unit, [estimate.value for estimate in estimates])
@@ -232,6 +233,8 @@ def _versus_cell(versus: Versus | None, step: tuple[float, str], footnotes: Foot
             value=versus.value,
         )
     text, detail = times(versus.value, versus.low, versus.high)
+    if versus.resolved is not None and versus.reason:
+        return Cell(text + footnotes.mark(versus.reason), detail, versus.value, "muted")
     if versus.resolved is None:
         mark = footnotes.mark(f"no interval ({versus.reason})") if versus.reason else ""
         return Cell(text + mark, value=versus.value)

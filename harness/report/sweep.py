@@ -21,7 +21,7 @@ from harness.report.layout import (
     rule,
     title_of,
 )
-from harness.report.shared_lines import name_owners, owners_of
+from harness.report.shared_lines import name_owners, owners_of, with_one_head
 from harness.report.table import Section, Table
 
 
@@ -68,7 +68,10 @@ def _sweep(comparisons: Sequence[Comparison]) -> Table:
         headings(comparisons[0]),
         tuple(sections),
         tuple(_caption(comparisons, words)),
-        (*footnotes.lines(), *(_named(line, name_owners(words, owners)) for line, owners in notes.items())),
+        (
+            *footnotes.lines(),
+            *with_one_head(_named(line, name_owners(words, owners)) for line, owners in notes.items()),
+        ),
         pinned=2,
         together=2,
         verdict=tuple(name_owners(words, owners) + line for line, owners in verdicts.items()),

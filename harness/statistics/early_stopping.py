@@ -26,7 +26,7 @@ PERCENTILE = 0.99
 CONFIDENCE = 0.99
 
 FEWEST_QUERIES = 459
-"""Of fewer nothing can be said, even if none is late: 0.99 ** 459 is the first below 0.01."""
+"""Of fewer nothing is known, even if none is late: 0.99 ** 459 is the first below 0.01."""
 
 
 @overload

@@ -28,4 +28,4 @@ FEWEST_BLOCKS = 5
 """No look before: the spread of fewer blocks says too little."""
 MOST_BLOCKS = 100
 CONFIDENCE_OF_A_LOOK = {CONFIDENCE: 0.965, RATIO_CONFIDENCE: 0.995}
-"""At which confidence to make an interval so that after looks at its width it has the one that it is said to have."""
+"""At which confidence to make an interval so that after looks at its width it has the one that it claims."""

@@ -1,4 +1,4 @@
-"""How many times one model is faster than another, and whether that can be told from noise.
+"""How many times one model is faster than another, and whether that is more than noise.
 
 Student's t on the logarithm of one value a process. Where the processes ran in interleaved blocks the difference is
 taken block by block, so that slow drift of the machine cancels, unless few blocks show none (`block_ratio`). Pooling

@@ -9,7 +9,7 @@ An interval is given from three processes on. Of two, Student's t has one degree
 standard error by 12.7 at 95 % confidence, by 64 at 99 %: of processes that differ by 5 % the ends of the interval
 differ by a factor of 1.9, of those that differ by 30 % by 28, and nobody learns more than from the two values.
 Intervals of three and of five real processes were seen to err as rarely as they say. And an interval whose upper end is
-more than a hundred times the lower says only that the processes disagree: that is said in its place.
+more than a hundred times the lower says only that the processes disagree: that is shown in its place.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from harness.store.place import file_system, put_file, reaching, why
 from harness.store.schemas import LEDGERS, TABLES
 
 Kind = Literal["damaged", "newer", "mislabelled", "doubled", "orphan", "leftover", "clock"]
-# With these all rows that count are read: they are said, and are no fault of the store.
+# With these all rows that count are read: they are reported, and are no fault of the store.
 HARMLESS = ("orphan", "leftover", "clock")
 
 

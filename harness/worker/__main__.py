@@ -1,7 +1,7 @@
 """Entry point of the Python worker: one line of JSON in, JSON Lines out (`harness.protocol`).
 
 `python -m harness.worker [DEVICE [KIND]]`: models run on DEVICE (`cpu`, which is the default, or `cuda`), by the
-runtimes that serve it. KIND is what stands in for the device, for tests of the runtimes of a GPU where there is none.
+runtimes that serve it. KIND replaces the device, for tests of the runtimes of a GPU where there is none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.job import Files, Job, parse_request
 from harness.model_description import is_language_model
 from harness.protocol import PROTOCOL, Done, Hello, Loaded, Samples, Scalar
@@ -38,7 +38,7 @@ from harness.scenarios.queries import GenerateQuery, MultiStreamQuery, Query, Si
 from harness.statistics.steady import SteadyRule
 from harness.storage_reads import drop_page_cache
 from harness.worker import probes
-from harness.worker.channel import Channel, failure
+from harness.worker.channel import Channel, LoadError, failure
 from harness.worker.inputs import make_inputs
 
 MEMORY_ITERATIONS = 10
@@ -99,7 +99,7 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
         for part in parts:
             drop_page_cache(part)
     probe = probes.IoProbe()
-    model = runtime.load(path, job, files)
+    model = _load(runtime, path, job, files)
     channel.emit(_loaded(model, runtime, job))
     channel.emit(probe.since("load", sum(part.stat().st_size for part in parts)))
     match job.measure:
@@ -109,6 +109,16 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
             _measure_operators(job, files, runtime, model, channel)
         case _:
             _measure_latency(job, files, model, channel)
+
+
+def _load(runtime: Runtime, path: Path, job: Job, files: Files) -> LoadedModel:
+    """Raises HarnessError as the runtime does, LoadError for whatever else it raises."""
+    try:
+        return runtime.load(path, job, files)
+    except (HarnessError, MemoryError):
+        raise
+    except Exception as error:
+        raise LoadError from error
 
 
 def _loaded(model: LoadedModel, runtime: Runtime, job: Job) -> Loaded:
@@ -175,7 +185,7 @@ def _measure_memory(job: Job, files: Files, runtime: Runtime, channel: Channel) 
 
     probes.reset_peak()
     report("runtime")
-    model = runtime.load(Path(files.model), job, files)
+    model = _load(runtime, Path(files.model), job, files)
     channel.emit(_loaded(model, runtime, job))
     report("load")
     query = _query(job, files, model)

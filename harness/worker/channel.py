@@ -28,6 +28,10 @@ _ANOTHER_DTYPE = (
 )
 
 
+class LoadError(Exception):
+    """What a runtime raised, its cause, while it loaded a model: no input was given to it yet."""
+
+
 class Channel:
     """Writes events. Once it is open, file descriptor 1 leads to standard error: what libraries print (torchao and
     the native runtimes do) cannot break the stream.
@@ -49,12 +53,16 @@ def failure(error: Exception, job: Job | None) -> Error:
     it; else `memory`, with the batch that was too large, or `runtime`, with what ExecuTorch's error number means and
     with a traceback on standard error.
 
-    Inputs that harness made are a likely cause, so that the user is told how to give others.
+    Inputs that harness made are a likely cause, so that the hint says how to give others.
     """
     if isinstance(error, HarnessError):
         kind = {ModelError: "model", UsageError: "usage"}.get(type(error), "worker")
         return Error(kind=kind, message=error.message, todo=error.hint)
     traceback.print_exception(error)
+    loading = isinstance(error, LoadError)
+    if isinstance(error, LoadError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    what = "load" if loading else "run"
     line = (str(error).strip().splitlines() or [""])[0]
     if isinstance(error, MemoryError) or any(words in str(error) for words in _MEMORY):
         batch = f" at batch {job.batch}" if job is not None and job.batch is not None else ""
@@ -65,18 +73,20 @@ def failure(error: Exception, job: Job | None) -> Error:
         )
     known = explain(line) if "error 0x" in line else None
     if known is not None:
-        what, todo = known
-        message = f"The model failed to run: {what}."
+        meaning, todo = known
+        message = f"The model failed to {what}: {meaning}."
         if (failed := failed_operator(printed())) is not None:
             operator, cause = failed
-            message = f"The model failed to run: the operator {operator} failed: {cause.rstrip(': .')}."
+            message = f"The model failed to {what}: the operator {operator} failed: {cause.rstrip(': .')}."
             if cause.startswith(_NO_KERNEL):
                 return Error(kind="runtime", message=message, todo=_ANOTHER_DTYPE)
     else:
         cause = shortened(str(error)) if NAME in line else f"{type(error).__name__}: {line}"
-        message = f"The model failed to run: {cause}".strip().rstrip(".:") + "."
+        message = f"The model failed to {what}: {cause}".strip().rstrip(".:") + "."
         todo = "`harness report` shows what the runtime printed."
-    if job is not None and job.measure != "describe" and job.inputs_sha256 is None:
+        if loading:
+            todo = f"Export it again with the version of the runtime that is installed here; {todo}"
+    if not loading and job is not None and job.measure != "describe" and job.inputs_sha256 is None:
         message += " Its inputs were made by harness from their declared dtypes and sizes."
         if "--inputs" not in todo:
             todo = f"If it needs others, give them with --inputs; {todo[:1].lower()}{todo[1:]}"

@@ -25,7 +25,7 @@ class LanguageInputs:
         self._positions, self._arrange = positions_of(description), arrange
 
     def at(self, tokens: Tensor, position: int) -> Sequence[Any]:
-        """`tokens` [1, n], the first of which stands at `position`; 0 begins a new sequence."""
+        """`tokens` [1, n], the first of which is at `position`; 0 begins a new sequence."""
         where = {
             "first": lambda: torch.tensor([position], dtype=self._dtypes[1]),
             "scalar": lambda: torch.tensor(position, dtype=self._dtypes[1]),

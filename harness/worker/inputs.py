@@ -74,8 +74,8 @@ def make_set(
 
     Floats are normal, of mean 0 and deviation 1. Integers go through all that the input may take
     (`harness.made_inputs`), in an order that depends on the seed alone: over several sets each occurs as often as any
-    other, so that two models that differ in one row of an embedding are told apart. Numbers that are no tensors are
-    those that the program was exported with. Raises UsageError for an input that cannot be made.
+    other, so that two models that differ in one row of an embedding give different outputs. Numbers that are no tensors
+    are those that the program was exported with. Raises UsageError for an input that cannot be made.
     """
     import torch
 

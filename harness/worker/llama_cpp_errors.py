@@ -43,8 +43,7 @@ _MEANINGS = (
 
 def explain(lines: Sequence[str]) -> tuple[str, str]:
     """What happened, without a full stop, and what to do, from the warnings and errors in llama.cpp's log."""
-    said = [shortened(line) for line in lines]
-    reasons = [line for line in said if line and not _CONSEQUENCE.search(line)]
+    reasons = [line for line in map(shortened, lines) if line and not _CONSEQUENCE.search(line)]
     for line in reversed(reasons):
         for pattern, what, todo in _MEANINGS:
             if (match := re.search(pattern, line)) is not None:

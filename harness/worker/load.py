@@ -87,7 +87,7 @@ def _why_late(job: Job, trial: Trial) -> str | None:
 
 def measure_sustained(job: Job, query: Query, service_ns: float, emit: Emit) -> None:
     """Minutes of queries, phase `sustained`, and for a language model the phases of its generation. After each minute
-    its samples are told, and the state of the device is read: outside the timed region, between two queries.
+    its samples are sent, and the state of the device is read: outside the timed region, between two queries.
 
     Where a query is so short that a minute has too many samples, those of one query in `queries_per_sample` are kept.
     """

@@ -37,7 +37,7 @@ def warm_start(job: Job, files: Files, arguments: Sequence[str] = ()) -> Iterato
     )
     events = [decode(line) for line in ended.stdout.splitlines()]
     if not any(isinstance(event, Samples) and event.phase == "first" for event in events):
-        why = next((event.message for event in events if isinstance(event, Error)), "It said nothing.")
+        why = next((event.message for event in events if isinstance(event, Error)), "The second load gave no reason.")
         raise WorkerError("worker", f"The second, warm start failed after a cold one. {why}", "Run it again.")
     for event in events:
         match event:

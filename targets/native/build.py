@@ -10,7 +10,6 @@ import platform
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import harness.flash.io
 from harness import __version__
+from harness.atomic_files import replacing_files, replacing_folder
 from harness.errors import HarnessError
 from harness.folders import cache_folder
 from harness.targets.native.bundle import MANIFEST, RUNNER, Bundle, read_bundle, write_bundle
@@ -106,10 +106,8 @@ def plugin() -> Path:
     source = _SOURCES / "icount.c"
     library = cache_folder() / "native" / f"icount-{_digest([source, _SOURCES / 'counts.h'], command)}.so"
     if not library.exists():
-        library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=library.parent) as scratch:
-            _compile([*command, "-o", f"{scratch}/icount.so", str(source)])
-            os.replace(f"{scratch}/icount.so", library)
+        with replacing_files(library.parent) as scratch:
+            _compile([*command, "-o", str(scratch / library.name), str(source)])
     return library
 
 
@@ -136,35 +134,26 @@ def _digest(sources: Sequence[Path], words: Sequence[str]) -> str:
 def _build(machine: Machine, command: list[str], key: str, folder: Path) -> None:
     """Compile into a folder of its own, which takes the place of `folder` when it is complete."""
     kit = sdk(machine.name)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as scratch:
-        fresh = Path(scratch) / "bundle"
-        fresh.mkdir()
-        flashio = f"{scratch}/flashio.o"
-        _compile([*command, "-x", "c", "-O2", "-w", "-pthread", "-c", str(_FLASHIO), "-o", flashio])  # C, no C++
+    with replacing_folder(folder) as fresh:
+        flashio = fresh / "flashio.o"
+        _compile([*command, "-x", "c", "-O2", "-w", "-pthread", "-c", str(_FLASHIO), "-o", str(flashio)])  # C, no C++
         _compile(
             [
                 *(*command, *_FLAGS, f'-DHARNESS_VERSION="{__version__}"'),
                 *(f'-DEXECUTORCH_VERSION="{executorch_version()}"', "-isystem", f"{kit}/include"),
                 *("-isystem", f"{kit}/include/executorch/runtime/core/portable_type/c10"),
-                *(str(_SOURCES / "runner.cpp"), flashio, "-pthread", "-o", str(fresh / RUNNER)),
+                *(str(_SOURCES / "runner.cpp"), str(flashio), "-pthread", "-o", str(fresh / RUNNER)),
                 *(f"-L{kit}/lib", "-Wl,--no-as-needed"),
                 *(f"-l{name}" for name in _LIBRARIES),
                 *("-Wl,--enable-new-dtags", "-Wl,-rpath,$ORIGIN"),
             ]
         )
+        flashio.unlink()
         for name in _LIBRARIES:
             shutil.copy(kit / "lib" / f"lib{name}.so", fresh)
         for name in machine.system:
             shutil.copy(_system_library(command, name), fresh / name)
         write_bundle(fresh, machine.name, key, machine.system[0] if machine.system else None)
-        if folder.exists():
-            folder.rename(Path(scratch) / "old")
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if not (folder / MANIFEST).exists():  # somebody else was faster with the same
-                raise
 
 
 def _system_library(command: Sequence[str], name: str) -> Path:

@@ -5,15 +5,14 @@ another.
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import subprocess
 import sys
-import tempfile
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
+from harness.atomic_files import replacing_folder
 from harness.errors import HarnessError
 from harness.folders import cache_folder
 
@@ -51,12 +50,11 @@ def _installed() -> Path:
 
 def _download(machine: str, folder: Path) -> None:
     """Fetch the wheel with pip, which checks its hash, and keep headers and libraries."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as scratch:
+    with replacing_folder(folder) as fresh:
         command = [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"),
             *("--only-binary=:all:", "--platform", f"{_PLATFORM}_{machine}", "--implementation", "cp"),
-            *("--python-version", f"{sys.version_info.major}.{sys.version_info.minor}", "--dest", scratch),
+            *("--python-version", f"{sys.version_info.major}.{sys.version_info.minor}", "--dest", str(fresh)),
             f"executorch=={executorch_version()}",
         ]
         try:
@@ -68,8 +66,8 @@ def _download(machine: str, folder: Path) -> None:
                 f"({printed[-1].removeprefix('ERROR: ').rstrip('.') if printed else 'pip failed'}).",
                 f"Check the network, then `{' '.join(['pip', *command[3:-2], '.', command[-1]])}` shows more.",
             ) from error
-        (wheel,) = Path(scratch).glob("*.whl")
+        (wheel,) = fresh.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             wanted = [n for n in archive.namelist() if n.startswith(("executorch/include/", "executorch/lib/"))]
-            archive.extractall(Path(scratch) / "sdk", wanted)
-        os.replace(Path(scratch) / "sdk", folder)
+            archive.extractall(fresh, wanted)
+        wheel.unlink()

@@ -7,7 +7,6 @@ of ExecuTorch 1.5.1 then gave wrong results under QEMU 7.2 (this project's own m
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from harness.atomic_files import replacing_file
 from harness.conditions.extensions import instruction_sets, vector_extensions
 from harness.conditions.readings import Reading
 from harness.folders import cache_folder
@@ -107,9 +107,8 @@ def _prefix(name: str, cpu: Cpu) -> Path:
         file = folder / path
         if not file.exists() or file.read_text(encoding="ascii") != text:
             file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_name(f".{file.name}.{os.getpid()}")
-            part.write_text(text, encoding="ascii")
-            os.replace(part, file)
+            with replacing_file(file) as replacement:
+                replacement.write(text.encode("ascii"))
     return folder
 
 

@@ -180,3 +180,13 @@ def test_results_in_a_place_that_nothing_opens_are_refused_before_anything_runs(
     for place in ("nosuchproto://x", "file:/tmp/x"):
         ended = home.harness("run", *ONCE, "-m", models.mlp, "--results", place)
         ended.explained(2, f"{place} is neither a folder nor a bucket", "s3://BUCKET/PREFIX.")
+
+
+def test_models_whose_outputs_are_not_compared_say_why(home: Home, models: Models) -> None:
+    ended = home.harness("run", *ONCE, "-m", models.mlp, "-m", models.deep)
+    assert ended.code == 0, ended.err
+    why = "are float32 [4, 128], and those of mlp are float32 [4, 8]; --batch or --inputs may give both the same"
+    assert f"deep: its outputs are not compared: its inputs {why}" in ended.err
+    assert "max difference of outputs" in ended.out
+    assert "its outputs were not compared: its inputs are float32 [4, 128]" in ended.out
+    assert why not in home.harness("run", *ONCE, "-m", models.mlp, "-m", models.deep, "--no-quality").err

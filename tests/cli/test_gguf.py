@@ -1,5 +1,5 @@
-"""`harness run` with `.gguf` files: next to another format in one table, with llama.cpp's settings, and what is said of
-those that are wrong.
+"""`harness run` with `.gguf` files: next to another format in one table, with llama.cpp's build, and what is printed
+of those that are wrong.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ try:
 except UsageError as error:
     print(error)
 """
-    said = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-P", "-c", code, tmp_path / "m.gguf"], capture_output=True, text=True, check=True
     )
-    assert "llama_cpp_python is not installed" in said.stdout
-    assert "pip install 'edge-harness[gguf]'" in said.stdout
+    assert "llama_cpp_python is not installed" in printed.stdout
+    assert "pip install 'edge-harness[gguf]'" in printed.stdout

@@ -208,7 +208,7 @@ def test_a_tree_of_powercap_is_read_while_a_worker_works(tmp_path: Path) -> None
     root = powercap(tmp_path, zones)
     turning = f"""
 import os, time
-at, end = [{RANGE_UJ - 20 * step_uj}, 0, 0], time.monotonic() + 4
+at, end = [{RANGE_UJ - 20 * step_uj}, 0, 0], time.monotonic() + 120
 while time.monotonic() < end:
     for number, folder in enumerate({list(zones)!r}):
         at[number] = (at[number] + {step_uj} * (1, 1, 10)[number]) % {RANGE_UJ + 1}

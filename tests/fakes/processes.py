@@ -15,7 +15,7 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
-def ends(pid: int, patience_s: float = 2.0) -> bool:
+def ends(pid: int, patience_s: float = 20.0) -> bool:
     """Whether a process is gone, or goes while we look: the kernel ends the members of a group one after the other."""
     deadline = time.monotonic() + patience_s
     while alive(pid):

@@ -51,7 +51,7 @@ def test_a_slower_file_is_published_after_a_rerun_against_the_last_good_one(farm
     assert len(farm.reruns) == 1, "a known change is not measured again, whoever sees it"
     assert again.standing == look(farm.config).standing == first.standing
     assert [change.newest for _, changes in again.series for change in changes] == [False], "change points see it too"
-    assert headline(again) == "1 regression stands."
+    assert headline(again) == "1 regression is unresolved."
 
 
 def test_a_rerun_is_against_the_last_file_before_the_change_not_an_older_one(farm: Farm) -> None:

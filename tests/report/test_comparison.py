@@ -13,7 +13,8 @@ import pytest
 from harness.analysis.comparison import Comparison, compare_tables
 from harness.analysis.figures import Figure, Versus
 from harness.errors import NothingComparable, UsageError
-from harness.report.layout import caption
+from harness.report.layout import caption, comparison_table
+from harness.report.table import SUPERSCRIPT
 
 
 def row(comparison: Comparison, metric: str) -> tuple[tuple[Figure, ...], tuple[Versus | None, ...]]:
@@ -175,10 +176,22 @@ def test_what_is_asked_after_all_was_measured_makes_no_other_table(session: Any)
 @pytest.mark.parametrize(("rate", "told"), [(None, True), (50.0, False)])
 def test_latencies_at_two_rates_are_no_comparison(session: Any, rate: float | None, told: bool) -> None:
     options = {"scenario": "server", "rate_queries_per_s": rate, "latency_bound_ns": 10**9}
-    for model in "ab":
-        session.add(model, samples={"server": [100]}, scenario="server", options=options)
+    for block in range(5):
+        for model, latency in (("a", 100), ("b", 50 + block)):
+            session.add(
+                *(model, block),
+                samples={"server": [latency] * 20},
+                scalars={"rate_queries_per_s@server": 50.0},
+                scenario="server",
+                options=options,
+            )
     (comparison,) = compare_tables(session.tables())
     assert any("own highest rate" in note for note in comparison.notes) is told
+    speed_up = against(comparison, "server_latency_ns_p50")
+    assert speed_up.resolved
+    assert ("own highest rate" in (speed_up.reason or "")) is told
+    cells = [cell for section in comparison_table(comparison).sections for line in section.rows for cell in line]
+    assert any(cell.text.startswith("1.9") and cell.text[-1] in SUPERSCRIPT for cell in cells) is told
 
 
 def test_memory_and_quality_join_the_latency_of_their_models(generated: Any) -> None:

@@ -14,6 +14,7 @@ from harness.analysis.comparison import compare_tables
 from harness.cli.table import table as table_command
 from harness.metrics import CATALOGUE
 from harness.report.rendering import render
+from harness.report.shared_lines import with_one_head
 from harness.report.sweep import comparison_tables
 
 
@@ -54,7 +55,8 @@ def test_what_conditions_share_is_said_once_and_the_rest_with_its_condition(swep
     assert text.count("x86 · cpu · single-stream") == 1
     assert text.count("Test CPU") == 1
     assert text.count("the hypervisor took CPU time away") == 1
-    assert "2 threads: All 10 latency processes: the hypervisor took CPU time away" in text
+    (own,) = [line for line in text.splitlines() if "2 threads: All 10 latency processes: " in line]
+    assert text.index(own) < text.index("the hypervisor took CPU time away")
     assert "1 thread: 3 interleaved processes" in text
     assert "1 thread: b runs 2.0" in text
     assert "2 threads: b runs 2.0" in text
@@ -116,3 +118,13 @@ def test_metrics_are_listed_with_their_labels() -> None:
     lines = [" ".join(line.split()) for line in shown.splitlines()]
     assert "steady_latency_ns_p50 latency p50 ns Latency" in lines
     assert all(any(line.startswith(f"{metric.name} ") for line in lines) for metric in CATALOGUE)
+
+
+def test_what_holds_for_the_same_processes_has_one_head() -> None:
+    lines = ["Few.", "All 5 processes: a (b).", "All 5 processes: c.", "2 threads: All 5 processes: d.", "4 of 5: e."]
+    assert with_one_head(lines) == [
+        "Few.",
+        "All 5 processes: a (b); c.",
+        "2 threads: All 5 processes: d.",
+        "4 of 5: e.",
+    ]

@@ -59,6 +59,7 @@ def _huge(path: Path) -> None:
 WRONG = {
     "split": (_written(metadata={"split.count": 3}), "is one of 3 files of a model"),
     "adapter": (_written(metadata={"general.type": "adapter"}), "is no model by itself, but of type adapter"),
+    "embeddings": (_written(metadata={"gpt2.attention.causal": False}), "generates no text: every token"),
     "no table": (_written(leave_out=("token_embd.weight",)), "holds no language model"),
     "vocabulary": (edited("gpt2.vocab_size", 77), "it has 77 tokens, and 29 in their table"),
     "layers": (edited("gpt2.block_count", 0), "the number of layers is 0"),

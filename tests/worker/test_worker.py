@@ -18,6 +18,7 @@ from worker.driving import COMMAND, ask, job, run, run_forked
 
 from harness.job import Files, request_json
 from harness.protocol import Describe, Done, Error, Hello, Io, Loaded, Memory, Output, Samples, Scalar
+from harness.worker.channel import LoadError, failure
 from harness.worker.inputs import make_inputs
 
 
@@ -331,3 +332,14 @@ def test_a_compiled_pt2_gives_the_same_outputs(models: Models, tmp_path: Path) -
     assert isinstance(said.events[-1], Done), [e for e in said.events if isinstance(e, Error)]
     with np.load(tmp_path / "outputs.npz") as outputs:
         np.testing.assert_allclose(outputs["set0_output0"], _mlp(models, x), rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_runtime_raises_while_it_loads_is_not_blamed_on_inputs() -> None:
+    loading = LoadError()
+    loading.__cause__ = RuntimeError("unknown operator acme::mul")
+    told = failure(loading, job())
+    assert told.message == "The model failed to load: RuntimeError: unknown operator acme::mul."
+    assert told.todo.startswith("Export it again with the version of the runtime that is installed here; ")
+    assert "nputs" not in told.message + told.todo
+    running = failure(RuntimeError("index out of range"), job())
+    assert running.message.startswith("The model failed to run: RuntimeError: index out of range. Its inputs were made")

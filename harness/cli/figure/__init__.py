@@ -30,7 +30,7 @@ def figure() -> None:
 
 
 def _drawing_options(command: Command) -> Command:
-    """Which results are drawn, and where to."""
+    """Which results are drawn; with an output, the arguments of `drawing.panels`."""
     for option in (
         json_option,
         click.option("--allow-different", is_flag=True, help="Show runs of different conditions, with a warning."),
@@ -59,18 +59,7 @@ def _output_option(default: str) -> Callable[[Command], Command]:
 @click.option("--marks", type=click.Choice(ROW_PARTS), help="One mark for each of these. [default: all alike]")
 @_drawing_options
 @_output_option("pareto.pdf")
-def pareto(
-    cost: str | None,
-    quality: str | None,
-    marks: str | None,
-    models: tuple[str, ...],
-    results: Path,
-    session: str,
-    target: str | None,
-    allow_different: bool,
-    output: Path,
-    as_json: bool,
-) -> None:
+def pareto(cost: str | None, quality: str | None, marks: str | None, as_json: bool, **selection: Any) -> None:
     """Draw quality against cost: a point a model with its intervals, and the Pareto front.
 
     A model is called dominated only where the intervals support it.
@@ -83,7 +72,7 @@ def pareto(
     """
     from harness.cli.figure import drawing
 
-    selected = drawing.panels(results, session, models, target, allow_different, output)
+    selected = drawing.panels(**selection)
     click.echo(drawing.pareto(selected, cost, quality, marks, as_json=as_json), nl=False)
 
 
@@ -91,16 +80,7 @@ def pareto(
 @click.option("--phase", metavar="NAME", help="Of which phase: decode, prefill, ttft, steady. [default: decode]")
 @_drawing_options
 @_output_option("distribution.pdf")
-def distribution(
-    phase: str | None,
-    models: tuple[str, ...],
-    results: Path,
-    session: str,
-    target: str | None,
-    allow_different: bool,
-    output: Path,
-    as_json: bool,
-) -> None:
+def distribution(phase: str | None, as_json: bool, **selection: Any) -> None:
     """Draw which share of the samples is how fast, by model and process, without warm-ups.
 
     \b
@@ -109,22 +89,14 @@ def distribution(
     """
     from harness.cli.figure import drawing
 
-    selected = drawing.panels(results, session, models, target, allow_different, output)
+    selected = drawing.panels(**selection)
     click.echo(drawing.distribution(selected, phase, as_json=as_json), nl=False)
 
 
 @figure.command(short_help="How near models come to what the device can do.")
 @_drawing_options
 @_output_option("roofline.pdf")
-def roofline(
-    models: tuple[str, ...],
-    results: Path,
-    session: str,
-    target: str | None,
-    allow_different: bool,
-    output: Path,
-    as_json: bool,
-) -> None:
+def roofline(as_json: bool, **selection: Any) -> None:
     """Draw multiplications a second against multiplications a byte, below the bounds of array and memory.
 
     Only for targets that say what they can do at most, as a simulated accelerator does.
@@ -135,7 +107,7 @@ def roofline(
     """
     from harness.cli.figure import drawing
 
-    selected = drawing.panels(results, session, models, target, allow_different, output)
+    selected = drawing.panels(**selection)
     click.echo(drawing.roofline(selected, as_json=as_json), nl=False)
 
 

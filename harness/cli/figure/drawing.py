@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.cli.figure.files import drawer, kind_of_file, written
 from harness.errors import NothingComparable
@@ -25,9 +24,6 @@ from harness.report.figures.points import COSTS, QUALITIES, choose, drawable, po
 from harness.report.flash_ablation import table_of
 from harness.report.table import lines_of
 from harness.store.dataset import read_tables
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ _LABELS = ("fixed time of a read", "throughput of one read", "reads per second",
 
 def profile(path: Path, reader: Kind, rounds: int, output: Path, as_json: bool) -> None:
     """Measure random reads of PATH by size and depth, fit the device model, and save it as a profile."""
-    if not os.path.isdir(output.absolute().parent):  # said before anything is measured
+    if not os.path.isdir(output.absolute().parent):  # reported before anything is measured
         raise UsageError(f"There is no folder {output.parent}.", "Name another file with --output.")
     with waiting(f"flash profile {reader} {rounds}", f"measuring {path}") as clock:
         clock.begin("writing a file to read")

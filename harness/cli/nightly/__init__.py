@@ -37,7 +37,7 @@ def nightly() -> None:
     A change for the worse is a provisional alert, from the fifth night on raised on the night itself. The file of
     tonight and that of the last good night are then measured again, interleaved, in 10 pairs of processes, and where
     these do not decide in 20 and 40 more. The alert is published (regression) or withdrawn (no regression); where it
-    is still undecided, the next night looks again. While a published regression stands the exit code is 3.
+    is still undecided, the next night looks again. While a published regression is unresolved the exit code is 3.
 
     \b
     harness nightly example config > nightly.toml
@@ -53,7 +53,9 @@ def nightly() -> None:
 @click.option("--quiet", "-q", is_flag=True, help="No progress on standard error.")
 @click.pass_context
 def run_command(ctx: click.Context, config_file: Path, as_json: bool, summary: Path | None, quiet: bool) -> None:
-    """Measure a night, then say what changed. Exit codes: 0 fine, 1 a job failed, 2 usage, 3 a regression stands."""
+    """Measure a night, then say what changed. Exit codes: 0 fine, 1 a job failed, 2 usage, 3 a regression is
+    unresolved.
+    """
     from harness.cli.nightly import commands
 
     watched = commands.measure_night(config_file, quiet=quiet)
@@ -67,9 +69,11 @@ def run_command(ctx: click.Context, config_file: Path, as_json: bool, summary: P
 @_config
 @_json
 @_summary
+@click.option("--quiet", "-q", is_flag=True, expose_value=False, help="As of `nightly run`; there is no progress here.")
 @click.pass_context
 def status(ctx: click.Context, config_file: Path, as_json: bool, summary: Path | None) -> None:
-    """Say again what the nights so far say; measures nothing. Exit code 3 while a published regression stands.
+    """Say again what the nights so far say; measures nothing. Exit code 3 while a published regression is
+    unresolved.
 
     \b
     harness nightly status nightly.toml --json
@@ -84,9 +88,9 @@ def status(ctx: click.Context, config_file: Path, as_json: bool, summary: Path |
 @nightly.command()
 @_config
 @click.argument("alert", metavar="ID")
-@click.option("--reason", metavar="TEXT", help="Why it may stand, for those who ask later.")
+@click.option("--reason", metavar="TEXT", help="Why it is accepted, for those who ask later.")
 def resolve(config_file: Path, alert: str, reason: str | None) -> None:
-    """Acknowledge the published regression whose id begins with ID, so that it stands no more.
+    """Acknowledge the published regression whose id begins with ID, so that it is resolved.
 
     \b
     harness nightly resolve nightly.toml 3f9a --reason "the price of the new head"

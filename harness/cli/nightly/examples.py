@@ -47,7 +47,7 @@ jobs:
       - uses: actions/checkout@v4
       - run: python3 -m venv "$RUNNER_TEMP/venv" && "$RUNNER_TEMP/venv/bin/pip" install .
       # nightly.toml names a folder outside the checkout as `results`, for example "~/nights".
-      # Exit code 3, which fails the job: a regression stands.
+      # Exit code 3, which fails the job: a regression is unresolved.
       - run: '"$RUNNER_TEMP/venv/bin/harness" nightly run nightly.toml --summary "$GITHUB_STEP_SUMMARY"'
 """
 

@@ -50,7 +50,7 @@ def compact(results: Path, dry_run: bool, as_json: bool, quiet: bool) -> None:
 def check(ctx: click.Context, results: Path, move: bool, as_json: bool, quiet: bool) -> None:
     """Read every file, and say what is damaged, doubled or of another version, and where clocks went backwards.
 
-    Exit code 1 where a row that counts cannot be read, or is read twice; what is harmless is only said. Files that
+    Exit code 1 where a row that counts cannot be read, or is read twice; what is harmless is only reported. Files that
     killed processes had not finished are deleted: no row was in them that counts.
 
     \b

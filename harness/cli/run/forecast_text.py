@@ -24,7 +24,7 @@ def forecast_text(forecast: Forecast) -> str:
         if any(expectation.asked is not None for expectation in forecast.expected)
         else ""
     )
-    lines.append(_lasts(forecast.measuring_s_at_least, forecast.estimated_s) + added)
+    lines.append(_lasts(forecast) + added)
     return "\n".join(lines) + "\n"
 
 
@@ -41,6 +41,7 @@ def forecast_json(forecast: Forecast) -> str:
             ],
             "conditions": [asdict(expected) for expected in forecast.expected],
             "measuring_s_at_least": forecast.measuring_s_at_least,
+            "starting_s": forecast.starting_s,
             "estimated_s": forecast.estimated_s,
         },
     )
@@ -70,12 +71,15 @@ def _condition_lines(expected: Sequence[Expected]) -> list[str]:
     return lines
 
 
-def _lasts(measured_s: float, usual_s: float | None) -> str:
-    if usual_s is not None:
-        return f"Estimated time: {_time(usual_s)}, as long as such processes took before."
+def _lasts(forecast: Forecast) -> str:
+    if forecast.estimated_s is not None:
+        return f"Estimated time: {_time(forecast.estimated_s)}, as long as such processes took before."
+    starting_s = forecast.starting_s * len(forecast.jobs)
     return (
-        f"Estimated time: {_time(measured_s)} of measuring at least, by --min-duration; starting, warming up and other "
-        "passes come on top."
+        f"Estimated time: more than {_time(forecast.measuring_s_at_least + starting_s)}: "
+        f"{_time(forecast.measuring_s_at_least)} of measuring at least, by --min-duration, and about "
+        f"{_time(starting_s)} to start {plural(len(forecast.jobs), 'process')}; warming up and other passes "
+        "come on top."
     )
 
 

@@ -114,7 +114,7 @@ def _way(kind: Kind, descriptor: int, arena: Arena, depth: int) -> AbstractConte
 
 
 def _checked(offsets: Indices, lengths: Indices, slots: Indices, arena: Arena) -> tuple[Indices, Indices, Indices]:
-    """The three as the C backend needs them: it writes wherever it is told."""
+    """The three as the C backend needs them: it writes to any address that it is given."""
     offsets, lengths, slots = (np.ascontiguousarray(part) for part in (offsets, lengths, slots))
     if not all(part.dtype == np.int64 and part.shape == (len(offsets),) for part in (offsets, lengths, slots)):
         raise ValueError("offsets, lengths and slots must be int64 of one length")

@@ -22,7 +22,7 @@ def beats(rival: Pair, pair: Pair, more: tuple[bool, bool]) -> bool:
 def is_no_worse(metric: Metric, figure: Figure, rival: Figure, versus: Versus | None) -> bool:
     """Whether it is certain that `rival` is better than `figure`, or the same; `versus` is the rival against mine.
 
-    They are told apart as in the tables: what is compared by ratio by its 99 % interval, facts and exact quality by
+    They differ as in the tables: what is compared by ratio by its 99 % interval, facts and exact quality by
     value. Figures that were obtained in different ways are not set against each other, and recorded ones against none.
     """
     if figure.estimate is None or rival.estimate is None or figure.kind != rival.kind or figure.kind == "recorded":

@@ -17,7 +17,7 @@ from harness.statistics.early_stopping import fewest_samples
 from harness.statistics.summary import Estimate, log_mean, mean
 
 MARKED = (50, 90, 99)
-"""Percentiles that are marked and told."""
+"""Percentiles that are marked and named."""
 SHARES: NDArray[np.float64] = np.concatenate([np.arange(0, 99, 0.5), np.linspace(99, 100, 21)])
 """Percentiles at which a distribution is drawn, MARKED among them; finer towards the slow end."""
 _USUAL = ("decode", "steady", "batch")
@@ -52,7 +52,7 @@ class Latencies:
         return {mark: _mean(self.at(mark)) for mark in MARKED if mark not in few}
 
     def too_few(self) -> dict[int, int]:
-        """Those of MARKED that cannot be told, and how many samples per process takes for each."""
+        """Those of MARKED that cannot be shown, and how many samples per process takes for each."""
         taken = {mark: fewest_samples(mark / 100) for mark in MARKED if mark > 50}
         return {mark: samples for mark, samples in taken.items() if min(self.samples) < samples}
 

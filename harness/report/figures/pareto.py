@@ -23,7 +23,7 @@ from harness.report.figures.style import BLACK, GREY, PALE, WIDTH, drawing, fini
 # Value, low and high of every point, [points, 3], in the unit of the axis.
 Spans = NDArray[np.float64]
 
-# How a point looks and its name: colour, filling, and what is said behind the name.
+# How a point looks and its name: colour, filling, and the words behind the name.
 _LOOKS: dict[Standing, tuple[str, str, str]] = {
     "front": (BLACK, BLACK, ""),
     "unresolved": (BLACK, "white", " n.s."),
@@ -138,7 +138,7 @@ def _points(axes: Axes, points: Sequence[Point], xs: Spans, ys: Spans, marks: Ma
 
 
 def _names(points: Sequence[Point], cost: Metric, quality: Metric) -> list[str]:
-    """What stands beside each point: the model, and which of its figures was not measured where others were."""
+    """The text beside each point: the model, and which of its figures was not measured where others were."""
     texts = shown([point.model for point in points])
     for axis, metric in enumerate((cost, quality)):
         kinds = [point.kinds[axis] for point in points]

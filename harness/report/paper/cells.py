@@ -1,4 +1,4 @@
-"""What stands in one cell of a table for a paper: digits, interval, how it was obtained, or why there is nothing."""
+"""The content of one cell of a table for a paper: digits, interval, how it was obtained, or why there is nothing."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def versus_cell(versus: Versus | None, step: tuple[float, str], kinds: tuple[str
         resolved=versus.resolved,
         processes=versus.processes,
         kinds=kinds,
-        reasons=(f"no interval ({versus.reason})",) if versus.reason else (),
+        reasons=(versus.reason if versus.resolved is not None else f"no interval ({versus.reason})",)
+        if versus.reason
+        else (),
     )
 
 
@@ -122,7 +124,7 @@ def published_text(figure: PublishedFigure, divisor: float) -> str:
 
 
 def comparator(figure: PublishedFigure) -> str:
-    """What stands before a published number: `≈`, `≤`, `>`, or nothing."""
+    """The mark before a published number: `≈`, `≤`, `>`, or nothing."""
     return _COMPARATORS.get(figure.qualifier, figure.qualifier)
 
 

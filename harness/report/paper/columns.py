@@ -51,7 +51,7 @@ class PaperColumn:
 
     @property
     def suffix(self) -> str:
-        """What stands behind every number of the column."""
+        """The mark behind every number of the column."""
         return "×" if self.kind in ("ratio", "mean") else ""
 
 
@@ -61,8 +61,8 @@ def columns_of(
     """The columns that `asked` becomes: value and ratio for each condition that has the metric, then the geometric mean
     of the ratios where there are several.
 
-    What is the same under several conditions, such as the size of a file, stands once. All share one unit, which suits
-    their geometric mean.
+    What is the same under several conditions, such as the size of a file, is there once. All share one unit, which
+    suits their geometric mean.
     """
     metric = asked.metric
     fitting = [view for view in views if matches(view.comparison.condition, asked.where)]

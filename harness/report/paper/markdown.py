@@ -15,7 +15,7 @@ _RAISED = dict(zip("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏ
 
 
 def render_paper_markdown(table: PaperTable) -> str:
-    """A heading, the table, and what stands under it as a list."""
+    """A heading, the table, and the notes under it as a list."""
     lines = [f"### {_text(table.title)}", ""]
     lines += [_text(table.caption), ""] if table.caption else []
     lines += [_line(["Model", *(_heading(column) for column in table.columns)])]
@@ -29,7 +29,7 @@ def render_paper_markdown(table: PaperTable) -> str:
 
 
 def heading(column: PaperColumn) -> str:
-    """All that stands over a column, on one line: metric, condition, comparison, unit."""
+    """All that is above a column, on one line: metric, condition, comparison, unit."""
     words = ", ".join(word for word in (column.header, column.group, column.word) if word)
     return f"{words} ({column.unit})" if column.unit else words
 

@@ -1,4 +1,4 @@
-"""What stands under a table for a paper: how to read it, how the numbers were obtained, what else to know."""
+"""What is below a table for a paper: how to read it, how the numbers were obtained, what else to know."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.statistics.summary import CONFIDENCE
 
 
 def notes_on(columns: Sequence[PaperColumn], baseline: str) -> list[str]:
-    """A legend of what is in the table, facts, warnings. What holds for all views is said once, all else begins with
+    """A legend of what is in the table, facts, warnings. What holds for all views is there once, all else begins with
     what tells its views from the others.
     """
     views = _views(columns)
@@ -85,7 +85,7 @@ def _legend(columns: Sequence[PaperColumn], baseline: str) -> str:
         parts.append("geometric mean over the conditions shown, its interval on the wide side")
     if any(cell.bold for cell in cells):
         parts.append(
-            "bold: best of its column, and told apart from every other model (their ratio's "
+            "bold: best of its column, and different from every other model (their ratio's "
             f"{_percent(RATIO_CONFIDENCE)} interval excludes 1, or both are exact)"
         )
     legend = "; ".join(parts)

@@ -149,9 +149,7 @@ def _budget(job: Job, emit: Emit) -> Iterator[None]:
         peak = limit.peak_bytes()
         emit(Scalar(name="cgroup_limit_bytes", value=limit.limit_bytes, reason=limit.reason))
         emit(
-            Scalar(
-                name="cgroup_peak_bytes", value=peak, reason=None if peak is not None else limit.reason or "not said"
-            )
+            Scalar(name="cgroup_peak_bytes", value=peak, reason=None if peak is not None else limit.reason or "unknown")
         )
 
 

@@ -25,7 +25,7 @@ _MOST_TEXT = 256
 # A header has no more entries, and an array no more items.
 _MOST_ENTRIES, _MOST_ITEMS = 1 << 16, 1 << 24
 _LARGEST = (1 << 31) - 1
-# llama.cpp aborts where there are more, and where there are none.
+# llama.cpp takes no more layers than these, and none fewer than one.
 _MOST_LAYERS = 512
 _TYPES = {
     **dict(enumerate(("F32", "F16", "Q4_0", "Q4_1"))),
@@ -186,6 +186,11 @@ def _check(path: Path, file: GgufFile) -> None:
         raise ModelError(
             f"{path} holds no language model: it has no table of tokens ({_TOKENS}).",
             "Only language models run in llama.cpp; export another model as .pte, .pt2 or .onnx.",
+        )
+    if file.metadata.get(f"{architecture}.attention.causal") is False:  # llama.cpp would give zeros for its logits
+        raise ModelError(
+            f"{path} generates no text: every token of its architecture, {architecture}, sees those behind it.",
+            "Give a language model; one for embeddings runs as .onnx.",
         )
     own = {key.removeprefix(f"{architecture}."): value for key, value in file.metadata.items()}
     for name, size, most in (

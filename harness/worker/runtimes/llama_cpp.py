@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,8 @@ _MOST_LOGITS_BYTES = 1 << 28
 # Threads of OpenMP that wait for work turn so often, a third of a millisecond, and sleep then. It bridges the time
 # between two operators; the default of libgomp, thirty times as much, burns the processor behind every run.
 _TURNS = "10000"
-_Log = Callable[[int, bytes, Any], None]
 _log_lines: deque[tuple[int, str]] = deque(maxlen=1000)
-_kept: list[Any] = []
+_references: list[Any] = []
 """What llama.cpp holds a pointer to."""
 
 
@@ -84,7 +84,7 @@ def start(device: str) -> dict[str, str]:
     library = _library()
     callback = library.llama_log_callback(_keep_line)
     library.llama_log_set(callback, None)
-    _kept.append(callback)
+    _references.append(callback)
     library.llama_backend_init()
     return {"llama.cpp": _version(library), "llama.cpp-build": _build(library)}
 
@@ -115,7 +115,6 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
     Raises ModelError for a file that llama.cpp refuses, MemoryError where it does not fit into memory.
     """
     library, options = _library(), option_values(capabilities, job)
-    _log_lines.clear()
     start_ns = time.perf_counter_ns()
     model = _open(library, path, _model_parameters(library))
     opened_ns = time.perf_counter_ns()
@@ -198,11 +197,12 @@ def _model_parameters(library: Any) -> Any:
     parameters.n_gpu_layers = 0
     devices = (ctypes.c_void_p * 1)()  # an empty list, where none would stand for all
     parameters.devices = ctypes.cast(devices, ctypes.c_void_p)
-    _kept.append(devices)
+    _references.append(devices)
     return parameters
 
 
 def _open(library: Any, path: Path, parameters: Any) -> Any:
+    _log_lines.clear()
     model = library.llama_model_load_from_file(os.fsencode(path), parameters)
     if not model:
         raise _refusal(f"llama.cpp refuses {path}")
@@ -229,6 +229,8 @@ def _new_context(library: Any, path: Path, model: Any, job: Job, options: dict[s
     context = library.llama_init_from_model(model, parameters)
     if not context:
         raise _refusal(f"llama.cpp cannot run {path}")
+    if not library.llama_get_memory(context):
+        raise ModelError(f"{path} generates no text: llama.cpp keeps no cache for it.", "Give a language model.")
     return context
 
 
@@ -269,7 +271,11 @@ def _describe(file: GgufFile) -> Describe:
         "get_max_context_len": file.context,
         "use_kv_cache": True,
     }
-    metadata = {key: value for key, value in file.metadata.items() if key.startswith(own) and value == value}
+    metadata = {
+        key: value
+        for key, value in file.metadata.items()
+        if key.startswith(own) and (not isinstance(value, float) or math.isfinite(value))
+    }
     return Describe(format="gguf", methods=[forward], metadata={**metadata, **facts}, delegates=[])
 
 
@@ -290,7 +296,7 @@ def _settings(library: Any, context: Any, file: GgufFile, options: dict[str, str
         "cache": options["cache_type"],
         "flash attention": flash,
         "weights": ", ".join(f"{kind} x {count}" for kind, count in sorted(file.types.items())),
-        "weights in memory": ", ".join(buffers) or "not told",
+        "weights in memory": ", ".join(buffers) or "llama.cpp does not say",
     }
 
 
@@ -343,9 +349,11 @@ class _Generation:
 
         context, memory, row = self._context, self._memory, self._row
         decode, clear = self._library.llama_decode, self._library.llama_memory_clear
-        logits_of, address = self._library.llama_get_logits_ith, ctypes.addressof
+        logits_of, address_of = self._library.llama_get_logits_ith, ctypes.addressof
+        place, view = 0, np.empty((1, self._vocabulary), np.float32)
 
         def execute(inputs: Sequence[Any]) -> Sequence[Any]:
+            nonlocal place, view
             batch, begins = inputs
             if begins:
                 clear(memory, False)
@@ -354,8 +362,9 @@ class _Generation:
             logits = logits_of(context, -1)
             if not logits:
                 raise self._failure()
-            # A copy: the next call writes to the same place.
-            return [np.array(row.from_address(address(logits.contents)))[None]]
+            if (address := address_of(logits.contents)) != place:  # it hardly ever moves
+                place, view = address, np.ctypeslib.as_array(row.from_address(address))[None]
+            return [view.copy()]  # the next call writes to the same place
 
         return execute
 
@@ -373,7 +382,7 @@ class _Generation:
     def _batch(self, tokens: Any, begin: int) -> Any:
         """A batch that reads the memory of `tokens`: of a step the token is written there once it is known."""
         count = tokens.shape[1]
-        if count > (most := self._library.llama_n_batch(self._context)):  # llama.cpp would abort
+        if count > (most := self._library.llama_n_batch(self._context)):  # more than its batch holds
             raise UsageError(f"{count} tokens do not fit into the model's context of {most}.", "Give a shorter prompt.")
         token = ctypes.cast(tokens.data_ptr(), ctypes.POINTER(ctypes.c_int32))
         positions = (ctypes.c_int32 * count)(*range(begin, begin + count))

@@ -75,7 +75,7 @@ def prepare(path: Path) -> None:
 
 def describe(path: Path) -> Describe:
     """What the file says of itself. ONNX Runtime opens it too where its weights are there, so that an operator that it
-    lacks is told before anything is measured.
+    lacks is reported before anything is measured.
     """
     file = read_onnx(path)
     check_onnx(path, file)

@@ -1,5 +1,5 @@
-"""x86: models on this machine's processor, through ExecuTorch (`.pte`), torch (`.pt2`), ONNX Runtime (`.onnx`) or any
-other runtime that is installed.
+"""x86: models on this machine's processor, through ExecuTorch (`.pte`), torch (`.pt2`), ONNX Runtime (`.onnx`),
+OpenVINO (`.xml`) or any other runtime that is installed.
 
 The Python worker is the rule; the native one runs the same `.pte` without Python, and records operators.
 """

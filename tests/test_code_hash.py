@@ -101,5 +101,8 @@ def test_no_module_that_an_exporter_loads_is_left_out(entries: tuple[str, ...], 
 
 def test_every_exporter_is_named() -> None:
     folder = Path(artifacts.__file__).parents[1] / "export"
-    exporters = {f"harness.models.export.{file.stem}" for file in (*folder.glob("p*.py"), folder / "onnx.py")}
+    exporters = {
+        f"harness.models.export.{file.stem}"
+        for file in (*folder.glob("p*.py"), folder / "gguf.py", folder / "onnx.py", folder / "openvino.py")
+    }
     assert set(artifacts.EXPORTERS.values()) == exporters - {"harness.models.export.pte_flash"}

@@ -14,8 +14,9 @@ from harness.code_hash import code_hash
 from harness.durations import OnStep, unheard
 from harness.errors import ModelError, UsageError
 from harness.folders import cache_folder
-from harness.manifest import read_manifest, sha256_file, write_manifest
+from harness.manifest import Manifest, read_manifest, sha256_file, write_manifest
 from harness.models.recipe import INT4, Recipe
+from harness.models.zoo.copying import data_file
 from harness.models.zoo.recipes import packaged
 from harness.models.zoo.records import PACKAGED, Record, read_record
 
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
 
 Export = Callable[["GPT", Path], "Mapping[str, Any] | None"]
 """Writes a model to a file. What its check measured, where it says so, is for the manifest."""
-FORMATS = ("pte", "pt2", "onnx", "gguf")
+FORMATS = ("pte", "pt2", "onnx", "gguf", "openvino")
+SUFFIXES = {"openvino": "xml"}
+"""How the files of a format end, where that is not its name."""
 EXPORTERS = {
     "pte": "harness.models.export.pte",
     "pt2": "harness.models.export.pt2",
     "onnx": "harness.models.export.onnx",
     "gguf": "harness.models.export.gguf",
+    "openvino": "harness.models.export.openvino",
     "static": "harness.models.export.pt2_fixed_shapes",
     "cached": "harness.models.export.pt2_generating",
     "flash": "harness.models.export.pte_flash_files",
@@ -42,11 +46,13 @@ _EVERY_EXPORT = ("harness.models.zoo.loading", "harness.models.zoo.artifact_mani
 _PACKAGES = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
     "gguf": ("torch", "gguf", "llama_cpp_python"),
+    "openvino": ("torch", "torchao", "openvino"),
 }
 """The packages that decide what an exporter writes, where they are not those of most."""
 _PEERS = {"onnx": "ONNX Runtime", "gguf": "llama.cpp"}
 """Formats of other runtimes. Their exporters check a file on text, and their int4 has steps for groups alone."""
 _PEERS_INT4 = "int4-group32"
+_CHECKED = (*_PEERS, "openvino")
 _FOLLOWED = ("harness.models", "harness.flash")
 
 
@@ -66,7 +72,9 @@ class _Wanted:
             manifest = read_manifest(self.path, sha256_file(self.path))
         except ModelError:  # damaged, or left by a build that was killed half way: it is made again
             return None
-        fits = manifest is not None and all(getattr(manifest, key) == value for key, value in self.manifest.items())
+        if manifest is None or not _has_data(self.path, manifest):
+            return None
+        fits = all(getattr(manifest, key) == value for key, value in self.manifest.items())
         return self.path if fits else None
 
 
@@ -104,7 +112,7 @@ def artifact(
             from harness.models.export.pte import export_pte
 
             export_pte(model, path, wanted.manifest["precision"], on_step)
-        elif fmt in _PEERS:
+        elif fmt in _CHECKED:
             return _export_peer(model, path, fmt, wanted, folder, on_step)
         else:
             from harness.models.export.pt2 import export_pt2
@@ -232,6 +240,8 @@ def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
         raise UsageError(f"There is no format {fmt!r}.", f"Choose one of: {', '.join(FORMATS)}.")
     if fmt in _PEERS:
         return _peer_precision(recipe, precision, fmt)
+    if fmt == "openvino" and precision == INT4 and recipe.stored() not in (recipe.stored(INT4), _PEERS_INT4):
+        return _PEERS_INT4  # what OpenVINO's own compression makes of weights that were not trained for it
     stored = recipe.stored(precision)
     if fmt == "pt2":
         if precision not in (None, "fp32"):
@@ -257,10 +267,14 @@ def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> 
     parts = [recipe.name]
     if own is not None:
         parts.append(own.weights_sha256[:8])
-    usual = {"pte": recipe.stored(), **{peer: _peer_precision(recipe, None, peer) for peer in _PEERS}}
+    usual = {
+        "pte": recipe.stored(),
+        **{peer: _peer_precision(recipe, None, peer) for peer in _PEERS},
+        "openvino": recipe.stored(),
+    }
     if fmt in usual and precision != usual[fmt]:
         parts.append(precision)
-    return ".".join([*parts, fmt])
+    return ".".join([*parts, SUFFIXES.get(fmt, fmt)])
 
 
 def _built_with(exporter: str) -> dict[str, str]:
@@ -271,7 +285,7 @@ def _built_with(exporter: str) -> dict[str, str]:
         return {"code": code} | {name: version(name) for name in packages}
     except PackageNotFoundError as error:
         raise UsageError(
-            f"A .{exporter} file is made with {error.name}, which is not installed.",
+            f"A .{SUFFIXES.get(exporter, exporter)} file is made with {error.name}, which is not installed.",
             f"Run `pip install 'edge-harness[{exporter}]'`.",
         ) from error
 
@@ -292,6 +306,14 @@ def _export_peer(
     export = getattr(import_module(EXPORTERS[fmt]), f"export_{fmt}")
     checked: Mapping[str, Any] = export(model, path, wanted.manifest["precision"], tokens, on_step)
     return checked
+
+
+def _has_data(path: Path, manifest: Manifest) -> bool:
+    """Whether the file of weights that belongs to the one at `path` is there, if there is to be one, and undamaged."""
+    weights = data_file(path)
+    if manifest.data_sha256 is None:
+        return True
+    return weights is not None and weights.exists() and sha256_file(weights) == manifest.data_sha256
 
 
 def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None, on_step: OnStep) -> Path:

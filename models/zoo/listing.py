@@ -59,4 +59,4 @@ def table(models: list[dict[str, Any]]) -> Table:
 
 
 def _is_model(name: str) -> bool:
-    return name.endswith((".pte", ".pt2", ".onnx", ".gguf"))
+    return name.endswith((".pte", ".pt2", ".onnx", ".gguf", ".xml"))

@@ -14,7 +14,7 @@ from harness.cli.models.price import price
 from harness.cli.models.verify import verify
 from harness.models.recipe import INT4, PLAIN_INT4, PRECISIONS
 
-FORMATS = ("pte", "pt2", "cached", "static", "onnx", "gguf")
+FORMATS = ("pte", "pt2", "cached", "static", "onnx", "gguf", "openvino")
 CHANNELS = ("padded", "exact", "masked")
 
 
@@ -57,7 +57,7 @@ def list_models(**options: Any) -> None:
     "fmt",
     type=click.Choice(FORMATS),
     help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates, onnx is for ONNX Runtime, gguf for "
-    "llama.cpp.  "
+    "llama.cpp, openvino (an .xml and a .bin) for OpenVINO.  "
     "[default: pte]",
 )
 @click.option("--target", "-t", "target_name", help="Build what this target takes, in place of --format.")

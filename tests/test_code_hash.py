@@ -10,6 +10,7 @@ import pytest
 
 from harness.code_hash import code_hash, source_files
 from harness.models.zoo import artifacts
+from harness.models.zoo.formats import FORMATS
 from harness.targets.dsp import prepared as dsp
 from harness.targets.npu import prepared as npu
 from harness.targets.simulated.program_cache import FOLLOWED
@@ -103,6 +104,6 @@ def test_every_exporter_is_named() -> None:
     folder = Path(artifacts.__file__).parents[1] / "export"
     exporters = {
         f"harness.models.export.{file.stem}"
-        for file in (*folder.glob("p*.py"), folder / "gguf.py", folder / "onnx.py", folder / "openvino.py")
+        for file in (*folder.glob("p*.py"), *(folder / f"{peer}.py" for peer in FORMATS if FORMATS[peer].runtime))
     }
     assert set(artifacts.EXPORTERS.values()) == exporters - {"harness.models.export.pte_flash"}

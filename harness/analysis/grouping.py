@@ -149,7 +149,7 @@ def measured_name(name: str, known: Sequence[str]) -> str:
     """The name in the store that is meant: by itself, as the file or the model that `harness run` was given
     (`baseline.pte`, `baseline` of `baseline-small`), or by its beginning where no other begins so. Raises UsageError.
     """
-    for wanted in (name, Path(name).stem if Path(name).suffix in (".pte", ".pt2", ".onnx", ".gguf", ".xml") else name):
+    for wanted in (name, Path(name).stem):
         candidates = [wanted] if wanted in known else [other for other in known if other.startswith(wanted)]
         if len(candidates) == 1:
             return candidates[0]

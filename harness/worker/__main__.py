@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, WorkerError
 from harness.job import Files, Job, parse_request
 from harness.model_description import is_language_model
 from harness.protocol import PROTOCOL, Done, Hello, Loaded, Samples, Scalar
@@ -40,6 +40,13 @@ from harness.storage_reads import drop_page_cache
 from harness.worker import probes
 from harness.worker.channel import Channel, LoadError, failure
 from harness.worker.inputs import make_inputs
+from harness.worker.runtime_checks import (
+    RuntimeFault,
+    check_description,
+    check_model,
+    check_operators,
+    checking_outputs,
+)
 
 MEMORY_ITERATIONS = 10
 PROFILE_ITERATIONS = 10
@@ -55,7 +62,12 @@ def main(device: str = "cpu", kind: str | None = None) -> None:
         if job.cpus is not None:
             _pin(job.cpus)
         runtime = runtime_for(Path(files.model), device, job.runtime)
-        _work(job, files, channel, runtime, kind or device)
+        try:
+            _work(job, files, channel, runtime, kind or device)
+        except RuntimeFault as fault:
+            raise WorkerError(
+                "runtime", f"Runtime {runtime.name} {fault}.", f"Report this to those who made {runtime.name}."
+            ) from fault
         if job.measure == "latency" and SCENARIOS[job.scenario].cold:
             from harness.worker.warm_start import warm_start
 
@@ -81,7 +93,7 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
         )
     )
     if job.measure == "describe":
-        channel.emit(runtime.describe(path))
+        channel.emit(check_description(runtime.describe(path)))
         return
     if SCENARIOS[job.scenario].in_flash:
         from harness.worker import flash
@@ -112,13 +124,14 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
 
 
 def _load(runtime: Runtime, path: Path, job: Job, files: Files) -> LoadedModel:
-    """Raises HarnessError as the runtime does, LoadError for whatever else it raises."""
+    """Raises HarnessError as the runtime does, LoadError for whatever else it raises, RuntimeFault for nonsense."""
     try:
-        return runtime.load(path, job, files)
+        model = runtime.load(path, job, files)
     except (HarnessError, MemoryError):
         raise
     except Exception as error:
         raise LoadError from error
+    return check_model(model)
 
 
 def _loaded(model: LoadedModel, runtime: Runtime, job: Job) -> Loaded:
@@ -203,6 +216,7 @@ def _measure_memory(job: Job, files: Files, runtime: Runtime, channel: Channel) 
 def _measure_quality(job: Job, files: Files, runtime: Runtime, model: LoadedModel, channel: Channel) -> None:
     from harness.worker import quality
 
+    model = checking_outputs(model)
     if files.tokens is not None:
         quality.loss(model, Path(files.tokens), job.max_tokens, channel.emit)
     elif not runtime.capabilities.outputs:
@@ -222,7 +236,7 @@ def _measure_operators(job: Job, files: Files, runtime: Runtime, model: LoadedMo
     query = _query(job, files, model)
     for _ in range(PROFILE_ITERATIONS):
         query()
-    for operator in model.operators():
+    for operator in check_operators(model.operators()):
         channel.emit(operator)
 
 

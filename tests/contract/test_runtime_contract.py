@@ -56,6 +56,13 @@ def _xml(models: Models, folder: Path) -> ContractModel:
     return ContractModel(path, sizes, partial(_mlp, models), batches=(1, BATCH), heavy=heavy, tolerance=0.02)
 
 
+def _tflite(models: Models, folder: Path) -> ContractModel:
+    from litert_on_disk import write_deep, write_mlp
+
+    path, heavy = write_mlp(folder / "mlp.tflite", models.folder / "mlp.npz"), write_deep(folder / "deep.tflite")
+    return ContractModel(path, ((BATCH, WIDTH),), partial(_mlp, models), batches=(1, BATCH), heavy=heavy)
+
+
 def _gguf(models: Models, folder: Path) -> ContractModel:
     from gguf_on_disk import CONTEXT, VOCABULARY, gpt2_logits, weights, write_gpt2
 
@@ -89,6 +96,12 @@ def _lm_xml(models: Models, folder: Path) -> Path:
     return write_language_model(folder / "lm.xml")
 
 
+def _lm_tflite(models: Models, folder: Path) -> Path:
+    from litert_on_disk import write_language_model
+
+    return write_language_model(folder / "lm.tflite")
+
+
 def _lm_gguf(models: Models, folder: Path) -> Path:
     from gguf_on_disk import write_llama
 
@@ -100,6 +113,7 @@ def _lm_gguf(models: Models, folder: Path) -> Path:
 MODELS: dict[str, tuple[Callable[[Models, Path], ContractModel], Callable[[Models, Path], Path], tuple[str, ...]]] = {
     "executorch": (_pte, _lm, ()),
     "executorch-cuda": (_pte, _lm, ("cuda",)),
+    "litert": (_tflite, _lm_tflite, ()),
     "llama.cpp": (_gguf, _lm_gguf, ()),
     "onnxruntime": (_onnx, _lm_onnx, ()),
     "openvino": (_xml, _lm_xml, ()),

@@ -22,6 +22,7 @@ from harness.models.export import onnx as onnx_module
 from harness.models.export import openvino as openvino_module
 from harness.models.export import pt2 as pt2_module
 from harness.models.export import pte as pte_module
+from harness.models.export import tflite as tflite_module
 from harness.models.gpt.network import GPT
 from harness.models.zoo import artifacts
 from harness.models.zoo.copying import copy_artifact
@@ -49,6 +50,13 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(f"onnx {precision}")
         path.write_bytes(os.urandom(64))
         return {"same_tokens": 0.99, "warning": "Sums may clip."}
+
+    def tflite(_: GPT, path: Path, precision: str, tokens: Tensor, on_step: OnStep) -> dict[str, float]:
+        asked.append(f"tflite {precision}")
+        path.write_bytes(os.urandom(64))
+        return {"same_tokens": 0.99}
+
+    monkeypatch.setattr(tflite_module, "export_tflite", tflite)
 
     def gguf(_: GPT, path: Path, precision: str, tokens: Tensor, on_step: OnStep) -> dict[str, float]:
         asked.append(f"gguf {precision}")
@@ -142,6 +150,20 @@ def test_a_gguf_is_made_as_an_onnx_is(exports: list[str], monkeypatch: pytest.Mo
     made = [artifacts.artifact("baseline", precision, "gguf") for precision in (None, "int4")]
     assert [path.name for path in made] == ["baseline-small.gguf", "baseline-small.int4-group32.gguf"]
     assert exports == ["gguf fp32", "gguf int4-group32"]
+    assert manifest_of(made[0]).quality["same_tokens"] == 0.99
+
+
+def test_a_tflite_has_all_precisions_of_a_pte(exports: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "version", lambda name: "1")
+    asked = [("baseline", None), ("baseline", "int8"), ("baseline", "int4-group32"), ("selfcomp", None)]
+    made = [artifacts.artifact(name, precision, "tflite") for name, precision in asked]
+    assert [path.name for path in made] == [
+        "baseline-small.tflite",
+        "baseline-small.int8.tflite",
+        "baseline-small.int4-group32.tflite",
+        "selfcomp-small.tflite",
+    ]
+    assert exports == ["tflite fp32", "tflite int8", "tflite int4-group32", "tflite int4-channel"]
     assert manifest_of(made[0]).quality["same_tokens"] == 0.99
 
 
@@ -330,8 +352,9 @@ def test_weights_of_ones_own_get_a_name_of_their_own(exports: list[str], tmp_pat
     [
         ("baselin", None, "pte", "baseline-small, relu-small, selfcomp-small, .*, baseline, selfcomp, relu"),
         ("baseline", "fp16", "pte", "fp32, int8, int4-channel, int4-group32, int4"),
-        ("baseline", None, "mlmodel", "pte, pt2, onnx, gguf, openvino"),
+        ("baseline", None, "mlmodel", "pte, pt2, onnx, gguf, openvino, tflite"),
         ("baseline", "int4-channel", "gguf", "llama.cpp has no int4 with a step for each channel"),
+        ("baseline", "fp16", "tflite", "fp32, int8, int4-channel"),
         ("baseline", "int4-channel", "onnx", "no int4 with a step for each channel"),
         ("baseline", "fp16", "onnx", "fp32, int8, int4-channel"),
         ("baseline", "int8", "pt2", "float32 only"),

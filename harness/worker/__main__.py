@@ -135,11 +135,14 @@ def _load(runtime: Runtime, path: Path, job: Job, files: Files) -> LoadedModel:
 
 
 def _loaded(model: LoadedModel, runtime: Runtime, job: Job) -> Loaded:
-    """What the runtime says of its load, with its name and the values of all its options among the settings: as they
-    were given, since tables are sorted by them; what the library made of `auto` the runtime says under another name.
+    """What the runtime says of its load, with its name and the values of all its options among the settings: as given,
+    and behind it in parentheses what the library made of that, where it says something else (`automatic (f32)`).
     """
-    options = option_values(runtime.capabilities, job)
-    return replace(model.loaded, settings={"runtime": runtime.name, **model.loaded.settings, **options})
+    settings = {"runtime": runtime.name, **model.loaded.settings}
+    for option, given in option_values(runtime.capabilities, job).items():
+        made = settings.get(option, given)
+        settings[option] = given if made == given else f"{given} ({made})"
+    return replace(model.loaded, settings=settings)
 
 
 def _pin(cpus: tuple[int, ...]) -> None:

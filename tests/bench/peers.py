@@ -1,10 +1,10 @@
 """Language models in other runtimes: what harness measures against a bare loop of that runtime in a process of its own.
 
-    python tests/bench/peers.py baseline.tflite baseline.onnx    # files of `harness models build NAME --format ...`
+    python tests/bench/peers.py baseline.tflite baseline.onnx baseline.xml   # of `harness models build --format ...`
 
 Prints, for each file, our median of a decoded token and of a prompt of 128 over that of the loop (1.00 +- 0.02 is
 asked), and our memory over an idle process against the loop's `VmHWM` (3 %). Processes take turns; asserts nothing,
-since machines are noisy. A runtime is added by its loop in `LOOPS`.
+since machines are noisy. A runtime is added by its loop in `LOOPS`; llama.cpp's is in `llama_bench.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from harness.job import Files, Job, request_json
 from harness.statistics.ratio import paired_ratio
 
 PROMPT, NEW = 128, 65
-# What each loop has before and behind it: `load` gives a function of tokens [1, n] and the position of the first.
+# What each loop has before and behind it: `load` gives two functions, of which only the second is timed: tokens [1, n]
+# and the position of the first to inputs, and inputs to logits. A step reads its token where `token` has it by then.
 _FRAME = """
 import gc, json, os, signal, sys, time
 import numpy as np
@@ -38,22 +39,27 @@ def status(name):
 
 {load}
 PROMPT, NEW, queries = {prompt}, {new}, int(sys.argv[2])
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")
 idle = status("VmRSS")
-run = load(sys.argv[1])
-prompt = np.random.default_rng(0).integers(0, 60, (1, PROMPT))
+arrange, run = load(sys.argv[1])
+token = np.zeros((1, 1), np.{dtype})
+prompt = arrange(np.random.default_rng(0).integers(0, 60, (1, PROMPT)).astype(np.{dtype}), 0)
+steps = [arrange(token, position) for position in range(PROMPT, PROMPT + NEW - 1)]
 times = dict(prefill=[], decode=[])
 
 def query():
     begin = time.perf_counter_ns()
-    logits = run(prompt, 0)
+    logits = run(prompt)
     times["prefill"].append(time.perf_counter_ns() - begin)
-    for position in range(PROMPT, PROMPT + NEW - 1):
-        token = logits.reshape(-1, logits.shape[-1])[-1].argmax().reshape(1, 1)
+    for step in steps:
+        token[0, 0] = logits.reshape(-1, logits.shape[-1])[-1].argmax()
         begin = time.perf_counter_ns()
-        logits = run(token, position)
+        logits = run(step)
         times["decode"].append(time.perf_counter_ns() - begin)
 
-query()
+for _ in range(2):
+    query()
 for kind in times.values():
     kind.clear()
 gc.collect(); gc.disable()
@@ -63,10 +69,10 @@ for _ in range(queries):
 medians = {{kind: sorted(values)[len(values) // 2] for kind, values in times.items()}}
 print(json.dumps(medians | {{"over_idle_bytes": status("VmHWM") - idle}}))
 """
-# Inputs are made within the timed calls, as they are not in harness: a few microseconds.
 LOOPS = {
     ".tflite": (
         "from ai_edge_litert.interpreter import Interpreter",
+        "int32",
         """
 def load(path):
     interpreter = Interpreter(model_path=path, num_threads=1)
@@ -81,25 +87,33 @@ def load(path):
     cache = [name for name in defined["decode"]["inputs"] if name.startswith("kv_cache")]
     last = [None]
 
-    def run(tokens, position):
-        graph, inputs, outputs = signatures[tokens.shape[1]]
-        native.SetTensor(inputs["tokens"], tokens.astype(np.int32), graph)
-        native.SetTensor(inputs["input_pos"], np.arange(position, position + tokens.shape[1], dtype=np.int32), graph)
+    def arrange(tokens, position):
+        count = tokens.shape[1]
+        graph, inputs, outputs = signatures[count]
+        given = [(inputs["tokens"], tokens)]
+        given.append((inputs["input_pos"], np.arange(position, position + count, dtype=np.int32)))
         if "logits_at" in inputs:
-            native.SetTensor(inputs["logits_at"], np.array([tokens.shape[1] - 1], np.int32), graph)
+            given.append((inputs["logits_at"], np.array([count - 1], np.int32)))
+        return given, graph, inputs, outputs, position, count
+
+    def run(step):
+        given, graph, inputs, outputs, position, count = step
+        for place, array in given:
+            native.SetTensor(place, array, graph)
         if position:
             left, _, made = signatures[last[0]]
             for name in cache:
                 np.copyto(native.tensor(native, inputs[name], graph), native.tensor(native, made[name], left))
         native.Invoke(graph)
-        last[0] = tokens.shape[1]
+        last[0] = count
         return native.GetTensor(outputs["logits"], graph)
 
-    return run
+    return arrange, run
 """,
     ),
     ".onnx": (
         "import onnxruntime",
+        "int64",
         """
 def load(path):
     options = onnxruntime.SessionOptions()
@@ -110,18 +124,44 @@ def load(path):
     empty = {name: np.zeros(sizes, np.float32) for name, sizes in pasts.items()}
     cache = [empty]
 
-    def run(tokens, position):
+    def arrange(tokens, position):
         count = tokens.shape[1]
-        given = {
-            "input_ids": tokens,
-            "position_ids": np.arange(position, position + count)[None],
-            "logits_at": np.array([count - 1]),
-        }
+        given = {"input_ids": tokens, "position_ids": np.arange(position, position + count)[None]}
+        return given | {"logits_at": np.array([count - 1])}, position
+
+    def run(step):
+        given, position = step
         logits, *present = session.run(names, given | (empty if position == 0 else cache[0]))
         cache[0] = dict(zip(pasts, present, strict=True))
         return logits
 
-    return run
+    return arrange, run
+""",
+    ),
+    ".xml": (
+        "sys.modules['openvino_telemetry'] = None\nimport openvino",
+        "int64",
+        """
+def load(path):
+    core = openvino.Core()
+    options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    request = core.compile_model(path, "CPU", options).create_infer_request()
+    names = {name for port in request.model_inputs for name in port.get_names()}
+
+    def arrange(tokens, position):
+        count = tokens.shape[1]
+        given = {"input_ids": tokens, "position_ids": np.arange(position, position + count)[None]}
+        given |= {"beam_idx": np.zeros(1, np.int32), "logits_at": np.array([count - 1])}
+        given["attention_mask"] = np.ones((1, position + count), np.int64)
+        return {name: array for name, array in given.items() if name in names}, position
+
+    def run(step):
+        given, position = step
+        if position == 0:
+            request.reset_state()
+        return request.infer(given, share_inputs=True)[0]
+
+    return arrange, run
 """,
     ),
 }
@@ -129,8 +169,8 @@ def load(path):
 
 def bare(model: Path, queries: int, output: IO[str]) -> subprocess.Popen[str]:
     """The loop of the model's runtime, stopped where it is about to measure."""
-    imports, load = LOOPS[model.suffix]
-    code = _FRAME.format(imports=imports, load=load, prompt=PROMPT, new=NEW)
+    imports, dtype, load = LOOPS[model.suffix]
+    code = _FRAME.format(imports=imports, dtype=dtype, load=load, prompt=PROMPT, new=NEW)
     process = stoppable([sys.executable, "-P", "-c", code, str(model), str(queries)], output)
     os.waitpid(process.pid, os.WUNTRACED)
     return process
@@ -152,7 +192,9 @@ def worker(model: Path, queries: int, events: IO[str], measure: str = "latency")
     )
     process = stoppable([sys.executable, "-P", "-m", "harness.worker"], events)
     assert process.stdin is not None
-    process.stdin.write(request_json(job, Files(model=str(model))) + "\n")
+    data = model.with_suffix(".bin")
+    files = Files(model=str(model), data=str(data) if data.exists() else None)
+    process.stdin.write(request_json(job, files) + "\n")
     process.stdin.flush()
     while os.fstat(events.fileno()).st_size == 0:
         time.sleep(0.05)  # until it says hello, its imports done

@@ -35,7 +35,7 @@ class X86:
     """
 
     name = "x86"
-    summary = "this machine's x86-64 processor: .pte through ExecuTorch, .pt2 through torch"
+    summary = "this machine's x86-64 processor, through the runtimes that are installed"
 
     def __init__(self, runtime: str | None = None) -> None:
         choice = runtime_choice(DEVICE, preferred=".pte")

@@ -37,7 +37,8 @@ class Manifest:
     `data_sha256`, `how`. `layers` has a row a compressed layer: `layer`, `zero_weights` and `dead_rows` as fractions.
     `compression` says how a trained model was compressed (`harness.models.compress.apply.CompressionRecord`).
     `tokenizer` is `{"kind": "char", "vocabulary": "..."}` where token i is the i-th character, or `{"kind": "bpe",
-    "tokenizer_json": "..."}` with the text of a `tokenizer.json` of Hugging Face.
+    "tokenizer_json": "..."}` with the text of a `tokenizer.json` of Hugging Face. `data_sha256` is that of the
+    file next to the artifact that has its weights, where they are not in it; `artifact_bytes` is then of both.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Manifest:
     compression: dict[str, Any] = field(default_factory=dict)
     built_with: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
+    data_sha256: str | None = None
     manifest_version: int = MANIFEST_VERSION
 
 
@@ -71,11 +73,12 @@ def write_manifest(artifact: Path, manifest: Manifest) -> None:
     manifest_path(artifact).write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
 
 
-def read_manifest(artifact: Path, sha256: str) -> Manifest | None:
+def read_manifest(artifact: Path, sha256: str, data_file: Path | None = None) -> Manifest | None:
     """The manifest beside `artifact`, or None where there is none.
 
     Raises ModelError when it is not a manifest of this version, or when it records another file than the one whose
-    `sha256` is given: a damaged `.pte` often runs in silence with wrong weights.
+    `sha256` is given, or other weights than those in `data_file`: a damaged `.pte` often runs in silence with wrong
+    weights.
     """
     path = manifest_path(artifact)
     if not os.path.exists(path):  # nor has it one where the name of the file leaves no room for the ending
@@ -90,6 +93,8 @@ def read_manifest(artifact: Path, sha256: str) -> Manifest | None:
             f"the manifest's {manifest.artifact_sha256[:12]}.",
             rebuild,
         )
+    if data_file is not None and manifest.data_sha256 not in (None, sha256_file(data_file)):
+        raise ModelError(f"{data_file} is not the file of weights that the manifest of {artifact} describes.", rebuild)
     return manifest
 
 

@@ -26,7 +26,7 @@ import pytest
 from harness.job import Files, Job, request_json
 from harness.manifest import sha256_file
 from harness.protocol import Describe, Done, Error, Event, Hello, Loaded, Memory, Ops, Output, Samples, decode
-from harness.runtime import Runtime, availability, find_runtime
+from harness.runtime import Runtime, RuntimeOption, availability, find_runtime
 from harness.scenarios.catalogue import SCENARIOS
 
 QUICK: dict[str, Any] = {"min_iterations": 3, "min_duration_s": 0.0, "max_warmup_s": 0.0}
@@ -60,6 +60,11 @@ class ContractModel:
         if self.vocabulary is not None:
             return [rng.integers(0, self.vocabulary, self.sizes[0]).astype(np.int32), np.zeros(1, np.int64)]
         return [rng.normal(size=(batch, *sizes[1:])).astype(np.float32) for sizes in self.sizes]
+
+
+def _other(option: RuntimeOption) -> str:
+    """The last value that is not the default."""
+    return [value for value in option.values if value != option.default][-1]
 
 
 @dataclass(frozen=True)
@@ -191,6 +196,26 @@ class RuntimeContract:
         assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in (*can.formats, *can.on_request))
         assert can.devices
         assert set(can.devices) <= {"cpu", "cuda"}
+
+    def test_it_says_what_it_runs_with_and_options_reach_it(self, installed: Runtime, tiny: ContractModel) -> None:
+        """Its settings have its name and every option; a value that is no default is taken, another is refused."""
+        options = installed.capabilities.options
+        defaults = {option.name: option.default for option in options}
+        assert len(defaults) == len(options), "two options have one name"
+        assert all(option.help for option in options)
+        assert all(option.default in option.values for option in options if option.values)
+        tried = [None, *(option for option in options if len(option.values) > 1)]
+        for option in tried:
+            given = () if option is None else ((option.name, _other(option)),)
+            ended = self.run(tiny.path, runtime_options=given or None)
+            if option is not None and isinstance(ended.events[-1], Error):
+                assert ended.error.kind == "usage", "this processor may not do what an option asks for, and says so"
+                continue
+            (loaded,) = (event for event in ended.done().events if isinstance(event, Loaded))
+            wanted = {"runtime": self.runtime, **defaults, **dict(given)}
+            assert wanted.items() <= {name: value.partition(" (")[0] for name, value in loaded.settings.items()}.items()
+        refused = self.run(tiny.path, runtime_options=(("no-such-option", "1"),)).error
+        assert (refused.kind, "no-such-option" in refused.message) == ("usage", True)
 
     def test_finding_it_imports_nothing_of_what_it_needs(self, installed: Runtime) -> None:
         """Workers of other runtimes find it too, and must not pay for it."""

@@ -75,7 +75,7 @@ class Arm64:
             what = f"no arm64 device: {self._transport.device()} by QEMU, which counts instructions and has no latency"
         self._worker = NativeWorker(self._transport, lambda: build.bundle(build.AARCH64))
         self.capabilities = _EMULATED if self._emulated else _REAL
-        self.summary = what
+        self.summary = f"{what}; .pte alone: ONNX Runtime, llama.cpp and the other runtimes have no worker there"
 
     @property
     def cpus(self) -> tuple[int, ...] | None:

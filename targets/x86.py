@@ -1,5 +1,5 @@
-"""x86: models on this machine's processor, through ExecuTorch (`.pte`), torch (`.pt2`), ONNX Runtime (`.onnx`) or any
-other runtime that is installed.
+"""x86: models on this machine's processor, through ExecuTorch (`.pte`), torch (`.pt2`), ONNX Runtime (`.onnx`),
+OpenVINO (`.xml`) or any other runtime that is installed.
 
 The Python worker is the rule; the native one runs the same `.pte` without Python, and records operators.
 """
@@ -35,7 +35,7 @@ class X86:
     """
 
     name = "x86"
-    summary = "this machine's x86-64 processor: .pte through ExecuTorch, .pt2 through torch"
+    summary = "this machine's x86-64 processor, through the runtimes that are installed"
 
     def __init__(self, runtime: str | None = None) -> None:
         choice = runtime_choice(DEVICE, preferred=".pte")

@@ -10,6 +10,7 @@ import pytest
 
 from harness.code_hash import code_hash, source_files
 from harness.models.zoo import artifacts
+from harness.models.zoo.formats import FORMATS
 from harness.targets.dsp import prepared as dsp
 from harness.targets.npu import prepared as npu
 from harness.targets.simulated.program_cache import FOLLOWED
@@ -101,6 +102,12 @@ def test_no_module_that_an_exporter_loads_is_left_out(entries: tuple[str, ...], 
 
 def test_every_exporter_is_named() -> None:
     folder = Path(artifacts.__file__).parents[1] / "export"
-    exporters = {f"harness.models.export.{file.stem}" for file in (*folder.glob("p*.py"), folder / "onnx.py")}
-    exporters -= {"harness.models.export.pte_flash", "harness.models.export.pte_module"}  # a user's module is not cached
+    exporters = {
+        f"harness.models.export.{file.stem}"
+        for file in (*folder.glob("p*.py"), *(folder / f"{peer}.py" for peer in FORMATS if FORMATS[peer].runtime))
+    }
+    exporters -= {
+        "harness.models.export.pte_flash",
+        "harness.models.export.pte_module",
+    }  # a user's module is not cached
     assert set(artifacts.EXPORTERS.values()) - {"harness.models.zoo.compressing"} == exporters

@@ -32,7 +32,7 @@ class Usual(Base):
 
 class Other(Base):
     name = "other"
-    capabilities = RuntimeCapabilities(formats=(".xml",), on_request=(".toast",), weights=("{stem}.bin", "{name}.data"))
+    capabilities = RuntimeCapabilities(formats=(".odd",), on_request=(".toast",), weights=("{stem}.bin", "{name}.data"))
 
 class Rival(Base):
     name = "rival"
@@ -85,7 +85,7 @@ def installed(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same distribution, visible to this process; and a file of each format."""
     monkeypatch.syspath_prepend(str(outside))
     monkeypatch.delitem(sys.modules, "outside_runtimes", raising=False)
-    for suffix in ("toast", "pt9", "xml", "onyx", "mood", "pte", "pt2"):
+    for suffix in ("toast", "pt9", "odd", "onyx", "mood", "pte", "pt2"):
         (outside / f"m.{suffix}").touch()
     return outside
 
@@ -155,7 +155,7 @@ def test_what_cannot_be_loaded_says_why(
 def test_what_a_target_loads_is_what_its_runtimes_load() -> None:
     choice = runtime_choice("cpu", preferred=".pte")
     assert choice.formats[0] == ".pte"
-    assert set(choice.formats) - {".onnx", ".gguf"} == {".pte", ".pt2", ".toast", ".pt9", ".xml"}
+    assert set(choice.formats) - {".onnx", ".xml", ".gguf", ".tflite"} == {".pte", ".pt2", ".toast", ".pt9", ".odd"}
     assert {"usual", "browned", "other", "torch"} <= set(choice.values)
     x86 = find_target("x86")
     assert x86.capabilities.formats == choice.formats
@@ -171,19 +171,19 @@ def test_what_a_target_loads_is_what_its_runtimes_load() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_a_name_concerns_the_formats_that_it_loads() -> None:
-    assert [concerns("other", suffix) for suffix in (".toast", ".xml", ".pte")] == [True, True, False]
+    assert [concerns("other", suffix) for suffix in (".toast", ".odd", ".pte")] == [True, True, False]
     assert [concerns("graphs", suffix) for suffix in (".pt2", ".pte")] == [True, False]
     assert concerns("native", ".pte")  # a worker, and no runtime: the target knows
 
 
 def test_weights_lie_where_the_runtime_says(installed: Path) -> None:
-    assert find_data_file(installed / "m.xml") is None
-    with pytest.raises(ModelError, match=r"none next to it \(m.bin or m.xml.data\)"):
-        find_data_file(installed / "m.xml", needed=True)
-    (installed / "m.xml.data").touch()
-    assert find_data_file(installed / "m.xml", needed=True) == installed / "m.xml.data"
+    assert find_data_file(installed / "m.odd") is None
+    with pytest.raises(ModelError, match=r"none next to it \(m.bin or m.odd.data\)"):
+        find_data_file(installed / "m.odd", needed=True)
+    (installed / "m.odd.data").touch()
+    assert find_data_file(installed / "m.odd", needed=True) == installed / "m.odd.data"
     (installed / "m.bin").touch()
-    assert find_data_file(installed / "m.xml") == installed / "m.bin"
+    assert find_data_file(installed / "m.odd") == installed / "m.bin"
 
 
 @pytest.mark.usefixtures("installed")

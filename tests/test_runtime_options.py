@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from fakes.jobs import make_job
 
 from harness.conditions.shared_options import by_options
 from harness.errors import UsageError
 from harness.experiment.request import RunRequest
 from harness.experiment.runtime_options import check_runtime_options, option_combinations
-from harness.runtime import RuntimeCapabilities, RuntimeOption
+from harness.protocol import Loaded
+from harness.runtime import LoadedModel, RuntimeCapabilities, RuntimeOption
+from harness.worker.__main__ import _loaded
 
 
 class Fake:
@@ -106,3 +109,14 @@ def test_runs_without_an_option_stand_with_every_value_of_the_others() -> None:
         ((("spin", "on"), ("cache", "f16")), [0]),
         ((("spin", "off"), ("cache", "u8")), [1]),
     ]
+
+
+def test_settings_have_options_as_given_and_what_the_library_made_of_them() -> None:
+    runtime = Fake("fast", CACHE, RuntimeOption(name="flash", default="auto", help="Whether.", values=("auto", "on")))
+    said = Loaded(
+        program_ns=1, method_ns=1, program_bytes=1, planned_bytes=None, settings={"threads": "1", "flash": "on"}
+    )
+    model = LoadedModel(cast(Any, None), said, lambda inputs: inputs)
+    job = make_job(runtime_options=(("cache", "f32"),))
+    settings = _loaded(model, runtime, job).settings
+    assert settings == {"runtime": "fast", "threads": "1", "flash": "auto (on)", "cache": "f32"}

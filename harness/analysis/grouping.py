@@ -149,7 +149,7 @@ def measured_name(name: str, known: Sequence[str]) -> str:
     """The name in the store that is meant: by itself, as the file or the model that `harness run` was given
     (`baseline.pte`, `baseline` of `baseline-small`), or by its beginning where no other begins so. Raises UsageError.
     """
-    for wanted in (name, Path(name).stem if Path(name).suffix in (".pte", ".pt2", ".onnx", ".gguf") else name):
+    for wanted in (name, Path(name).stem):
         candidates = [wanted] if wanted in known else [other for other in known if other.startswith(wanted)]
         if len(candidates) == 1:
             return candidates[0]
@@ -332,7 +332,11 @@ def _by_runtime_options(members: list[Run]) -> list[tuple[tuple[tuple[str, str],
     """Runs by the values of those options of runtimes that any of them set."""
     given = [dict(read_job(run["job_json"]).runtime_options or ()) for run in members]
     named = list(dict.fromkeys(name for options in given for name in options))
-    values = [settings_of(run) | options for run, options in zip(members, given, strict=True)]
+    # Behind a value stands what the library made of it: models may differ in that and have the same option.
+    values = [
+        {name: value.partition(" (")[0] for name, value in settings_of(run).items()} | options
+        for run, options in zip(members, given, strict=True)
+    ]
     return [(options, [members[number] for number in numbers]) for options, numbers in by_options(values, named)]
 
 

@@ -12,6 +12,7 @@ from harness.experiment.model_source import EvaluationText, Say
 from harness.models.train.data import TEXT_SHA256, tokens_sha256, validation_name, validation_tokens
 from harness.models.train.tokenizer import tokenizer_of
 from harness.models.zoo.artifacts import known
+from harness.models.zoo.formats import FORMATS, SUFFIXES
 from harness.target import Target
 
 
@@ -42,7 +43,7 @@ def zoo_format(path: Path, target: Target) -> tuple[str, str]:
 
     Raises UsageError for any other path.
     """
-    suffix = path.suffix if path.suffix in (".pte", ".pt2", ".onnx", ".gguf") else ""
+    suffix = path.suffix if path.suffix in SUFFIXES else ""
     name = path.name.removesuffix(suffix)
     if path.parent != Path() or not known(name):
         raise _unknown(path)
@@ -50,7 +51,8 @@ def zoo_format(path: Path, target: Target) -> tuple[str, str]:
         return name, "static"
     if not suffix and target.capabilities.formats[0] == ".pt2" and "generate" in target.capabilities.scenarios:
         return name, "cached"
-    return name, (suffix or target.capabilities.formats[0]).removeprefix(".")
+    ending = suffix or target.capabilities.formats[0]
+    return name, next((fmt for fmt in FORMATS if FORMATS[fmt].suffix == ending), ending.removeprefix("."))
 
 
 def _unknown(path: Path) -> UsageError:

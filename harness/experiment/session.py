@@ -152,7 +152,7 @@ class Session:
             try:
                 if measurement.description.external_data:
                     data_file = data_file or find_data_file(path, needed=True)
-                manifest = read_manifest(path, sha256)
+                manifest = read_manifest(path, sha256, data_file)
             except ModelError as error:
                 raise WorkerError("model", error.message, error.hint) from error
             return []

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, WorkerError
 from harness.job import Files, Job, parse_request
 from harness.model_description import is_language_model
 from harness.protocol import PROTOCOL, Done, Hello, Loaded, Samples, Scalar
@@ -40,6 +40,13 @@ from harness.storage_reads import drop_page_cache
 from harness.worker import probes
 from harness.worker.channel import Channel, LoadError, failure
 from harness.worker.inputs import make_inputs
+from harness.worker.runtime_checks import (
+    RuntimeFault,
+    check_description,
+    check_model,
+    check_operators,
+    checking_outputs,
+)
 
 MEMORY_ITERATIONS = 10
 PROFILE_ITERATIONS = 10
@@ -55,7 +62,12 @@ def main(device: str = "cpu", kind: str | None = None) -> None:
         if job.cpus is not None:
             _pin(job.cpus)
         runtime = runtime_for(Path(files.model), device, job.runtime)
-        _work(job, files, channel, runtime, kind or device)
+        try:
+            _work(job, files, channel, runtime, kind or device)
+        except RuntimeFault as fault:
+            raise WorkerError(
+                "runtime", f"Runtime {runtime.name} {fault}.", f"Report this to those who made {runtime.name}."
+            ) from fault
         if job.measure == "latency" and SCENARIOS[job.scenario].cold:
             from harness.worker.warm_start import warm_start
 
@@ -81,7 +93,7 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
         )
     )
     if job.measure == "describe":
-        channel.emit(runtime.describe(path))
+        channel.emit(check_description(runtime.describe(path)))
         return
     if SCENARIOS[job.scenario].in_flash:
         from harness.worker import flash
@@ -112,21 +124,25 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
 
 
 def _load(runtime: Runtime, path: Path, job: Job, files: Files) -> LoadedModel:
-    """Raises HarnessError as the runtime does, LoadError for whatever else it raises."""
+    """Raises HarnessError as the runtime does, LoadError for whatever else it raises, RuntimeFault for nonsense."""
     try:
-        return runtime.load(path, job, files)
+        model = runtime.load(path, job, files)
     except (HarnessError, MemoryError):
         raise
     except Exception as error:
         raise LoadError from error
+    return check_model(model)
 
 
 def _loaded(model: LoadedModel, runtime: Runtime, job: Job) -> Loaded:
-    """What the runtime says of its load, with its name and the values of all its options among the settings: as they
-    were given, since tables are sorted by them; what the library made of `auto` the runtime says under another name.
+    """What the runtime says of its load, with its name and the values of all its options among the settings: as given,
+    and behind it in parentheses what the library made of that, where it says something else (`automatic (f32)`).
     """
-    options = option_values(runtime.capabilities, job)
-    return replace(model.loaded, settings={"runtime": runtime.name, **model.loaded.settings, **options})
+    settings = {"runtime": runtime.name, **model.loaded.settings}
+    for option, given in option_values(runtime.capabilities, job).items():
+        made = settings.get(option, given)
+        settings[option] = given if made == given else f"{given} ({made})"
+    return replace(model.loaded, settings=settings)
 
 
 def _pin(cpus: tuple[int, ...]) -> None:
@@ -183,6 +199,7 @@ def _measure_memory(job: Job, files: Files, runtime: Runtime, channel: Channel) 
             channel.emit(event)
         probes.reset_peak()
 
+    _touch_torch()
     probes.reset_peak()
     report("runtime")
     model = _load(runtime, Path(files.model), job, files)
@@ -197,9 +214,19 @@ def _measure_memory(job: Job, files: Files, runtime: Runtime, channel: Channel) 
     report("steady")
 
 
+def _touch_torch() -> None:
+    """Inputs and next tokens are made with torch, whose first calls take some megabytes: the worker's, as those of the
+    interpreter are, and no model's.
+    """
+    import torch
+
+    torch.randint(0, 2, (1, 2), generator=torch.Generator().manual_seed(0)).argmax()
+
+
 def _measure_quality(job: Job, files: Files, runtime: Runtime, model: LoadedModel, channel: Channel) -> None:
     from harness.worker import quality
 
+    model = checking_outputs(model)
     if files.tokens is not None:
         quality.loss(model, Path(files.tokens), job.max_tokens, channel.emit)
     elif not runtime.capabilities.outputs:
@@ -219,7 +246,7 @@ def _measure_operators(job: Job, files: Files, runtime: Runtime, model: LoadedMo
     query = _query(job, files, model)
     for _ in range(PROFILE_ITERATIONS):
         query()
-    for operator in model.operators():
+    for operator in check_operators(model.operators()):
         channel.emit(operator)
 
 

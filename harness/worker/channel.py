@@ -13,9 +13,9 @@ from harness import protocol
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.job import Job
 from harness.protocol import Error
+from harness.worker import onnxruntime_errors, openvino_errors
 from harness.worker.executorch_errors import explain
 from harness.worker.executorch_log import failed_operator, printed
-from harness.worker.onnxruntime_errors import NAME, shortened
 
 # As torch says it of a GPU, of cuBLAS and of the host's memory, and as ONNX Runtime does; none of them has a type of
 # its own for all.
@@ -81,7 +81,7 @@ def failure(error: Exception, job: Job | None) -> Error:
             if cause.startswith(_NO_KERNEL):
                 return Error(kind="runtime", message=message, todo=_ANOTHER_DTYPE)
     else:
-        cause = shortened(str(error)) if NAME in line else f"{type(error).__name__}: {line}"
+        cause = _cause(error, line)
         message = f"The model failed to {what}: {cause}".strip().rstrip(".:") + "."
         todo = "`harness report` shows what the runtime printed."
         if loading:
@@ -91,3 +91,12 @@ def failure(error: Exception, job: Job | None) -> Error:
         if "--inputs" not in todo:
             todo = f"If it needs others, give them with --inputs; {todo[:1].lower()}{todo[1:]}"
     return Error(kind="runtime", message=message, todo=todo)
+
+
+def _cause(error: Exception, line: str) -> str:
+    """What an exception that a runtime raised says, without the places in its source; `line` is its first."""
+    if onnxruntime_errors.NAME in line:
+        return onnxruntime_errors.shortened(str(error))
+    if openvino_errors.is_openvino(line):
+        return openvino_errors.shortened(str(error))
+    return f"{type(error).__name__}: {line}"

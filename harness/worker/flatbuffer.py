@@ -16,6 +16,15 @@ def tables(parent: table.Table, field: int) -> list[table.Table]:
     return [table.Table(parent.Bytes, parent.Indirect(start + 4 * i)) for i in range(checked(parent.VectorLen(offset)))]
 
 
+def content(parent: table.Table, field: int, most: int) -> bytes:
+    """A vector of bytes, the first `most` of it; empty where the field is absent."""
+    offset = parent.Offset(4 + 2 * field)
+    if not offset:
+        return b""
+    start = parent.Vector(offset)
+    return bytes(parent.Bytes[start : start + min(parent.VectorLen(offset), most)])
+
+
 def child(parent: table.Table, field: int) -> table.Table | None:
     """The table of a field, or the value of a union; None where it is absent."""
     offset = parent.Offset(4 + 2 * field)

@@ -7,12 +7,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from harness.model_description import find_method, positions_of
 from harness.protocol import Describe
 from harness.runtime import Arrange, as_given
+from harness.worker.runtime_checks import check_outputs
 from harness.worker.torch_outputs import leaves
 
 
@@ -59,6 +61,6 @@ class GreedyTokens:
         """The most likely next token [1, 1], to be fed at `position`. Logits are [1, vocabulary], or [1, n,
         vocabulary] for all.
         """
-        logits = outputs[0] if isinstance(outputs[0], Tensor) else leaves(outputs)[0]
+        logits = outputs[0] if isinstance(outputs[0], (Tensor, np.ndarray)) else leaves(check_outputs(outputs))[0]
         self._token[0, 0] = logits.reshape(-1, logits.shape[-1])[-1].argmax()
         return self._steps[position]

@@ -9,6 +9,9 @@ and positions stay float32, as llama.cpp's own quantiser leaves them):
 * `int8`: Q8_0, blocks of 32 inputs with a float16 step.
 * `int4-group32`: Q4_0, such blocks too; the table of tokens is Q8_0, as that quantiser makes it at these widths.
 
+Weights that are small integers already are not rounded again: where they fit, the blocks of a row hold exactly these,
+with the step of the row as float16.
+
 The architecture knows one size of heads and feed-forward layers for all layers, so that a cut model has no such file.
 """
 
@@ -20,12 +23,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from harness.durations import OnStep, unheard
 from harness.errors import ModelError, UsageError
 from harness.models.export.deployment import full_rows
+from harness.models.export.quantised_linear import exact_levels
 from harness.models.gpt.network import GPT, Block
 
 TOLERANCE = {"fp32": 2e-3, "int8": 0.1, "int4-group32": 0.5}
@@ -136,9 +141,9 @@ def _write(gpt: GPT, path: Path, precision: str) -> None:
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
     def add(name: str, tensor: Tensor, kind: str = "F32") -> None:
-        array = tensor.detach().float().contiguous().numpy()
-        as_kind = gguf.GGMLQuantizationType[kind]
-        writer.add_tensor(name, array if kind == "F32" else gguf.quants.quantize(array, as_kind), raw_dtype=as_kind)
+        weight = tensor.detach().float().contiguous()
+        array = weight.numpy() if kind == "F32" else _blocks(weight, kind)
+        writer.add_tensor(name, array, raw_dtype=gguf.GGMLQuantizationType[kind])
 
     def add_with_bias(name: str, weight: Tensor, kind: str = "F32") -> None:
         add(f"{name}.weight", weight, kind)
@@ -164,6 +169,25 @@ def _write(gpt: GPT, path: Path, precision: str) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _blocks(weight: Tensor, kind: str) -> np.ndarray:
+    """The bytes [out, bytes of a row] of `weight` [out, in] as Q8_0 or Q4_0: of each 32 inputs a float16 step, and
+    levels of 8 bits, or of 4 from 0 on, the first 16 in the low halves of 16 bytes.
+    """
+    import gguf
+
+    exact, bits = exact_levels(weight), {"Q8_0": 8, "Q4_0": 4}[kind]
+    step = torch.empty(0) if exact is None else exact.step.half()
+    if exact is None or exact.bits > bits or not torch.allclose(step.float(), exact.step, rtol=1e-3, atol=0.0):
+        rounded: np.ndarray = gguf.quants.quantize(weight.numpy(), gguf.GGMLQuantizationType[kind])
+        return rounded
+    levels = exact.levels.view(len(weight), -1, _BLOCK)
+    if bits == 4:
+        levels = (levels + 8).to(torch.uint8)
+        levels = levels[..., : _BLOCK // 2] | levels[..., _BLOCK // 2 :] << 4
+    steps = step.view(-1, 1, 1).expand(-1, levels.size(1), 1).contiguous().view(torch.uint8)
+    return torch.cat([steps, levels.contiguous().view(torch.uint8)], dim=2).flatten(1).numpy()
 
 
 def _pieces(context: int) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Keeping known noise of ExecuTorch and torchao from the user, and nothing else.
+"""Keeping known noise of ExecuTorch, torchao and LiteRT from the user, and nothing else.
 
 ExecuTorch's runtime writes cpuinfo's remarks to stderr from C++; torchao logs every optional library that this machine
 cannot load; exporting warns about PyTorch's own internals. All of it comes on every healthy run.
@@ -16,7 +16,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 
-NOISE = re.compile(r"\[(cpuinfo_utils|threadpool|XNNPACKBackend)\.cpp:\d+\] |Failed to load .*torchao")
+NOISE = re.compile(
+    r"\[(cpuinfo_utils|threadpool|XNNPACKBackend)\.cpp:\d+\] |Failed to load .*torchao"
+    r"|I\d{4} |INFO: Created TensorFlow Lite|WARNING: All log messages before absl"
+)
 CHATTY = ("torchao", "torch.utils._pytree", "executorch.backends.xnnpack")
 
 

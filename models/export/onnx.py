@@ -36,7 +36,8 @@ from torch.export import Dim
 from torch.nn import functional as F
 
 from harness.durations import OnStep, unheard
-from harness.errors import ModelError, UsageError
+from harness.errors import UsageError
+from harness.models.export.cached_check import check_cached
 from harness.models.export.deployment import full_rows, linear
 from harness.models.export.embedding_tables import Table
 from harness.models.export.library_noise import library_noise_hidden
@@ -46,15 +47,9 @@ from harness.models.export.quantised_linear import GROUP
 from harness.models.gpt.architecture import BlockShape
 from harness.models.gpt.network import GPT, MASKED, Block
 
-TOLERANCE = {"fp32": 1e-4, "int8": 0.2, "int4-group32": 0.5}
-"""Root mean square of the difference between a logit of the file and the model's, as a share of the logits' standard
-deviation."""
-AGREEMENT = {"fp32": 0.99, "int8": 0.9, "int4-group32": 0.75}
-"""Least share of places where the file's most likely token is the model's."""
-CHECKED_TOKENS = 512
 CPUINFO = Path("/proc/cpuinfo")
 _NEVER_CLIPS = 64  # two products of 255 and this fit into 16 bits
-_TOGETHER = 8  # tokens that the check gives at once in the middle of a window
+PRECISIONS = ("fp32", "int8", "int4-group32")
 
 
 class CachedBlock(nn.Module):
@@ -157,8 +152,10 @@ def export_onnx(
     Raises UsageError for another precision, ModelError if the file computes something
     else than `gpt`.
     """
-    if precision not in TOLERANCE:
-        raise UsageError(f"There is no precision {precision!r} of an .onnx.", f"Choose one of: {', '.join(TOLERANCE)}.")
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"There is no precision {precision!r} of an .onnx.", f"Choose one of: {', '.join(PRECISIONS)}."
+        )
     with library_noise_hidden(), torch.no_grad():
         on_step("exporting")
         with _quiet():
@@ -183,12 +180,7 @@ def export_onnx(
 
 
 def check_onnx(gpt: GPT, path: Path, precision: str, tokens: Tensor) -> dict[str, float]:
-    """Run the file beside `gpt` on windows of `tokens`: a prompt, some tokens at once, and the rest token by token. The
-    difference of the logits in spreads, the share of places where the most likely token is the same, and what of both
-    is allowed.
-
-    Raises ModelError where the difference is more than `TOLERANCE`, or the share less than `AGREEMENT`.
-    """
+    """Run the file beside `gpt` (`check_cached`)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -196,45 +188,24 @@ def check_onnx(gpt: GPT, path: Path, precision: str, tokens: Tensor) -> dict[str
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     pasts = {item.name: [1, item.shape[1], 0, item.shape[3]] for item in session.get_inputs() if "past" in item.name}
-    context = gpt.config.context
-    text = tokens[: max(CHECKED_TOKENS, context) // context * context].view(-1, context)
-    computed, expected = [], gpt(text).flatten(0, 1)
-    for window in text:
-        cache = {name: torch.zeros(sizes).numpy() for name, sizes in pasts.items()}
-        begin = 0
-        for count in _pieces(context):
-            ids = {
-                "input_ids": window[None, begin : begin + count].numpy(),
-                "position_ids": torch.arange(begin, begin + count)[None].numpy(),
-                "logits_at": torch.arange(count).numpy(),
-            }
-            array, *present = session.run(names, ids | cache)
-            computed.append(torch.from_numpy(array)[0])
-            cache = dict(zip(pasts, present, strict=True))
-            begin += count
-    logits = torch.cat(computed)
-    difference = ((logits - expected).square().mean().sqrt() / expected.std()).item()
-    agreement = (logits.argmax(1) == expected.argmax(1)).double().mean().item()
-    if not (difference <= TOLERANCE[precision] and agreement >= AGREEMENT[precision]):
-        raise ModelError(
-            f"{path.name} computes something else than its model: logits differ by {difference:.2g} spreads, and "
-            f"{agreement:.1%} of its most likely tokens are the model's.",
-            "Report this with the versions of torch, onnx and onnxruntime.",
-        )
-    return {
-        "logits_difference_spreads": difference,
-        "logits_difference_allowed": TOLERANCE[precision],
-        "same_tokens": agreement,
-        "same_tokens_least": AGREEMENT[precision],
-        "checked_tokens": len(logits),
-    }
+    cache: dict[str, Any] = {}
 
+    def logits(ids: Tensor, begin: int) -> Tensor:
+        nonlocal cache
+        if begin == 0:
+            cache = {name: torch.zeros(sizes).numpy() for name, sizes in pasts.items()}
+        count = ids.size(1)
+        inputs = {
+            "input_ids": ids.numpy(),
+            "position_ids": torch.arange(begin, begin + count)[None].numpy(),
+            "logits_at": torch.arange(count).numpy(),
+        }
+        array, *present = session.run(names, inputs | cache)
+        cache = dict(zip(pasts, present, strict=True))
+        return torch.from_numpy(array)[0]
 
-def _pieces(context: int) -> Iterator[int]:
-    """How many tokens each call gets: half a window, then several, then one at a time."""
-    first = context // 2
-    together = min(_TOGETHER, context - first)
-    yield from (first, together, *[1] * (context - first - together))
+    todo = "Report this with the versions of torch, onnx and onnxruntime."
+    return check_cached(gpt, path.name, precision, tokens, logits, todo)
 
 
 def _exported(gpt: GPT) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from harness.manifest import Manifest, sha256_file
 from harness.models.gpt.network import GPT
 from harness.models.recipe import Recipe
+from harness.models.zoo.copying import data_file
 from harness.models.zoo.records import Record
 
 PLAIN_BITS = {"fp32": 32.0, "int8": 8.0, "int4-channel": 4.0, "int4-group32": 4.5}
@@ -29,13 +30,15 @@ def artifact_manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wa
         rounded = wanted["precision"] != own
     else:  # integers with a step per channel stay what they are in int8; int8 has no step for a group
         rounded = wanted["precision"] == "int8" and own == "int4-group32"
+    data = [file for file in (data_file(path),) if file is not None]
     losses = {"loss": record.validation_loss, "perplexity": math.exp(record.validation_loss)}
     plain_bits = PLAIN_BITS.get(wanted["precision"]) if record.bits_stored is None else None
     return Manifest(
         name=recipe.name,
         method=recipe.method,
         artifact_sha256=sha256_file(path),
-        artifact_bytes=path.stat().st_size,
+        artifact_bytes=sum(file.stat().st_size for file in (path, *data)),
+        data_sha256=sha256_file(data[0]) if data else None,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         parent=recipe.parent,
         bits_per_weight=record.bits_learned if plain_bits is None else plain_bits,

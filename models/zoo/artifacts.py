@@ -14,8 +14,10 @@ from harness.code_hash import code_hash
 from harness.durations import OnStep, unheard
 from harness.errors import ModelError, UsageError
 from harness.folders import cache_folder
-from harness.manifest import read_manifest, sha256_file, write_manifest
+from harness.manifest import Manifest, read_manifest, sha256_file, write_manifest
 from harness.models.recipe import INT4, CompressedRecipe, Recipe
+from harness.models.zoo.copying import data_file
+from harness.models.zoo.formats import FORMATS
 from harness.models.zoo.recipes import packaged
 from harness.models.zoo.records import PACKAGED, Record, read_record
 
@@ -26,12 +28,7 @@ if TYPE_CHECKING:
 
 Export = Callable[["GPT", Path], "Mapping[str, Any] | None"]
 """Writes a model to a file. What its check measured, where it says so, is for the manifest."""
-FORMATS = ("pte", "pt2", "onnx", "gguf")
-EXPORTERS = {
-    "pte": "harness.models.export.pte",
-    "pt2": "harness.models.export.pt2",
-    "onnx": "harness.models.export.onnx",
-    "gguf": "harness.models.export.gguf",
+EXPORTERS = {fmt: f"harness.models.export.{fmt}" for fmt in FORMATS} | {
     "static": "harness.models.export.pt2_fixed_shapes",
     "cached": "harness.models.export.pt2_generating",
     "flash": "harness.models.export.pte_flash_files",
@@ -40,14 +37,7 @@ EXPORTERS = {
 """The module that writes each kind of file: it and all that it imports decide whether a cached file is current."""
 _EVERY_EXPORT = ("harness.models.zoo.loading", "harness.models.zoo.artifact_manifest")
 """What decides that beside the exporter: which weights a file holds, and what its manifest says."""
-_PACKAGES = {
-    "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
-    "gguf": ("torch", "gguf", "llama_cpp_python"),
-}
-"""The packages that decide what an exporter writes, where they are not those of most."""
-_PEERS = {"onnx": "ONNX Runtime", "gguf": "llama.cpp"}
-"""Formats of other runtimes. Their exporters check a file on text, and their int4 has steps for groups alone."""
-_PEERS_INT4 = "int4-group32"
+_GROUPS = "int4-group32"
 _FOLLOWED = ("harness.models", "harness.flash")
 
 
@@ -67,7 +57,9 @@ class _Wanted:
             manifest = read_manifest(self.path, sha256_file(self.path))
         except ModelError:  # damaged, or left by a build that was killed half way: it is made again
             return None
-        fits = manifest is not None and all(getattr(manifest, key) == value for key, value in self.manifest.items())
+        if manifest is None or not _has_data(self.path, manifest):
+            return None
+        fits = all(getattr(manifest, key) == value for key, value in self.manifest.items())
         return self.path if fits else None
 
 
@@ -107,7 +99,7 @@ def artifact(
             from harness.models.export.pte import export_pte
 
             export_pte(model, path, wanted.manifest["precision"], on_step)
-        elif fmt in _PEERS:
+        elif FORMATS[fmt].runtime is not None:
             return _export_peer(model, path, fmt, wanted, folder, on_step)
         else:
             from harness.models.export.pt2 import export_pt2
@@ -273,8 +265,10 @@ def _made_compressed(wanted: _Wanted, force: bool, on_step: OnStep) -> Path:
 def _checked_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     if fmt not in FORMATS:
         raise UsageError(f"There is no format {fmt!r}.", f"Choose one of: {', '.join(FORMATS)}.")
-    if fmt in _PEERS:
+    if FORMATS[fmt].int4_in_groups:
         return _peer_precision(recipe, precision, fmt)
+    if fmt == "openvino" and precision == INT4 and recipe.stored() not in (recipe.stored(INT4), _GROUPS):
+        return _GROUPS  # what OpenVINO's own compression makes of weights that were not trained for it
     stored = recipe.stored(precision)
     if fmt == "pt2":
         if precision not in (None, "fp32"):
@@ -289,10 +283,10 @@ def _peer_precision(recipe: Recipe, precision: str | None, fmt: str) -> str:
     """
     if precision == "int4-channel":
         raise UsageError(
-            f"{_PEERS[fmt]} has no int4 with a step for each channel.", f"Ask for int4: it is {_PEERS_INT4} there."
+            f"{FORMATS[fmt].runtime} has no int4 with a step for each channel.", f"Ask for int4: it is {_GROUPS} there."
         )
     asked = precision or recipe.precision
-    return _PEERS_INT4 if asked in (INT4, _PEERS_INT4) else recipe.stored(asked)
+    return _GROUPS if asked in (INT4, _GROUPS) else recipe.stored(asked)
 
 
 def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> str:
@@ -300,21 +294,21 @@ def _file_name(recipe: Recipe, precision: str, fmt: str, own: Record | None) -> 
     parts = [recipe.name]
     if own is not None:
         parts.append(own.weights_sha256[:8])
-    usual = {"pte": recipe.stored(), **{peer: _peer_precision(recipe, None, peer) for peer in _PEERS}}
-    if fmt in usual and precision != usual[fmt]:
+    usual = _peer_precision(recipe, None, fmt) if FORMATS[fmt].int4_in_groups else recipe.stored()
+    if fmt != "pt2" and precision != usual:
         parts.append(precision)
-    return ".".join([*parts, fmt])
+    return ".".join(parts) + FORMATS[fmt].suffix
 
 
 def _built_with(exporter: str, *more_code: str) -> dict[str, str]:
     """The versions that decide what an exporter writes, our own code's as a hash of it."""
     code = code_hash((EXPORTERS[exporter], *_EVERY_EXPORT, *more_code), _FOLLOWED)
-    packages = _PACKAGES.get(exporter, ("torch", "executorch", "torchao"))
+    fmt = FORMATS.get(exporter) or FORMATS["pte"]
     try:
-        return {"code": code} | {name: version(name) for name in packages}
+        return {"code": code} | {name: version(name) for name in fmt.packages}
     except PackageNotFoundError as error:
         raise UsageError(
-            f"A .{exporter} file is made with {error.name}, which is not installed.",
+            f"A {fmt.suffix} file is made with {error.name}, which is not installed.",
             f"Run `pip install 'edge-harness[{exporter}]'`.",
         ) from error
 
@@ -335,6 +329,14 @@ def _export_peer(
     export = getattr(import_module(EXPORTERS[fmt]), f"export_{fmt}")
     checked: Mapping[str, Any] = export(model, path, wanted.manifest["precision"], tokens, on_step)
     return checked
+
+
+def _has_data(path: Path, manifest: Manifest) -> bool:
+    """Whether the file of weights that belongs to the one at `path` is there, if there is to be one, and undamaged."""
+    weights = data_file(path)
+    if manifest.data_sha256 is None:
+        return True
+    return weights is not None and weights.exists() and sha256_file(weights) == manifest.data_sha256
 
 
 def _made(wanted: _Wanted, export: Export, force: bool, folder: Path | None, on_step: OnStep) -> Path:

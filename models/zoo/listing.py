@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from harness.folders import cache_folder
+from harness.models.zoo.formats import SUFFIXES
 from harness.models.zoo.recipes import packaged
 from harness.models.zoo.records import PACKAGED, read_record
 
@@ -74,4 +75,4 @@ def table(models: list[dict[str, Any]]) -> Table:
 
 
 def _is_model(name: str) -> bool:
-    return name.endswith((".pte", ".pt2", ".onnx", ".gguf"))
+    return name.endswith(SUFFIXES)

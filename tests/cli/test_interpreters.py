@@ -113,7 +113,7 @@ def test_the_table_and_the_verdict_name_versions(home: Environments, ran: Ended)
     table = home.run("compare", "--format", "markdown").out
     assert "| first in fake-engine 1.0 (baseline) | first in fake-engine 2.0 |" in table
     assert "versions for first" in table
-    verdicts = [line for line in table.splitlines() if line.startswith("second in fake-engine 2.0 ")]
+    verdicts = [line for line in table.splitlines() if line.startswith("**second in fake-engine 2.0 ")]
     assert len(verdicts) == 1
     assert "second in fake-engine 1.0" in verdicts[0]
 

@@ -47,6 +47,22 @@ def _onnx(models: Models, folder: Path) -> ContractModel:
     return ContractModel(path, ((BATCH, WIDTH),), partial(_mlp, models), batches=(1, BATCH), heavy=heavy)
 
 
+def _xml(models: Models, folder: Path) -> ContractModel:
+    from openvino_on_disk import write_deep, write_mlp
+
+    path, heavy = write_mlp(folder / "mlp.xml", models.folder / "mlp.npz"), write_deep(folder / "deep.xml")
+    sizes = ((BATCH, WIDTH),)
+    # In bfloat16, which is what it takes on a processor that has it.
+    return ContractModel(path, sizes, partial(_mlp, models), batches=(1, BATCH), heavy=heavy, tolerance=0.02)
+
+
+def _tflite(models: Models, folder: Path) -> ContractModel:
+    from litert_on_disk import write_deep, write_mlp
+
+    path, heavy = write_mlp(folder / "mlp.tflite", models.folder / "mlp.npz"), write_deep(folder / "deep.tflite")
+    return ContractModel(path, ((BATCH, WIDTH),), partial(_mlp, models), batches=(1, BATCH), heavy=heavy)
+
+
 def _gguf(models: Models, folder: Path) -> ContractModel:
     from gguf_on_disk import CONTEXT, VOCABULARY, gpt2_logits, weights, write_gpt2
 
@@ -74,6 +90,18 @@ def _lm_onnx(models: Models, folder: Path) -> Path:
     return write_language_model(folder / "lm.onnx")
 
 
+def _lm_xml(models: Models, folder: Path) -> Path:
+    from openvino_on_disk import write_language_model
+
+    return write_language_model(folder / "lm.xml")
+
+
+def _lm_tflite(models: Models, folder: Path) -> Path:
+    from litert_on_disk import write_language_model
+
+    return write_language_model(folder / "lm.tflite")
+
+
 def _lm_gguf(models: Models, folder: Path) -> Path:
     from gguf_on_disk import write_llama
 
@@ -85,8 +113,10 @@ def _lm_gguf(models: Models, folder: Path) -> Path:
 MODELS: dict[str, tuple[Callable[[Models, Path], ContractModel], Callable[[Models, Path], Path], tuple[str, ...]]] = {
     "executorch": (_pte, _lm, ()),
     "executorch-cuda": (_pte, _lm, ("cuda",)),
+    "litert": (_tflite, _lm_tflite, ()),
     "llama.cpp": (_gguf, _lm_gguf, ()),
     "onnxruntime": (_onnx, _lm_onnx, ()),
+    "openvino": (_xml, _lm_xml, ()),
     "torch": (_pt2, _lm_pt2, ()),
     "torch-cuda": (_pt2, _lm_pt2, ("cuda", "cpu")),
 }

@@ -161,14 +161,24 @@ def test_every_variable_of_the_environment_stands_on_a_page() -> None:
     assert read == set(re.findall(r"^\| `(HARNESS_[A-Z]+|NO_COLOR)` \|", PAGES["docs/command-line.md"], re.MULTILINE))
 
 
-def test_the_picture_is_what_was_printed() -> None:
-    svg = (DOCS / "pictures" / "first.svg").read_text(encoding="utf-8")
-    shown = re.sub(r"<[^>]+>", "", svg).replace("&#160;", " ").replace("&#x27;", "'")
-    for word in (DOCS / "output" / "first.txt").read_text(encoding="utf-8").split():
+@pytest.mark.parametrize("name", ["first", "peers"])
+def test_a_picture_is_what_was_printed(name: str) -> None:
+    shown = _shown(name)
+    for word in (DOCS / "output" / f"{name}.txt").read_text(encoding="utf-8").split():
         assert word in shown
+
+
+def test_what_the_readme_claims_is_in_its_picture() -> None:
+    shown = _shown("first")
     claims = re.findall(r"([\d.]+x) as fast", PAGES["README.md"].partition("## ")[0])
     assert claims
     assert set(claims) <= set(shown.split())
+
+
+def _shown(name: str) -> str:
+    """The words of a picture."""
+    svg = (DOCS / "pictures" / f"{name}.svg").read_text(encoding="utf-8")
+    return re.sub(r"<[^>]+>", "", svg).replace("&#160;", " ").replace("&#x27;", "'").replace("&amp;", "&")
 
 
 def test_no_page_needs_the_network() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,6 +138,18 @@ def test_the_example_of_an_onnx_can_be_run(tmp_path: Path, monkeypatch: pytest.M
     (method,) = describe(tmp_path / "mlp.onnx").methods
     assert (method["inputs"][0]["sizes"], method["inputs"][0]["dynamic"]) == ([1, 64], ["batch", None])
     assert find_data_file(tmp_path / "mlp.onnx") == tmp_path / "mlp.onnx.data"
+
+
+def test_the_example_of_an_xml_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", None)  # a test reports to nobody
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    from harness.worker.runtimes.openvino import describe
+
+    monkeypatch.chdir(tmp_path)
+    exec(next(code for code in blocks(PAGES["docs/your-own-model.md"], "python") if "mlp.xml" in code), {})
+    (method,) = describe(tmp_path / "mlp.xml").methods
+    assert (method["inputs"][0]["sizes"], method["inputs"][0]["dynamic"]) == ([1, 64], ["batch", None])
+    assert (tmp_path / "mlp.bin").stat().st_size >= 4 * 64 * (64 + 8)
 
 
 def test_the_transformer_exports_with_a_batch_that_varies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

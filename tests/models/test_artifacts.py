@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,18 @@ from harness.errors import ModelError, UsageError
 from harness.manifest import Manifest, manifest_path, read_manifest, sha256_file
 from harness.models.export import gguf as gguf_module
 from harness.models.export import onnx as onnx_module
+from harness.models.export import openvino as openvino_module
 from harness.models.export import pt2 as pt2_module
 from harness.models.export import pte as pte_module
+from harness.models.export import tflite as tflite_module
 from harness.models.gpt.network import GPT
 from harness.models.zoo import artifacts
+from harness.models.zoo.copying import copy_artifact
 from harness.models.zoo.loading import load
 from harness.models.zoo.recipes import Zoo, packaged
 from harness.models.zoo.records import PACKAGED, read_record
+
+openvino_is_here = pytest.mark.skipif(find_spec("openvino") is None, reason="the extra `openvino` is not installed")
 
 
 @pytest.fixture
@@ -45,6 +51,13 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         path.write_bytes(os.urandom(64))
         return {"same_tokens": 0.99, "warning": "Sums may clip."}
 
+    def tflite(_: GPT, path: Path, precision: str, tokens: Tensor, on_step: OnStep) -> dict[str, float]:
+        asked.append(f"tflite {precision}")
+        path.write_bytes(os.urandom(64))
+        return {"same_tokens": 0.99}
+
+    monkeypatch.setattr(tflite_module, "export_tflite", tflite)
+
     def gguf(_: GPT, path: Path, precision: str, tokens: Tensor, on_step: OnStep) -> dict[str, float]:
         asked.append(f"gguf {precision}")
         path.write_bytes(os.urandom(64))
@@ -53,7 +66,15 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(gguf_module, "export_gguf", gguf)
     monkeypatch.setattr(pte_module, "export_pte", pte)
     monkeypatch.setattr(pt2_module, "export_pt2", pt2)
+
+    def openvino(_: GPT, path: Path, precision: str, tokens: Tensor, on_step: OnStep) -> dict[str, float | str]:
+        asked.append(f"openvino {precision}")
+        path.write_bytes(os.urandom(64))
+        path.with_suffix(".bin").write_bytes(os.urandom(64))
+        return {"same_tokens": 0.98}
+
     monkeypatch.setattr(onnx_module, "export_onnx", onnx)
+    monkeypatch.setattr(openvino_module, "export_openvino", openvino)
     return asked
 
 
@@ -88,11 +109,61 @@ def test_an_onnx_has_int4_by_groups_also_of_what_was_trained_by_channels(exports
     assert [manifest_of(path).bits_per_weight for path in made[:3]] == [32.0, 8.0, 4.5]
 
 
+@openvino_is_here
+def test_an_xml_has_int4_by_groups_only_of_what_was_not_trained_for_int4(exports: list[str], cache: Path) -> None:
+    asked = [("baseline", None), ("baseline", "int4"), ("selfcomp", None), ("selfcomp", "int4"), ("selfcomp", "int8")]
+    made = [artifacts.artifact(name, precision, "openvino") for name, precision in asked]
+    assert [path.name for path in made] == [
+        "baseline-small.xml",
+        "baseline-small.int4-group32.xml",
+        "selfcomp-small.xml",
+        "selfcomp-small.xml",
+        "selfcomp-small.int8.xml",
+    ]
+    assert exports == ["openvino fp32", "openvino int4-group32", "openvino int4-channel", "openvino int8"]
+
+
+@openvino_is_here
+def test_the_weights_of_an_xml_belong_to_it(exports: list[str], tmp_path: Path) -> None:
+    path = artifacts.artifact("baseline", None, "openvino")
+    weights, manifest = path.with_suffix(".bin"), manifest_of(path)
+    assert manifest.artifact_bytes == 128
+    assert manifest.data_sha256 == sha256_file(weights)
+    assert artifacts.built("baseline", None, "openvino") == path
+    copy = copy_artifact(path, tmp_path / "other.xml")
+    assert (tmp_path / "other.bin").read_bytes() == weights.read_bytes()
+    assert read_manifest(copy, sha256_file(copy), tmp_path / "other.bin") == manifest
+    (tmp_path / "other.bin").write_bytes(b"damaged")
+    with pytest.raises(ModelError, match=r"other\.bin is not the file of weights that the manifest"):
+        read_manifest(copy, sha256_file(copy), tmp_path / "other.bin")
+    with pytest.raises(UsageError, match="cannot be the name of a file whose weights lie next to it"):
+        copy_artifact(path, tmp_path / "other.bin")
+    for damage in (lambda: weights.write_bytes(b"damaged"), weights.unlink):
+        damage()
+        assert artifacts.built("baseline", None, "openvino") is None
+        artifacts.artifact("baseline", None, "openvino")
+    assert len(exports) == 3
+
+
 def test_a_gguf_is_made_as_an_onnx_is(exports: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifacts, "version", lambda package: "1")  # llama.cpp need not be installed
     made = [artifacts.artifact("baseline", precision, "gguf") for precision in (None, "int4")]
     assert [path.name for path in made] == ["baseline-small.gguf", "baseline-small.int4-group32.gguf"]
     assert exports == ["gguf fp32", "gguf int4-group32"]
+    assert manifest_of(made[0]).quality["same_tokens"] == 0.99
+
+
+def test_a_tflite_has_all_precisions_of_a_pte(exports: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "version", lambda name: "1")
+    asked = [("baseline", None), ("baseline", "int8"), ("baseline", "int4-group32"), ("selfcomp", None)]
+    made = [artifacts.artifact(name, precision, "tflite") for name, precision in asked]
+    assert [path.name for path in made] == [
+        "baseline-small.tflite",
+        "baseline-small.int8.tflite",
+        "baseline-small.int4-group32.tflite",
+        "selfcomp-small.tflite",
+    ]
+    assert exports == ["tflite fp32", "tflite int8", "tflite int4-group32", "tflite int4-channel"]
     assert manifest_of(made[0]).quality["same_tokens"] == 0.99
 
 
@@ -281,8 +352,9 @@ def test_weights_of_ones_own_get_a_name_of_their_own(exports: list[str], tmp_pat
     [
         ("baselin", None, "pte", "baseline-small, relu-small, selfcomp-small, .*, baseline, selfcomp, relu"),
         ("baseline", "fp16", "pte", "fp32, int8, int4-channel, int4-group32, int4"),
-        ("baseline", None, "mlmodel", "pte, pt2, onnx, gguf"),
+        ("baseline", None, "mlmodel", "pte, pt2, onnx, gguf, openvino, tflite"),
         ("baseline", "int4-channel", "gguf", "llama.cpp has no int4 with a step for each channel"),
+        ("baseline", "fp16", "tflite", "fp32, int8, int4-channel"),
         ("baseline", "int4-channel", "onnx", "no int4 with a step for each channel"),
         ("baseline", "fp16", "onnx", "fp32, int8, int4-channel"),
         ("baseline", "int8", "pt2", "float32 only"),

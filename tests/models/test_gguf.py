@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from harness.errors import ModelError, UsageError
-from harness.models.export.gguf import AGREEMENT, TOLERANCE, check_gguf, export_gguf
+from harness.models.export.gguf import AGREEMENT, TOLERANCE, _blocks, check_gguf, export_gguf
 from harness.models.gpt.architecture import BlockShape, GPTConfig
 from harness.models.gpt.network import GPT
 
@@ -72,6 +72,26 @@ def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "damaged.gguf").write_bytes(b"GGUF")
     with pytest.raises(ModelError, match=r"llama\.cpp refuses damaged\.gguf"):
         check_gguf(other, tmp_path / "damaged.gguf", "fp32", TEXT)
+
+
+@pytest.mark.parametrize(("kind", "least"), [("Q8_0", -100), ("Q8_0", -3), ("Q4_0", -8)])
+def test_integers_stay_what_they_are(kind: str, least: int) -> None:
+    gguf = pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
+    levels = torch.randint(least, -least, (5, 96), generator=torch.Generator().manual_seed(1))
+    levels[:, 0], levels[:, 1], levels[4] = least, 1, 0
+    weight = levels * 2.0 ** -torch.arange(3, 8)[:, None]
+    stored = gguf.quants.dequantize(_blocks(weight, kind), gguf.GGMLQuantizationType[kind])
+    torch.testing.assert_close(torch.from_numpy(stored), weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("step", [1e-9, 1e-8])
+def test_what_a_block_cannot_hold_exactly_is_rounded_as_ggml_does(step: float) -> None:
+    gguf = pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
+    levels = torch.randint(-100, 100, (5, 64), generator=torch.Generator().manual_seed(1))
+    levels[:, 0] = 1
+    for weight in (levels * step, levels * 0.5, torch.randn(5, 64)):  # no float16 step, no 4 bits, no integers
+        as_ggml = gguf.quants.quantize(weight.numpy(), gguf.GGMLQuantizationType.Q4_0)
+        assert (_blocks(weight, "Q4_0") == as_ggml).all()
 
 
 @pytest.mark.parametrize(

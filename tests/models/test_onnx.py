@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harness.errors import ModelError, UsageError
 from harness.models.export import onnx as export_module
+from harness.models.export.cached_check import AGREEMENT, TOLERANCE
 from harness.models.export.onnx import check_onnx, export_onnx
 from harness.models.export.onnx_integers import with_exact_integers
 from harness.models.gpt.architecture import BlockShape, GPTConfig
@@ -89,8 +90,8 @@ def test_a_file_that_computes_something_else_is_refused(cut: tuple[GPT, Path]) -
 def test_rounded_files_are_small_and_say_how_far_off_they_are(precision: str, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     checked = export_onnx(gpt(None), path, precision, TEXT)
-    assert 1e-3 < float(checked["logits_difference_spreads"]) <= export_module.TOLERANCE[precision]
-    assert float(checked["same_tokens"]) >= export_module.AGREEMENT[precision]
+    assert 1e-3 < float(checked["logits_difference_spreads"]) <= TOLERANCE[precision]
+    assert float(checked["same_tokens"]) >= AGREEMENT[precision]
     assert checked["checked_tokens"] == len(TEXT)
     operators = [node.op_type for node in onnx.load(str(path)).graph.node]
     wanted = {"int8": "MatMulInteger", "int4-group32": "MatMulNBits"}[precision]

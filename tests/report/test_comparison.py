@@ -467,3 +467,12 @@ def test_what_else_differs_between_interpreters_is_said(session: Any) -> None:
     (comparison,) = compare_tables(session.tables())
     (said,) = (note for note in comparison.notes if "different runtimes" in note)
     assert said == "The models ran in different runtimes: m in fast 1 in python 3.11; m in fast 2 in python 3.12."
+
+
+def test_what_a_library_makes_of_an_option_sets_no_models_apart(session: Any) -> None:
+    for model, made in (("a", "auto (on)"), ("b", "auto (off)")):
+        session.add(model, samples={"steady": [100]}, settings_json=json.dumps({"runtime": "fast", "flash": made}))
+    given = {"options": {"runtime_options": [["flash", "off"]]}, "settings_json": json.dumps({"flash": "off"})}
+    session.add("a", samples={"steady": [100]}, **given)
+    conditions = {each.condition.runtime_options: len(each.models) for each in compare_tables(session.tables())}
+    assert conditions == {"flash auto": 2, "flash off": 1}

@@ -68,8 +68,8 @@ def test_nothing_said_is_the_newest_session_and_the_default_columns() -> None:
     assert all(column.show != "both" or column.metric.compare for column in default_columns())
 
 
-def test_every_field_of_a_condition_may_be_asked_for_that_is_a_column_and_the_precision() -> None:
-    assert tuple(FILTERS) == (*KEY, "precision")
+def test_every_field_of_a_condition_may_be_asked_for_that_is_a_column_and_two_of_jobs() -> None:
+    assert tuple(FILTERS) == (*KEY, "precision", "runtime_options")
 
 
 def test_an_option_says_the_same_as_a_table() -> None:

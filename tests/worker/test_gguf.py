@@ -95,12 +95,12 @@ def test_a_token_out_of_its_place_is_refused(tmp_path: Path) -> None:
 def test_what_llama_cpp_runs_with_is_recorded(tmp_path: Path) -> None:
     path = write_gpt2(tmp_path / "lm.gguf", kind="Q8_0")
     usual = loaded(path, threads=2).loaded.settings
-    assert (usual["cache"], usual["flash attention"], usual["ubatch"]) == ("f16", "on (auto)", str(CONTEXT))
-    assert usual["threads"] == "2, for prompts 2"
+    assert (usual["flash_attention"], usual["ubatch"]) == ("on", str(CONTEXT))
+    assert usual["threads"] == "2"
     assert usual["weights"] == "F32 x 20, Q8_0 x 8"
     assert "MiB" in usual["weights in memory"]
     other = loaded(path, runtime_options=(*EXACT, ("ubatch", "4"))).loaded.settings
-    assert (other["cache"], other["flash attention"], other["ubatch"]) == ("f32", "off", "4")
+    assert (other["flash_attention"], other["ubatch"]) == ("off", "4")
     with pytest.raises(UsageError, match="has no option 'spin'"):
         loaded(path, runtime_options=(("spin", "1"),))
 

@@ -14,8 +14,8 @@ from harness.cli.models.pack import pack
 from harness.cli.models.price import price
 from harness.cli.models.verify import verify
 from harness.models.recipe import INT4, PLAIN_INT4, PRECISIONS
+from harness.models.zoo.formats import FORMATS
 
-FORMATS = ("pte", "pt2", "cached", "static", "onnx", "gguf")
 CHANNELS = ("padded", "exact", "masked")
 
 
@@ -57,9 +57,9 @@ def list_models(**options: Any) -> None:
 @click.option(
     "--format",
     "fmt",
-    type=click.Choice(FORMATS),
+    type=click.Choice((*FORMATS, "cached", "static")),
     help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates, onnx is for ONNX Runtime, gguf for "
-    "llama.cpp.  "
+    "llama.cpp, openvino (an .xml and a .bin) for OpenVINO, tflite for LiteRT.  "
     "[default: pte]",
 )
 @click.option("--target", "-t", "target_name", help="Build what this target takes, in place of --format.")

@@ -284,17 +284,16 @@ def _settings(library: Any, context: Any, file: GgufFile, options: dict[str, str
     flash = options["flash_attention"]
     if flash == "auto":
         chosen = next((match[1] for line in lines if (match := _FLASH_CHOSEN.search(line))), None)
-        flash = {"enabled": "on (auto)", "not supported": "off (auto)", None: "auto"}[chosen]
+        flash = {"enabled": "on", "not supported": "off", None: "auto"}[chosen]
     buffers = [f"{match[1]} {match[2]}" for line in lines if (match := _BUFFER.search(line))]
     threads = library.llama_n_threads(context), library.llama_n_threads_batch(context)
     waiting = [f"{name}={os.environ[name]}" for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ]
     return {
-        "threads": f"{threads[0]}, for prompts {threads[1]}",
+        "threads": ", for prompts ".join(map(str, dict.fromkeys(threads))),
         **({"threads wait": " ".join(waiting)} if max(threads) > 1 and "OPENMP" in _build(library) else {}),
         "context": str(library.llama_n_ctx(context)),
         "ubatch": str(library.llama_n_ubatch(context)),
-        "cache": options["cache_type"],
-        "flash attention": flash,
+        "flash_attention": flash,
         "weights": ", ".join(f"{kind} x {count}" for kind, count in sorted(file.types.items())),
         "weights in memory": ", ".join(buffers) or "llama.cpp does not say",
     }

@@ -1,14 +1,17 @@
-"""Language models in ONNX, which take their cache as inputs and give it back, longer by the new tokens, as outputs.
+"""Language models in ONNX, which take their cache as inputs and give it back, longer by the new tokens, as outputs; and
+those of OpenVINO, whose runtime keeps it in states.
 
 Recognised by names. Hugging Face's: `input_ids` [1, n], `past_key_values.N.key` and `.value`, `present.N.key` and
 `.value`, and where there are such `position_ids` [1, n], `cache_position` [n] and `attention_mask` [1, past + n].
 harness's own models have these, and `logits_at` [m]: the places of the new tokens whose logits are wanted, since a
 prompt needs those of its last token alone. Shorter forms are known too: `tokens`, `past.N.k`, and ExecuTorch's
-`input_pos` [1].
+`input_pos` [1]. Models with states have no cache among their inputs, and as optimum-intel writes them `beam_idx` [1],
+the sequence whose states each goes on from.
 
 To the scenarios such a model is one by ExecuTorch's convention, `forward(tokens, input_pos)`: a call at position 0
-begins a new sequence, with a cache of length 0. Outputs go back in as the arrays of numpy that a run returns: kept as
-OrtValue they would not be copied, but a token of a model of 6 layers took a tenth longer (onnxruntime 1.22 and 1.32).
+begins a new sequence, with a cache of length 0, or with its states as they were first. Outputs go back in as the arrays
+of numpy that a run returns: kept as OrtValue they would not be copied, but a token of a model of 6 layers took a tenth
+longer (onnxruntime 1.22 and 1.32).
 """
 
 from __future__ import annotations
@@ -21,14 +24,13 @@ from typing import Any
 from harness.model_description import FORWARD, Input
 from harness.protocol import Describe
 from harness.runtime import Execute
-from harness.worker.runtimes.onnx_file import OnnxFile
 
 Run = Callable[[list[str], dict[str, Any]], Sequence[Any]]
 """Names of outputs and inputs by name to these outputs, all of them arrays of numpy."""
 
 _TOKENS = ("input_ids", "tokens")
 _POSITIONS = ("position_ids", "cache_position", "input_pos")
-_MASK, _LOGITS_AT, _LOGITS = "attention_mask", "logits_at", "logits"
+_MASK, _LOGITS_AT, _LOGITS, _BEAM = "attention_mask", "logits_at", "logits", "beam_idx"
 _PAST = re.compile(r"past(?:_key_values|_key_value)?[._](\d+)[._](?:self[._])?(k|v|key|value)")
 _PRESENT = re.compile(r"present(?:_key_values|_key_value)?[._](\d+)[._](?:self[._])?(k|v|key|value)")
 _FLOATS = ("float32", "float16")
@@ -38,8 +40,8 @@ _ASSUMED_CONTEXT = 1024
 
 @dataclass(frozen=True)
 class CachedModel:
-    """A language model of an ONNX file: its inputs by what they are for, and for each input of its cache the output
-    that takes its place.
+    """A language model that keeps its cache: its inputs by what they are for, and for each input of its cache the
+    output that takes its place. There are none where it is `stateful`.
     """
 
     tokens: Input
@@ -51,14 +53,16 @@ class CachedModel:
     presents: dict[str, str]
     vocabulary: int
     context: int
+    beam: Input | None = None
+    stateful: bool = False
 
     @property
     def all_logits(self) -> bool:
         """Whether it can give the logits of all new tokens."""
         return len(self.logits["sizes"]) == 3 and (self.logits_at is not None or self.logits["sizes"][1] is None)
 
-    def describe(self, metadata: dict[str, Any]) -> Describe:
-        """The model by ExecuTorch's convention; `metadata` is that of its file."""
+    def describe(self, metadata: dict[str, Any], form: str) -> Describe:
+        """The model by ExecuTorch's convention; `metadata` is that of its file, `form` its format."""
         tokens = {**self.tokens, "sizes": [1, self.longest], "dynamic": [None, "length"], "limit": self.vocabulary}
         position = {"name": "input_pos", "kind": "tensor", "dtype": "int64", "sizes": [1], "dynamic": [None]}
         sizes = [1, self.longest if self.logits_at is None else 1, self.vocabulary][-len(self.logits["sizes"]) :]
@@ -76,7 +80,7 @@ class CachedModel:
             "get_max_context_len": self.context,
             "use_kv_cache": True,
         }
-        return Describe(format="onnx", methods=[forward], metadata={**metadata, **facts}, delegates=[])
+        return Describe(format=form, methods=[forward], metadata={**metadata, **facts}, delegates=[])
 
     @property
     def longest(self) -> int:
@@ -85,20 +89,26 @@ class CachedModel:
         return self.context if declared is None else min(int(declared), self.context)
 
 
-def find_cached_model(file: OnnxFile, metadata: dict[str, Any]) -> CachedModel | None:
-    """What a file is as a language model; None where it is none that is recognised."""
-    inputs = {str(described["name"]): described for described in file.inputs}
-    outputs = {str(described["name"]): described for described in file.outputs}
+def find_cached_model(
+    all_inputs: Sequence[Input], all_outputs: Sequence[Input], metadata: dict[str, Any], *, stateful: bool = False
+) -> CachedModel | None:
+    """What a model with these inputs and outputs is as a language model; None where it is none that is recognised.
+    `stateful`: it keeps states from call to call.
+    """
+    inputs = {str(described["name"]): described for described in all_inputs}
+    outputs = {str(described["name"]): described for described in all_outputs}
     present = {_place(match): name for name in outputs if (match := _PRESENT.fullmatch(name))}
     pasts = {name: inputs[name] for name in inputs if _PAST.fullmatch(name)}
     presents = {name: present.get(_place(_PAST.fullmatch(name)), "") for name in pasts}
     tokens = next((inputs.pop(name) for name in _TOKENS if name in inputs), None)
     logits = outputs.get(_LOGITS) or next((out for name, out in outputs.items() if name not in present.values()), None)
     positions = next((inputs.pop(name) for name in _POSITIONS if name in inputs), None)
-    mask, logits_at = inputs.pop(_MASK, None), inputs.pop(_LOGITS_AT, None)
-    if tokens is None or logits is None or not pasts or not all(presents.values()) or inputs.keys() != pasts.keys():
+    mask, logits_at, beam = inputs.pop(_MASK, None), inputs.pop(_LOGITS_AT, None), inputs.pop(_BEAM, None)
+    if tokens is None or logits is None or not all(presents.values()) or inputs.keys() != pasts.keys():
         return None
-    integers = [known for known in (tokens, positions, mask, logits_at) if known is not None]
+    if bool(pasts) == stateful:  # no cache at all, or one of each kind
+        return None
+    integers = [known for known in (tokens, positions, mask, logits_at, beam) if known is not None]
     if len(tokens["sizes"]) != 2 or any(known["dtype"] not in ("int64", "int32") for known in integers):
         return None
     if any(past["dtype"] not in _FLOATS or _open_place(past) is None for past in pasts.values()):
@@ -107,16 +117,19 @@ def find_cached_model(file: OnnxFile, metadata: dict[str, Any]) -> CachedModel |
     context = metadata.get("get_max_seq_len", (positions or {}).get("limit", _ASSUMED_CONTEXT))
     if not isinstance(vocabulary, int) or not isinstance(context, int) or vocabulary < 1 or context < 1:
         return None
-    return CachedModel(tokens, positions, mask, logits_at, logits, pasts, presents, vocabulary, context)
+    return CachedModel(tokens, positions, mask, logits_at, logits, pasts, presents, vocabulary, context, beam, stateful)
 
 
 class Generation:
-    """Runs a cached model: makes its inputs beforehand and keeps its cache between calls."""
+    """Runs a cached model: makes its inputs beforehand and keeps its cache between calls. Of one that is stateful the
+    runtime does that, and `reset` makes its states what they were first.
+    """
 
-    def __init__(self, model: CachedModel, run: Run) -> None:
+    def __init__(self, model: CachedModel, run: Run, reset: Callable[[], None] | None = None) -> None:
         import numpy as np
 
-        self._model, self._run = model, run
+        assert model.stateful == (reset is not None)
+        self._model, self._run, self._reset = model, run, reset
         self._empty = {name: np.zeros(_empty(past), past["dtype"]) for name, past in model.pasts.items()}
         self._past = self._empty
         self._outputs = [str(model.logits["name"]), *model.presents.values()]
@@ -132,6 +145,8 @@ class Generation:
         feed, begins = inputs
         if begins:
             self._past = self._empty
+            if self._reset is not None:
+                self._reset()
         logits, *presents = self._run(self._outputs, {**feed, **self._past})
         self._past = dict(zip(self._model.presents, presents, strict=True))
         return [logits]
@@ -158,6 +173,8 @@ class Generation:
             feed[model.mask["name"]] = self._ones[:, : begin + count]
         if model.logits_at is not None:
             feed[model.logits_at["name"]] = np.arange(0 if every else count - 1, count, dtype=model.logits_at["dtype"])
+        if model.beam is not None:
+            feed[model.beam["name"]] = np.zeros(1, model.beam["dtype"])
         return feed, begin == 0
 
 

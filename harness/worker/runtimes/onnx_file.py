@@ -111,8 +111,18 @@ def read_onnx(path: Path) -> OnnxFile:
 
 
 def check_onnx(path: Path, file: OnnxFile) -> None:
-    """Raises ModelError for a file that names weights outside of its folder (ONNX Runtime would read any file of this
-    machine), that has them in several files, or that needs operators of other libraries.
+    """Raises ModelError as `check_locations`, and for a file that needs operators of other libraries."""
+    check_locations(path, file)
+    if file.foreign:
+        raise ModelError(
+            f"{path} calls {', '.join(file.foreign)}, which ONNX Runtime does not have.",
+            "Export the model without it: harness loads no libraries of operators.",
+        )
+
+
+def check_locations(path: Path, file: OnnxFile) -> None:
+    """Raises ModelError for a file that names weights outside of its folder (a runtime would read any file of this
+    machine), or that has them in several files.
     """
     for location in file.locations:
         if _lies_outside(path, location):
@@ -124,11 +134,6 @@ def check_onnx(path: Path, file: OnnxFile) -> None:
         raise ModelError(
             f"The weights of {path} lie in {len(file.locations)} files.",
             "Save them in one: onnx.save(model, path, save_as_external_data=True, all_tensors_to_one_file=True).",
-        )
-    if file.foreign:
-        raise ModelError(
-            f"{path} calls {', '.join(file.foreign)}, which ONNX Runtime does not have.",
-            "Export the model without it: harness loads no libraries of operators.",
         )
 
 

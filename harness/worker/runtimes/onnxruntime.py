@@ -85,7 +85,7 @@ def describe(path: Path) -> Describe:
         raise ModelError(
             f"The weights of {path} are in {file.locations[0]}, which is not there.", "Put that file next to the model."
         )
-    return _describe(path, file)[0]
+    return describe_onnx(path, file)[0]
 
 
 def load(path: Path, job: Job, files: Files) -> LoadedModel:
@@ -109,8 +109,8 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
     assert providers == [PROVIDER], f"the session runs on {providers}"
     # Not before: a cold start must not find in memory what lies beside the weights.
     file = read_onnx(path)
-    data = _weights(path, file, files)
-    description, cached = _describe(path, file)
+    data = weights_of(path, file, files)
+    description, cached = describe_onnx(path, file)
     find_method(description, job.method)
     loaded = Loaded(
         program_ns=opened_ns - start_ns,
@@ -185,7 +185,7 @@ def _open(path: Path, options: Any) -> Any:
         raise ModelError(f"ONNX Runtime refuses {path}: {what}.", todo) from error
 
 
-def _weights(path: Path, file: OnnxFile, files: Files) -> list[Path]:
+def weights_of(path: Path, file: OnnxFile, files: Files) -> list[Path]:
     """The files of the model's weights. Raises UsageError where the job names another than the model does."""
     weights = [path.parent / location for location in file.locations]
     if files.data is not None and weights and Path(files.data).resolve() != weights[0].resolve():
@@ -196,12 +196,15 @@ def _weights(path: Path, file: OnnxFile, files: Files) -> list[Path]:
     return weights
 
 
-def _describe(path: Path, file: OnnxFile) -> tuple[Describe, CachedModel | None]:
+def describe_onnx(path: Path, file: OnnxFile) -> tuple[Describe, CachedModel | None]:
+    """What a file takes and gives, and what it is as a language model; None where it is none that is recognised.
+    Raises ModelError for an input whose dimensions are not known.
+    """
     metadata = {key: _value(text) for key, text in file.metadata.items()}
     external = bool(file.locations)
-    cached = find_cached_model(file, metadata)
+    cached = find_cached_model(file.inputs, file.outputs, metadata)
     if cached is not None:
-        return replace(cached.describe(metadata), external_data=external), cached
+        return replace(cached.describe(metadata, "onnx"), external_data=external), cached
     for described in file.inputs:
         if described["kind"] == "tensor" and "dynamic" not in described:
             raise ModelError(

@@ -109,5 +109,5 @@ def test_every_exporter_is_named() -> None:
     exporters -= {
         "harness.models.export.pte_flash",
         "harness.models.export.pte_module",
-    }  # a user's module is not cached
+    }
     assert set(artifacts.EXPORTERS.values()) - {"harness.models.zoo.compressing"} == exporters

@@ -1,4 +1,4 @@
-"""`python docs/picture.py NAME`: draws pictures/NAME.svg from output/NAME.txt, what a command printed, word for word."""
+"""`python docs/picture.py NAME`: draws pictures/NAME.svg from output/NAME.txt, word for word what was printed."""
 
 from __future__ import annotations
 

@@ -375,7 +375,7 @@ def test_types_that_numpy_lacks_are_refused(tmp_path: Path) -> None:
 
 
 def test_inputs_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
-    """With one thread OpenVINO itself would compute something of other memory."""
+    """Before OpenVINO gets them."""
     weight = ops.constant(np.zeros((5, 5), np.float32))
     path = write_model(tmp_path / "m.xml", [("x", [-1, -1], np.float32)], lambda x: {"y": ops.add(x, weight)})
     error = run_forked(path, job(input_sizes=((2, 4),))).error

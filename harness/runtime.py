@@ -21,6 +21,7 @@ from harness.scenarios.queries import Series
 from harness.target import Availability
 
 GROUP = "harness.runtimes"
+_GREATEST = 2**31 - 1
 Execute = Callable[[Sequence[Any]], Sequence[Any]]
 Arrange = Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -29,14 +30,15 @@ Arrange = Callable[[Sequence[Any]], Sequence[Any]]
 class RuntimeOption:
     """Something of a runtime that can be set with `--runtime-option NAME=VALUE`, and that changes what is measured.
 
-    `values` are those that it may have; none of them: a whole number from 0. `default` is what the runtime's users get
-    who say nothing, or what harness chooses in its place, which `help` then gives the reason for.
+    `values` are those that it may have; none of them: a whole number from `least`. `default` is what the runtime's
+    users get who say nothing, or what harness chooses in its place, which `help` then gives the reason for.
     """
 
     name: str
     default: str
     help: str
     values: tuple[str, ...] = ()
+    least: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,12 @@ class RuntimeCapabilities:
     per_operator: bool = False
     outputs: bool = True
     options: tuple[RuntimeOption, ...] = ()
+
+    def __post_init__(self) -> None:
+        """A text is a sequence too: ("numpy") would stand for five distributions of one letter."""
+        for name, value in vars(self).items():
+            if isinstance(value, str) and name != "install":
+                raise TypeError(f"{name} is the text {value!r}, not a tuple: write ({value!r},)")
 
 
 class Probe(Protocol):
@@ -334,6 +342,17 @@ def with_runtime(job: Job, chosen: str | None, model: Path) -> Job:
     return replace(job, runtime=chosen)
 
 
+def unloadable_runtimes() -> list[str]:
+    """Why a runtime that is installed cannot be imported, a sentence for each."""
+    reasons = []
+    for _, point in sorted(_entry_points().items()):
+        try:
+            _load(point)
+        except UsageError as error:
+            reasons.append(error.message)
+    return reasons
+
+
 def missing_runtime(suffix: str, names: Sequence[str]) -> Availability | None:
     """Why none of the runtimes `names` loads files with this suffix here, though one would, and what to install; None
     where none would.
@@ -371,8 +390,9 @@ def check_option(option: RuntimeOption, value: str) -> None:
     """Raises UsageError for a value that an option of a runtime cannot have."""
     if option.values and value not in option.values:
         raise UsageError(f"{option.name} cannot be {value!r}.", f"Choose one of: {', '.join(option.values)}.")
-    if not option.values and not (value.isascii() and value.isdigit()):
-        raise UsageError(f"{option.name} cannot be {value!r}.", "Give a whole number, 0 or more.")
+    whole = value.isascii() and value.isdigit() and value == str(int(value))  # 064 would be another job than 64
+    if not option.values and not (whole and option.least <= int(value) <= _GREATEST):
+        raise UsageError(f"{option.name} cannot be {value!r}.", f"Give a whole number, {option.least} or more.")
 
 
 def _entry_points() -> dict[str, EntryPoint]:

@@ -14,7 +14,17 @@ from harness import runtime as runtimes
 from harness.data_file import find_data_file
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.job import Files, Job
-from harness.runtime import availability, concerns, find_runtime, missing_runtime, runtime_choice, runtime_for
+from harness.runtime import (
+    RuntimeCapabilities,
+    RuntimeOption,
+    availability,
+    check_option,
+    concerns,
+    find_runtime,
+    missing_runtime,
+    runtime_choice,
+    runtime_for,
+)
 from harness.target import find_target
 
 MODULE = """
@@ -249,3 +259,16 @@ def test_finding_a_runtime_imports_no_other_library() -> None:
     )
     ended = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == []
+
+
+def test_a_text_is_no_list_of_names() -> None:
+    with pytest.raises(TypeError, match=r"distributions is the text 'numpy', not a tuple: write \('numpy',\)"):
+        RuntimeCapabilities(formats=(".toast",), distributions="numpy")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "064", "1.5", "", "99999999999", "many"])
+def test_a_number_of_an_option_is_a_whole_number_written_one_way(value: str) -> None:
+    option = RuntimeOption(name="batch", default="64", help="Of prompts.", least=1)
+    check_option(option, "1")
+    with pytest.raises(UsageError, match=f"batch cannot be '{value}'"):
+        check_option(option, value)

@@ -103,8 +103,9 @@ class Result:
         that there is not.
         """
         if unknown := [name for name in metrics if not isinstance(name, str) or name not in _METRICS]:
-            near = get_close_matches(str(unknown[0]), _METRICS) or sorted(_METRICS)
-            raise UsageError(f"There is no metric {unknown[0]!r}.", f"Near it: {', '.join(near)}.")
+            near = get_close_matches(str(unknown[0]), _METRICS)
+            hint = f"Near it: {', '.join(near)}." if near else "`harness table --columns` lists all names."
+            raise UsageError(f"There is no metric {unknown[0]!r}.", hint)
         comparisons = self._compared(every_metric=bool(metrics))
         words = tell_apart([comparison.condition for comparison in comparisons])
         rows: list[dict[str, Any]] = []

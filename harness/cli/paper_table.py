@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,18 @@ def table(
         "allow_different": allow_different,
     }
     given = {key: value for key, value in options.items() if value}
-    if spec is not None and given:
+    if spec is None:
+        wanted = parse_spec(given, Path())
+    elif shown := [name for name in ("columns", "baseline", "title", "label") if name in given]:
         raise UsageError(
-            f"{spec} and options both say what the table shows.", "Write it all in the file, or leave the file out."
+            f"{spec} says what the table shows, and so does --{shown[0].rstrip('s')}.",
+            "Write it in the file, or leave the file out; --model and --session may be given with it.",
         )
-    wanted = read_spec(spec) if spec is not None else parse_spec(given, Path())
+    else:  # which runs it is about; what is not given is as the file has it
+        chosen = parse_spec(given, Path())
+        named = {"models": "models", "sessions": "select", "allow_different": "allow_different"}
+        wanted = replace(
+            read_spec(spec), **{field: getattr(chosen, field) for field, key in named.items() if key in given}
+        )
     published, notes = read_published(wanted.published)
     click.echo(render_paper(paper_table(read_selection(results, wanted), wanted, published, notes), fmt), nl=False)

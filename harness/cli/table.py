@@ -52,6 +52,7 @@ def table(**options: Any) -> None:
     harness table --format latex > table.tex
     harness table -m baseline-small -m selfcomp-small -c decode_latency_ns_p50 -c model_bytes,show=ratio -c loss_nats
     harness table paper.toml --format latex
+    harness table peers.toml --session all
     """
     from harness.cli import paper_table
 

@@ -16,13 +16,13 @@ from harness.experiment.request import NamedModel, RunRequest
 from harness.experiment.session import Session
 from harness.flash.io.proof import HIDDEN_CACHE
 from harness.outside_files import check_name
-from harness.runtime import missing_runtime
+from harness.runtime import missing_runtime, unloadable_runtimes
 from harness.target import Target
 
 
 def find_files(models: Sequence[NamedModel], target: Target, source: ModelSource, say: Say) -> dict[str, Path]:
     """The file of each model, by path, then by name among those of `source`. Models that were given no name have that
-    of their file, made unique by a number.
+    of their file, with its ending where files of several formats have that name, made unique by a number.
 
     Raises UsageError for what is neither a file nor a name, of no format that the target loads, or named in no UTF-8,
     and for a name given twice.
@@ -30,14 +30,20 @@ def find_files(models: Sequence[NamedModel], target: Target, source: ModelSource
     named = [model.source for model in models if not os.path.isfile(model.source)]
     built = dict(zip(named, source.files(named, target, say), strict=True)) if named else {}
     files: dict[str, Path] = {}
-    for model in models:
-        path = built.get(model.source, Path(model.source))
+    paths = [built.get(model.source, Path(model.source)) for model in models]
+    endings: dict[str, set[str]] = {}
+    for model, path in zip(models, paths, strict=True):
+        if model.name is None:
+            endings.setdefault(path.stem, set()).add(path.suffix)
+    for model, path in zip(models, paths, strict=True):
         if path.suffix not in target.capabilities.formats:
             lacking = missing_runtime(path.suffix, target.capabilities.runtimes)
             raise UsageError(
-                f"Target {target.name} loads {' and '.join(target.capabilities.formats)}, not {path.name}"
+                f"Target {target.name} loads {', '.join(target.capabilities.formats)}, not {path.name}"
                 + (f": {lacking.reason}." if lacking else "."),
-                lacking.todo if lacking else "Export the model to one of these formats.",
+                lacking.todo
+                if lacking
+                else " ".join([*unloadable_runtimes(), "Export the model to one of these formats."]),
             )
         check_name(path)
         if model.name is not None:
@@ -45,7 +51,8 @@ def find_files(models: Sequence[NamedModel], target: Target, source: ModelSource
                 raise UsageError(f"Two models are called {model.name}.", "Give each a name of its own.")
             files[model.name] = path
             continue
-        names = itertools.chain([path.stem], (f"{path.stem}#{number}" for number in itertools.count(2)))
+        own = path.name if len(endings[path.stem]) > 1 else path.stem
+        names = itertools.chain([own], (f"{own}#{number}" for number in itertools.count(2)))
         files[next(name for name in names if name not in files)] = path
     return files
 

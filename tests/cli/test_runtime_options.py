@@ -118,10 +118,10 @@ def test_what_a_runtime_cannot_do_is_said_before_measuring(workshop: Home, model
     ended = workshop.harness("run", "-t", "x86", "-n", 1, "--batch", 4, "--dry-run", *asked, *given)
     assert ended.code == 0, ended.err
     said = " ".join(ended.err.split())
-    assert "--compile does not concern mlp (executorch) and same (onnxruntime), which cannot be compiled" in said
-    assert "--profile does not concern mlp#2 (torch), where operators cannot be timed" in said
-    assert "--prompt-tokens does not concern mlp, same, mlp#2, which are no language models" in said
-    assert "--runtime onnxruntime does not concern mlp, mlp#2: such models have a table of their own" in said
+    assert "--compile does not concern mlp.pte (executorch) and same (onnxruntime), which cannot be compiled" in said
+    assert "--profile does not concern mlp.pt2 (torch), where operators cannot be timed" in said
+    assert "--prompt-tokens does not concern mlp.pte, same, mlp.pt2, which are no language models" in said
+    assert "--runtime onnxruntime does not concern mlp.pte, mlp.pt2: such models have a table of their own" in said
     assert "2 for profile" in ended.out
 
 

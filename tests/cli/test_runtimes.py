@@ -87,6 +87,7 @@ def test_a_runtime_that_is_broken_is_nobody_elses_trouble(home: Installed, model
     assert rows["x86"]["available"]
     assert "fake" not in rows["x86"]["capabilities"]["runtimes"]
     assert "not today" in home.harness("targets").out
+    _ended(home, "-m", _write(home.folder / "model.fake", 0)).explained(2, "not model.fake", "not today")
 
 
 def test_the_contract_of_the_documentation_passes(home: Installed, tmp_path: Path) -> None:

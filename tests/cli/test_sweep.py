@@ -65,6 +65,14 @@ def test_a_sweep_makes_a_table_a_condition_and_the_same_model_twice_has_two_name
     assert not any("not_pinned" in run["flags"] for run in home.rows())
 
 
+def test_files_of_several_formats_are_told_apart_by_their_endings(tmp_path: Path) -> None:
+    for name in ("net.pte", "net.onnx", "other.pte"):
+        (tmp_path / name).touch()
+    given = [NamedModel(str(tmp_path / name)) for name in ("net.pte", "net.onnx", "other.pte", "net.onnx")]
+    names = list(find_files(given, find_target("x86"), Zoo(), print))
+    assert names == ["net.pte", "net.onnx", "other", "net.onnx#2"]
+
+
 @pytest.mark.parametrize("name", ["mlp", "mlp#2", "a#b", "a"])
 def test_no_model_is_lost_when_names_repeat(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.pte").touch()

@@ -34,8 +34,10 @@ def test_options_and_a_spec_say_the_same(stored: Home) -> None:
         encoding="utf-8",
     )
     assert stored.harness("table", "spec.toml", "--format", "latex").out == by_options.out
-    both = stored.harness("table", "spec.toml", "-m", "small")
-    both.explained(2, "spec.toml", "options")
+    stored.harness("table", "spec.toml", "--title", "Three").explained(2, "spec.toml", "--title")
+    chosen = stored.harness("table", "spec.toml", "-m", "small", "--session", "all")
+    assert "| small |" in chosen.out
+    assert "plain" not in chosen.out
 
 
 def test_by_default_markdown_of_the_newest_session(stored: Home) -> None:

@@ -53,6 +53,7 @@ capabilities = RuntimeCapabilities(
         ),
         RuntimeOption(
             name="ubatch",
+            least=1,
             default="512",
             help="most tokens of a prompt that are computed at once, llama.cpp's default.",
         ),
@@ -218,7 +219,7 @@ def _new_context(library: Any, path: Path, model: Any, job: Job, options: dict[s
     needed = (job.prompt_tokens or 1) + (job.new_tokens or 1)
     parameters = library.llama_context_default_params()
     parameters.n_ctx = parameters.n_batch = min(trained, max(_USUAL_CONTEXT, needed))
-    parameters.n_ubatch = max(1, int(options["ubatch"]))
+    parameters.n_ubatch = int(options["ubatch"])
     parameters.n_threads = parameters.n_threads_batch = job.threads
     parameters.type_k = parameters.type_v = _TYPES[options["cache_type"]]
     parameters.flash_attn_type = _FLASH[options["flash_attention"]]

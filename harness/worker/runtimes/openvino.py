@@ -297,8 +297,7 @@ def _check_dtypes(path: Path, tensors: Sequence[dict[str, Any]]) -> None:
 
 @functools.cache
 def _check_sizes(path: Path, sizes: tuple[tuple[str, tuple[int, ...]], ...]) -> None:
-    """Raises UsageError for inputs of sizes that do not fit together; OpenVINO does not always say so itself.
-    """
+    """Raises UsageError for inputs of sizes that do not fit together; OpenVINO does not always say so itself."""
     try:
         _read(path).reshape({input_name: list(shape) for input_name, shape in sizes})
     except RuntimeError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.analysis.best import row_of
 from harness.analysis.comparison import Comparison
@@ -55,7 +56,8 @@ def identity_of(model: Model, runs: Sequence[Run]) -> Identity:
     """
     own = [run for run in runs if is_of(run, model)]
     name = _NUMBER.sub("", model.name)
-    by_name = _PRECISION.search(name)
+    if (by_name := _PRECISION.search(name)) is None and (by_name := _PRECISION.search(Path(name).stem)) is not None:
+        name = Path(name).stem  # files of several formats are called by their endings too
     stated = next((run["precision"] for run in own if run["precision"]), None)
     precision = stated or (by_name[1].lower() if by_name else UNKNOWN)
     method = next((run["method"] for run in own if run["method"]), None)

@@ -1,9 +1,8 @@
-"""`python docs/picture.py NAME`: draws pictures/NAME.svg from output/NAME.txt, word for word what was printed."""
+"""`python docs/picture.py`: draws pictures/first.svg from output/first.txt, what a run printed, word for word."""
 
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -35,12 +34,7 @@ def picture(printed: str, command: str) -> str:
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # no fonts from the network
 
 
-COMMANDS = {
-    "first": "harness run --target x86 --model baseline.pte --model selfcomp.pte",
-    "peers": "harness table peers.toml",
-}
-
 if __name__ == "__main__":
-    for name in sys.argv[1:] or COMMANDS:
-        printed = (HERE / "output" / f"{name}.txt").read_text(encoding="utf-8")
-        (HERE / "pictures" / f"{name}.svg").write_text(picture(printed, COMMANDS[name]), encoding="utf-8")
+    printed = (HERE / "output" / "first.txt").read_text(encoding="utf-8")
+    command = "harness run --target x86 --model baseline.pte --model selfcomp.pte"
+    (HERE / "pictures" / "first.svg").write_text(picture(printed, command), encoding="utf-8")

@@ -17,7 +17,7 @@ record() { # record FILE COMMAND...: its standard output, as wide as the pages s
 record first.txt harness run --target x86 --model baseline.pte --model selfcomp.pte --quiet
 sed -n '/^```python/,/^```$/p' "$output/../getting-started.md" | sed '/^```$/q' | sed '/^```/d' >check.py
 record pandas.txt python check.py
-python "$output/../picture.py" first
+python "$output/../picture.py"
 python "$output/../code/cnn.py"
 python "$output/../code/transformer.py"
 record cnn.txt harness run -t x86 -m cnn-fp32.pte -m cnn-int8.pte --quiet
@@ -39,5 +39,4 @@ for name in selfcomp priced; do harness models build $name-6x384 --output $name.
 models=$(for file in baseline.*.{pte,onnx,gguf,xml} ${PEERS_TFLITE:-} selfcomp.pte priced.pte; do echo -m "$file"; done)
 # shellcheck disable=SC2086
 harness run -t x86 $models --cpus 0 --processes 8 --prompt-tokens 128 --new-tokens 64 --results peers --quiet
-width=120 record peers.txt harness table peers.toml --results peers
-python "$output/../picture.py" peers
+harness table peers.toml --results peers >"$output/peers.md"

@@ -139,11 +139,10 @@ def load(path):
 """,
     ),
     ".xml": (
-        "sys.modules['openvino_telemetry'] = None\nimport openvino",
+        "sys.modules['openvino_telemetry'] = None\nimport openvino\ncore = openvino.Core()\ncore.get_versions('CPU')",
         "int64",
         """
 def load(path):
-    core = openvino.Core()
     options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     request = core.compile_model(path, "CPU", options).create_infer_request()
     names = {name for port in request.model_inputs for name in port.get_names()}

@@ -31,6 +31,7 @@ _LOOKS: dict[Standing, tuple[str, str, str]] = {
 }
 # The shape of a point, hollow, of which one figure was not measured here.
 _SHAPES = {"recorded": "s", "estimated": "^", "emulated": "D"}
+_ALL_NAMED = 10
 _CORNERS = {(False, False): "↙ better", (False, True): "↖ better", (True, False): "better ↘", (True, True): "better ↗"}
 
 
@@ -58,6 +59,8 @@ def draw(panels: Sequence[Panel], points: Sequence[Sequence[Point]], cost: Metri
         labels = [
             Label(text + _LOOKS[point.standing][2], (x, y), GREY if point.standing == "dominated" else BLACK)
             for text, point, x, y in zip(texts, own_points, xs[:, 0], ys[:, 0], strict=True)
+            # Of many points there is room for the names of those that count; the caption has all.
+            if len(own_points) <= _ALL_NAMED or point.standing != "dominated"
         ]
         place(axes, labels, _obstacles(axes, xs, ys, lines))
     return figure

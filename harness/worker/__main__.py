@@ -223,7 +223,11 @@ def _touch_torch() -> None:
     """
     import torch
 
-    torch.randint(0, 2, (1, 2), generator=torch.Generator().manual_seed(0)).argmax()
+    tokens = torch.randint(0, 2, (1, 2), generator=torch.Generator().manual_seed(0))
+    for dtype in (torch.int32, torch.int64):
+        torch.zeros((1, 1), dtype=dtype).copy_(tokens.to(dtype).argmax()).numpy().argmax()
+        torch.arange(2, dtype=dtype).reshape(-1)[0].item()
+    torch.tensor([0]).contiguous().data_ptr()
 
 
 def _measure_quality(job: Job, files: Files, runtime: Runtime, model: LoadedModel, channel: Channel) -> None:

@@ -48,7 +48,8 @@ def peer_notes(views: Sequence[View], metric: Metric, shown: Mapping[str, str]) 
             continue
         against = view.against[peer]
         alike = [shown[label] for label in not_told_apart(against, view.identities, metric)]
-        apart = f"no difference shows from {', '.join(alike)}" if alike else "faster than every other rounded row of its network"
+        faster = "faster than every other rounded row of its network"
+        apart = f"no difference shows from {', '.join(alike)}" if alike else faster
         notes.append(
             f"{where}Best rounded peer: {shown[peer]}, the fastest row of its network with weights of 8 bits or fewer, "
             f"in any runtime, by {metric.label}; {apart}."

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
 
-from harness.atomic_files import replacing_files, unwritable
 from harness.cli._waiting import waiting
 from harness.errors import UsageError
-from harness.manifest import Manifest, write_manifest
-from harness.models.compress import packed
-from harness.models.compress.apply import Compressed, apply_method
-from harness.models.compress.calibration import calibration_of
-from harness.models.compress.method import Method, Options, find_method, method_names
-from harness.models.compress.user_module import load_function, read_samples
-from harness.models.zoo.artifacts import known
-from harness.outside_files import write_whole
+from harness.models.compress.apply import Compressed
+from harness.models.compress.method import Options, find_method, method_names
+from harness.models.zoo.compressed_source import ELSEWHERE, compress_source, write_compressed
 from harness.report.machine import dump_json
-
-MOST_CHECKED = 8
-"""Batches of the calibration on which a program is compared with its model."""
-ELSEWHERE = "Name another file with --output."
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A compressed model, its parent, and how its program is written and described."""
-
-    compressed: Compressed
-    parent: nn.Module
-    write: Callable[[Path], Manifest]
 
 
 def compress(
@@ -61,14 +40,9 @@ def compress(
     chosen = find_method(method)
     options = chosen.parse_text(_texts(given, bits=bits, group=group))
     with waiting(f"models compress {source} {method}", f"compressing {source}") as clock:
-        if known(source):
-            if calibration is not None:
-                raise UsageError(f"{source} is calibrated on its training text.", "Leave out --calibration.")
-            made = _of_zoo(source, chosen, options, clock.begin)
-        else:
-            made = _of_user(source, chosen, options, calibration, clock.begin)
+        made = compress_source(source, chosen, options, calibration, clock.begin)
         if output is not None:
-            _write(made, output)
+            write_compressed(made, output)
     if as_json:
         click.echo(dump_json("compression", made.compressed.record.as_json()), nl=False)
         return
@@ -116,64 +90,6 @@ def _texts(given: Sequence[str], **numbers: int | None) -> dict[str, str]:
             raise UsageError(f"{text!r} is no NAME=VALUE.", "Write --option NAME=VALUE.")
         texts[name] = value
     return texts
-
-
-def _of_zoo(name: str, method: Method[Any], options: Options, on_step: Callable[[str], None]) -> _Made:
-    from harness.models.zoo.compressing import build_file, compress_named
-
-    compressed, parent, record = compress_named(name, method, options, on_step)
-
-    def write(path: Path) -> Manifest:
-        return build_file(path, path.stem, compressed, record, on_step)
-
-    return _Made(compressed, parent, write)
-
-
-def _of_user(
-    source: str, method: Method[Any], options: Options, file: Path | None, on_step: Callable[[str], None]
-) -> _Made:
-    from harness.models.export.pte_module import export_module_pte, precision_of
-    from harness.models.zoo.compressing import compressed_manifest
-
-    on_step("reading the model")
-    model = load_function(source)
-    samples = None if file is None else read_samples(file, model)
-    on_step(f"compressing by {method.name}")
-    compressed = apply_method(model.module, method, options, None if samples is None else calibration_of(samples))
-
-    def write(path: Path) -> Manifest:
-        batches = _traced(source, model.inputs, samples)
-        checked = export_module_pte(compressed, model.module, path, batches, model.dynamic_shapes, on_step)
-        return compressed_manifest(path, path.stem, source, compressed, precision_of(compressed), checked)
-
-    return _Made(compressed, model.module, write)
-
-
-def _traced(
-    source: str, inputs: tuple[Tensor, ...] | None, samples: list[tuple[Tensor, ...]] | None
-) -> list[tuple[Tensor, ...]]:
-    """The inputs with which a program is traced, then the samples of their shapes on which it is compared."""
-    first = inputs if inputs is not None else samples[0] if samples else None
-    if first is None:
-        raise UsageError(
-            f"{source} returns no inputs to trace the model with.",
-            "Return the model and a tuple of input tensors, or give --calibration.",
-        )
-    shapes = [tensor.shape for tensor in first]
-    like = [batch for batch in samples or () if [tensor.shape for tensor in batch] == shapes]
-    return [first, *like[:MOST_CHECKED]]
-
-
-def _write(made: _Made, output: Path) -> None:
-    """The program and its manifest, or the weights; nothing where something fails."""
-    if output.suffix == ".safetensors":
-        write_whole(output, packed.encoded(made.compressed, made.parent), ELSEWHERE)
-        return
-    try:
-        with replacing_files(output.parent, last=output.name) as scratch:
-            write_manifest(scratch / output.name, made.write(scratch / output.name))
-    except OSError as error:
-        raise unwritable(output, error, ELSEWHERE, UsageError) from error
 
 
 def _show(compressed: Compressed) -> None:

@@ -6,6 +6,7 @@ The same mapping comes from a TOML file or from options, and is checked in one p
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def read_spec(path: Path) -> TableSpec:
     or come with harness. Raises UsageError.
     """
     packaged = Path(str(files("harness.analysis"))) / path.name
-    path = packaged if str(path) == path.name and not path.exists() and packaged.is_file() else path
+    path = packaged if str(path) == path.name and not os.path.exists(path) and os.path.isfile(packaged) else path
     return read_toml(path, lambda data, _: parse_spec(data, path.parent), "spec of a table", "Correct it there.")
 
 

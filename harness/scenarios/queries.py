@@ -41,12 +41,12 @@ class SingleQuery:
     """One `execute` with fixed inputs, recorded under `phase`."""
 
     def __init__(self, execute: Execute, inputs: Sequence[Any], phase: str, clock: Clock) -> None:
-        self._execute, self.inputs, self._clock = execute, inputs, clock
+        self._execute, self._inputs, self._clock = execute, inputs, clock
         self._series = Series()
         self.phases = {phase: self._series}
 
     def __call__(self) -> int:
-        execute, inputs, clock = self._execute, self.inputs, self._clock
+        execute, inputs, clock = self._execute, self._inputs, self._clock
         start = clock()
         execute(inputs)
         end = clock()
@@ -62,12 +62,12 @@ class MultiStreamQuery:
     """
 
     def __init__(self, execute: Execute, inputs: Sequence[Any], executes: int, clock: Clock) -> None:
-        self._execute, self.inputs, self._executes, self._clock = execute, inputs, range(executes), clock
+        self._execute, self._inputs, self._executes, self._clock = execute, inputs, range(executes), clock
         self._series = Series()
         self.phases = {"multi_stream": self._series}
 
     def __call__(self) -> int:
-        execute, inputs, clock = self._execute, self.inputs, self._clock
+        execute, inputs, clock = self._execute, self._inputs, self._clock
         start = clock()
         for _ in self._executes:
             execute(inputs)

@@ -14,6 +14,7 @@ from harness.models.export.pt2_fixed_shapes import HIDDEN, Prefill, Step, export
 from harness.models.gpt.architecture import BlockShape, GPTConfig
 from harness.models.gpt.network import GPT
 from harness.models.train import data
+from harness.models.train.tokenizer import Characters
 from harness.models.zoo.loading import load_for_fixed_shapes
 
 CONTEXT = 8
@@ -55,7 +56,7 @@ def test_the_file_has_both_programs_and_text_of_both_parts(
 ) -> None:
     text = "".join("abcdefghijk"[(index * index) % 11] for index in range(2000))
     monkeypatch.setattr(data, "load_text", lambda path=None: text)
-    export_static(gpt, "abcdefghijk", tmp_path / "gpt.pt2")
+    export_static(gpt, Characters("abcdefghijk"), tmp_path / "gpt.pt2")
     with zipfile.ZipFile(tmp_path / "gpt.pt2") as archive:
         names = archive.namelist()
         (extra,) = [name for name in names if name.endswith("generation.json")]

@@ -14,6 +14,7 @@ from harness.models.export.pt2_fixed_shapes import export_static
 from harness.models.gpt.architecture import GPTConfig
 from harness.models.gpt.network import GPT
 from harness.models.train import data
+from harness.models.train.tokenizer import Characters
 from harness.targets.simulated.description import describe_archive
 from harness.targets.simulated.programs import Archive, phases, program, read_archive
 
@@ -30,7 +31,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("programs") / "gpt.pt2"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load_text", lambda path=None: text)
-        export_static(gpt, LETTERS, found)
+        export_static(gpt, Characters(LETTERS), found)
     return found
 
 

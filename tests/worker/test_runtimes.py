@@ -38,6 +38,9 @@ class Bindings:
     def _get_registered_backend_names(self) -> list[str]:
         return []
 
+    def _threadpool_get_thread_count(self) -> int:
+        return 1
+
     def _get_operator_names(self) -> list[str]:
         return ["aten::mm.out"]
 

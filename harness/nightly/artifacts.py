@@ -7,7 +7,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from harness.atomic_files import replacing_file, unwritable
+from harness.atomic_files import is_full, replacing_file, unwritable
 from harness.errors import ModelError, StoreError
 from harness.manifest import sha256_file
 from harness.store.mark import temporary
@@ -33,8 +33,11 @@ def keep(results: Path, file: Path) -> str:
         with file.open("rb") as source, replacing_file(destination, temporary(destination)) as copy:
             shutil.copyfileobj(source, copy)
     except OSError as error:
-        todo = "Name another folder as `results`. Rows written before are complete and stay."
-        raise unwritable(destination, error, todo, StoreError) from error
+        stay = "Rows written before are complete and stay."
+        if is_full(error):
+            todo = f"Free space, or name another folder as `results`. {stay}"
+            raise StoreError(f"The disk of {results} is full.", todo) from error
+        raise unwritable(destination, error, f"Name another folder as `results`. {stay}", StoreError) from error
     return sha256
 
 

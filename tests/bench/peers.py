@@ -39,12 +39,14 @@ def status(name):
 
 {load}
 PROMPT, NEW, queries = {prompt}, {new}, int(sys.argv[2])
+prompt = np.random.default_rng(0).integers(0, 60, (1, PROMPT)).astype(np.{dtype})
+token = np.zeros((1, 1), np.{dtype})
+np.arange(4.0).argmax()
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")
 idle = status("VmRSS")
 arrange, run = load(sys.argv[1])
-token = np.zeros((1, 1), np.{dtype})
-prompt = arrange(np.random.default_rng(0).integers(0, 60, (1, PROMPT)).astype(np.{dtype}), 0)
+prompt = arrange(prompt, 0)
 steps = [arrange(token, position) for position in range(PROMPT, PROMPT + NEW - 1)]
 times = dict(prefill=[], decode=[])
 

@@ -4,10 +4,6 @@ of those that are wrong.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from cli.driving import QUICK, Ended, Home
 from models_on_disk import Models
@@ -55,29 +51,3 @@ def test_a_wrong_file_is_a_failed_row_and_one_line(ran: Ended, workshop: Home, m
     assert words in row["error_message"]
     assert words in ran.err
     assert "Traceback" not in ran.err
-
-
-def test_without_the_extra_the_pip_line_is_told(tmp_path: Path) -> None:
-    """In a process that finds no distribution of that name."""
-    (tmp_path / "m.gguf").touch()
-    code = """
-import importlib.metadata, sys
-from pathlib import Path
-version = importlib.metadata.version
-def absent(name):
-    if name == "llama_cpp_python":
-        raise importlib.metadata.PackageNotFoundError(name)
-    return version(name)
-importlib.metadata.version = absent
-from harness.runtime import runtime_for
-from harness.errors import UsageError
-try:
-    runtime_for(Path(sys.argv[1]), "cpu")
-except UsageError as error:
-    print(error)
-"""
-    printed = subprocess.run(
-        [sys.executable, "-P", "-c", code, tmp_path / "m.gguf"], capture_output=True, text=True, check=True
-    )
-    assert "llama_cpp_python is not installed" in printed.stdout
-    assert "pip install 'edge-harness[gguf]'" in printed.stdout

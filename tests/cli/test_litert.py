@@ -78,13 +78,6 @@ def test_inspect_shows_what_it_takes(workshop: Home, models: Models) -> None:
     assert "tflite" in said.out
 
 
-def test_without_the_extra_the_pip_line_is_told() -> None:
-    from harness.worker.runtimes.litert import capabilities
-
-    assert capabilities.distributions == ("ai-edge-litert",)
-    assert capabilities.install == "pip install 'edge-harness[litert]'"
-
-
 def test_without_the_exporter_the_pip_line_is_told(workshop: Home) -> None:
     """Where the exporter is installed, as it is not by the extra `test`, there is nothing to tell."""
     try:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from cli.driving import QUICK, Ended, Home
@@ -79,29 +75,3 @@ def test_an_input_of_open_sizes_can_be_given(workshop: Home, ran: Ended) -> None
         "run", "-t", "x86", "-n", 1, "--no-memory", *QUICK, "-m", "open.onnx", "--inputs", "images.npz"
     )
     assert ended.code == 0, ended.err
-
-
-def test_without_the_extra_the_pip_line_is_told(tmp_path: Path) -> None:
-    """In a process that finds no distribution of that name."""
-    (tmp_path / "m.onnx").touch()
-    code = """
-import importlib.metadata, sys
-from pathlib import Path
-version = importlib.metadata.version
-def absent(name):
-    if name == "onnxruntime":
-        raise importlib.metadata.PackageNotFoundError(name)
-    return version(name)
-importlib.metadata.version = absent
-from harness.runtime import runtime_for
-from harness.errors import UsageError
-try:
-    runtime_for(Path(sys.argv[1]), "cpu")
-except UsageError as error:
-    print(error)
-"""
-    said = subprocess.run(
-        [sys.executable, "-P", "-c", code, tmp_path / "m.onnx"], capture_output=True, text=True, check=True
-    )
-    assert "onnxruntime is not installed" in said.stdout
-    assert "pip install 'edge-harness[onnx]'" in said.stdout

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from cli.driving import QUICK, Ended, Home
 from models_on_disk import Models
@@ -95,29 +91,3 @@ def test_a_language_model_generates(workshop: Home) -> None:
     )
     assert ended.code == 0, ended.err
     assert "decode latency per token p50" in ended.out
-
-
-def test_without_the_extra_the_pip_line_is_told(tmp_path: Path) -> None:
-    """In a process that finds no distribution of that name."""
-    (tmp_path / "m.xml").touch()
-    code = """
-import importlib.metadata, sys
-from pathlib import Path
-version = importlib.metadata.version
-def absent(name):
-    if name == "openvino":
-        raise importlib.metadata.PackageNotFoundError(name)
-    return version(name)
-importlib.metadata.version = absent
-from harness.runtime import runtime_for
-from harness.errors import UsageError
-try:
-    runtime_for(Path(sys.argv[1]), "cpu")
-except UsageError as error:
-    print(error)
-"""
-    said = subprocess.run(
-        [sys.executable, "-P", "-c", code, tmp_path / "m.xml"], capture_output=True, text=True, check=True
-    )
-    assert "openvino is not installed" in said.stdout
-    assert "pip install 'edge-harness[openvino]'" in said.stdout

@@ -174,14 +174,20 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class CompressedRecipe:
-    """A model compressed after training: the weights of `parent` by a method of `harness.models.compress.method`, whose
-    options are checked when it is made. It has no weights of its own.
+    """A model made of the weights of `parent` by a method of `harness.models.compress.method`, whose options are
+    checked when it is made. Without `training` it has no weights of its own; with it, the method is one that is
+    learned, and the weights come with harness.
     """
 
     name: str
     parent: str
     method: str
     options: dict[str, Any]
+    training: TrainingRecipe | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Every number of the recipe, as the manifest records it."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def _check_prices(prices: dict[str, float]) -> None:

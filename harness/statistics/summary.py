@@ -45,9 +45,16 @@ def log_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimat
     Raises ValueError for an empty sequence and for values that are not positive and finite.
     """
     logs = _logs(values)
+    # Logarithms of ratios to the first value: of values that are all the same, the mean is that value to the last bit.
+    first, logs = float(values[0]), logs - logs[0]
     centre = float(logs.mean())
     low, high = ends(centre, half_width(logs, confidence))
-    return Estimate(math.exp(centre), low, high, len(logs))
+    return Estimate(
+        first * math.exp(centre),
+        None if low is None else first * low,
+        None if high is None else first * high,
+        len(logs),
+    )
 
 
 def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harness.errors import DataError, UsageError
 from harness.models.compress.calibration import Calibration, Inputs, calibration_of, output_of
 from harness.models.compress.layers import kind_of, shape_of
-from harness.models.compress.method import Method, Options, Weights, find_method, options_json
+from harness.models.compress.method import AnyMethod, Method, Options, Weights, after_training, options_json
 from harness.models.compress.modules import layer_for
 from harness.models.compress.rounding import SMALLEST
 from harness.models.compress.stored import Factors, Hybrid, Integers, OutlierColumns, Stored, TensorTrain
@@ -83,7 +83,7 @@ def compress_module(
     UsageError for an unknown method or option, a method that needs inputs where there are none, and a model with no
     layer that it can treat; DataError for inputs that are not finite or that the model does not take.
     """
-    chosen = find_method(method)
+    chosen = after_training(method)
     inputs = calibration if isinstance(calibration, Calibration | None) else calibration_of(calibration)
     return apply_method(module, chosen, chosen.parse(options), inputs)
 
@@ -109,7 +109,8 @@ def apply_method(
             f"{method.name} can treat no layer of this model{f' ({reasons})' if reasons else ''}.",
             "Choose another method, or options that fit its layers.",
         )
-    record = _record(module, method, options, weights, calibration, time.monotonic() - began_s)
+    used = calibration if method.calibrated else None
+    record = record_of(module, method, options, weights, used, time.monotonic() - began_s)
     return Compressed(with_weights(module, weights), weights, record)
 
 
@@ -157,14 +158,15 @@ def check_output(output: Any) -> None:
         raise DataError("The model's output for the calibration inputs has a NaN.", "Correct the model or the inputs.")
 
 
-def _record(
+def record_of(
     module: nn.Module,
-    method: Method[Any],
+    method: AnyMethod[Any],
     options: Options,
     weights: Weights,
     calibration: Calibration | None,
     wall_s: float,
 ) -> CompressionRecord:
+    """The record of `weights` that a method made of `module` in `wall_s`."""
     rows, bits, count = [], 0, 0
     for name, stored in weights.layers.items():
         layer = module.get_submodule(name)
@@ -196,7 +198,7 @@ def _record(
         left=weights.left,
         weights=count,
         bits_per_weight=bits / count,
-        calibration=calibration.description() if calibration is not None and method.calibrated else None,
+        calibration=None if calibration is None else calibration.description(),
         facts=weights.facts,
         wall_s=wall_s,
         torch=torch.__version__,

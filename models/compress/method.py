@@ -1,8 +1,13 @@
-"""What every compression method is: a name, options of its own type, and a function
+"""What every compression method is: a name, options of its own type, and a function. One that acts on a trained model
+(`Method`) has
 
-    (model, calibration, options) -> weights
+    run: (model, calibration, options) -> weights
 
-A third party adds one with an entry point of the group `harness.compression` that names a `Method`.
+and one that is learned in training (`TrainedMethod`) changes the model before it, and reads its weights after it:
+
+    start: (model, options) -> training, training.weights() -> weights
+
+A third party adds one with an entry point of the group `harness.compression` that names either.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_type_hints
 
 from torch import Tensor, nn
 
@@ -18,11 +23,17 @@ from harness.errors import UsageError
 from harness.models.compress.calibration import Calibration
 from harness.models.compress.stored import Stored
 
+if TYPE_CHECKING:
+    from harness.models.compress.training import Training
+
 GROUP = "harness.compression"
 EIGHT_BIT = "after training, 8 bit"
 FEW_BITS = "after training, 4 bit and less"
 LOW_RANK = "low rank"
 SHARING = "sharing"
+IN_TRAINING = "in training"
+ADAPTERS = "adapters"
+FAMILIES = (EIGHT_BIT, FEW_BITS, IN_TRAINING, ADAPTERS, LOW_RANK, SHARING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,17 +73,12 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(Generic[OptionsType]):
-    """A method. `source` is the paper that defines it; where it is `calibrated` it needs inputs to run the model on.
-
-    `run` must leave the model as it is. Raises UsageError or DataError.
-    """
+class AnyMethod(Generic[OptionsType]):
+    """What `Method` and `TrainedMethod` share. `source` is the paper that defines it."""
 
     name: str
     family: str
     options: type[OptionsType]
-    run: Callable[[nn.Module, Calibration | None, OptionsType], Weights]
-    calibrated: bool
     source: str
 
     def parse(self, given: Mapping[str, Any]) -> OptionsType:
@@ -99,24 +105,62 @@ class Method(Generic[OptionsType]):
         return self.parse({name: _value(text, kinds[name]) if name in kinds else text for name, text in given.items()})
 
 
-def method_names() -> list[str]:
-    """Every method that `find_method` finds, sorted."""
-    return sorted(point.name for point in entry_points(group=GROUP))
+@dataclass(frozen=True, kw_only=True)
+class Method(AnyMethod[OptionsType]):
+    """A method that acts on a trained model; where it is `calibrated` it needs inputs to run the model on.
+
+    `run` must leave the model as it is. Raises UsageError or DataError.
+    """
+
+    run: Callable[[nn.Module, Calibration | None, OptionsType], Weights]
+    calibrated: bool
 
 
-def find_method(name: str) -> Method[Any]:
+@dataclass(frozen=True, kw_only=True)
+class TrainedMethod(AnyMethod[OptionsType]):
+    """A method that is learned while the model is trained on.
+
+    `start` changes the model in place, so that it computes and learns as the method wants, and returns what the method
+    adds to training. Raises UsageError where it can treat no layer.
+    """
+
+    start: Callable[[nn.Module, OptionsType], Training]
+
+
+def method_names(*, trained: bool | None = None) -> list[str]:
+    """Every method that `find_method` finds, sorted: where `trained` is given, only those that are learned in training,
+    or only the others.
+    """
+    names = sorted(point.name for point in entry_points(group=GROUP))
+    return names if trained is None else [n for n in names if isinstance(find_method(n), TrainedMethod) == trained]
+
+
+def find_method(name: str) -> Method[Any] | TrainedMethod[Any]:
     """The method of that name. Raises UsageError where there is none, or it cannot be loaded."""
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
         raise UsageError(f"There is no compression method {name!r}.", f"Choose one of: {', '.join(sorted(points))}.")
     try:
         method = points[name].load()
-        if not isinstance(method, Method):
-            raise TypeError("it is no harness.models.compress.method.Method")
+        if not isinstance(method, Method | TrainedMethod):
+            raise TypeError("it is neither a Method nor a TrainedMethod of harness.models.compress.method")
     except Exception as error:  # somebody else's code: whatever it raises, the other methods work
         raise UsageError(
             f"The compression method {name!r} cannot be loaded ({error}).", "Install its package again, or remove it."
         ) from error
+    return method
+
+
+def after_training(name: str) -> Method[Any]:
+    """The method of that name, which acts on a trained model. Raises UsageError as `find_method`, and for one that is
+    learned in training.
+    """
+    method = find_method(name)
+    if isinstance(method, TrainedMethod):
+        raise UsageError(
+            f"{name} is learned in training, and cannot be applied to a model that is not trained on.",
+            "Use harness.models.prepare(module, method=...) in a training loop of your own.",
+        )
     return method
 
 

@@ -35,8 +35,10 @@ FORMAT, VERSION = "harness-compressed", "1"
 Parts = Mapping[str, Tensor]
 
 
-def encoded(compressed: Compressed, parent: nn.Module) -> bytes:
-    """The file of a compressed model; `parent` is the one that it was made of."""
+def encoded(compressed: Compressed, parent: nn.Module, *, whole: bool = True) -> bytes:
+    """The file of a compressed model; `parent` is the one that it was made of. Without `whole` it has only what
+    differs from the parent.
+    """
     tensors, forms = {}, {}
     for name, stored in compressed.weights.layers.items():
         forms[name] = _form(stored)
@@ -45,8 +47,11 @@ def encoded(compressed: Compressed, parent: nn.Module) -> bytes:
     stored_weights = {f"{name}.weight" for name in compressed.weights.layers}
     aliases: dict[int, str] = {}
     for name, tensor in parent.state_dict().items():
-        if name not in stored_weights and aliases.setdefault(tensor.data_ptr(), name) == name:
-            tensors[name] = compressed.weights.changed.get(name, tensor).contiguous()
+        changed = compressed.weights.changed.get(name)
+        if name in stored_weights or aliases.setdefault(tensor.data_ptr(), name) != name:
+            continue
+        if whole or changed is not None:
+            tensors[name] = _small(tensor if changed is None else changed)
     record = json.dumps(compressed.record.as_json())
     data: bytes = save(tensors, {"format": FORMAT, "version": VERSION, "forms": json.dumps(forms), "record": record})
     return data
@@ -57,6 +62,28 @@ def decoded(path: Path, parent: nn.Module) -> tuple[nn.Module, dict[str, Any]]:
 
     Raises ModelError for a file that is none, is damaged, or belongs to another architecture.
     """
+    weights, tensors, record = _read(path, parent)
+    try:
+        model = with_weights(parent, weights)
+        buffers = {name for name, _ in model.named_buffers()}
+        model.load_state_dict({name: tensor for name, tensor in tensors.items() if name in buffers}, strict=False)
+    except _MISFITS as error:
+        raise _misfit(path, error) from error
+    return model, record
+
+
+def weights_in(path: Path, parent: nn.Module) -> tuple[Weights, dict[str, Any]]:
+    """The weights in a file by which the compressed model differs from `parent`, and the record. Raises ModelError as
+    `decoded`.
+    """
+    weights, _, record = _read(path, parent)
+    return weights, record
+
+
+_MISFITS = (KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError)
+
+
+def _read(path: Path, parent: nn.Module) -> tuple[Weights, dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -72,18 +99,27 @@ def decoded(path: Path, parent: nn.Module) -> tuple[nn.Module, dict[str, Any]]:
             start = f"{name}."
             parts = {key[len(start) :]: tensor for key, tensor in tensors.items() if key.startswith(start)}
             weights.layers[name] = _READERS[form["form"]](form, parts, tensors, shared)
-        names = {parameter for parameter, _ in parent.named_parameters()}
-        weights.changed = {name: tensor for name, tensor in tensors.items() if name in names}
-        model = with_weights(parent, weights)
-        buffers = {name for name, _ in model.named_buffers()}
-        model.load_state_dict({name: tensor for name, tensor in tensors.items() if name in buffers}, strict=False)
+        parameters = dict(parent.named_parameters())
+        weights.changed = {
+            name: tensor.to(parameters[name].dtype) for name, tensor in tensors.items() if name in parameters
+        }
         record: dict[str, Any] = json.loads(metadata["record"])
-    except (KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise ModelError(
-            f"{path} does not fit this model ({reason}).", "Give the model that it was made of, or compress it again."
-        ) from error
-    return model, record
+    except _MISFITS as error:
+        raise _misfit(path, error) from error
+    return weights, tensors, record
+
+
+def _misfit(path: Path, error: Exception) -> ModelError:
+    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    return ModelError(
+        f"{path} does not fit this model ({reason}).", "Give the model that it was made of, or compress it again."
+    )
+
+
+def _small(tensor: Tensor) -> Tensor:
+    """In float16 where that holds every number."""
+    half = tensor.half()
+    return (half if tensor.dtype == torch.float32 and torch.equal(half.float(), tensor) else tensor).contiguous()
 
 
 def _form(stored: Stored) -> dict[str, Any]:

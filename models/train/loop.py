@@ -104,7 +104,9 @@ def train(
                     with replacing_files(folder) as scratch:
                         pq.write_table(pa.Table.from_pylist(log), scratch / LOG)
                     checkpoint.save(folder / CHECKPOINT, model, optimizers, done)
-    return Outcome(evaluate(model, corpus.validation), recipe.steps * tokens, done.wall_s, done.cpu_s)
+    last = log[-1]["validation_loss"] if log and not recipe.bfloat16 else None  # a checkpoint, in float32 already
+    loss = evaluate(model, corpus.validation) if last is None else last
+    return Outcome(loss, recipe.steps * tokens, done.wall_s, done.cpu_s)
 
 
 def _step(model: GPT, corpus: Corpus, recipe: TrainingRecipe, step: int, objective: Objective) -> float:

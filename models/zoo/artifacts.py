@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -225,7 +225,7 @@ def _wanted(name: str, precision: str | None, fmt: str, folder: Path | None) -> 
 
 
 def _wanted_compressed(name: str, precision: str | None, fmt: str, folder: Path | None) -> _Wanted:
-    """A model of the zoo that is compressed after training, NAME.pte; its method decides the precision."""
+    """A model of the zoo that a method makes of another, NAME.pte; the method decides the precision."""
     from harness.models.compress.method import source_module
 
     recipe = packaged().compressed[name]
@@ -235,9 +235,9 @@ def _wanted_compressed(name: str, precision: str | None, fmt: str, folder: Path 
         raise UsageError(f"Its method decides in what precision {name} is stored.", "Leave out the precision.")
     if folder is not None:
         raise UsageError(f"{name} is made of the weights that come with harness.", "Leave out --weights.")
-    record = read_record(PACKAGED, recipe.parent)
+    record = read_record(PACKAGED, recipe.parent if recipe.training is None else name)
     manifest = {
-        "recipe": asdict(recipe),
+        "recipe": recipe.as_json(),
         "weights_sha256": record.weights_sha256 if record else None,
         "built_with": _built_with("compressed", source_module(recipe.method)),
     }
@@ -249,12 +249,9 @@ def _made_compressed(wanted: _Wanted, force: bool, on_step: OnStep) -> Path:
     assert isinstance(recipe, CompressedRecipe)
     with locked(wanted.path.with_name(f".{wanted.path.name}.lock")):
         if force or wanted.current() is None:
-            from harness.models.compress.method import find_method
-            from harness.models.zoo.compressing import build_file, compress_named
+            from harness.models.zoo.compressing import build_file, compressed_recipe
 
-            method = find_method(recipe.method)
-            options = method.parse(recipe.options)
-            compressed, _, parent = compress_named(recipe.parent, method, options, on_step)
+            compressed, _, parent = compressed_recipe(recipe, on_step)
             with replacing_files(wanted.path.parent, last=wanted.path.name) as scratch:
                 path = scratch / wanted.path.name
                 manifest = build_file(path, recipe.name, compressed, parent, on_step)

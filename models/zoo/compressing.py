@@ -12,18 +12,30 @@ import torch
 from torch import Tensor, nn
 
 from harness.durations import OnStep, unheard
+from harness.errors import ModelError
 from harness.manifest import Manifest, sha256_file
-from harness.models.compress.apply import FLOAT32, INT4_CHANNEL, INT4_GROUP, INT8, Compressed, apply_method
+from harness.models.compress import packed
+from harness.models.compress.apply import (
+    FLOAT32,
+    INT4_CHANNEL,
+    INT4_GROUP,
+    INT8,
+    Compressed,
+    apply_method,
+    record_of,
+    with_weights,
+)
 from harness.models.compress.calibration import Calibration, calibration_of
-from harness.models.compress.method import Method, Options
+from harness.models.compress.method import Method, Options, find_method
 from harness.models.compress.selfcompression import block_linears
 from harness.models.compress.stored import Factors, Hybrid, OutlierColumns, TensorTrain
 from harness.models.export.pte import export_pte
 from harness.models.gpt.network import GPT
+from harness.models.recipe import CompressedRecipe
 from harness.models.train import data
 from harness.models.train.quality import windows
 from harness.models.zoo.loading import load
-from harness.models.zoo.records import Record
+from harness.models.zoo.records import PACKAGED, Record, read_record
 
 SAMPLES, SEED = 16, 0
 """Windows of the training text that methods are calibrated on, and the seed that draws them."""
@@ -48,6 +60,31 @@ def compress_named(
     calibration = training_windows(record) if method.calibrated else None
     on_step(f"compressing by {method.name}")
     return apply_method(model, method, options, calibration), model, record
+
+
+def compressed_recipe(recipe: CompressedRecipe, on_step: OnStep = unheard) -> tuple[Compressed, GPT, Record]:
+    """What `compress_named` gives of a recipe; where its method is learned in training, of the weights that come with
+    harness. Raises what `compress_named` raises, and ModelError for weights that are missing, damaged, or of another
+    parent.
+    """
+    method = find_method(recipe.method)
+    options = method.parse(recipe.options)
+    if isinstance(method, Method):
+        return compress_named(recipe.parent, method, options, on_step)
+    on_step("reading the weights")
+    parent, record = load(recipe.parent)
+    own, path = read_record(PACKAGED, recipe.name), PACKAGED / f"{recipe.name}.safetensors"
+    if own is None:
+        raise ModelError(
+            f"There are no weights of {recipe.name}.", f"Train them with `harness models train {recipe.name}`."
+        )
+    if not path.exists() or sha256_file(path) != own.weights_sha256:
+        raise ModelError(f"{path} is not the file its record describes.", "Restore the file, or train again.")
+    if own.parent_weights_sha256 != record.weights_sha256:
+        raise ModelError(f"{recipe.name} was trained from other weights of {recipe.parent}.", "Train it again.")
+    weights, _ = packed.weights_in(path, parent)
+    made = record_of(parent, method, options, weights, None, own.wall_s)
+    return Compressed(with_weights(parent, weights), weights, made), parent, record
 
 
 def multiplied_out(compressed: Compressed) -> list[str]:

@@ -26,8 +26,8 @@ Section = TypeVar("Section", GPTConfig, TrainingRecipe, CompressionRecipe, Fixed
 
 @dataclass(frozen=True)
 class Zoo:
-    """All recipes by name, and the short names that stand for some of them; `compressed` are those of models that are
-    made of another's weights without training.
+    """All recipes by name, and the short names that stand for some of them; `compressed` are those of models that a
+    method makes of another's weights, by training on where it is one that learns.
     """
 
     recipes: dict[str, Recipe]
@@ -39,7 +39,7 @@ class Zoo:
         recipe = self.recipes.get(self.aliases.get(name, name))
         if name in self.compressed:
             raise UsageError(
-                f"{name} was compressed after training, and has no weights of its own.",
+                f"{name} is made of the weights of {self.compressed[name].parent}, as a .pte alone.",
                 f"Name its parent, {self.compressed[name].parent}.",
             )
         if recipe is None:
@@ -47,6 +47,11 @@ class Zoo:
                 f"There is no model {name!r}.", f"Choose one of: {', '.join([*self.recipes, *self.aliases])}."
             )
         return recipe
+
+    def trained(self, name: str) -> Recipe | CompressedRecipe:
+        """The recipe of a model that is trained. Raises UsageError as `find`."""
+        compressed = self.compressed.get(name)
+        return self.find(name) if compressed is None or compressed.training is None else compressed
 
 
 def packaged() -> Zoo:
@@ -67,12 +72,21 @@ def parse(document: dict[str, Any]) -> Zoo:
 
 def _compressed(name: str, table: dict[str, Any], recipes: dict[str, Recipe]) -> CompressedRecipe:
     where = f"compressed.{name}"
-    _check_keys(table, ("parent", "method", "options"), ("parent", "method"), where)
+    _check_keys(table, ("parent", "method", "options", "training"), ("parent", "method"), where)
     if name in recipes:
         raise UsageError(f"[{where}] has the name of a model that is trained.", "Rename it in zoo.toml.")
     if table["parent"] not in recipes:
         raise UsageError(f"[{where}] has the unknown parent {table['parent']!r}.", "Name one of the models.")
-    return CompressedRecipe(name=name, parent=table["parent"], method=table["method"], options=table.get("options", {}))
+    training = None
+    if "training" in table:
+        training = _section(TrainingRecipe, table["training"], f"{where}.training")
+    return CompressedRecipe(
+        name=name,
+        parent=table["parent"],
+        method=table["method"],
+        options=table.get("options", {}),
+        training=training,
+    )
 
 
 def _recipe(name: str, table: dict[str, Any]) -> Recipe:

@@ -21,8 +21,9 @@ class Record:
 
     The loss is that of the stored weights; `trained_loss` is what training ended with, before embeddings, norms and
     scales were rounded for storage. Bits are bits per weight of the compressed layers, null for a model that was not
-    compressed; `layers` has a row for each compressed layer (`codes.LayerReport`). Times are the whole run's,
-    resumed or not.
+    compressed; `layers` has a row for each compressed layer (`codes.LayerReport`). `compression` is the record of a
+    method that is learned in training (`compress.apply.CompressionRecord`), None for any other. Times are the whole
+    run's, resumed or not.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Record:
     layers: list[dict[str, Any]] = field(default_factory=list)
     vocabulary: str | None = None
     tokenizer_json: str | None = None
+    compression: dict[str, Any] | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from harness.atomic_files import replacing_files
@@ -97,11 +97,13 @@ def embedding_code(weight: Tensor) -> Code:
     return Code(levels.to(torch.int8), exponents, torch.full_like(exponents, 8.0))
 
 
-def write(folder: Path, file: Encoded, record: dict[str, Any]) -> Record:
-    """Store weights under `record["name"]` in `folder`, with the record completed by the file's hash and size."""
+def write(folder: Path, file: Encoded | bytes, record: dict[str, Any]) -> Record:
+    """Store weights, of a compressed model their bytes (`compress.packed`), under `record["name"]` in `folder`, with
+    the record completed by the file's hash and size.
+    """
     with replacing_files(folder) as scratch:
         path = scratch / f"{record['name']}.safetensors"
-        save_file(file.tensors, path, metadata=file.metadata)
+        path.write_bytes(file if isinstance(file, bytes) else save(file.tensors, file.metadata))
         complete = Record(weights_sha256=sha256_file(path), weights_bytes=path.stat().st_size, **record)
         text = json.dumps(asdict(complete), indent=1) + "\n"
         path.with_suffix(".json").write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ import harness.models
 from harness.errors import DataError, UsageError
 from harness.models.compress import method as methods
 from harness.models.compress.apply import Compressed
-from harness.models.compress.method import find_method, method_names
+from harness.models.compress.method import after_training, find_method, method_names
 from harness.models.compress.stored import Integers, Looked, OutlierColumns, unpack_bits
 from harness.models.gpt.network import GPT, GPTConfig
 
@@ -33,7 +33,7 @@ def test_the_methods_of_the_package_are_found_by_entry_point() -> None:
     assert all(find_method(name).name == name and find_method(name).source for name in method_names())
 
 
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", method_names(trained=False))
 def test_the_module_computes_with_the_stored_weights(name: str) -> None:
     """The copy equals the model with every weight put in by hand; the model is as it was, and so is its mode."""
     net, before = mixed(), mixed().state_dict()
@@ -51,7 +51,7 @@ def test_the_module_computes_with_the_stored_weights(name: str) -> None:
         torch.testing.assert_close(small_net.module(images()), by_hand(images()), atol=2e-5, rtol=2e-5)
 
 
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", method_names(trained=False))
 def test_the_record_says_what_was_done(name: str) -> None:
     record = small(name).record
     treated = {layer.layer for layer in record.layers}
@@ -62,14 +62,14 @@ def test_the_record_says_what_was_done(name: str) -> None:
     assert record.weights == sum(layer.weights for layer in record.layers)
     assert 0 < record.bits_per_weight < 32
     assert all(0 <= layer.relative_error < 1.2 for layer in record.layers)
-    assert (record.calibration is not None) == find_method(name).calibrated
+    assert (record.calibration is not None) == after_training(name).calibrated
     if record.calibration is not None:
         assert record.calibration["samples"] == 24
         assert len(record.calibration["sha256"]) == 64
     assert record.as_json()["layers"][0]["layer"] == record.layers[0].layer
 
 
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", method_names(trained=False))
 def test_the_same_inputs_give_the_same_weights(name: str) -> None:
     first, second = small(name).weights, small(name).weights
     for layer, stored in first.layers.items():
@@ -209,7 +209,7 @@ def test_what_cannot_be_done_is_one_sentence(case: str) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("name", [name for name in method_names() if find_method(name).calibrated])
+@pytest.mark.parametrize("name", [name for name in method_names(trained=False) if after_training(name).calibrated])
 def test_calibration_that_does_not_fit_is_one_sentence(name: str) -> None:
     def given(inputs: Any) -> Compressed:
         return harness.models.compress(mixed(), method=name, calibration=inputs)
@@ -265,7 +265,7 @@ def test_options_may_be_texts() -> None:
 def test_every_method_serves_our_own_network(tiny: GPTConfig, seeded: Callable[..., GPT]) -> None:
     model = seeded(tiny)
     tokens = torch.randint(tiny.vocabulary_size, (8, tiny.context), generator=torch.Generator().manual_seed(0))
-    for name in method_names():
+    for name in method_names(trained=False):
         needed = {"heads": 2, "kv_heads": 1} if name == "grouped-query" else {}
         grouped = {"group": 16} if name == "hqq" else {}
         record = harness.models.compress(model, method=name, calibration=tokens, **needed, **grouped).record

@@ -32,6 +32,14 @@ def test_mean_of_three_values_worked_out_by_hand() -> None:
     assert found.low == pytest.approx(-2.48414, rel=1e-5)
 
 
+@given(positive, st.integers(1, 8))
+def test_the_mean_of_equal_values_is_that_value_to_the_last_bit(value: float, processes: int) -> None:
+    found = log_mean([value] * processes)
+    assert found.value == value
+    assert found.low in (None, value)
+    assert found.high in (None, value)
+
+
 @pytest.mark.parametrize("values", [[5.0], [4.0, 6.25]])
 def test_one_or_two_processes_have_a_value_and_no_interval(values: list[float]) -> None:
     assert log_mean(values).value == pytest.approx(5.0)

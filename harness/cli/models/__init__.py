@@ -98,6 +98,7 @@ def build(**options: Any) -> None:
 @click.option(
     "--resume/--fresh", default=True, show_default=True, help="Go on from a checkpoint in the folder, or not."
 )
+@click.option("--seed", type=click.IntRange(min=0), help="Of training, in place of the recipe's.")
 @click.option(
     "--processes",
     type=click.IntRange(min=1),

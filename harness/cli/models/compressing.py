@@ -13,7 +13,7 @@ from rich.table import Table
 from harness.cli._waiting import waiting
 from harness.errors import UsageError
 from harness.models.compress.apply import Compressed
-from harness.models.compress.method import Options, find_method, method_names
+from harness.models.compress.method import Method, Options, TrainedMethod, after_training, find_method, method_names
 from harness.models.zoo.compressed_source import ELSEWHERE, compress_source, write_compressed
 from harness.report.machine import dump_json
 
@@ -37,7 +37,7 @@ def compress(
         raise UsageError("Name a model, and a --method.", "`harness models compress --list` shows the methods.")
     if output is not None and output.suffix not in (".pte", ".safetensors"):
         raise UsageError(f"{output} is neither a .pte nor a .safetensors.", ELSEWHERE)
-    chosen = find_method(method)
+    chosen = after_training(method)
     options = chosen.parse_text(_texts(given, bits=bits, group=group))
     with waiting(f"models compress {source} {method}", f"compressing {source}") as clock:
         made = compress_source(source, chosen, options, calibration, clock.begin)
@@ -62,7 +62,8 @@ def list_methods(as_json: bool) -> None:
             {
                 "method": name,
                 "family": method.family,
-                "calibrated": method.calibrated,
+                "trained": isinstance(method, TrainedMethod),
+                "calibrated": isinstance(method, Method) and method.calibrated,
                 "options": names,
                 "source": method.source,
             }
@@ -76,7 +77,7 @@ def list_methods(as_json: bool) -> None:
     table.add_column("options")
     table.add_column("defined in")
     for row in rows:
-        needs = "needed" if row["calibrated"] else "–"
+        needs = "trained" if row["trained"] else "needed" if row["calibrated"] else "–"
         table.add_row(str(row["method"]), needs, ", ".join(map(str, row["options"])), str(row["source"]))  # type: ignore[call-overload]
     Console().print(table)
 

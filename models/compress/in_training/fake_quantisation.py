@@ -1,0 +1,68 @@
+"""Weights and activations that a model is trained with as if they were rounded already, in float32.
+
+The gradient passes the rounding unchanged (the straight-through estimator: Bengio, Leonard and Courville, arXiv
+1308.3432, DOI 10.48550/arXiv.1308.3432).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from harness.models.compress.rounding import SMALLEST, grouped, nearest
+
+Steps = Callable[[Tensor], Tensor]
+"""The steps [out, groups] of a weight [out, in]."""
+
+
+class FakeQuantised(nn.Module):
+    """A parametrization of a weight: the layer computes with the nearest symmetric levels of `bits`, at the steps that
+    `steps` finds anew for the weights of each training step.
+    """
+
+    def __init__(self, bits: int, steps: Steps) -> None:
+        super().__init__()
+        self.bits, self.steps = bits, steps
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.no_grad():
+            matrix = weight.detach().float().flatten(1)
+            steps = self.steps(matrix)
+            parts = grouped(matrix, matrix.size(1) // steps.size(1))
+            rounded = (nearest(parts, steps, self.bits) * steps[:, :, None]).view_as(weight)
+        return weight + (rounded - weight).detach()
+
+
+def fake_quantise(layer: nn.Module, bits: int, steps: Steps) -> None:
+    """Let `layer` compute with rounded weights from here on."""
+    parametrize.register_parametrization(layer, "weight", FakeQuantised(bits, steps), unsafe=True)
+
+
+def trained_weight(layer: nn.Module) -> Tensor:
+    """The float32 matrix [out, in] behind the rounded weights of a layer that was given to `fake_quantise`."""
+    original: Tensor = layer.parametrizations.weight.original  # type: ignore[union-attr, assignment]
+    return original.detach().float().flatten(1)
+
+
+def round_inputs(layer: nn.Module, bits: int) -> None:
+    """Let `layer` see its inputs rounded token by token to `bits`, with a scale and a zero point for each, as programs
+    of integers do.
+    """
+    layer.register_forward_pre_hook(lambda _, inputs: (rounded_tokens(inputs[0], bits), *inputs[1:]))
+
+
+def rounded_tokens(x: Tensor, bits: int) -> Tensor:
+    """`x` [..., channels], each row of it at the nearest of 2^bits levels from its least value to its greatest, 0 among
+    them; with the gradient of `x`.
+    """
+    with torch.no_grad():
+        least, most = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+        values = x.detach().float()
+        low, high = values.amin(dim=-1, keepdim=True).clamp(max=0), values.amax(dim=-1, keepdim=True).clamp(min=0)
+        steps = ((high - low) / (most - least)).clamp(min=SMALLEST)
+        zeros = (least - low / steps).round()
+        rounded = ((values / steps + zeros).round().clamp(least, most) - zeros) * steps
+    return x + (rounded.to(x.dtype) - x).detach()

@@ -1,0 +1,70 @@
+"""Quantisation-aware training: the model is trained on with its weights, and the inputs of its layers, rounded.
+
+Jacob, Kligys, Chen, Zhu, Tang, Howard, Adam and Kalenichenko, "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference" (CVPR 2018, arXiv 1712.05877, DOI 10.1109/CVPR.2018.00286). The grid is
+that of torchao's `QATConfig` with int8 activations and int4 weights, so that a program computes what was trained:
+symmetric levels with a step for each channel or group, found anew from the weights at each training step, and
+activations in 8 bits with a scale and a zero point for each token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from harness.models.compress.in_training.fake_quantisation import fake_quantise, round_inputs, trained_weight
+from harness.models.compress.layers import find_layers, finished, leave_ungrouped, shape_of
+from harness.models.compress.method import IN_TRAINING, Options, TrainedMethod, Weights, check_group, check_range
+from harness.models.compress.rounding import round_to_nearest, symmetric_steps
+from harness.models.compress.stored import Stored
+from harness.models.compress.training import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class QatOptions(Options):
+    """`bits` of a weight, `group` inputs that share a step (None: a channel), `activation_bits` of a layer's inputs
+    (None: they stay float32).
+    """
+
+    bits: int = 4
+    group: int | None = None
+    activation_bits: int | None = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("bits", self.bits, 2, 8)
+        check_group(self.group)
+        if self.activation_bits is not None:
+            check_range("activation_bits", self.activation_bits, 2, 8)
+
+
+class Qat(Training):
+    """Rounded weights and inputs of the linear layers, and rounded weights of the convolutions, of `model`."""
+
+    def __init__(self, model: nn.Module, options: QatOptions) -> None:
+        self.model, self.options = model, options
+        self.layers = find_layers(model, options)
+        leave_ungrouped(self.layers, options.group)
+        self.steps = partial(symmetric_steps, bits=options.bits, group=options.group)
+        for layer in self.layers.treated.values():
+            fake_quantise(layer, options.bits, self.steps)
+            if options.activation_bits is not None and isinstance(layer, nn.Linear):
+                round_inputs(layer, options.activation_bits)
+
+    def weights(self) -> Weights:
+        stored: dict[str, Stored] = {}
+        for name, layer in self.layers.treated.items():
+            weight = trained_weight(layer)
+            stored[name] = round_to_nearest(weight, self.steps(weight), self.options.bits, shape_of(layer))
+        return finished(self.model, self.layers, stored, self.options)
+
+
+METHOD = TrainedMethod(
+    name="qat",
+    family=IN_TRAINING,
+    options=QatOptions,
+    start=Qat,
+    source="Jacob et al. 2018, arXiv 1712.05877",
+)

@@ -1,0 +1,94 @@
+"""What every method that is learned in training does with a module of the user's, in a loop of the user's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes.nets import images, mixed
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import harness.models
+from harness.errors import UsageError
+from harness.models.compress import packed
+from harness.models.compress.method import method_names
+from harness.models.compress.training import Prepared
+
+NEEDED: dict[str, dict[str, Any]] = {}
+"""Options that a method must have."""
+NETS: dict[str, tuple[nn.Module, Tensor]] = {}
+"""A model and its inputs where a method needs another than `mixed`."""
+
+
+def net_for(method: str) -> tuple[nn.Module, Tensor]:
+    """A small model that the method can treat, and a batch of its inputs."""
+    return NETS.get(method, (mixed(), images()))
+
+
+def train(prepared: Prepared, inputs: Tensor, steps: int = 3) -> list[float]:
+    """A loop as a user has one; returns its losses."""
+    groups = prepared.training.parameter_groups()
+    taken = {id(parameter) for group in groups for parameter in group["params"]}
+    rest = [parameter for parameter in prepared.module.parameters() if id(parameter) not in taken]
+    optimizer = torch.optim.AdamW([{"params": rest, "lr": 1e-2}, *groups], weight_decay=0.0)
+    losses = []
+    with torch.no_grad():
+        wanted = prepared.original(inputs).flatten(0, -2).roll(1, 0)
+    for step in range(steps):
+        outputs = prepared.module(inputs)
+        loss = F.mse_loss(outputs.flatten(0, -2), wanted)
+        (loss + prepared.training.output_loss(inputs, outputs) + prepared.training.penalty()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        prepared.training.after_update(step)
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("method", method_names(trained=True))
+def test_a_module_is_trained_and_stored(method: str, tmp_path: Path) -> None:
+    net, inputs = net_for(method)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    torch.manual_seed(0)
+    prepared = harness.models.prepare(net, method, **NEEDED.get(method, {}))
+    losses = train(prepared, inputs, steps=20)
+    assert losses[-1] < losses[0]
+    small = prepared.finish()
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert small.record.layers
+    path = tmp_path / "small.safetensors"
+    path.write_bytes(packed.encoded(small, net, whole=False))
+    again, record = packed.decoded(path, net)
+    with torch.no_grad():
+        outputs = small.module(inputs)
+        assert torch.equal(again.eval()(inputs), outputs)
+        assert not torch.equal(outputs, net.eval()(inputs))
+    assert record == json.loads(json.dumps(small.record.as_json()))
+
+
+@pytest.mark.parametrize("method", method_names(trained=True))
+def test_it_is_refused_without_training(method: str) -> None:
+    with pytest.raises(UsageError, match=f"{method} is learned in training"):
+        harness.models.compress(mixed(), method=method, calibration=images())
+
+
+def test_a_method_after_training_has_nothing_to_prepare() -> None:
+    with pytest.raises(UsageError, match="gptq acts on a trained model"):
+        harness.models.prepare(mixed(), "gptq")
+
+
+def test_rounded_weights_are_those_that_were_trained_with() -> None:
+    net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    prepared = harness.models.prepare(net, "qat", bits=3, activation_bits=None)
+    inputs = torch.randn(16, 64, generator=torch.Generator().manual_seed(1))
+    train(prepared, inputs)
+    small = prepared.finish()
+    with torch.no_grad():
+        small.module[0].bias.copy_(prepared.module[0].bias)  # type: ignore[index, union-attr]
+        small.module[2].bias.copy_(prepared.module[2].bias)  # type: ignore[index, union-attr]
+        torch.testing.assert_close(small.module(inputs), prepared.module(inputs), rtol=1e-5, atol=1e-6)
+    assert small.record.bits_per_weight == pytest.approx(3 + 32 * 40 / (64 * 32 + 32 * 8))

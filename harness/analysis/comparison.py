@@ -33,6 +33,7 @@ from harness.analysis.notes import (
     how_sure_accuracies_are,
     notes_on,
     warn_of_other_outputs,
+    warn_of_unlike_outputs,
 )
 from harness.analysis.resolution import Resolution, foot, resolution_of
 from harness.analysis.rows import Row, rows_of
@@ -188,6 +189,7 @@ def _compare(
             *lacking,
             *notes_on(runs, models, samples),
             *warn_of_other_outputs(rows, runs, models),
+            *warn_of_unlike_outputs(rows, runs, models),
             *how_sure_accuracies_are(rows, models),
             *foot(resolution),
         ),

@@ -31,6 +31,10 @@ from harness.statistics.steady import SLOWER, still_warming
 from harness.store.stored_job import read_job
 
 ENOUGH = 5
+EXPECTED_SQNR_DB = ((0.5, 40.0), (0.2, 25.0))
+"""From which share of the reference's bytes on a rounded model's outputs have at least so many dB of signal to noise.
+Of one float32 network in ExecuTorch, ONNX Runtime, OpenVINO and llama.cpp, 8 bits were seen to leave 35 to 43 dB.
+"""
 # Phases of whole queries, whose median is shown, and how a latency was obtained that varies.
 _QUERIES = ("steady", "multi_stream", "generate")
 _TIMED = ("measured", "emulated")
@@ -272,6 +276,35 @@ def warn_of_other_outputs(rows: Sequence[Row], runs: Sequence[Run], models: Sequ
         for model, figure in zip(models, row.figures, strict=True)
         if row.metric.lowest is not None and figure.estimate is not None and figure.estimate.value < row.metric.lowest
     ]
+
+
+def warn_of_unlike_outputs(rows: Sequence[Row], runs: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    """A sentence for each model whose outputs differ from the reference's by more than its file's size explains.
+
+    An exporter that loses a scale gives a file that loads, runs and looks plausible: torchao's int8 weight-only through
+    XNNPACK (executorch 1.5.1) takes as many bytes as float32 and is 12 to 17 dB from it.
+    """
+    references = {run["reference_sha256"] for run in runs}
+    by_name = {row.metric.name: row for row in rows}
+    first = next((place for place, model in enumerate(models) if model.sha256 and model.sha256 in references), None)
+    if first is None or not {"sqnr_db", "model_bytes"} <= by_name.keys():
+        return []
+    sizes, distances = by_name["model_bytes"].figures, by_name["sqnr_db"]
+    notes = []
+    for model, size, distance in zip(models, sizes, distances.figures, strict=True):
+        whole = sizes[first].estimate
+        if whole is None or size.estimate is None or distance.estimate is None:
+            continue
+        share, db = size.estimate.value / whole.value, distance.estimate.value
+        expected = next((least for from_share, least in EXPECTED_SQNR_DB if share >= from_share), None)
+        if expected is not None and distances.metric.lowest <= db < expected:
+            notes.append(
+                f"WARNING: {model.label} takes {share:.2f} of the bytes of {models[first].label}, but its outputs "
+                f"differ more than such rounding explains: {db:.3g} dB, where at least {expected:g} dB are usual. If "
+                "it is the same network with rounded weights, its exporter may have lost a scale: compare the file with "
+                "its model in eager PyTorch. If it was trained on, this is expected."
+            )
+    return notes
 
 
 def how_sure_accuracies_are(rows: Sequence[Row], models: Sequence[Model]) -> list[str]:

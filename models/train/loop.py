@@ -127,6 +127,13 @@ def _step(model: GPT, corpus: Corpus, recipe: TrainingRecipe, step: int, objecti
     return mean.item()
 
 
+def fast_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16. Without them (AVX2 alone, torch 2.13.0) a product took 6.5
+    to 8 times as long as in float32.
+    """
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) if torch.backends.mkldnn.is_available() else False
+
+
 def evaluate(model: GPT, tokens: Tokens) -> float:
     """Nats a token over all of `tokens`, at the model's own context and without dropout."""
     model.eval()

@@ -15,8 +15,9 @@ from harness.cli.models import models
 from harness.errors import ModelError, UsageError
 from harness.models.export import pte as export_module
 from harness.models.gpt.network import GPT
+from harness.models.recipe import Recipe
 from harness.models.zoo.recipes import packaged
-from harness.models.zoo.records import PACKAGED
+from harness.models.zoo.records import PACKAGED, Record, read_record
 from harness.target import find_target
 
 
@@ -87,6 +88,27 @@ def test_a_build_passes_on_what_its_check_warns_of(runner: CliRunner, monkeypatc
     said = runner.invoke(models, ["build", "baseline", "--format", "onnx"], catch_exceptions=False)
     assert Path(said.stdout.strip()).name == "baseline-small.onnx"
     assert said.stderr.splitlines()[-1] == "Warning: Sums may clip."
+
+
+def test_a_seed_and_float32_take_the_place_of_the_recipes(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trained: list[Recipe] = []
+
+    def make(zoo: object, recipe: Recipe, *_: object, **__: object) -> Record:
+        trained.append(recipe)
+        record = read_record(PACKAGED, "baseline-small")
+        assert record is not None
+        return record
+
+    monkeypatch.setattr("harness.cli.models.training.make", make)
+    monkeypatch.setattr("harness.cli.models.training.fast_bfloat16", lambda: False)
+    arguments = ["train", "selfcomp-6x384", "--output", str(tmp_path)]
+    slow = runner.invoke(models, arguments, catch_exceptions=False)
+    assert "--float32 trains in float32" in slow.stderr
+    quick = runner.invoke(models, [*arguments, "--seed", "7", "--float32"], catch_exceptions=False)
+    assert quick.stderr == ""
+    assert [(recipe.training.seed, recipe.training.bfloat16) for recipe in trained] == [(2, True), (7, False)]
 
 
 def test_an_unknown_model_is_a_usage_error(runner: CliRunner) -> None:

@@ -135,3 +135,31 @@ def test_outputs_that_are_far_from_the_baseline_are_no_compressed_model(
     ]
     assert bool(warnings) is warned
     assert f"signal to noise {sqnr_db:.3g} dB; same class in 50 % of the rows." in comparison.verdict["b"]
+
+
+@pytest.mark.parametrize(
+    ("model_bytes", "sqnr_db", "expected"),
+    [
+        (9_000, 15.0, "40"),  # as large as float32: nothing was rounded that would explain it
+        (9_000, 60.0, None),
+        (2_600, 15.0, "25"),  # about 8 bits a weight
+        (2_600, 36.0, None),
+        (1_400, 15.0, None),  # 4 bits
+        (9_000, 9.0, None),  # so far that another warning says it
+    ],
+)
+def test_outputs_that_differ_more_than_the_size_of_the_file_explains(
+    session: Any, model_bytes: int, sqnr_db: float, expected: str | None
+) -> None:
+    for block, duration in enumerate(FAST):
+        for model, size in (("a", 10_000), ("b", model_bytes)):
+            session.add(model, block, samples={"steady": [duration] * 4}, model_bytes=size)
+    reference = session.runs[0]["model_sha256"]
+    quality(session, "a", {}, reference_sha256=reference)
+    quality(session, "b", {"sqnr_db": sqnr_db}, reference_sha256=reference)
+    (comparison,) = compare_tables(session.tables())
+    (warning,) = [note for note in comparison.notes if "more than such rounding explains" in note] or [None]
+    assert (warning is not None) is (expected is not None)
+    if warning is not None:
+        assert f"{sqnr_db:.3g} dB, where at least {expected} dB are usual" in warning
+        assert warning.startswith(f"WARNING: b takes {model_bytes / 10_000:.2f} of the bytes of a")

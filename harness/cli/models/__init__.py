@@ -100,6 +100,11 @@ def build(**options: Any) -> None:
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Of training, in place of the recipe's.")
 @click.option(
+    "--float32",
+    is_flag=True,
+    help="Compute in float32 where the recipe has bfloat16: faster on a processor without instructions for it.",
+)
+@click.option(
     "--processes",
     type=click.IntRange(min=1),
     default=1,

@@ -301,8 +301,8 @@ def warn_of_unlike_outputs(rows: Sequence[Row], runs: Sequence[Run], models: Seq
             notes.append(
                 f"WARNING: {model.label} takes {share:.2f} of the bytes of {models[first].label}, but its outputs "
                 f"differ more than such rounding explains: {db:.3g} dB, where at least {expected:g} dB are usual. If "
-                "it is the same network with rounded weights, its exporter may have lost a scale: compare the file with "
-                "its model in eager PyTorch. If it was trained on, this is expected."
+                "it is the same network with rounded weights, its exporter may have lost a scale: compare the file "
+                "with its model in eager PyTorch. If it was trained on, this is expected."
             )
     return notes
 

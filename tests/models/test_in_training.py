@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 from fakes.nets import images, mixed
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -92,3 +94,28 @@ def test_rounded_weights_are_those_that_were_trained_with() -> None:
         small.module[2].bias.copy_(prepared.module[2].bias)  # type: ignore[index, union-attr]
         torch.testing.assert_close(small.module(inputs), prepared.module(inputs), rtol=1e-5, atol=1e-6)
     assert small.record.bits_per_weight == pytest.approx(3 + 32 * 40 / (64 * 32 + 32 * 8))
+
+
+def linears(seed: int = 1) -> tuple[nn.Module, Tensor]:
+    """Two linear layers, and inputs for them."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8)), torch.randn(16, 64)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_noise_of_no_weight_is_float32_and_of_all_is_qat(share: float) -> None:
+    net, inputs = linears()
+    noisy = harness.models.prepare(net, "quantisation-noise", bits=2, group=32, activation_bits=None, share=share)
+    qat = harness.models.prepare(net, "qat", bits=2, group=32, activation_bits=None).module
+    assert torch.equal(noisy.module.train()(inputs), net(inputs) if share == 0 else qat(inputs))
+    assert torch.equal(noisy.module.eval()(inputs), qat(inputs))
+
+
+@given(share=st.floats(0.0, 1.0), seed=st.integers(0, 1000))
+def test_noise_rounds_about_its_share_of_the_weights_and_leaves_the_others(share: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    layer = nn.Linear(64, 64)
+    rounded = harness.models.prepare(layer, "quantisation-noise", share=share).module
+    weight, noisy, nearest = layer.weight, rounded.train().weight, rounded.eval().weight
+    assert ((noisy == weight) | (noisy == nearest)).all()
+    assert (noisy != weight).float().mean().item() == pytest.approx(share, abs=0.05)  # 6 standard deviations

@@ -20,12 +20,13 @@ Steps = Callable[[Tensor], Tensor]
 
 class FakeQuantised(nn.Module):
     """A parametrization of a weight: the layer computes with the nearest symmetric levels of `bits`, at the steps that
-    `steps` finds anew for the weights of each training step.
+    `steps` finds anew for the weights of each training step. In training only a random `share` of the weights is
+    rounded, drawn anew at each call.
     """
 
-    def __init__(self, bits: int, steps: Steps) -> None:
+    def __init__(self, bits: int, steps: Steps, share: float = 1.0) -> None:
         super().__init__()
-        self.bits, self.steps = bits, steps
+        self.bits, self.steps, self.share = bits, steps, share
 
     def forward(self, weight: Tensor) -> Tensor:
         with torch.no_grad():
@@ -33,12 +34,14 @@ class FakeQuantised(nn.Module):
             steps = self.steps(matrix)
             parts = grouped(matrix, matrix.size(1) // steps.size(1))
             rounded = (nearest(parts, steps, self.bits) * steps[:, :, None]).view_as(weight)
+            if self.training and self.share < 1:
+                rounded = torch.where(torch.rand_like(rounded) < self.share, rounded, weight)
         return weight + (rounded - weight).detach()
 
 
-def fake_quantise(layer: nn.Module, bits: int, steps: Steps) -> None:
-    """Let `layer` compute with rounded weights from here on."""
-    parametrize.register_parametrization(layer, "weight", FakeQuantised(bits, steps), unsafe=True)
+def fake_quantise(layer: nn.Module, rounding: nn.Module) -> None:
+    """Let `layer` compute from here on with the weights that `rounding` makes of its own."""
+    parametrize.register_parametrization(layer, "weight", rounding, unsafe=True)
 
 
 def trained_weight(layer: nn.Module) -> Tensor:

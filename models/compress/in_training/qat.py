@@ -14,7 +14,12 @@ from functools import partial
 
 from torch import nn
 
-from harness.models.compress.in_training.fake_quantisation import fake_quantise, round_inputs, trained_weight
+from harness.models.compress.in_training.fake_quantisation import (
+    FakeQuantised,
+    fake_quantise,
+    round_inputs,
+    trained_weight,
+)
 from harness.models.compress.layers import find_layers, finished, leave_ungrouped, shape_of
 from harness.models.compress.method import IN_TRAINING, Options, TrainedMethod, Weights, check_group, check_range
 from harness.models.compress.rounding import round_to_nearest, symmetric_steps
@@ -41,15 +46,17 @@ class QatOptions(Options):
 
 
 class Qat(Training):
-    """Rounded weights and inputs of the linear layers, and rounded weights of the convolutions, of `model`."""
+    """Rounded weights and inputs of the linear layers, and rounded weights of the convolutions, of `model`. In training
+    only a random `share` of the weights is rounded.
+    """
 
-    def __init__(self, model: nn.Module, options: QatOptions) -> None:
+    def __init__(self, model: nn.Module, options: QatOptions, share: float = 1.0) -> None:
         self.model, self.options = model, options
         self.layers = find_layers(model, options)
         leave_ungrouped(self.layers, options.group)
         self.steps = partial(symmetric_steps, bits=options.bits, group=options.group)
         for layer in self.layers.treated.values():
-            fake_quantise(layer, options.bits, self.steps)
+            fake_quantise(layer, FakeQuantised(options.bits, self.steps, share))
             if options.activation_bits is not None and isinstance(layer, nn.Linear):
                 round_inputs(layer, options.activation_bits)
 

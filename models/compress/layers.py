@@ -111,6 +111,23 @@ def finished(model: nn.Module, layers: Layers, stored: dict[str, Stored], option
     return weights
 
 
+def finished_scaled(
+    model: nn.Module,
+    layers: Layers,
+    stored: dict[str, Stored],
+    options: Options,
+    changed: dict[str, Tensor],
+    scales: dict[str, Tensor],
+) -> Weights:
+    """As `finished`, of a method that multiplied the columns of some layers by `scales` [in], and `changed` the norms
+    before them.
+    """
+    weights = finished(model, layers, stored, options)
+    weights.changed, weights.scales = changed, scales
+    weights.facts["scaled_layers"] = len(scales)
+    return weights
+
+
 def _owners(model: nn.Module) -> dict[int, list[str]]:
     owners: dict[int, list[str]] = {}
     for name, layer in model.named_modules():

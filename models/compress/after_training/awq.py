@@ -22,7 +22,7 @@ from harness.models.compress.after_training.gptq import hessian_error
 from harness.models.compress.calibration import Calibration, InputStatistics, observe
 from harness.models.compress.layers import (
     find_layers,
-    finished,
+    finished_scaled,
     leave_grouped_windows,
     leave_ungrouped,
     leave_unseen,
@@ -107,10 +107,7 @@ def run(model: nn.Module, calibration: Calibration | None, options: AWQOptions) 
         weight = matrix(layer)
         scale = scales.get(name, torch.ones(weight.size(1)))
         stored[name] = rounded(weight, scale, statistics[name], options, shape_of(layer))
-    weights = finished(model, layers, stored, options)
-    weights.changed, weights.scales = changed, scales
-    weights.facts["scaled_layers"] = len(scales)
-    return weights
+    return finished_scaled(model, layers, stored, options, changed, scales)
 
 
 METHOD = Method(

@@ -24,7 +24,7 @@ from harness.models.compress.after_training.smoothquant import smoothing
 from harness.models.compress.calibration import Calibration, InputStatistics, observe
 from harness.models.compress.layers import (
     find_layers,
-    finished,
+    finished_scaled,
     leave_grouped_windows,
     leave_ungrouped,
     leave_unseen,
@@ -139,10 +139,7 @@ def run(model: nn.Module, calibration: Calibration | None, options: OmniQuantOpt
     for name, layer in layers.treated.items():
         weight = matrix(layer) * scales[name] if name in scales else matrix(layer)
         stored[name] = round_to_nearest(weight, steps[name], options.bits, shape_of(layer))
-    weights = finished(model, layers, stored, options)
-    weights.changed, weights.scales = changed, scales
-    weights.facts["scaled_layers"] = len(scales)
-    return weights
+    return finished_scaled(model, layers, stored, options, changed, scales)
 
 
 METHOD = Method(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from harness.models.compress.calibration import Calibration, observe
 from harness.models.compress.layers import (
     find_layers,
-    finished,
+    finished_scaled,
     leave_grouped_windows,
     leave_unseen,
     matrix,
@@ -74,10 +74,7 @@ def run(model: nn.Module, calibration: Calibration | None, options: SmoothQuantO
     for name, layer in layers.treated.items():
         weight = matrix(layer)
         stored[name] = absmax(weight * scales[name] if name in scales else weight, options.bits, shape_of(layer))
-    weights = finished(model, layers, stored, options)
-    weights.changed, weights.scales = changed, scales
-    weights.facts["smoothed_layers"] = len(scales)
-    return weights
+    return finished_scaled(model, layers, stored, options, changed, scales)
 
 
 METHOD = Method(

@@ -12,7 +12,7 @@ measure whether it is faster than the matrix.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -86,21 +86,37 @@ def train_of(weight: Tensor, rank: int | None, modes: int, error: float | None =
     return TensorTrain((*reading, *writing), weight.shape), lost
 
 
-def run(model: nn.Module, _: Calibration | None, options: TensorTrainOptions) -> Weights:
-    """Linear layers as tensor trains."""
+def trains(
+    model: nn.Module,
+    options: TensorTrainOptions,
+    sizes_of: Callable[[torch.Size], Sequence[int]],
+    train: Callable[[Tensor, int | None], tuple[TensorTrain, float]],
+) -> Weights:
+    """Linear layers as trains: `sizes_of` a weight's shape are those of the tensor that is cut, `train` cuts a weight
+    at a rank, and gives its error.
+    """
     layers = find_layers(model, options, exact=True, windows=False)
     stored: dict[str, Stored] = {}
     errors = {}
     for name, layer in list(layers.treated.items()):
-        outputs, inputs = (balanced(size, options.modes) for size in shape_of(layer))
-        rank = None if options.error is not None else rank_of((*inputs, *outputs), options)
+        rank = None if options.error is not None else rank_of(sizes_of(shape_of(layer)), options)
         if options.error is None and rank is None:
             layers.leave(name, TOO_SMALL)
             continue
-        stored[name], errors[name] = train_of(matrix(layer), rank, options.modes, options.error)
+        stored[name], errors[name] = train(matrix(layer), rank)
     weights = finished(model, layers, stored, options)
     weights.facts["stated_errors"] = errors
     return weights
+
+
+def run(model: nn.Module, _: Calibration | None, options: TensorTrainOptions) -> Weights:
+    """Linear layers as tensor trains."""
+
+    def sizes(shape: torch.Size) -> list[int]:
+        outputs, inputs = (balanced(size, options.modes) for size in shape)
+        return [*inputs, *outputs]
+
+    return trains(model, options, sizes, lambda weight, rank: train_of(weight, rank, options.modes, options.error))
 
 
 METHOD = Method(

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from harness.models.compress.calibration import Calibration
-from harness.models.compress.layers import find_layers, finished, matrix, shape_of
-from harness.models.compress.low_rank.budget import TOO_SMALL, balanced
-from harness.models.compress.low_rank.tensor_train import TensorTrainOptions, cut, rank_of
+from harness.models.compress.low_rank.budget import balanced
+from harness.models.compress.low_rank.tensor_train import TensorTrainOptions, cut, trains
 from harness.models.compress.method import LOW_RANK, Method, Weights
-from harness.models.compress.stored import Stored, TensorTrain
+from harness.models.compress.stored import TensorTrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +47,12 @@ def train_of(weight: Tensor, rank: int | None, modes: int, error: float | None =
 
 def run(model: nn.Module, _: Calibration | None, options: TTMatrixOptions) -> Weights:
     """Linear layers as TT-matrices."""
-    layers = find_layers(model, options, exact=True, windows=False)
-    stored: dict[str, Stored] = {}
-    errors = {}
-    for name, layer in list(layers.treated.items()):
-        rows, columns = shape_of(layer)
-        sizes = [o * i for o, i in sizes_of(rows, columns, options.modes)]
-        rank = None if options.error is not None else rank_of(sizes, options)
-        if options.error is None and rank is None:
-            layers.leave(name, TOO_SMALL)
-            continue
-        stored[name], errors[name] = train_of(matrix(layer), rank, options.modes, options.error)
-    weights = finished(model, layers, stored, options)
-    weights.facts["stated_errors"] = errors
-    return weights
+
+    def sizes(shape: torch.Size) -> list[int]:
+        rows, columns = shape
+        return [outputs * inputs for outputs, inputs in sizes_of(rows, columns, options.modes)]
+
+    return trains(model, options, sizes, lambda weight, rank: train_of(weight, rank, options.modes, options.error))
 
 
 METHOD = Method(

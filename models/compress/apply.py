@@ -16,7 +16,7 @@ from harness.models.compress.layers import kind_of, shape_of
 from harness.models.compress.method import AnyMethod, Method, Options, Weights, after_training, options_json
 from harness.models.compress.modules import layer_for
 from harness.models.compress.rounding import SMALLEST
-from harness.models.compress.stored import Factors, Hybrid, Integers, OutlierColumns, Stored, TensorTrain
+from harness.models.compress.stored import Dense, Factors, Hybrid, Integers, OutlierColumns, Stored, TensorTrain
 
 INT8, INT4_CHANNEL, INT4_GROUP, FLOAT32 = "int8", "int4-channel", "int4-group32", "float32"
 XNNPACK_GROUP = 32
@@ -122,6 +122,9 @@ def with_weights(module: nn.Module, weights: Weights) -> nn.Module:
             copied.get_parameter(name).copy_(tensor)
         for name, stored in weights.layers.items():
             layer = copied.get_submodule(name)
+            if isinstance(stored, Dense):  # layers that share their values have the same parameter
+                layer.weight = parameters.setdefault(id(stored.values), nn.Parameter(stored.weight()))
+                continue
             replacement = layer_for(layer, stored, parameters)
             if replacement is None:
                 cast(Tensor, layer.weight).copy_(stored.weight())

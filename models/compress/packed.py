@@ -1,7 +1,8 @@
 """A compressed model's weights at rest: one file of safetensors, integers packed without gaps, and the record.
 
 The tensors of layer L are `L.levels`, `L.steps` and so on (`stored`); a parameter or buffer that was not compressed has
-its own name. The metadata say in which form each layer is stored, and hold the record.
+its own name. The metadata say in which form each layer is stored and which parameters have another's values (`same`),
+and hold the record.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from harness.errors import ModelError
 from harness.models.compress.apply import Compressed, with_weights
 from harness.models.compress.method import Weights
 from harness.models.compress.stored import (
+    Dense,
     Factors,
     Hybrid,
     Integers,
@@ -39,21 +41,25 @@ def encoded(compressed: Compressed, parent: nn.Module, *, whole: bool = True) ->
     """The file of a compressed model; `parent` is the one that it was made of. Without `whole` it has only what
     differs from the parent.
     """
-    tensors, forms = {}, {}
+    tensors, forms, same = {}, {}, {}
     for name, stored in compressed.weights.layers.items():
         forms[name] = _form(stored)
         for part, tensor in stored.tensors().items():
             tensors[f"{name}.{part}"] = tensor.contiguous()
     stored_weights = {f"{name}.weight" for name in compressed.weights.layers}
     aliases: dict[int, str] = {}
+    owners: dict[int, str] = {}
     for name, tensor in parent.state_dict().items():
         changed = compressed.weights.changed.get(name)
         if name in stored_weights or aliases.setdefault(tensor.data_ptr(), name) != name:
             continue
-        if whole or changed is not None:
+        if changed is not None and owners.setdefault(id(changed), name) != name:
+            same[name] = owners[id(changed)]
+        elif whole or changed is not None:
             tensors[name] = _small(tensor if changed is None else changed)
-    record = json.dumps(compressed.record.as_json())
-    data: bytes = save(tensors, {"format": FORMAT, "version": VERSION, "forms": json.dumps(forms), "record": record})
+    texts = {"forms": forms, "same": same, "record": compressed.record.as_json()}
+    metadata = {"format": FORMAT, "version": VERSION, **{key: json.dumps(value) for key, value in texts.items()}}
+    data: bytes = save(tensors, metadata)
     return data
 
 
@@ -100,6 +106,7 @@ def _read(path: Path, parent: nn.Module) -> tuple[Weights, dict[str, Tensor], di
             parts = {key[len(start) :]: tensor for key, tensor in tensors.items() if key.startswith(start)}
             weights.layers[name] = _READERS[form["form"]](form, parts, tensors, shared)
         parameters = dict(parent.named_parameters())
+        tensors |= {name: tensors[owner] for name, owner in json.loads(metadata.get("same", "{}")).items()}
         weights.changed = {
             name: tensor.to(parameters[name].dtype) for name, tensor in tensors.items() if name in parameters
         }
@@ -134,6 +141,8 @@ def _form(stored: Stored) -> dict[str, Any]:
         form["columns"] = stored.indices.size(1)
     if isinstance(stored, Factors):
         form["factors"], form["shared"] = len(stored.factors), {str(k): v for k, v in stored.shared.items()}
+    if isinstance(stored, Dense) and stored.owner is not None:
+        form["owner"] = stored.owner
     return form
 
 
@@ -180,6 +189,13 @@ def _hybrid(form: dict[str, Any], parts: Parts, *_: object) -> Hybrid:
     return Hybrid(train, parts["dense"], parts["order"].long(), torch.Size(form["shape"]))
 
 
+def _dense(form: dict[str, Any], parts: Parts, tensors: Parts, shared: dict[str, Tensor]) -> Dense:
+    owner = form.get("owner")
+    if owner is None:
+        return Dense(parts["values"], torch.Size(form["shape"]))
+    return Dense(tensors[f"{owner}.values"], torch.Size(form["shape"]), str(owner))
+
+
 def _rows(form: dict[str, Any], parts: Parts, *_: object) -> SharedRows:
     return SharedRows(parts["rows"], parts["index"].long(), torch.Size(form["shape"]))
 
@@ -192,4 +208,5 @@ _READERS: dict[str, Callable[[dict[str, Any], Parts, Parts, dict[str, Tensor]], 
     "TensorTrain": _train,
     "Hybrid": _hybrid,
     "SharedRows": _rows,
+    "Dense": _dense,
 }

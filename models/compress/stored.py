@@ -151,6 +151,26 @@ class Factors:
 
 
 @dataclass(frozen=True)
+class Dense:
+    """A weight as it is: `values` float16 [out, in]. Where `owner` names another layer they are that layer's too, and
+    stored with it.
+    """
+
+    values: Tensor
+    shape: torch.Size
+    owner: str | None = None
+
+    def weight(self) -> Tensor:
+        return self.values.float().view(self.shape)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"values": self.values} if self.owner is None else {}
+
+    def size_bits(self) -> int:
+        return FLOAT16_BITS * self.values.numel() if self.owner is None else 0
+
+
+@dataclass(frozen=True)
 class SharedRows:
     """Rows of which several are the same: `rows` float32 [n, in], `index` int64 [out] which of them each row is."""
 

@@ -102,9 +102,10 @@ def prepare_method(module: nn.Module, method: TrainedMethod[Any], options: Optio
 def _trained(original: nn.Module, trained: nn.Module, weights: Weights) -> dict[str, Tensor]:
     """The parameters, in float16's numbers, that training has changed beside those of the compressed layers."""
     compressed = {f"{name}.weight" for name in weights.layers}
-    after = dict(trained.named_parameters())
-    changed = {}
+    after = dict(trained.named_parameters(remove_duplicate=False))
+    changed, rounded = {}, dict[int, Tensor]()  # one tensor for all that share a parameter: it is stored once
     for name, before in original.named_parameters():
         if name not in compressed and name in after and not torch.equal(before, after[name]):
-            changed[name] = after[name].detach().half().to(before.dtype)
+            parameter = after[name]
+            changed[name] = rounded.setdefault(id(parameter), parameter.detach().half().to(before.dtype))
     return changed

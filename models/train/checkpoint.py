@@ -45,7 +45,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def save(path: Path, model: nn.Module, optimizers: list[Optimizer], progress: Progress) -> None:
     """Write a checkpoint in place of the last one. Raises ModelError, and writes nothing, if a tensor is not finite."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    owners = _owners(model)
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items() if owners[name] == name}
     for number, optimizer in enumerate(optimizers):
         for parameter, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{parameter}.{key}": torch.as_tensor(value) for key, value in state.items()}
@@ -74,10 +75,18 @@ def load(path: Path, model: nn.Module, optimizers: list[Optimizer], recipe: str)
         if name.startswith("optimizer."):
             _, number, parameter, key = name.split(".")
             states[int(number)].setdefault(int(parameter), {})[key] = tensor
-    model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+    weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    shared = {name: weights[owner] for name, owner in _owners(model).items() if owner in weights}
+    model.load_state_dict(weights | shared)
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict({"state": state, "param_groups": _numbered(optimizer)})
     return progress
+
+
+def _owners(model: nn.Module) -> dict[str, str]:
+    """For each name in the state of `model` the first that has the same tensor: a file holds it once."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(tensor), name) for name, tensor in model.state_dict(keep_vars=True).items()}
 
 
 def _numbered(optimizer: Optimizer) -> list[dict[str, Any]]:

@@ -44,6 +44,35 @@ class Tied(nn.Module):
         return logits
 
 
+class Layer(nn.Module):
+    """[..., width] to [..., width], with a norm and an activation before it is added."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, width)
+        self.back = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        update: Tensor = self.back(torch.relu(self.linear(self.norm(x))))
+        return x + update
+
+
+class Deep(nn.Module):
+    """Rows [B, width] to logits [B, 5], through alike layers."""
+
+    def __init__(self, layers: int = 3, width: int = 8) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(width) for _ in range(layers))
+        self.out = nn.Linear(width, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        logits: Tensor = self.out(x)
+        return logits
+
+
 def mixed(seed: int = 0) -> Mixed:
     """A `Mixed` whose channels differ in size, so that scales and orders matter."""
     torch.manual_seed(seed)

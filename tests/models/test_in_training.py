@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from fakes.nets import images, mixed
-from hypothesis import given
+from fakes.nets import Deep, images, mixed
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +23,9 @@ from harness.models.compress.training import Prepared
 
 NEEDED: dict[str, dict[str, Any]] = {}
 """Options that a method must have."""
-NETS: dict[str, tuple[nn.Module, Tensor]] = {}
+NETS: dict[str, tuple[nn.Module, Tensor]] = {
+    "albert": (Deep(), torch.randn(24, 8, generator=torch.Generator().manual_seed(1))),
+}
 """A model and its inputs where a method needs another than `mixed`."""
 
 
@@ -119,3 +122,48 @@ def test_noise_rounds_about_its_share_of_the_weights_and_leaves_the_others(share
     weight, noisy, nearest = layer.weight, rounded.train().weight, rounded.eval().weight
     assert ((noisy == weight) | (noisy == nearest)).all()
     assert (noisy != weight).float().mean().item() == pytest.approx(share, abs=0.05)  # 6 standard deviations
+
+
+@settings(max_examples=10, deadline=None)
+@given(layers=st.integers(2, 5), start=st.sampled_from(["first", "mean"]))
+def test_all_blocks_are_one_block(layers: int, start: str) -> None:
+    torch.manual_seed(0)
+    net, inputs = Deep(layers), torch.randn(8, 8)
+    prepared = harness.models.prepare(net, "albert", start=start)
+    assert isinstance(prepared.module, Deep)
+    first = prepared.module.layers[0].linear.weight
+    found = [net.layers[number].linear.weight for number in range(layers if start == "mean" else 1)]
+    torch.testing.assert_close(first, torch.stack(found).mean(0))
+    train(prepared, inputs)
+    small = prepared.finish()
+    for model in (prepared.module, small.module):
+        states = [layer.state_dict() for layer in model.layers]  # type: ignore[union-attr]
+        assert all(torch.equal(state[name], states[0][name]) for state in states for name in states[0])
+    assert not torch.equal(first, found[0])
+    assert small.record.bits_per_weight == pytest.approx(16 / layers)
+
+
+def test_a_file_holds_a_shared_block_once() -> None:
+    def size(layers: int) -> int:
+        net = Deep(layers, width=64)
+        prepared = harness.models.prepare(net, "albert")
+        train(prepared, torch.randn(8, 64), steps=1)
+        tensors = load(packed.encoded(prepared.finish(), net, whole=False))
+        return sum(tensor.nbytes for tensor in tensors.values())
+
+    assert size(2) == size(6)
+
+
+def test_shared_blocks_are_chosen() -> None:
+    two = nn.ModuleDict({"left": Deep().layers, "right": Deep(2).layers})
+    with pytest.raises(UsageError, match=r"has 2 lists .*: left, right\."):
+        harness.models.prepare(two, "albert")
+    prepared = harness.models.prepare(two, "albert", blocks="right", skip=("*.1.linear",))
+    assert isinstance(prepared.module, nn.ModuleDict)
+    left, right = list(prepared.module["left"]), list(prepared.module["right"])  # type: ignore[arg-type]
+    assert left[0].norm.weight is not left[1].norm.weight
+    assert right[0].norm.weight is right[1].norm.weight
+    assert right[0].linear.weight is not right[1].linear.weight
+    for options in ({"blocks": "middle"}, {}):
+        with pytest.raises(UsageError, match="no list"):
+            harness.models.prepare(mixed(), "albert", **options)

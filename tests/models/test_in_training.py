@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fakes.nets import images, mixed
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +19,8 @@ import harness.models
 from harness.errors import UsageError
 from harness.models.compress import packed
 from harness.models.compress.method import method_names
+from harness.models.compress.rounding import grouped, round_to_nearest, searched_steps
+from harness.models.compress.stored import Integers
 from harness.models.compress.training import Prepared
 
 NEEDED: dict[str, dict[str, Any]] = {}
@@ -111,6 +114,7 @@ def test_noise_of_no_weight_is_float32_and_of_all_is_qat(share: float) -> None:
     assert torch.equal(noisy.module.eval()(inputs), qat(inputs))
 
 
+@settings(max_examples=20)
 @given(share=st.floats(0.0, 1.0), seed=st.integers(0, 1000))
 def test_noise_rounds_about_its_share_of_the_weights_and_leaves_the_others(share: float, seed: int) -> None:
     torch.manual_seed(seed)
@@ -119,3 +123,42 @@ def test_noise_rounds_about_its_share_of_the_weights_and_leaves_the_others(share
     weight, noisy, nearest = layer.weight, rounded.train().weight, rounded.eval().weight
     assert ((noisy == weight) | (noisy == nearest)).all()
     assert (noisy != weight).float().mean().item() == pytest.approx(share, abs=0.05)  # 6 standard deviations
+
+
+@settings(max_examples=20)
+@given(bits=st.integers(2, 8), group=st.sampled_from([None, 16]), seed=st.integers(0, 1000))
+def test_learned_steps_have_the_gradients_of_lsq(bits: int, group: int | None, seed: int) -> None:
+    torch.manual_seed(seed)
+    layer = nn.Linear(32, 8)
+    prepared = harness.models.prepare(layer, "qaf", bits=bits, group=group, activation_bits=None)
+    (steps,) = prepared.training.parameter_groups()[0]["params"]
+    steps.data *= 0.7  # so that some weights lie beyond the last level
+    rounding = prepared.module.parametrizations.weight[0]  # type: ignore[index, union-attr]
+    used = rounding.steps(layer.weight)  # type: ignore[operator]
+    upstream = torch.randn(8, 32)
+    prepared.module.weight.backward(upstream)  # type: ignore[operator]
+    levels = grouped(layer.weight.detach(), group) / used[:, :, None]
+    inside = (levels > -(1 << (bits - 1))) & (levels < (1 << (bits - 1)) - 1)
+    limit = levels.clamp(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    each = grouped(upstream, group) * torch.where(inside, levels.round() - levels, limit)
+    scale = 1 / math.sqrt((group or 32) * ((1 << (bits - 1)) - 1))
+    torch.testing.assert_close(steps.grad, each.sum(dim=2) * scale, rtol=1e-4, atol=1e-4)
+    original = prepared.module.parametrizations.weight.original  # type: ignore[union-attr]
+    torch.testing.assert_close(grouped(original.grad, group), grouped(upstream, group) * inside)  # type: ignore[arg-type]
+
+
+def test_fine_tuning_begins_at_the_searched_steps_and_stores_the_learned_ones() -> None:
+    net, inputs = linears()
+    prepared = harness.models.prepare(net, "qaf", bits=2, activation_bits=None, step_rate=1e-2)
+    searched = [searched_steps(layer.weight.detach(), 2) for layer in (net[0], net[2])]  # type: ignore[index]
+    torch.testing.assert_close(prepared.training.parameter_groups()[0]["params"], searched)
+    for (name, stored), steps in zip(prepared.finish().weights.layers.items(), searched, strict=True):
+        weight = net.get_submodule(name).weight
+        assert isinstance(weight, Tensor)
+        torch.testing.assert_close(stored.weight(), round_to_nearest(weight, steps, 2, weight.shape).weight())
+    train(prepared, inputs)
+    with torch.no_grad():
+        for before, stored in zip(searched, prepared.finish().weights.layers.values(), strict=True):
+            assert isinstance(stored, Integers)
+            assert not torch.equal(before, stored.steps)
+            assert (stored.steps > 0).all()

@@ -13,6 +13,9 @@ from harness.models.gpt.network import GPT
 class Objective:
     """Plain next-token training. A compression method overrides what it adds to it."""
 
+    text_weight: float = 1.0
+    """Of the loss on the text's next tokens in the loss of a step."""
+
     def description(self) -> dict[str, Any]:
         """What was asked of the method, JSON values only: a checkpoint belongs to it."""
         return {}

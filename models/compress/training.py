@@ -52,6 +52,7 @@ class Prepared:
 
     A training loop calls `training.penalty()` and `training.output_loss(...)` for what they add to its loss, and
     `training.after_update(step)` after each step of its optimizer; it may take `training.parameter_groups()` for rates.
+    Its own loss is multiplied by `training.text_weight`, which is 1 but for methods that learn from the original alone.
     """
 
     module: nn.Module

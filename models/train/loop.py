@@ -121,7 +121,7 @@ def _step(model: GPT, corpus: Corpus, recipe: TrainingRecipe, step: int, objecti
         logits = model(inputs[share])
         more = objective.output_loss(inputs[share], logits)
     loss = F.cross_entropy(logits.float().flatten(0, 1), targets[share].flatten())
-    (loss + more + objective.penalty()).backward()  # type: ignore[no-untyped-call]
+    (objective.text_weight * loss + more + objective.penalty()).backward()  # type: ignore[no-untyped-call]
     mean = loss.detach()
     parallel.average([mean, *parallel.gradients(model)])
     return mean.item()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fakes.nets import Deep, images, mixed
+from fakes.nets import images, mixed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load
@@ -18,8 +21,14 @@ from torch.nn import functional as F
 import harness.models
 from harness.errors import UsageError
 from harness.models.compress import packed
+from harness.models.compress.in_training.llm_qat import LlmQat, written
 from harness.models.compress.method import method_names
+from harness.models.compress.rounding import grouped, round_to_nearest, searched_steps
+from harness.models.compress.stored import Integers
 from harness.models.compress.training import Prepared
+from harness.models.gpt.architecture import GPTConfig
+from harness.models.gpt.generation import generate
+from harness.models.gpt.network import GPT
 
 NEEDED: dict[str, dict[str, Any]] = {}
 """Options that a method must have."""
@@ -46,7 +55,11 @@ def train(prepared: Prepared, inputs: Tensor, steps: int = 3) -> list[float]:
     for step in range(steps):
         outputs = prepared.module(inputs)
         loss = F.mse_loss(outputs.flatten(0, -2), wanted)
-        (loss + prepared.training.output_loss(inputs, outputs) + prepared.training.penalty()).backward()
+        (
+            prepared.training.text_weight * loss
+            + prepared.training.output_loss(inputs, outputs)
+            + prepared.training.penalty()
+        ).backward()
         optimizer.step()
         optimizer.zero_grad()
         prepared.training.after_update(step)
@@ -114,6 +127,7 @@ def test_noise_of_no_weight_is_float32_and_of_all_is_qat(share: float) -> None:
     assert torch.equal(noisy.module.eval()(inputs), qat(inputs))
 
 
+@settings(max_examples=20)
 @given(share=st.floats(0.0, 1.0), seed=st.integers(0, 1000))
 def test_noise_rounds_about_its_share_of_the_weights_and_leaves_the_others(share: float, seed: int) -> None:
     torch.manual_seed(seed)
@@ -167,3 +181,107 @@ def test_shared_blocks_are_chosen() -> None:
     for options in ({"blocks": "middle"}, {}):
         with pytest.raises(UsageError, match="no list"):
             harness.models.prepare(mixed(), "albert", **options)
+
+
+@settings(max_examples=20)
+@given(bits=st.integers(2, 8), group=st.sampled_from([None, 16]), seed=st.integers(0, 1000))
+def test_learned_steps_have_the_gradients_of_lsq(bits: int, group: int | None, seed: int) -> None:
+    torch.manual_seed(seed)
+    layer = nn.Linear(32, 8)
+    prepared = harness.models.prepare(layer, "qaf", bits=bits, group=group, activation_bits=None)
+    (steps,) = prepared.training.parameter_groups()[0]["params"]
+    steps.data *= 0.7  # so that some weights lie beyond the last level
+    rounding = prepared.module.parametrizations.weight[0]  # type: ignore[index, union-attr]
+    used = rounding.steps(layer.weight)  # type: ignore[operator]
+    upstream = torch.randn(8, 32)
+    prepared.module.weight.backward(upstream)  # type: ignore[operator]
+    levels = grouped(layer.weight.detach(), group) / used[:, :, None]
+    inside = (levels > -(1 << (bits - 1))) & (levels < (1 << (bits - 1)) - 1)
+    limit = levels.clamp(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    each = grouped(upstream, group) * torch.where(inside, levels.round() - levels, limit)
+    scale = 1 / math.sqrt((group or 32) * ((1 << (bits - 1)) - 1))
+    torch.testing.assert_close(steps.grad, each.sum(dim=2) * scale, rtol=1e-4, atol=1e-4)
+    original = prepared.module.parametrizations.weight.original  # type: ignore[union-attr]
+    torch.testing.assert_close(grouped(original.grad, group), grouped(upstream, group) * inside)  # type: ignore[arg-type]
+
+
+def test_fine_tuning_begins_at_the_searched_steps_and_stores_the_learned_ones() -> None:
+    net, inputs = linears()
+    prepared = harness.models.prepare(net, "qaf", bits=2, activation_bits=None, step_rate=1e-2)
+    searched = [searched_steps(layer.weight.detach(), 2) for layer in (net[0], net[2])]  # type: ignore[index]
+    torch.testing.assert_close(prepared.training.parameter_groups()[0]["params"], searched)
+    for (name, stored), steps in zip(prepared.finish().weights.layers.items(), searched, strict=True):
+        weight = net.get_submodule(name).weight
+        assert isinstance(weight, Tensor)
+        torch.testing.assert_close(stored.weight(), round_to_nearest(weight, steps, 2, weight.shape).weight())
+    train(prepared, inputs)
+    with torch.no_grad():
+        for before, stored in zip(searched, prepared.finish().weights.layers.values(), strict=True):
+            assert isinstance(stored, Integers)
+            assert not torch.equal(before, stored.steps)
+            assert (stored.steps > 0).all()
+
+
+def small_gpt(layers: int = 2) -> GPT:
+    """A GPT of 12 tokens' context."""
+    torch.manual_seed(0)
+    return GPT(GPTConfig(layers=layers, heads=2, width=16, context=12, vocabulary_size=11, dropout=0.0)).eval()
+
+
+def test_text_is_written_as_the_whole_model_computes_it() -> None:
+    model, seen = small_gpt(), []
+
+    def choose(logits: Tensor, position: int) -> Tensor:
+        seen.append(logits)
+        return (logits.argmax(dim=1) + position) % 11
+
+    tokens = generate(model, torch.arange(5), choose)
+    assert tokens.shape == (5, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.stack(seen, dim=1), model(tokens)[:, :-1], rtol=0, atol=1e-4)
+
+
+def test_text_is_the_same_for_a_seed_and_begins_with_the_likeliest_tokens() -> None:
+    model = small_gpt()
+    text = written(model, 100, seed=3)
+    assert len(text) == 108  # whole sequences
+    assert (text == written(model, 100, seed=3)).all()
+    assert (text != written(model, 100, seed=4)).any()
+    sequences = torch.from_numpy(text).view(-1, 12)
+    with torch.no_grad():
+        likeliest = model(sequences).argmax(dim=-1)
+    assert torch.equal(sequences[:, 1:4], likeliest[:, :3])
+    assert not torch.equal(sequences[:, 6:], likeliest[:, 5:-1])
+
+
+def test_llm_qat_learns_from_its_parent_alone() -> None:
+    model = small_gpt()
+    prepared = harness.models.prepare(model, "llm-qat", tokens=30)
+    training = prepared.training
+    assert isinstance(training, LlmQat)
+    text = training.tokens(np.zeros(5, dtype=np.int64))
+    assert training.text_weight == 0
+    inputs = torch.from_numpy(text).view(-1, 12)
+    labels = model(inputs).softmax(dim=-1)
+    torch.testing.assert_close(training.labels(inputs), labels)
+    logits = prepared.module(inputs)
+    entropy = -(labels * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
+    torch.testing.assert_close(training.output_loss(inputs, logits), entropy)
+    facts = prepared.finish().record.facts
+    assert facts["generated_text"]["tokens"] == len(text)
+    assert facts["cache_layers"] == ["blocks.0.attention.qkv", "blocks.1.attention.qkv"]
+
+
+def test_keys_and_values_are_rounded_and_queries_are_not() -> None:
+    model, x = small_gpt(1), torch.randn(2, 5, 16)
+    asked: dict[str, Any] = {"bits": 8, "activation_bits": None}
+    parts = [
+        harness.models.prepare(model, "llm-qat", cache_bits=bits, **asked)
+        .module.get_submodule("blocks.0.attention.qkv")(x)
+        .chunk(3, dim=-1)
+        for bits in (None, 4)
+    ]
+    assert torch.equal(parts[0][0], parts[1][0])
+    for plain, rounded in zip(parts[0][1:], parts[1][1:], strict=True):
+        steps = plain.abs().amax(dim=-1, keepdim=True) / 7
+        torch.testing.assert_close(rounded, (plain / steps).round() * steps)

@@ -18,15 +18,29 @@ Steps = Callable[[Tensor], Tensor]
 """The steps [out, groups] of a weight [out, in]."""
 
 
-class FakeQuantised(nn.Module):
-    """A parametrization of a weight: the layer computes with the nearest symmetric levels of `bits`, at the steps that
-    `steps` finds anew for the weights of each training step. In training only a random `share` of the weights is
-    rounded, drawn anew at each call.
+class Rounding(nn.Module):
+    """A parametrization of a weight: the layer computes with the nearest symmetric levels of `bits`."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+
+    def steps(self, weight: Tensor) -> Tensor:
+        """The steps [out, groups] that `weight` [out, in] is rounded with."""
+        raise NotImplementedError
+
+
+class FakeQuantised(Rounding):
+    """Rounding with the steps that `steps_of` finds anew for the weights of each training step. In training only a
+    random `share` of the weights is rounded, drawn anew at each call.
     """
 
-    def __init__(self, bits: int, steps: Steps, share: float = 1.0) -> None:
-        super().__init__()
-        self.bits, self.steps, self.share = bits, steps, share
+    def __init__(self, bits: int, steps_of: Steps, share: float = 1.0) -> None:
+        super().__init__(bits)
+        self.steps_of, self.share = steps_of, share
+
+    def steps(self, weight: Tensor) -> Tensor:
+        return self.steps_of(weight)
 
     def forward(self, weight: Tensor) -> Tensor:
         with torch.no_grad():
@@ -39,7 +53,7 @@ class FakeQuantised(nn.Module):
         return weight + (rounded - weight).detach()
 
 
-def fake_quantise(layer: nn.Module, rounding: nn.Module) -> None:
+def fake_quantise(layer: nn.Module, rounding: Rounding) -> None:
     """Let `layer` compute from here on with the weights that `rounding` makes of its own."""
     parametrize.register_parametrization(layer, "weight", rounding, unsafe=True)
 

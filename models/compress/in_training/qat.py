@@ -9,18 +9,20 @@ activations in 8 bits with a scale and a zero point for each token.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from harness.models.compress.in_training.fake_quantisation import (
     FakeQuantised,
+    Rounding,
     fake_quantise,
     round_inputs,
     trained_weight,
 )
-from harness.models.compress.layers import find_layers, finished, leave_ungrouped, shape_of
+from harness.models.compress.layers import find_layers, finished, leave_ungrouped, matrix, shape_of
 from harness.models.compress.method import IN_TRAINING, Options, TrainedMethod, Weights, check_group, check_range
 from harness.models.compress.rounding import round_to_nearest, symmetric_steps
 from harness.models.compress.stored import Stored
@@ -46,17 +48,17 @@ class QatOptions(Options):
 
 
 class Qat(Training):
-    """Rounded weights and inputs of the linear layers, and rounded weights of the convolutions, of `model`. In training
-    only a random `share` of the weights is rounded.
+    """Rounded weights and inputs of the linear layers, and rounded weights of the convolutions, of `model`; `rounding`
+    makes that of a layer from its weights [out, in].
     """
 
-    def __init__(self, model: nn.Module, options: QatOptions, share: float = 1.0) -> None:
+    def __init__(self, model: nn.Module, options: QatOptions, rounding: Callable[[Tensor], Rounding]) -> None:
         self.model, self.options = model, options
         self.layers = find_layers(model, options)
         leave_ungrouped(self.layers, options.group)
-        self.steps = partial(symmetric_steps, bits=options.bits, group=options.group)
-        for layer in self.layers.treated.values():
-            fake_quantise(layer, FakeQuantised(options.bits, self.steps, share))
+        self.roundings = {name: rounding(matrix(layer)) for name, layer in self.layers.treated.items()}
+        for name, layer in self.layers.treated.items():
+            fake_quantise(layer, self.roundings[name])
             if options.activation_bits is not None and isinstance(layer, nn.Linear):
                 round_inputs(layer, options.activation_bits)
 
@@ -64,14 +66,21 @@ class Qat(Training):
         stored: dict[str, Stored] = {}
         for name, layer in self.layers.treated.items():
             weight = trained_weight(layer)
-            stored[name] = round_to_nearest(weight, self.steps(weight), self.options.bits, shape_of(layer))
+            steps = self.roundings[name].steps(weight)
+            stored[name] = round_to_nearest(weight, steps, self.options.bits, shape_of(layer))
         return finished(self.model, self.layers, stored, self.options)
+
+
+def start(model: nn.Module, options: QatOptions, share: float = 1.0) -> Qat:
+    """Round the weights of `model`: in training a random `share` of them."""
+    steps = partial(symmetric_steps, bits=options.bits, group=options.group)
+    return Qat(model, options, lambda _: FakeQuantised(options.bits, steps, share))
 
 
 METHOD = TrainedMethod(
     name="qat",
     family=IN_TRAINING,
     options=QatOptions,
-    start=Qat,
+    start=start,
     source="Jacob et al. 2018, arXiv 1712.05877",
 )

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from harness.models.compress.in_training.qat import Qat, QatOptions
+from harness.models.compress.in_training import qat
 from harness.models.compress.method import IN_TRAINING, TrainedMethod
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseOptions(QatOptions):
+class NoiseOptions(qat.QatOptions):
     """Those of `qat`, and the `share` of the weights that a training step rounds, 0 to 1; the authors' examples have
     0.5 for integers.
     """
@@ -33,9 +33,9 @@ class NoiseOptions(QatOptions):
             raise ValueError(f"share is {self.share}, not a number from 0 to 1")
 
 
-def start(model: nn.Module, options: NoiseOptions) -> Qat:
+def start(model: nn.Module, options: NoiseOptions) -> qat.Qat:
     """Round a share of the weights of `model` in training."""
-    return Qat(model, options, options.share)
+    return qat.start(model, options, options.share)
 
 
 METHOD = TrainedMethod(

@@ -1,7 +1,8 @@
 """A compressed model's weights at rest: one file of safetensors, integers packed without gaps, and the record.
 
 The tensors of layer L are `L.levels`, `L.steps` and so on (`stored`); a parameter or buffer that was not compressed has
-its own name. The metadata say in which form each layer is stored, and hold the record.
+its own name, and so has the parent's weight of a layer that is stored as an update of it, in a whole file. The metadata
+say in which form each layer is stored, and hold the record.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from harness.models.compress.stored import (
     Hybrid,
     Integers,
     Looked,
+    LowRankUpdate,
     OutlierColumns,
     SharedRows,
     Stored,
@@ -33,6 +35,8 @@ from harness.models.compress.stored import (
 
 FORMAT, VERSION = "harness-compressed", "1"
 Parts = Mapping[str, Tensor]
+BASED = (LowRankUpdate,)
+"""The forms that need the parent's weight."""
 
 
 def encoded(compressed: Compressed, parent: nn.Module, *, whole: bool = True) -> bytes:
@@ -44,7 +48,8 @@ def encoded(compressed: Compressed, parent: nn.Module, *, whole: bool = True) ->
         forms[name] = _form(stored)
         for part, tensor in stored.tensors().items():
             tensors[f"{name}.{part}"] = tensor.contiguous()
-    stored_weights = {f"{name}.weight" for name in compressed.weights.layers}
+    layers = compressed.weights.layers
+    stored_weights = {_weight_of(name) for name in layers if not (whole and isinstance(layers[name], BASED))}
     aliases: dict[int, str] = {}
     for name, tensor in parent.state_dict().items():
         changed = compressed.weights.changed.get(name)
@@ -95,13 +100,20 @@ def _read(path: Path, parent: nn.Module) -> tuple[Weights, dict[str, Tensor], di
     try:
         forms: dict[str, dict[str, Any]] = json.loads(metadata["forms"])
         weights, shared = Weights({}), dict[str, Tensor]()
+        parameters = dict(parent.named_parameters())
         for name, form in forms.items():
             start = f"{name}."
             parts = {key[len(start) :]: tensor for key, tensor in tensors.items() if key.startswith(start)}
-            weights.layers[name] = _READERS[form["form"]](form, parts, tensors, shared)
-        parameters = dict(parent.named_parameters())
+            if form["form"] in _BASED_READERS:
+                base = tensors.get(_weight_of(name), parameters[_weight_of(name)]).detach().float().flatten(1)
+                weights.layers[name] = _BASED_READERS[form["form"]](form, parts, base)
+            else:
+                weights.layers[name] = _READERS[form["form"]](form, parts, tensors, shared)
+        compressed = {_weight_of(name) for name in forms}
         weights.changed = {
-            name: tensor.to(parameters[name].dtype) for name, tensor in tensors.items() if name in parameters
+            name: tensor.to(parameters[name].dtype)
+            for name, tensor in tensors.items()
+            if name in parameters and name not in compressed
         }
         record: dict[str, Any] = json.loads(metadata["record"])
     except _MISFITS as error:
@@ -114,6 +126,11 @@ def _misfit(path: Path, error: Exception) -> ModelError:
     return ModelError(
         f"{path} does not fit this model ({reason}).", "Give the model that it was made of, or compress it again."
     )
+
+
+def _weight_of(layer: str) -> str:
+    """The full name of a layer's weight; the model itself, as a layer, has the name ""."""
+    return f"{layer}.weight" if layer else "weight"
 
 
 def _small(tensor: Tensor) -> Tensor:
@@ -132,6 +149,8 @@ def _form(stored: Stored) -> dict[str, Any]:
         form["columns"] = code.levels.size(1)
     if isinstance(stored, Looked):
         form["columns"] = stored.indices.size(1)
+    if isinstance(stored, LowRankUpdate):
+        form["scale"] = stored.scale
     if isinstance(stored, Factors):
         form["factors"], form["shared"] = len(stored.factors), {str(k): v for k, v in stored.shared.items()}
     return form
@@ -184,6 +203,11 @@ def _rows(form: dict[str, Any], parts: Parts, *_: object) -> SharedRows:
     return SharedRows(parts["rows"], parts["index"].long(), torch.Size(form["shape"]))
 
 
+def _update(form: dict[str, Any], parts: Parts, base: Tensor) -> LowRankUpdate:
+    reading, writing = parts["reading"].float(), parts["writing"].float()
+    return LowRankUpdate(base, reading, writing, float(form["scale"]), torch.Size(form["shape"]))
+
+
 _READERS: dict[str, Callable[[dict[str, Any], Parts, Parts, dict[str, Tensor]], Stored]] = {
     "Integers": _integers,
     "OutlierColumns": _outliers,
@@ -193,3 +217,4 @@ _READERS: dict[str, Callable[[dict[str, Any], Parts, Parts, dict[str, Tensor]], 
     "Hybrid": _hybrid,
     "SharedRows": _rows,
 }
+_BASED_READERS: dict[str, Callable[[dict[str, Any], Parts, Tensor], Stored]] = {"LowRankUpdate": _update}

@@ -214,6 +214,36 @@ class Hybrid:
         return self.train.size_bits() + FLOAT32_BITS * self.dense.numel() + 32 * self.order.numel()
 
 
+@dataclass(frozen=True)
+class LowRankUpdate:
+    """A weight and a learned update of it: weight = base + scale * writing @ reading, as a layer holds it when the two
+    have been merged.
+
+    `base` float32 [out, in] is the parent's weight, which is not stored here; `reading` [rank, in] and `writing` [out,
+    rank] are float32 of float16 numbers. A device stores the sum, in float32.
+    """
+
+    base: Tensor
+    reading: Tensor
+    writing: Tensor
+    scale: float
+    shape: torch.Size
+
+    def weight(self) -> Tensor:
+        return (self.base + (self.writing @ self.reading) * self.scale).view(self.shape)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"reading": self.reading.half(), "writing": self.writing.half()}
+
+    def size_bits(self) -> int:
+        return FLOAT32_BITS * self.base.numel()
+
+
+def adapter_bytes(layers: Mapping[str, Stored]) -> int:
+    """Bytes that a file has of `layers` beside the parent's weights."""
+    return sum(tensor.nbytes for stored in layers.values() for tensor in stored.tensors().values())
+
+
 def pack_bits(levels: Tensor, bits: int) -> Tensor:
     """Levels from 0 to 2^bits - 1, `bits` bits each, the lowest first, without gaps: uint8 [ceil(n bits / 8)]."""
     places = torch.arange(bits, dtype=torch.int16)

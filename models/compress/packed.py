@@ -20,13 +20,16 @@ from torch import Tensor, nn
 from harness.errors import ModelError
 from harness.models.compress.apply import Compressed, with_weights
 from harness.models.compress.method import Weights
+from harness.models.compress.normal_float import BITS, FLOAT8, NormalFloat
 from harness.models.compress.stored import (
     Factors,
     Hybrid,
     Integers,
     Looked,
     LowRankUpdate,
+    NormalFloatUpdate,
     OutlierColumns,
+    RoutedUpdates,
     SharedRows,
     Stored,
     TensorTrain,
@@ -35,7 +38,7 @@ from harness.models.compress.stored import (
 
 FORMAT, VERSION = "harness-compressed", "1"
 Parts = Mapping[str, Tensor]
-BASED = (LowRankUpdate,)
+BASED = (LowRankUpdate, RoutedUpdates)
 """The forms that need the parent's weight."""
 
 
@@ -149,8 +152,10 @@ def _form(stored: Stored) -> dict[str, Any]:
         form["columns"] = code.levels.size(1)
     if isinstance(stored, Looked):
         form["columns"] = stored.indices.size(1)
-    if isinstance(stored, LowRankUpdate):
+    if isinstance(stored, LowRankUpdate | NormalFloatUpdate | RoutedUpdates):
         form["scale"] = stored.scale
+    if isinstance(stored, RoutedUpdates):
+        form["top"] = stored.top
     if isinstance(stored, Factors):
         form["factors"], form["shared"] = len(stored.factors), {str(k): v for k, v in stored.shared.items()}
     return form
@@ -208,6 +213,21 @@ def _update(form: dict[str, Any], parts: Parts, base: Tensor) -> LowRankUpdate:
     return LowRankUpdate(base, reading, writing, float(form["scale"]), torch.Size(form["shape"]))
 
 
+def _routed(form: dict[str, Any], parts: Parts, base: Tensor) -> RoutedUpdates:
+    matrices = parts["router"].float(), parts["reading"].float(), parts["writing"].float()
+    return RoutedUpdates(base, *matrices, float(form["scale"]), form["top"], torch.Size(form["shape"]))
+
+
+def _normal_float(form: dict[str, Any], parts: Parts, *_: object) -> NormalFloatUpdate:
+    shape, scales = torch.Size(form["shape"]), parts["scales"]
+    if "factors" in parts:
+        scales = scales.view(FLOAT8)
+    indices = unpack_bits(parts["indices"], BITS, shape.numel()).to(torch.uint8)
+    base = NormalFloat(indices, scales, parts.get("factors"), parts.get("mean"), shape)
+    reading, writing = parts["reading"].float(), parts["writing"].float()
+    return NormalFloatUpdate(base, reading, writing, float(form["scale"]), shape)
+
+
 _READERS: dict[str, Callable[[dict[str, Any], Parts, Parts, dict[str, Tensor]], Stored]] = {
     "Integers": _integers,
     "OutlierColumns": _outliers,
@@ -216,5 +236,9 @@ _READERS: dict[str, Callable[[dict[str, Any], Parts, Parts, dict[str, Tensor]], 
     "TensorTrain": _train,
     "Hybrid": _hybrid,
     "SharedRows": _rows,
+    "NormalFloatUpdate": _normal_float,
 }
-_BASED_READERS: dict[str, Callable[[dict[str, Any], Parts, Tensor], Stored]] = {"LowRankUpdate": _update}
+_BASED_READERS: dict[str, Callable[[dict[str, Any], Parts, Tensor], Stored]] = {
+    "LowRankUpdate": _update,
+    "RoutedUpdates": _routed,
+}

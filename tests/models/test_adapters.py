@@ -10,15 +10,18 @@ import torch
 from fakes.nets import images, mixed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 import harness.models
 from harness.errors import UsageError
-from harness.models.compress import packed
+from harness.models.compress import normal_float, packed
+from harness.models.compress.adapters.experts import Experts
 from harness.models.compress.apply import Compressed
 from harness.models.compress.stored import LowRankUpdate
 from harness.models.compress.training import Prepared
 from harness.models.gpt.network import GPT, GPTConfig
+
+ADAPTING = ["lora", "qlora", "molora"]
 
 
 def learned(net: nn.Module, method: str, seed: int = 0, **options: object) -> Prepared:
@@ -52,11 +55,12 @@ def test_a_merged_lora_is_its_sum_to_the_bit(seed: int, rank: int, alpha: float)
     assert small.record.facts["adapter_bytes"] == 2 * rank * (24 + 16)
 
 
-@pytest.mark.parametrize("method", ["lora"])
+@pytest.mark.parametrize("method", ADAPTING)
 def test_before_training_nothing_is_added_and_afterwards_what_was_trained(method: str) -> None:
     net, inputs = mixed(), images()
     with torch.no_grad():
-        torch.testing.assert_close(harness.models.prepare(net, method).module(inputs), net(inputs), rtol=0, atol=0)
+        if method != "qlora":  # its weights are rounded from the start
+            torch.testing.assert_close(harness.models.prepare(net, method).module(inputs), net(inputs), rtol=0, atol=0)
         prepared = learned(net, method)
         torch.testing.assert_close(prepared.finish().module(inputs), prepared.module(inputs), rtol=1e-3, atol=1e-3)
 
@@ -77,7 +81,7 @@ def test_nothing_else_is_trained() -> None:
     assert not small.weights.changed
 
 
-@pytest.mark.parametrize("method", ["lora"])
+@pytest.mark.parametrize("method", ADAPTING)
 def test_a_whole_file_needs_no_weights_of_the_parent_and_another_no_more_than_the_adapter(
     method: str, tmp_path: Path
 ) -> None:
@@ -122,7 +126,7 @@ def test_peft_merges_the_same_weights() -> None:
         assert torch.equal(merged(inputs), small.module(inputs))
 
 
-@pytest.mark.parametrize("method", ["lora"])
+@pytest.mark.parametrize("method", ADAPTING)
 def test_a_program_computes_what_was_learned(
     method: str, tiny: GPTConfig, seeded: Callable[..., GPT], tmp_path: Path
 ) -> None:
@@ -133,3 +137,84 @@ def test_a_program_computes_what_was_learned(
     assert precision_of(small) == "fp32"
     export_compressed(small, tmp_path / "small.pte")  # raises where the file computes something else
     assert (tmp_path / "small.pte").exists()
+
+
+PUBLISHED = [-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635]
+PUBLISHED += [-0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725]
+PUBLISHED += [
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1.0,
+]
+"""The levels in appendix E of the paper."""
+
+
+def test_normal_floats_are_those_of_the_paper() -> None:
+    torch.testing.assert_close(normal_float.levels(), torch.tensor(PUBLISHED), rtol=0, atol=1e-6)
+
+
+def test_normal_floats_are_those_of_bitsandbytes() -> None:
+    functional = pytest.importorskip("bitsandbytes.functional")
+    theirs = functional.get_4bit_type("nf4", device="cpu")
+    torch.testing.assert_close(normal_float.levels(), theirs, rtol=0, atol=1e-6)
+    weight = torch.randn(32, 96, generator=torch.Generator().manual_seed(0))
+    packed_weight, state = functional.quantize_4bit(weight, blocksize=64, quant_type="nf4")
+    wanted = functional.dequantize_4bit(packed_weight, state)
+    torch.testing.assert_close(normal_float.quantise(weight, double=False).weight(), wanted, rtol=1e-5, atol=1e-6)
+
+
+@given(seed=st.integers(0, 1000), shape=st.tuples(st.integers(1, 9), st.integers(1, 90)), size=st.floats(1e-3, 1e3))
+@settings(max_examples=40, deadline=None)
+def test_a_normal_float_is_the_nearest_level_of_its_block(seed: int, shape: tuple[int, int], size: float) -> None:
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * size
+    found = normal_float.quantise(weight, double=False)
+    scales = found.block_scales().repeat_interleave(normal_float.BLOCK)[: weight.numel()].view(shape)
+    nearest = (normal_float.levels() - (weight / scales)[..., None]).abs().amin(dim=-1)
+    torch.testing.assert_close((found.weight() - weight).abs() / scales, nearest, rtol=0, atol=1e-5)
+    widest = (normal_float.levels()[1:] - normal_float.levels()[:-1]).max() / 2
+    assert ((found.weight() - weight).abs() <= scales * (widest + 1e-5)).all()
+    double = normal_float.quantise(weight, double=True)
+    off = (found.block_scales() - found.block_scales().mean()).abs().max()
+    assert ((double.block_scales() - found.block_scales()).abs() <= off / 16 + 1e-5 * size).all()
+
+
+def test_a_normal_float_takes_the_bits_of_the_paper() -> None:
+    weight = torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
+    single = normal_float.quantise(weight, double=False).size_bits() / weight.numel()
+    double = normal_float.quantise(weight, double=True).size_bits() / weight.numel()
+    assert single == 4 + 32 / 64
+    assert double == pytest.approx(4 + 8 / 64 + 32 / (64 * 256) + 32 / weight.numel())
+    assert not normal_float.quantise(torch.zeros(3, 70), double=True).weight().any()
+
+
+@given(seed=st.integers(0, 1000), top=st.one_of(st.none(), st.integers(1, 5)))
+@settings(max_examples=30, deadline=None)
+def test_the_shares_of_a_token_add_up_to_one(seed: int, top: int | None) -> None:
+    torch.manual_seed(seed)
+    experts = Experts(12, 7, 5, 2, top).drawn(1.0)
+    nn.init.normal_(experts.router.weight)
+    shares = experts.shares(torch.randn(3, 4, 12))
+    torch.testing.assert_close(shares.sum(dim=-1), torch.ones(3, 4))
+    assert ((shares > 0).sum(dim=-1) == (top or 5)).all()
+
+
+def test_experts_are_mixed_by_their_shares() -> None:
+    torch.manual_seed(0)
+    experts, x = Experts(12, 7, 3, 2, 2), torch.randn(4, 12)
+    wanted = torch.zeros(4, 7)
+    for number in range(3):
+        ranks = slice(2 * number, 2 * number + 2)
+        own = x @ experts.reading.weight[ranks].T @ experts.writing.weight[:, ranks].T
+        wanted = wanted + experts.shares(x)[:, number : number + 1] * own
+    torch.testing.assert_close(experts(x), wanted)
+
+
+def test_a_program_mixes_the_best_experts_alone(tiny: GPTConfig, seeded: Callable[..., GPT], tmp_path: Path) -> None:
+    pytest.importorskip("executorch")
+    from harness.models.zoo.compressing import export_compressed
+
+    small = learned(seeded(tiny), "molora", top=2).finish()
+    export_compressed(small, tmp_path / "small.pte")

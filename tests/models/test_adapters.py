@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from fakes.nets import images, mixed
+from fakes.nets import Tied, images, mixed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -15,7 +17,9 @@ from torch import nn
 import harness.models
 from harness.errors import UsageError
 from harness.models.compress import normal_float, packed
+from harness.models.compress.adapters.adapter import LowRank, stored_number
 from harness.models.compress.adapters.experts import Experts
+from harness.models.compress.adapters.lorahub import Several
 from harness.models.compress.apply import Compressed
 from harness.models.compress.stored import LowRankUpdate
 from harness.models.compress.training import Prepared
@@ -24,7 +28,7 @@ from harness.models.gpt.network import GPT, GPTConfig
 ADAPTING = ["lora", "qlora", "molora"]
 
 
-def learned(net: nn.Module, method: str, seed: int = 0, **options: object) -> Prepared:
+def learned(net: nn.Module, method: str, seed: int = 0, **options: Any) -> Prepared:
     """`net` with adapters that have numbers, as after training."""
     prepared = harness.models.prepare(net, method, **options)
     numbers = torch.Generator().manual_seed(seed)
@@ -218,3 +222,87 @@ def test_a_program_mixes_the_best_experts_alone(tiny: GPTConfig, seeded: Callabl
 
     small = learned(seeded(tiny), "molora", top=2).finish()
     export_compressed(small, tmp_path / "small.pte")
+
+
+def hub(steps: int = 2, **options: Any) -> Prepared:
+    """A small language model after three phases of `steps` each, with adapters that have numbers."""
+    torch.manual_seed(0)
+    prepared = learned(Tied().eval(), "lorahub", rank=2, steps=steps, **options)
+    tokens = torch.randint(20, (2, 9), generator=torch.Generator().manual_seed(0))
+    for step in range(3 * steps):
+        prepared.training.output_loss(tokens, prepared.module(tokens))
+        prepared.training.after_update(step)
+    return prepared
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_composition_of_one_is_that_lora(number: int) -> None:
+    several = hub().module.get_submodule("block.adapter")
+    assert isinstance(several, Several)
+    part = several.parts[number]
+    assert isinstance(part, LowRank)
+    reading, writing = several.composed(torch.eye(3)[number])
+    assert torch.equal(reading, stored_number(part.reading))
+    assert torch.equal(writing, stored_number(part.writing))
+
+
+@given(w=st.lists(st.floats(-1.5, 1.5, width=16), min_size=3, max_size=3))
+@settings(max_examples=15, deadline=None)
+def test_a_composition_is_the_sum_of_the_matrices(w: list[float]) -> None:
+    several = hub().module.get_submodule("block.adapter")
+    assert isinstance(several, Several)
+    reading = torch.zeros(2, 32)
+    for share, part in zip(w, several.parts, strict=True):
+        assert isinstance(part, LowRank)
+        reading = reading + share * part.reading.detach()
+    torch.testing.assert_close(several.composed(torch.tensor(w))[0], reading, rtol=2e-3, atol=1e-4)
+
+
+def test_what_is_searched_is_no_worse_than_no_lora() -> None:
+    facts = hub(tries=30).finish().record.facts
+    assert facts["phases_trained"] == 3
+    cost = facts["loss_of_examples"] + 0.05 * sum(abs(w) for w in facts["coefficients"])
+    assert cost <= facts["loss_without"] + 1e-6
+    assert max(abs(w) for w in facts["coefficients"]) <= 1.5
+    assert hub(tries=30).finish().record.facts == facts
+
+
+def test_each_phase_trains_its_own_lora_on_its_own_part() -> None:
+    training = harness.models.prepare(Tied(), "lorahub", steps=4, examples=1).training
+    text = np.arange(256 + 3 * 300)
+    rest = training.tokens(text)
+    assert len(rest) == 900
+    parts = [training.part(rest, step) for step in (0, 3, 4, 7, 8, 11, 12)]
+    assert [int(part[0]) for part in parts] == [0, 0, 300, 300, 600, 600, 600]
+    assert {len(part) for part in parts} == {300}
+    prepared = harness.models.prepare(Tied(), "lorahub", steps=1)
+    tokens = torch.zeros(1, 3, dtype=torch.int64)
+    for step in range(3):
+        prepared.module(tokens).square().sum().backward()
+        got = {name for name, p in prepared.module.named_parameters() if p.grad is not None}
+        assert got == {f"block.adapter.parts.{step}.{which}" for which in ("reading", "writing")}
+        prepared.module.zero_grad()
+        prepared.training.after_update(step)
+    resumed = harness.models.prepare(Tied(), "lorahub", steps=1)
+    resumed.training.restore(prepared.training.state())
+    assert resumed.training.figures() == {"phase": 2.0}
+
+
+def test_lorahub_needs_a_language_model_and_examples() -> None:
+    prepared = harness.models.prepare(mixed(), "lorahub", steps=1)
+    with pytest.raises(UsageError, match="loss of the next token"):
+        prepared.training.output_loss(images(), prepared.module(images()))
+    with pytest.raises(UsageError, match="has seen no examples"):
+        prepared.finish()
+    with pytest.raises(UsageError, match="A text of 100 tokens"):
+        prepared.training.tokens(np.zeros(100, dtype=np.int64))
+
+
+def test_a_composition_becomes_a_program(tiny: GPTConfig, seeded: Callable[..., GPT], tmp_path: Path) -> None:
+    pytest.importorskip("executorch")
+    from harness.models.zoo.compressing import export_compressed
+
+    prepared = learned(seeded(tiny), "lorahub", steps=1)
+    tokens = torch.zeros(1, 8, dtype=torch.int64)
+    prepared.training.output_loss(tokens, prepared.module(tokens))
+    export_compressed(prepared.finish(), tmp_path / "small.pte")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from fakes.nets import images, mixed
+from fakes.nets import images, mixed, tied
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -20,9 +20,9 @@ from harness.models.compress import packed
 from harness.models.compress.method import method_names
 from harness.models.compress.training import Prepared
 
-NEEDED: dict[str, dict[str, Any]] = {}
+NEEDED: dict[str, dict[str, Any]] = {"lorahub": {"steps": 7, "l1": 0.0}}
 """Options that a method must have."""
-NETS: dict[str, tuple[nn.Module, Tensor]] = {}
+NETS: dict[str, tuple[nn.Module, Tensor]] = {"lorahub": (tied(), torch.arange(160).view(8, 20) % 20)}
 """A model and its inputs where a method needs another than `mixed`."""
 
 

@@ -35,9 +35,9 @@ class Manifest:
 
     `quality` is what was recorded when the model was made: `loss`, `perplexity`, `tokens`, `context`, `data`,
     `data_sha256`, `how`. `layers` has a row a compressed layer: `layer`, `zero_weights` and `dead_rows` as fractions.
-    `family` is the kind of its method, None of one that was not compressed; `weights_bytes` are all its weights at rest:
-    those of compressed layers in the bits that they are stored in, all others in float32.
-    `compression` says how a trained model was compressed (`harness.models.compress.apply.CompressionRecord`).
+    `family` is the kind of its method, None of one that was not compressed; `weights_bytes` is what its weights take at
+    rest: those of compressed layers in the bits that they are stored in, all others in float32. `compression` says
+    how a trained model was compressed (`harness.models.compress.apply.CompressionRecord`).
     `tokenizer` is `{"kind": "char", "vocabulary": "..."}` where token i is the i-th character, or `{"kind": "bpe",
     "tokenizer_json": "..."}` with the text of a `tokenizer.json` of Hugging Face. `data_sha256` is that of the
     file next to the artifact that has its weights, where they are not in it; `artifact_bytes` is then of both.

@@ -1,4 +1,4 @@
-"""What a row of a table of runtimes or of methods may be named by, and points of a figure marked by. Imports nothing heavy."""
+"""What a row of a table of models may be named by, and points of a figure marked by. Imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 
@@ -13,4 +14,4 @@ def shards(models: Sequence[str], most: int) -> list[list[str]]:
         raise ValueError(f"a session of {most} models")
     count = -(-len(models) // most)
     ends = [len(models) * number // count for number in range(count + 1)] if count else [0]
-    return [list(models[low:high]) for low, high in zip(ends, ends[1:], strict=False)]
+    return [list(models[low:high]) for low, high in itertools.pairwise(ends)]

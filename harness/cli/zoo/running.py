@@ -119,7 +119,8 @@ def _expected_text(selection: Selection, expected: Expected) -> str:
     for number, shard in enumerate(expected.shards, 1):
         how = "" if shard.session_id is None else f", which goes on with {shard.session_id}"
         lines.append(
-            f"Session {number} of {len(expected.shards)}{how}: {selection.parent} (baseline), {', '.join(shard.models)}."
+            f"Session {number} of {len(expected.shards)}{how}: "
+            f"{selection.parent} (baseline), {', '.join(shard.models)}."
         )
     lines += _left_out(selection)
     lines.append(f"Processes, one after the other: {expected.processes}, fewer where a session goes on.")

@@ -35,9 +35,9 @@ _PUBLISHED = {"estimate": "an estimate of its authors", "specification": "a spec
 class PaperColumn:
     """Under `header` and, where several conditions are shown, under `group`; `kind` is what its cells are.
 
-    A column of claims has no metric: its cells are words. `word` names a comparison with the baseline ('' for a value); `unit` is that of the digits shown ('' for a ratio)
+    `word` names a comparison with the baseline ('' for a value); `unit` is that of the digits shown ('' for a ratio)
     and `divisor` what the metric's own unit was divided by. `cells` by model; `views` are those that the figures hold
-    for, none for a mean.
+    for, none for a mean. A column of claims has no metric: its cells are words.
     """
 
     metric: Metric | None

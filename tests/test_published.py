@@ -58,6 +58,7 @@ METRICS: dict[str, set[str]] = {
     "relative_size": PERCENT,
     "size_reduction": PERCENT,
     "sparsity": PERCENT,
+    "trainable_parameter_reduction": RATIO,
     "trainable_parameters": PERCENT,
     "weights_kept": PERCENT,
     # Time, memory and work.

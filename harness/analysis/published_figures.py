@@ -26,7 +26,7 @@ _UNITS: dict[str, dict[str, int]] = {
     "1": {"perplexity": 1, "count": 1, "million": 10**6, "billion": 10**9},
 }
 RATIO = "x"
-_UNIT_WORDS = {"x": "×", "%": " %", "perplexity": "", "count": "", "unstated": "", "points": ""}
+_UNIT_WORDS = {"x": "×", "%": " %", "perplexity": "", "count": "", "unstated": "", "bits/weight": "", "points": ""}
 _QUALIFIERS = {"up_to": "up to ", "about": "about ", "more_than": "more than "}
 
 

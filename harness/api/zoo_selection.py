@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.models.recipe import Recipe
+from harness.models.recipe import CompressedRecipe, Recipe
 from harness.models.zoo.recipes import Zoo
 from harness.models.zoo.records import PACKAGED, read_record
-
-if TYPE_CHECKING:
-    from harness.models.recipe import CompressedRecipe
 
 UNCOMPRESSED = "uncompressed"
 DEFAULT_PARENT = "baseline-6x384"

@@ -233,7 +233,7 @@ def test_from_the_zoo_to_a_table_and_a_figure(harness: Callable[..., Result], tm
     assert "Frantar et al. 2022, GPTQ, arXiv:2210.17323, abstract" in table.output
     assert "uncompressed" in rows["base"]
     assert "low rank" in rows["svd"]
-    assert "+0.0" in rows["gptq4"] or "0.01" in rows["gptq4"]
+    assert "1.55" in rows["gptq4"]  # the loss of the manifest: there is no text for this model
 
     figure = harness(
         *("figure", "pareto", "--session", "all", "--cost", "decode_latency_ns_p50", "--marks", "family"),
@@ -250,10 +250,8 @@ def test_from_the_zoo_to_a_table_and_a_figure(harness: Callable[..., Result], tm
 
 def test_a_stopped_run_goes_on_with_what_lacks_results(harness: Callable[..., Result]) -> None:
     first = data(harness(*RUN, "--json", "--quiet", target=fake("svd")))
-    assert [(session["models"], len(session["failures"])) for session in first["sessions"]] == [
-        (["gptq4"], 0),
-        (["svd"], 1),
-    ]
+    assert [session["models"] for session in first["sessions"]] == [["gptq4"], ["svd"]]
+    assert [bool(session["failures"]) for session in first["sessions"]] == [False, True]
     dry = data(harness(*RUN, "--skip-existing", "--dry-run", "--json", mended=True))
     assert [shard["models"] for shard in dry["shards"]] == [["gptq4"], ["gptq3"], ["svd"]]
     assert dry["to_build"] == ["gptq3"]
@@ -281,9 +279,11 @@ def test_a_dry_run_builds_and_stores_nothing(harness: Callable[..., Result], tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_pattern_that_fits_nothing_ends_with_2(harness: Callable[..., Result]) -> None:
-    ended = harness(*RUN, "-m", "nothing*")
+@pytest.mark.parametrize(("pattern", "words"), [("nothing*", "nothing"), ("grown", "it has no weights yet")])
+def test_a_selection_of_nothing_ends_with_2(harness: Callable[..., Result], pattern: str, words: str) -> None:
+    ended = harness(*RUN, "-m", pattern)
     assert isinstance(ended.exception, UsageError)
+    assert words in str(ended.exception)
     assert ended.exception.exit_code == 2
 
 

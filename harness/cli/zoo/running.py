@@ -44,6 +44,9 @@ def run(asked: Asked, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
     if "target" not in options:
         raise UsageError("Missing option --target.", "`harness zoo run --help` shows an example.")
     selection = select(packaged(), asked.parent, asked.families, asked.patterns)
+    if not selection.buildable:
+        why = "; ".join(f"{name}: {reason}" for name, reason in _reasons(selection).items())
+        raise UsageError(f"No model of this selection can be built ({why}).", "Choose others, or train these first.")
     if dry_run:
         expected = zoo_run.expect(
             selection.parent, selection, asked.per_session, asked.results, options, resume=asked.skip_existing
@@ -77,7 +80,7 @@ def run(asked: Asked, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
             again = "The same command with --skip-existing goes on from there."
             raise Interrupted(stopped.message, f"{stopped.hint} {again}".strip()) from stopped
     click.echo(_json(selection, made.failed, ended) if as_json else _text(selection, made.failed, ended), nl=False)
-    if made.failed or not planned or any(outcome.failures for _, outcome in ended):
+    if made.failed or any(outcome.failures for _, outcome in ended):
         raise click.exceptions.Exit(1)
 
 

@@ -35,7 +35,9 @@ class Manifest:
 
     `quality` is what was recorded when the model was made: `loss`, `perplexity`, `tokens`, `context`, `data`,
     `data_sha256`, `how`. `layers` has a row a compressed layer: `layer`, `zero_weights` and `dead_rows` as fractions.
-    `compression` says how a trained model was compressed (`harness.models.compress.apply.CompressionRecord`).
+    `family` is the kind of its method, None of one that was not compressed; `weights_bytes` is what its weights take at
+    rest: those of compressed layers in the bits that they are stored in, all others in float32. `compression` says
+    how a trained model was compressed (`harness.models.compress.apply.CompressionRecord`).
     `tokenizer` is `{"kind": "char", "vocabulary": "..."}` where token i is the i-th character, or `{"kind": "bpe",
     "tokenizer_json": "..."}` with the text of a `tokenizer.json` of Hugging Face. `data_sha256` is that of the
     file next to the artifact that has its weights, where they are not in it; `artifact_bytes` is then of both.
@@ -51,6 +53,8 @@ class Manifest:
     bits_per_weight: float | None = None
     bits_per_weight_stored: float | None = None
     bits_per_weight_entropy: float | None = None
+    weights_bytes: int | None = None
+    family: str | None = None
     architecture: dict[str, Any] = field(default_factory=dict)
     layers: list[dict[str, Any]] = field(default_factory=list)
     quality: dict[str, Any] = field(default_factory=dict)
@@ -122,8 +126,8 @@ def _parse(raw: Any, path: Path) -> Manifest:
 
 def _check_values(manifest: Manifest) -> None:
     """Raises ValueError or TypeError for a number that is none of its kind, or that the store has no room for."""
-    for name in ("artifact_bytes", "parameters"):
-        if getattr(manifest, name) not in _COUNT:
+    for name in ("artifact_bytes", "parameters", "weights_bytes"):
+        if getattr(manifest, name) is not None and getattr(manifest, name) not in _COUNT:
             raise ValueError(f"its `{name}` is {getattr(manifest, name)}, which is no count")
     for name in ("bits_per_weight", "bits_per_weight_stored", "bits_per_weight_entropy"):
         bits = getattr(manifest, name)

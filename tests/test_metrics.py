@@ -196,6 +196,7 @@ EXPECTED: dict[str, dict[str, float]] = {
     "parameters": {"a": 250.0},
     "bits_per_weight": {"a": 4.25},
     "bits_per_weight_stored": {"a": 8.0},
+    "weights_bytes": {"a": 640.0},
     "loss_nats": {"a": 2.0},
     "perplexity": {"a": math.exp(2.0)},
     "recorded_loss_nats": {"a": 1.5},
@@ -257,6 +258,7 @@ def tables() -> Tables:
         "parameters": 250,
         "bits_per_weight": 4.25,
         "bits_per_weight_stored": 8.0,
+        "weights_bytes": 640,
         "recorded_loss_nats": 1.5,
     }
     runs: list[dict[str, Any]] = [
@@ -309,7 +311,7 @@ def test_size_holds_sizes_and_what_is_said_of_a_simulation_stands_apart() -> Non
         return {metric.name for metric in CATALOGUE if metric.section == section}
 
     phases = {f"{phase}_" for phase in ESTIMATED}
-    files = {"model_bytes", "parameters", "bits_per_weight", "bits_per_weight_stored"}
+    files = {"model_bytes", "parameters", "bits_per_weight", "bits_per_weight_stored", "weights_bytes"}
     assert names("Size") == files | {f"{phase}{name}" for phase in phases for name in WEIGHTS}
     assert names("Simulation") == {f"{phase}{name}" for phase in phases for name in SIMULATION}
     moved = {f"{phase}{memory}_traffic_bytes" for phase in phases for memory in ("sram", "dram", "flash")}

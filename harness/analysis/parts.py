@@ -1,5 +1,5 @@
-"""What a row of a table of runtimes may be named by, and points of a figure marked by. Imports nothing heavy."""
+"""What a row of a table of models may be named by, and points of a figure marked by. Imports nothing heavy."""
 
 from __future__ import annotations
 
-ROW_PARTS = ("model", "runtime", "precision")
+ROW_PARTS = ("model", "runtime", "precision", "method", "family")

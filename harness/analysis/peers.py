@@ -16,6 +16,8 @@ from harness.analysis.parts import ROW_PARTS
 from harness.metrics import Metric
 
 UNKNOWN = "unknown"
+UNCOMPRESSED = "uncompressed"
+"""The family of a model that its manifest calls a baseline."""
 # Words of file names that say a precision, as exporters and quantisers of all runtimes write them.
 _PRECISION = re.compile(
     r"(?:^|[-_.])(fp?32|fp?16|bf16|u?int[48](?:-(?:channel|group\d+))?|[348]-?bit|w[48](?:a\d+)?|i?q\d(?:_\w+)*)$", re.I
@@ -31,13 +33,15 @@ _PLAIN = (None, "baseline")
 @dataclass(frozen=True)
 class Identity:
     """`network` is the name without what says the precision; `parent` the model that a compressed one was made from,
-    None of one that is not compressed.
+    None of one that is not compressed; `family` the kind of its `method`.
     """
 
     network: str
     runtime: str
     precision: str
     parent: str | None
+    method: str = UNKNOWN
+    family: str = UNKNOWN
 
     @property
     def rounded(self) -> bool:
@@ -46,7 +50,8 @@ class Identity:
 
     def words(self, parts: Sequence[str]) -> str:
         """Those of `harness.analysis.parts.ROW_PARTS` that are wanted, in one line."""
-        values = dict(zip(ROW_PARTS, (self.network, self.runtime, self.precision), strict=True))
+        own = (self.network, self.runtime, self.precision, self.method, self.family)
+        values = dict(zip(ROW_PARTS, own, strict=True))
         return " · ".join(values[part] for part in parts)
 
 
@@ -63,7 +68,16 @@ def identity_of(model: Model, runs: Sequence[Run]) -> Identity:
     method = next((run["method"] for run in own if run["method"]), None)
     parent = next((run["parent"] for run in own if run["parent"]), None)
     network = name[: by_name.start()] if by_name and by_name.start() else name.removesuffix(f"-{precision}")
-    return Identity(network, _runtime(own), precision, None if method in _PLAIN else parent or UNKNOWN)
+    plain = UNKNOWN if method is None else UNCOMPRESSED
+    family = plain if method in _PLAIN else next((run["family"] for run in own if run.get("family")), UNKNOWN)
+    return Identity(
+        network,
+        _runtime(own),
+        precision,
+        None if method in _PLAIN else parent or UNKNOWN,
+        method or UNKNOWN,
+        family,
+    )
 
 
 def fastest_rounded(comparison: Comparison, identities: Mapping[str, Identity], metric: Metric) -> str | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 
 import pandas as pd
 
 from harness.analysis.figures import plural
-from harness.analysis.spec import PublishedSpec
+from harness.analysis.spec import ClaimSpec, PublishedSpec
 from harness.errors import UsageError
 from harness.metrics import METRICS
 
@@ -25,6 +26,8 @@ _UNITS: dict[str, dict[str, int]] = {
     "1": {"perplexity": 1, "count": 1, "million": 10**6, "billion": 10**9},
 }
 RATIO = "x"
+_UNIT_WORDS = {"x": "×", "%": " %", "perplexity": "", "count": "", "unstated": "", "bits/weight": "", "points": ""}
+_QUALIFIERS = {"up_to": "up to ", "about": "about ", "more_than": "more than "}
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,46 @@ class PublishedRow:
     name: str
     source: str
     figures: Mapping[str, PublishedFigure]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a work says of its own method: the figure in a few words, and a citation."""
+
+    text: str
+    source: str
+
+
+def read_claims(specs: Sequence[ClaimSpec]) -> dict[str, Claim]:
+    """The claim of each method. Raises UsageError for a method named twice, a file that cannot be read, and a choice
+    that no figure or more than one fits.
+    """
+    claims: dict[str, Claim] = {}
+    for spec in specs:
+        if spec.method in claims:
+            raise UsageError(f"Two [[claims]] are of the method {spec.method}.", "Leave one out.")
+        found = _fitting(spec.file, spec.where)
+        if len(found) != 1:
+            asked = ", ".join(f"{column} {value!r}" for column, value in spec.where.items())
+            raise UsageError(
+                f"{spec.file} has {len(found) or 'no'} figures for {asked}, where one is wanted.",
+                "Change the where of the claim.",
+            )
+        claims[spec.method] = _as_claim(found[0])
+    return claims
+
+
+def _as_claim(record: Mapping[str, str]) -> Claim:
+    """`speedup up to 1.56×; OPT-175B, W8A8, against fp16`, and where that is said."""
+    number = "–".join(part for part in (record["value"], record["value_high"]) if part)
+    unit = _UNIT_WORDS.get(record["unit"], f" {record['unit']}")
+    what = f"{record['metric'].replace('_', ' ')} {_QUALIFIERS.get(record['qualifier'], '')}{number}{unit}"
+    of = [record[column] for column in ("model", "method", "configuration", "dataset", "device") if record[column]]
+    if record.get("baseline"):
+        of.append(f"against {record['baseline']}")
+    work = [record[column] for column in ("authors_year", "paper", "source") if record[column]]
+    seen = f"as given in {record['document']}, {record['where']}" if record.get("document") else record["where"]
+    return Claim(f"{what}; {', '.join(of)}" if of else what, ", ".join(part for part in (*work, seen) if part))
 
 
 def read_published(specs: Sequence[PublishedSpec]) -> tuple[list[PublishedRow], list[str]]:
@@ -76,24 +119,30 @@ def read_published(specs: Sequence[PublishedSpec]) -> tuple[list[PublishedRow], 
 
 def _chosen(spec: PublishedSpec) -> list[dict[str, str]]:
     """The figures of the file that the spec means, every column there is as text, '' where the file has none."""
-    try:
-        frame = pd.read_csv(spec.file, dtype=str, keep_default_na=False, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{spec.file} cannot be read ({error.strerror or error}).", "Name a file that you may read."
-        ) from error
-    except ValueError as error:
-        raise UsageError(f"{spec.file} is not a CSV file of figures ({error}).", "Correct it there.") from error
-    known = (*_COLUMNS, *_FIGURE)
-    if missing := [column for column in (*_NEEDED, *spec.where) if column not in frame.columns]:
-        raise UsageError(f"{spec.file} has no column {missing[0]!r}.", f"Columns of such files: {', '.join(known)}.")
-    frame = frame.reindex(columns=list(dict.fromkeys([*known, *frame.columns])), fill_value="")
-    keep = frame["metric"].isin(spec.columns.values())
-    for column, value in spec.where.items():
-        keep &= frame[column] == value
-    if not keep.any():
+    found = [record for record in _fitting(spec.file, spec.where) if record["metric"] in spec.columns.values()]
+    if not found:
         asked = ", ".join([*(f"{column} {value!r}" for column, value in spec.where.items()), *spec.columns.values()])
         raise UsageError(f"{spec.file} has no figure for {asked}.", "Look for its words in the file.")
+    return found
+
+
+def _fitting(file: Path, where: Mapping[str, str]) -> list[dict[str, str]]:
+    """The rows of a file whose fields equal `where`. Raises UsageError for a file or column that cannot be read."""
+    try:
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be read ({error.strerror or error}).", "Name a file that you may read."
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"{file} is not a CSV file of figures ({error}).", "Correct it there.") from error
+    known = (*_COLUMNS, *_FIGURE)
+    if missing := [column for column in (*_NEEDED, *where) if column not in frame.columns]:
+        raise UsageError(f"{file} has no column {missing[0]!r}.", f"Columns of such files: {', '.join(known)}.")
+    frame = frame.reindex(columns=list(dict.fromkeys([*known, *frame.columns])), fill_value="")
+    keep = pd.Series(True, frame.index)
+    for column, value in where.items():
+        keep &= frame[column] == value
     return [{str(name): str(value).strip() for name, value in row.items()} for row in frame[keep].to_dict("records")]
 
 

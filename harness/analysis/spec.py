@@ -33,10 +33,12 @@ _TABLE = {
     "columns": list,
     "select": dict,
     "published": list,
+    "claims": list,
     "allow_different": bool,
 }
 _COLUMN = {"metric": str, "show": str, "header": str, **FILTERS}
 _PUBLISHED = {"file": str, "where": dict, "columns": dict, "name": str}
+_CLAIM = {"method": str, "file": str, "where": dict}
 _WORDS = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table", date: "a date"}
 
 
@@ -64,6 +66,15 @@ class PublishedSpec:
 
 
 @dataclass(frozen=True)
+class ClaimSpec:
+    """The one figure of a CSV file whose fields equal `where`, which stands beside the rows of a `method`."""
+
+    method: str
+    file: Path
+    where: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class TableSpec:
     """`models` and `columns` are empty where all models and the default columns are meant; `rows` are those of
     `ROW_PARTS` that name a row, none where the model's name does. `best_rounded_peer`: there is a row of the fastest
@@ -84,6 +95,7 @@ class TableSpec:
     where: dict[str, Any]
     published: tuple[PublishedSpec, ...]
     allow_different: bool
+    claims: tuple[ClaimSpec, ...] = ()
 
 
 def default_columns() -> tuple[ColumnSpec, ...]:
@@ -129,6 +141,7 @@ def parse_spec(data: Mapping[str, Any], folder: Path) -> TableSpec:
         {key: select[key] for key in FILTERS if key in select},
         tuple(_published(entry, folder) for entry in data.get("published", [])),
         data.get("allow_different", False),
+        tuple(_claim(entry, folder) for entry in data.get("claims", [])),
     )
 
 
@@ -185,6 +198,17 @@ def _published(data: Any, folder: Path) -> PublishedSpec:
         if name not in METRICS:
             raise UsageError(f"There is no metric {name!r} for published figures.", _instead(name, METRICS))
     return PublishedSpec(_published_file(data["file"], folder), where, columns, data.get("name"))
+
+
+def _claim(data: Any, folder: Path) -> ClaimSpec:
+    _check(data, _CLAIM, "[[claims]]")
+    if missing := [key for key in _CLAIM if not data.get(key)]:
+        raise UsageError(
+            f"A [[claims]] has no {missing[0]}.",
+            'Write method = "x", file = "x.csv" and where = { metric = "speedup" }.',
+        )
+    _texts([*data["where"].values()], "[[claims]]")
+    return ClaimSpec(data["method"], _published_file(data["file"], folder), data["where"])
 
 
 def _published_file(name: str, folder: Path) -> Path:

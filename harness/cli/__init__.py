@@ -25,6 +25,7 @@ COMMANDS = (
     "bisect",
     "flash",
     "models",
+    "zoo",
     "targets",
     "devices",
     "doctor",

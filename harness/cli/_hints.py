@@ -13,7 +13,7 @@ from pathlib import Path
 VARIABLE = "HARNESS_RESULTS"
 DEFAULT = "results"
 # Commands that read or write results; a bare `harness run` is a name, and no advice.
-_COMMAND = re.compile(r"`harness (?:run(?= )|compare|report|table|figure \w+|results \w+)\b[^`]*`")
+_COMMAND = re.compile(r"`harness (?:run(?= )|compare|report|table|figure \w+|results \w+|zoo run)\b[^`]*`")
 _given: list[str] = []
 
 

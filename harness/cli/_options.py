@@ -59,8 +59,8 @@ format_option = click.option(
 skip_existing_option = click.option(
     "--skip-existing",
     is_flag=True,
-    help="Go on with the newest session that has some of these jobs, from this device and these versions: those that "
-    "ended well are not run again.",
+    help="Go on with the newest session that has jobs of most of these models, from this device and these versions: "
+    "those that ended well are not run again.",
 )
 short_option = click.option("--short", is_flag=True, help="Only the main metrics.")
 json_option = click.option("--json", "as_json", is_flag=True, help="The same as --format json.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.analysis.published_figures import read_published
+from harness.analysis.published_figures import read_claims, read_published
 from harness.analysis.selection import read_selection
 from harness.analysis.spec import parse_column, parse_spec, read_spec
 from harness.errors import UsageError
@@ -59,4 +59,5 @@ def table(
             read_spec(spec), **{field: getattr(chosen, field) for field, key in named.items() if key in given}
         )
     published, notes = read_published(wanted.published)
-    click.echo(render_paper(paper_table(read_selection(results, wanted), wanted, published, notes), fmt), nl=False)
+    made = paper_table(read_selection(results, wanted), wanted, published, notes, read_claims(wanted.claims))
+    click.echo(render_paper(made, fmt), nl=False)

@@ -53,6 +53,7 @@ def table(**options: Any) -> None:
     harness table -m baseline-small -m selfcomp-small -c decode_latency_ns_p50 -c model_bytes,show=ratio -c loss_nats
     harness table paper.toml --format latex
     harness table peers.toml --session all
+    harness table zoo.toml
     """
     from harness.cli import paper_table
 

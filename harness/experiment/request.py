@@ -492,8 +492,8 @@ class RunRequest:
     )
     skip_existing: bool = option(
         switch(),
-        "Go on with the newest session that has some of these jobs, from this device and these versions: those that "
-        "ended well are not run again, but for those of a block that was cut in the middle.",
+        "Go on with the newest session that has jobs of most of these models, from this device and these versions: "
+        "those that ended well are not run again, but for those of a block that was cut in the middle.",
         section="results",
         default=False,
     )

@@ -10,8 +10,9 @@ from harness.job import Job
 
 
 def resume(session: Session, results: Path, jobs: Sequence[Job]) -> list[Job]:
-    """The jobs that are still to do. `session` becomes the newest session in `results` in which one of `jobs` ended
-    well, on the same device and in the same versions; it stays as it is, and all jobs are to do, where there is none.
+    """The jobs that are still to do. `session` becomes the session in `results` in which jobs of most of the models
+    ended well, on the same device and in the same versions, the newest of several; it stays as it is, and all jobs are
+    to do, where there is none. A baseline that other sessions measured too is no reason to go on with one of them.
 
     A reference that others deviate from runs again with them: its outputs were not kept. So does the block that was cut
     in the middle: the models of a block are compared as neighbours in time. Raises StoreError.
@@ -29,7 +30,9 @@ def resume(session: Session, results: Path, jobs: Sequence[Job]) -> list[Job]:
     ].sort_values(["started_at", "position"])
     if good.empty:
         return list(jobs)
-    session.session_id = str(good["session_id"].iloc[-1])
+    models = good.groupby("session_id")["model"].nunique()
+    most = good[good["session_id"].map(models) == models.max()]
+    session.session_id = str(most["session_id"].iloc[-1])
     session_runs = runs[runs["session_id"] == session.session_id]
     session.position = int(session_runs["position"].max()) + 1
     done = set(good[good["session_id"] == session.session_id]["job_id"])

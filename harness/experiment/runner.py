@@ -214,6 +214,8 @@ def _identity(job: Job, manifest: Manifest | None) -> dict[str, Any]:
             "bits_per_weight": manifest.bits_per_weight,
             "bits_per_weight_stored": manifest.bits_per_weight_stored,
             "recorded_loss_nats": manifest.quality.get("loss"),
+            "family": manifest.family or manifest.compression.get("family"),
+            "weights_bytes": manifest.weights_bytes,
         }
     )
     columns = (

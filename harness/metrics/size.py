@@ -40,4 +40,5 @@ SIZE = (
     _file("parameters", "parameters", "1", main=False),
     _file("bits_per_weight", "bits per weight, learned", "bits"),
     _file("bits_per_weight_stored", "bits per weight, stored", "bits", main=False),
+    _file("weights_bytes", "weights at rest", "bytes", main=False),
 )

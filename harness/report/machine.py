@@ -50,6 +50,7 @@ Kind = Literal[
     "trace",
     "training",
     "verification",
+    "zoo",
 ]
 COLUMNS = (
     *ASKED,

@@ -60,6 +60,8 @@ RUNS = pa.schema(
         ("harness_version", pa.string()),  # that ran it
         ("harness_commit", pa.string()),  # that it was installed from; null where pip recorded none
         ("settings_json", pa.string()),  # what the runtime ran with; null: it did not say, or harness was older
+        ("family", pa.string()),  # from the manifest: the kind of its method; null: none, or harness was older
+        ("weights_bytes", pa.int64()),  # from the manifest: all weights at rest; null where it does not say
     ]
 )
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.manifest import Manifest, sha256_file
+from harness.models.compress.method import IN_TRAINING
 from harness.models.gpt.network import GPT
 from harness.models.recipe import Recipe
 from harness.models.zoo.copying import data_file
 from harness.models.zoo.records import Record
+from harness.models.zoo.weights_at_rest import bytes_at_rest
 
 PLAIN_BITS = {"fp32": 32.0, "int8": 8.0, "int4-channel": 4.0, "int4-group32": 4.5}
 """Bits per weight that was not compressed. A step of 16 bits for every 32 weights is counted, a step for a whole
@@ -45,6 +47,8 @@ def artifact_manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wa
         bits_per_weight_stored=record.bits_stored if plain_bits is None else plain_bits,
         bits_per_weight_entropy=record.bits_entropy,
         architecture=asdict(model.config),
+        weights_bytes=_weights_bytes(model, record, wanted["precision"]),
+        family=None if recipe.method == "baseline" else IN_TRAINING,
         layers=record.layers,
         quality={
             **({} if rounded else losses),
@@ -57,3 +61,13 @@ def artifact_manifest(path: Path, recipe: Recipe, model: GPT, record: Record, wa
         tokenizer={**record.tokenizer.description},
         **wanted,
     )
+
+
+def _weights_bytes(model: GPT, record: Record, precision: str) -> int | None:
+    """All weights at rest; None of a file whose precision rounds weights that were not compressed, since its exporter
+    decides which.
+    """
+    if record.layers:
+        bits = sum(layer["weights"] * layer["stored_bits"] for layer in record.layers)
+        return bytes_at_rest(model, [layer["layer"] for layer in record.layers], bits)
+    return bytes_at_rest(model, (), 0) if precision == "fp32" else None

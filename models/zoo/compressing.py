@@ -36,6 +36,7 @@ from harness.models.train import data
 from harness.models.train.quality import windows
 from harness.models.zoo.loading import load
 from harness.models.zoo.records import PACKAGED, Record, read_record
+from harness.models.zoo.weights_at_rest import bytes_at_rest
 
 SAMPLES, SEED = 16, 0
 """Windows of the training text that methods are calibrated on, and the seed that draws them."""
@@ -176,8 +177,14 @@ def compressed_manifest(
         parent=parent,
         bits_per_weight=record.bits_per_weight,
         bits_per_weight_stored=record.bits_per_weight,
+        weights_bytes=bytes_at_rest(compressed.module, list(compressed.weights.layers), _stored_bits(compressed)),
+        family=record.family,
         layers=rows,
         quality=quality,
         compression={key: value for key, value in record.as_json().items() if key != "layers"},
         tokenizer=tokenizer or {},
     )
+
+
+def _stored_bits(compressed: Compressed) -> int:
+    return sum(stored.size_bits() for stored in compressed.weights.layers.values())

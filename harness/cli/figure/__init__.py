@@ -69,6 +69,7 @@ def pareto(cost: str | None, quality: str | None, marks: str | None, as_json: bo
     harness figure pareto --quality perplexity --cost peak_over_idle_bytes --output memory.svg
     harness figure pareto --cost joules_per_token --output energy.svg
     harness figure pareto --cost decode_latency_ns_p50 --marks runtime --output peers.pdf
+    harness figure pareto --session all --cost model_bytes --marks family --output zoo.pdf
     """
     from harness.cli.figure import drawing
 

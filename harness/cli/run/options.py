@@ -40,6 +40,18 @@ def request_options(command: Command) -> Command:
     return command
 
 
+def some_request_options(*names: str) -> Callable[[Command], Command]:
+    """As `request_options`, of the fields of these names alone."""
+
+    def declare(command: Command) -> Command:
+        for each in reversed(OPTIONS):
+            if each.field in names:
+                command = _declared(each)(command)
+        return command
+
+    return declare
+
+
 def given_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a request that were given on the command line."""
     values: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import Literal
 from harness.analysis.best import best, row_of
 from harness.analysis.figures import Figure, Versus
 from harness.analysis.numbers import decimals, scale
-from harness.analysis.published_figures import PublishedFigure, PublishedRow
+from harness.analysis.published_figures import Claim, PublishedFigure, PublishedRow
 from harness.analysis.selection import View, matches
 from harness.analysis.spec import ColumnSpec
 from harness.metrics import Metric
@@ -24,6 +24,7 @@ from harness.report.paper.cells import (
     versus_cell,
 )
 
+CLAIMED = "published, other models and devices"
 _ABSENT = Figure(None, reason="not measured under this condition")
 _MEAN = "geometric mean"
 # What of other people's figures is no result.
@@ -36,18 +37,23 @@ class PaperColumn:
 
     `word` names a comparison with the baseline ('' for a value); `unit` is that of the digits shown ('' for a ratio)
     and `divisor` what the metric's own unit was divided by. `cells` by model; `views` are those that the figures hold
-    for, none for a mean.
+    for, none for a mean. A column of claims has no metric: its cells are words.
     """
 
-    metric: Metric
+    metric: Metric | None
     header: str
     group: str
-    kind: Literal["value", "ratio", "difference", "mean"]
+    kind: Literal["value", "ratio", "difference", "mean", "claim"]
     word: str
     unit: str
     divisor: float
     cells: Mapping[str, PaperCell]
     views: tuple[View, ...]
+
+    @property
+    def name(self) -> str:
+        """That of its metric, '' where it has none."""
+        return self.metric.name if self.metric else ""
 
     @property
     def suffix(self) -> str:
@@ -89,15 +95,29 @@ def columns_of(
     return columns
 
 
+def claim_column(methods: Mapping[str, str], claims: Mapping[str, Claim]) -> PaperColumn:
+    """What the work behind each method says of it, on the first row of the method and by its mark alone on the others;
+    `methods` by the label of the row.
+    """
+    cells, said = {}, set[str]()
+    for label, method in methods.items():
+        claim = claims.get(method)
+        cells[label] = (
+            PaperCell() if claim is None else PaperCell("" if method in said else claim.text, reasons=(claim.source,))
+        )
+        said.add(method)
+    return PaperColumn(None, CLAIMED, "", "claim", "", "", 1.0, cells, ())
+
+
 def takes(column: PaperColumn, metric: str, figure: PublishedFigure) -> bool:
     """Whether a published figure of `metric` belongs in the column."""
-    return column.metric.name == metric and column.kind == ("ratio" if figure.ratio else "value")
+    return column.name == metric and column.kind == ("ratio" if figure.ratio else "value")
 
 
 def published_cell(figures: Mapping[str, PublishedFigure], column: PaperColumn) -> PaperCell:
     """What a published row, whose figures are given by metric, has in the column; an empty cell for nothing."""
-    figure = figures.get(column.metric.name)
-    if figure is None or not takes(column, column.metric.name, figure):
+    figure = figures.get(column.name)
+    if figure is None or not takes(column, column.name, figure):
         return PaperCell()
     return PaperCell(
         published_text(figure, 1.0 if figure.ratio else column.divisor),

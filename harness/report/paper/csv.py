@@ -48,7 +48,7 @@ def _lines(block: str, row: PaperRow, columns: tuple[PaperColumn, ...]) -> Itera
             "baseline": row.baseline,
             "model": row.label,
             "source": row.source,
-            "metric": column.metric.name,
+            "metric": column.name or None,
             "header": ", ".join(word for word in (column.header, column.group, column.word) if word),
             "shown": "geometric mean" if column.kind == "mean" else column.kind,
             **fields,
@@ -58,14 +58,15 @@ def _lines(block: str, row: PaperRow, columns: tuple[PaperColumn, ...]) -> Itera
 
 
 def _cell(cell: PaperCell, column: PaperColumn) -> dict[str, Any]:
+    words = (cell.text,) if column.kind == "claim" else ()
     return {
         "value": cell.value,
         "low": cell.low,
         "high": cell.high,
-        "unit": None if column.kind in ("ratio", "mean") else column.metric.unit,
+        "unit": None if column.kind in ("ratio", "mean") or column.metric is None else column.metric.unit,
         "qualifier": cell.comparator,
         "kind": cell.kind,
         "processes": cell.processes,
         "resolved": cell.resolved,
-        "reason": "; ".join((*cell.kinds, *cell.reasons)) or None,
+        "reason": "; ".join((*words, *cell.kinds, *cell.reasons)) or None,
     }

@@ -54,7 +54,7 @@ def render_html(table: PaperTable) -> str:
 
 def _heading(columns: Sequence[PaperColumn]) -> list[str]:
     """Metrics, then conditions where there are several, then units and comparisons."""
-    keys = [(column.metric.name, column.header) for column in columns]
+    keys = [(column.name, column.header) for column in columns]
     lines = [_level(keys, [column.header for column in columns])]
     if any(column.group for column in columns):
         groups = [(*key, column.group) for key, column in zip(keys, columns, strict=True)]

@@ -91,7 +91,7 @@ def _format(table: PaperTable, index: int) -> str:
 
 def _heading(columns: Sequence[PaperColumn]) -> list[str]:
     """Metrics, then conditions where there are several, then units and comparisons, each over all it concerns."""
-    keys = [(column.header, column.metric.name) for column in columns]
+    keys = [(column.header, column.name) for column in columns]
     lines = _level(keys, [column.header for column in columns])
     if any(column.group for column in columns):
         groups = [(*key, column.group) for key, column in zip(keys, columns, strict=True)]

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.analysis.comparison import left_out
-from harness.analysis.published_figures import PublishedRow
+from harness.analysis.peers import Identity
+from harness.analysis.published_figures import Claim, PublishedRow
 from harness.analysis.selection import View, chosen_models, views_of
 from harness.analysis.spec import TableSpec, default_columns
 from harness.errors import NothingComparable, UsageError
 from harness.report.paper.cells import PaperCell
-from harness.report.paper.columns import PaperColumn, columns_of, published_cell, takes
+from harness.report.paper.columns import PaperColumn, claim_column, columns_of, published_cell, takes
 from harness.report.paper.notes import notes_on, peer_notes
 from harness.store.dataset import Tables
 
@@ -53,10 +54,14 @@ class PaperTable:
 
 
 def paper_table(
-    tables: Tables, spec: TableSpec, published: Sequence[PublishedRow] = (), notes: Sequence[str] = ()
+    tables: Tables,
+    spec: TableSpec,
+    published: Sequence[PublishedRow] = (),
+    notes: Sequence[str] = (),
+    claims: Mapping[str, Claim] | None = None,
 ) -> PaperTable:
-    """The table of a spec, from rows of the store (`read_selection`) and published figures (`read_published`, whose
-    notes are `notes`).
+    """The table of a spec, from rows of the store (`read_selection`), published figures (`read_published`, whose notes
+    are `notes`), and what is claimed of each method (`read_claims`).
 
     Pure: the same for the same rows in any order. Raises UsageError for a model that was not measured, and
     NothingComparable where nothing asked for can be shown; a column that nobody measured is shown empty and says so.
@@ -78,6 +83,9 @@ def paper_table(
             f"No model of this selection has {asked_for}{why}.",
             "`harness report` shows what was measured.",
         )
+    if claims:
+        identities = _identities(views)
+        columns += (claim_column({label: identities[label].method for label in labels}, claims),)
     unplaced = _unplaced(published, columns)
     shown = _shown_labels(views, labels, spec.rows)
     measured = tuple(
@@ -116,10 +124,15 @@ def _shown_labels(views: Sequence[View], labels: Sequence[str], parts: Sequence[
     """
     if not parts:
         return {label: label for label in labels}
-    identities = {label: identity for view in reversed(views) for label, identity in view.identities.items()}
+    identities = _identities(views)
     words = {label: identities[label].words(parts) for label in labels}
     counts = Counter(words.values())
     return {label: text if counts[text] == 1 else f"{text} ({label})" for label, text in words.items()}
+
+
+def _identities(views: Sequence[View]) -> dict[str, Identity]:
+    """What each model is, by its label."""
+    return {label: identity for view in reversed(views) for label, identity in view.identities.items()}
 
 
 def _peer_rows(views: Sequence[View], columns: Sequence[PaperColumn], shown: Mapping[str, str]) -> tuple[PaperRow, ...]:

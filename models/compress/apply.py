@@ -16,7 +16,16 @@ from harness.models.compress.layers import kind_of, shape_of
 from harness.models.compress.method import AnyMethod, Method, Options, Weights, after_training, options_json
 from harness.models.compress.modules import layer_for
 from harness.models.compress.rounding import SMALLEST
-from harness.models.compress.stored import Dense, Factors, Hybrid, Integers, OutlierColumns, Stored, TensorTrain
+from harness.models.compress.stored import (
+    Dense,
+    Factors,
+    Hybrid,
+    Integers,
+    OutlierColumns,
+    RoutedUpdates,
+    Stored,
+    TensorTrain,
+)
 
 INT8, INT4_CHANNEL, INT4_GROUP, FLOAT32 = "int8", "int4-channel", "int4-group32", "float32"
 XNNPACK_GROUP = 32
@@ -139,7 +148,7 @@ def runs_as(kind: str, stored: Stored) -> str:
     """The kernel of an exported program for a layer of that kind, see `LayerRecord`."""
     if isinstance(stored, OutlierColumns):
         stored = stored.integers
-    if isinstance(stored, Factors | TensorTrain | Hybrid):
+    if isinstance(stored, Factors | TensorTrain | Hybrid | RoutedUpdates):
         return FLOAT32
     dense = f"{FLOAT32}, dense"
     if not isinstance(stored, Integers) or stored.zeros is not None:

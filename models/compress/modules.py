@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.models.compress.stored import Factors, Hybrid, Stored, TensorTrain
+from harness.models.compress.adapters.experts import Experts, ExpertsLinear
+from harness.models.compress.stored import Factors, Hybrid, RoutedUpdates, Stored, TensorTrain
 
 Parameters = MutableMapping[int, nn.Parameter]
 """Parameters by the identity of the tensor that they were made of: a factor that several layers share is one."""
@@ -28,6 +29,8 @@ def layer_for(layer: nn.Module, stored: Stored, parameters: Parameters) -> nn.Mo
         return TensorTrainLinear(stored, bias)
     if isinstance(stored, Hybrid):
         return HybridLinear(stored, bias)
+    if isinstance(stored, RoutedUpdates):
+        return _with_experts(stored, bias)
     return None
 
 
@@ -66,6 +69,19 @@ def _factorised_convolution(layer: nn.Conv2d, stored: Factors, parameters: Param
     if layer.bias is not None:
         second.bias = nn.Parameter(layer.bias.detach().clone())
     return nn.Sequential(first, second)
+
+
+def _with_experts(stored: RoutedUpdates, bias: Tensor | None) -> ExpertsLinear:
+    count, (outputs, inputs) = stored.router.size(0), stored.base.shape
+    experts = Experts(inputs, outputs, count, stored.reading.size(0) // count, stored.top)
+    experts.scale = stored.scale
+    for layer, weight in (
+        (experts.router, stored.router),
+        (experts.reading, stored.reading),
+        (experts.writing, stored.writing),
+    ):
+        layer.weight = nn.Parameter(weight.clone())
+    return ExpertsLinear(linear(stored.base, bias, {}), experts)
 
 
 class TensorTrainLinear(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.models.compress.codes import Code
 from harness.models.gpt.network import GPT
+from harness.models.train.tokenizer import Tokens
 
 
 class Objective:
@@ -23,6 +24,10 @@ class Objective:
     def parameter_groups(self) -> list[dict[str, Any]]:
         """More AdamW groups, each with `params` and `lr`."""
         return []
+
+    def part(self, text: Tokens, step: int) -> Tokens:
+        """What of the training text, int64 [tokens], the windows of `step` are drawn from."""
+        return text
 
     def penalty(self) -> Tensor | float:
         """Added to the loss of a step."""

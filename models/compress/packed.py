@@ -1,8 +1,8 @@
 """A compressed model's weights at rest: one file of safetensors, integers packed without gaps, and the record.
 
 The tensors of layer L are `L.levels`, `L.steps` and so on (`stored`); a parameter or buffer that was not compressed has
-its own name. The metadata say in which form each layer is stored and which parameters have another's values (`same`),
-and hold the record.
+its own name, and so has the parent's weight of a layer that is stored as an update of it, in a whole file. The metadata
+say in which form each layer is stored and which parameters have another's values (`same`), and hold the record.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ from torch import Tensor, nn
 from harness.errors import ModelError
 from harness.models.compress.apply import Compressed, with_weights
 from harness.models.compress.method import Weights
+from harness.models.compress.normal_float import BITS, FLOAT8, NormalFloat
 from harness.models.compress.stored import (
     Dense,
     Factors,
     Hybrid,
     Integers,
     Looked,
+    LowRankUpdate,
+    NormalFloatUpdate,
     OutlierColumns,
+    RoutedUpdates,
     SharedRows,
     Stored,
     TensorTrain,
@@ -35,6 +39,8 @@ from harness.models.compress.stored import (
 
 FORMAT, VERSION = "harness-compressed", "1"
 Parts = Mapping[str, Tensor]
+BASED = (LowRankUpdate, RoutedUpdates)
+"""The forms that need the parent's weight."""
 
 
 def encoded(compressed: Compressed, parent: nn.Module, *, whole: bool = True) -> bytes:
@@ -46,7 +52,8 @@ def encoded(compressed: Compressed, parent: nn.Module, *, whole: bool = True) ->
         forms[name] = _form(stored)
         for part, tensor in stored.tensors().items():
             tensors[f"{name}.{part}"] = tensor.contiguous()
-    stored_weights = {f"{name}.weight" for name in compressed.weights.layers}
+    layers = compressed.weights.layers
+    stored_weights = {_weight_of(name) for name in layers if not (whole and isinstance(layers[name], BASED))}
     aliases: dict[int, str] = {}
     owners: dict[int, str] = {}
     for name, tensor in parent.state_dict().items():
@@ -101,14 +108,21 @@ def _read(path: Path, parent: nn.Module) -> tuple[Weights, dict[str, Tensor], di
     try:
         forms: dict[str, dict[str, Any]] = json.loads(metadata["forms"])
         weights, shared = Weights({}), dict[str, Tensor]()
+        parameters = dict(parent.named_parameters())
         for name, form in forms.items():
             start = f"{name}."
             parts = {key[len(start) :]: tensor for key, tensor in tensors.items() if key.startswith(start)}
-            weights.layers[name] = _READERS[form["form"]](form, parts, tensors, shared)
-        parameters = dict(parent.named_parameters())
+            if form["form"] in _BASED_READERS:
+                base = tensors.get(_weight_of(name), parameters[_weight_of(name)]).detach().float().flatten(1)
+                weights.layers[name] = _BASED_READERS[form["form"]](form, parts, base)
+            else:
+                weights.layers[name] = _READERS[form["form"]](form, parts, tensors, shared)
+        compressed = {_weight_of(name) for name in forms}
         tensors |= {name: tensors[owner] for name, owner in json.loads(metadata.get("same", "{}")).items()}
         weights.changed = {
-            name: tensor.to(parameters[name].dtype) for name, tensor in tensors.items() if name in parameters
+            name: tensor.to(parameters[name].dtype)
+            for name, tensor in tensors.items()
+            if name in parameters and name not in compressed
         }
         record: dict[str, Any] = json.loads(metadata["record"])
     except _MISFITS as error:
@@ -121,6 +135,11 @@ def _misfit(path: Path, error: Exception) -> ModelError:
     return ModelError(
         f"{path} does not fit this model ({reason}).", "Give the model that it was made of, or compress it again."
     )
+
+
+def _weight_of(layer: str) -> str:
+    """The full name of a layer's weight; the model itself, as a layer, has the name ""."""
+    return f"{layer}.weight" if layer else "weight"
 
 
 def _small(tensor: Tensor) -> Tensor:
@@ -139,6 +158,10 @@ def _form(stored: Stored) -> dict[str, Any]:
         form["columns"] = code.levels.size(1)
     if isinstance(stored, Looked):
         form["columns"] = stored.indices.size(1)
+    if isinstance(stored, LowRankUpdate | NormalFloatUpdate | RoutedUpdates):
+        form["scale"] = stored.scale
+    if isinstance(stored, RoutedUpdates):
+        form["top"] = stored.top
     if isinstance(stored, Factors):
         form["factors"], form["shared"] = len(stored.factors), {str(k): v for k, v in stored.shared.items()}
     if isinstance(stored, Dense) and stored.owner is not None:
@@ -200,6 +223,26 @@ def _rows(form: dict[str, Any], parts: Parts, *_: object) -> SharedRows:
     return SharedRows(parts["rows"], parts["index"].long(), torch.Size(form["shape"]))
 
 
+def _update(form: dict[str, Any], parts: Parts, base: Tensor) -> LowRankUpdate:
+    reading, writing = parts["reading"].float(), parts["writing"].float()
+    return LowRankUpdate(base, reading, writing, float(form["scale"]), torch.Size(form["shape"]))
+
+
+def _routed(form: dict[str, Any], parts: Parts, base: Tensor) -> RoutedUpdates:
+    matrices = parts["router"].float(), parts["reading"].float(), parts["writing"].float()
+    return RoutedUpdates(base, *matrices, float(form["scale"]), form["top"], torch.Size(form["shape"]))
+
+
+def _normal_float(form: dict[str, Any], parts: Parts, *_: object) -> NormalFloatUpdate:
+    shape, scales = torch.Size(form["shape"]), parts["scales"]
+    if "factors" in parts:
+        scales = scales.view(FLOAT8)
+    indices = unpack_bits(parts["indices"], BITS, shape.numel()).to(torch.uint8)
+    base = NormalFloat(indices, scales, parts.get("factors"), parts.get("mean"), shape)
+    reading, writing = parts["reading"].float(), parts["writing"].float()
+    return NormalFloatUpdate(base, reading, writing, float(form["scale"]), shape)
+
+
 _READERS: dict[str, Callable[[dict[str, Any], Parts, Parts, dict[str, Tensor]], Stored]] = {
     "Integers": _integers,
     "OutlierColumns": _outliers,
@@ -209,4 +252,9 @@ _READERS: dict[str, Callable[[dict[str, Any], Parts, Parts, dict[str, Tensor]], 
     "Hybrid": _hybrid,
     "SharedRows": _rows,
     "Dense": _dense,
+    "NormalFloatUpdate": _normal_float,
+}
+_BASED_READERS: dict[str, Callable[[dict[str, Any], Parts, Tensor], Stored]] = {
+    "LowRankUpdate": _update,
+    "RoutedUpdates": _routed,
 }

@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from harness.models.compress.normal_float import BITS, NormalFloat
+
 FLOAT32_BITS = 32
 FLOAT16_BITS = 16
 
@@ -232,6 +234,91 @@ class Hybrid:
 
     def size_bits(self) -> int:
         return self.train.size_bits() + FLOAT32_BITS * self.dense.numel() + 32 * self.order.numel()
+
+
+@dataclass(frozen=True)
+class LowRankUpdate:
+    """A weight and a learned update of it: weight = base + scale * writing @ reading, as a layer holds it when the two
+    have been merged.
+
+    `base` float32 [out, in] is the parent's weight, which is not stored here; `reading` [rank, in] and `writing` [out,
+    rank] are float32 of float16 numbers. A device stores the sum, in float32.
+    """
+
+    base: Tensor
+    reading: Tensor
+    writing: Tensor
+    scale: float
+    shape: torch.Size
+
+    def weight(self) -> Tensor:
+        return (self.base + (self.writing @ self.reading) * self.scale).view(self.shape)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"reading": self.reading.half(), "writing": self.writing.half()}
+
+    def size_bits(self) -> int:
+        return FLOAT32_BITS * self.base.numel()
+
+
+@dataclass(frozen=True)
+class NormalFloatUpdate:
+    """As `LowRankUpdate`, with a base in normal floats, which is stored with the update."""
+
+    base: NormalFloat
+    reading: Tensor
+    writing: Tensor
+    scale: float
+    shape: torch.Size
+
+    def weight(self) -> Tensor:
+        return (self.base.weight() + (self.writing @ self.reading) * self.scale).view(self.shape)
+
+    def tensors(self) -> dict[str, Tensor]:
+        base = self.base
+        parts = {"indices": pack_bits(base.indices, BITS), "scales": base.scales}
+        if base.factors is not None and base.mean is not None:
+            parts |= {"scales": base.scales.view(torch.uint8), "factors": base.factors, "mean": base.mean}
+        return parts | {"reading": self.reading.half(), "writing": self.writing.half()}
+
+    def size_bits(self) -> int:
+        return self.base.size_bits() + FLOAT16_BITS * (self.reading.numel() + self.writing.numel())
+
+
+@dataclass(frozen=True)
+class RoutedUpdates:
+    """A weight and several low-rank updates of it, mixed for each input x by shares softmax(router x), of which only
+    the `top` are used where it is not None:
+
+        output = base x + scale * sum over experts of share * writing * reading x
+
+    `base` float32 [out, in] is the parent's weight, which is not stored here; `router` [experts, in], `reading`
+    [experts rank, in] and `writing` [out, experts rank] are float32 of float16 numbers. `weight` takes equal shares of
+    all.
+    """
+
+    base: Tensor
+    router: Tensor
+    reading: Tensor
+    writing: Tensor
+    scale: float
+    top: int | None
+    shape: torch.Size
+
+    def weight(self) -> Tensor:
+        return (self.base + (self.writing @ self.reading) * (self.scale / self.router.size(0))).view(self.shape)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"router": self.router.half(), "reading": self.reading.half(), "writing": self.writing.half()}
+
+    def size_bits(self) -> int:
+        parts = (self.base, self.router, self.reading, self.writing)  # all of them float32 in a program
+        return FLOAT32_BITS * sum(part.numel() for part in parts)
+
+
+def adapter_bytes(layers: Mapping[str, Stored]) -> int:
+    """Bytes that a file has of `layers` beside the parent's weights."""
+    return sum(tensor.nbytes for stored in layers.values() for tensor in stored.tensors().values())
 
 
 def pack_bits(levels: Tensor, bits: int) -> Tensor:

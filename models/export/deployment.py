@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.models.compress.adapters.experts import ExpertsLinear
 from harness.models.export.embedding_tables import QuantisedTable, Table
 from harness.models.export.quantised_linear import QuantisedLinear, integers, rounded
 from harness.models.gpt.architecture import BlockShape
@@ -66,6 +67,14 @@ def chain(weights: list[Tensor], precision: str) -> nn.Module:
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
 
+def deployed(layer: nn.Module, precision: str, rows: Callable[[Tensor], Tensor] = torch.detach) -> nn.Module:
+    """A layer of the network as a program has it, `rows` done to the matrix that writes its output."""
+    if isinstance(layer, ExpertsLinear):
+        return layer.mapped(rows)
+    *inner, last = factors(layer)
+    return chain([*inner, rows(last)], precision)
+
+
 def products(x: Tensor, *layers: nn.Module) -> list[Tensor]:
     """Each layer's output for the same x [..., in]; where they are quantised, x is rounded once for all of them."""
     if all(isinstance(layer, QuantisedLinear) for layer in layers):
@@ -86,13 +95,15 @@ class DeployedAttention(nn.Module):
         super().__init__()
         self.shape = shape = attention.shape
         scores, mixed = shape.heads * shape.qk_dim, shape.heads * shape.v_dim
-        *reading, qkv = factors(attention.qkv)
-        self.reading = nn.Sequential(*(linear(weight, precision) for weight in reading))
-        queries, keys, values = torch.split(qkv, [scores, scores, mixed])
-        self.queries = linear(queries * attention.scale, precision)
-        self.keys, self.values = linear(keys, precision), linear(values, precision)
-        *inner, last = factors(attention.proj)
-        self.proj = chain([*inner, full_rows(last, shape.attention_rows, width)], precision)
+        sizes, qkv = [scores, scores, mixed], attention.qkv
+        self.reading = nn.Sequential()
+        if isinstance(qkv, nn.Sequential):
+            *reading, qkv = qkv
+            self.reading = nn.Sequential(*(linear(cast(Tensor, part.weight), precision) for part in reading))
+        self.queries = deployed(qkv, precision, lambda w: torch.split(w, sizes)[0] * attention.scale)
+        self.keys = deployed(qkv, precision, lambda w: torch.split(w, sizes)[1])
+        self.values = deployed(qkv, precision, lambda w: torch.split(w, sizes)[2])
+        self.proj = deployed(attention.proj, precision, lambda w: full_rows(w, shape.attention_rows, width))
 
     def forward(self, x: Tensor, attend: Attend, of_last: bool = False) -> Tensor:
         heads, qk_dim, v_dim = self.shape.heads, self.shape.qk_dim, self.shape.v_dim
@@ -115,9 +126,8 @@ class DeployedFeedForward(nn.Module):
 
     def __init__(self, ffn: FeedForward, rows: tuple[int, ...] | None, width: int, precision: str) -> None:
         super().__init__()
-        self.fc, self.activation = chain(factors(ffn.fc), precision), ffn.activation
-        *inner, last = factors(ffn.out)
-        self.out = chain([*inner, full_rows(last, rows, width)], precision)
+        self.fc, self.activation = deployed(ffn.fc, precision), ffn.activation
+        self.out = deployed(ffn.out, precision, lambda w: full_rows(w, rows, width))
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.out(self.activation(self.fc(x)))

@@ -112,7 +112,7 @@ def train(
 def _step(model: GPT, corpus: Corpus, recipe: TrainingRecipe, step: int, objective: Objective) -> float:
     """Forward and backward on this process's share of the batch, gradients averaged; returns the whole batch's loss."""
     torch.manual_seed((recipe.seed << 32) + step)
-    inputs, targets = _batch(corpus.training, model.config.context, recipe.batch)
+    inputs, targets = _batch(objective.part(corpus.training, step), model.config.context, recipe.batch)
     share = slice(parallel.rank(), None, parallel.size())
     if parallel.rank():  # another share, another dropout
         torch.manual_seed((recipe.seed << 32) + (parallel.rank() << 24) + step)

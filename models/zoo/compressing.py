@@ -28,7 +28,7 @@ from harness.models.compress.apply import (
 from harness.models.compress.calibration import Calibration, calibration_of
 from harness.models.compress.method import Method, Options, find_method
 from harness.models.compress.selfcompression import block_linears
-from harness.models.compress.stored import Factors, Hybrid, OutlierColumns, TensorTrain
+from harness.models.compress.stored import Factors, Hybrid, OutlierColumns, RoutedUpdates, TensorTrain
 from harness.models.export.pte import export_pte
 from harness.models.gpt.network import GPT
 from harness.models.recipe import CompressedRecipe
@@ -138,7 +138,9 @@ def kernels_of(compressed: Compressed) -> dict[str, str]:
     """What computes each compressed layer in a program of the zoo's network, where it is not what the record says."""
     if precision_of(compressed) != "fp32":
         return {}
-    factors = {name for name, stored in compressed.weights.layers.items() if isinstance(stored, Factors)}
+    factors = {
+        name for name, stored in compressed.weights.layers.items() if isinstance(stored, Factors | RoutedUpdates)
+    }
     linears = [layer.layer for layer in compressed.record.layers if layer.kind == "linear"]
     return {name: f"{FLOAT32}, dense" for name in linears if name not in factors}
 

@@ -83,6 +83,12 @@ def mixed(seed: int = 0) -> Mixed:
     return net
 
 
+def tied(seed: int = 0) -> Tied:
+    """A `Tied` with weights of its seed."""
+    torch.manual_seed(seed)
+    return Tied().eval()
+
+
 def images(count: int = 24, seed: int = 1) -> Tensor:
     """Inputs of `Mixed`: float32 [count, 3, 8, 8]."""
     return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fakes.nets import Deep, images, mixed
-from fakes.nets import images, mixed
+from fakes.nets import Deep, images, mixed, tied
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load
@@ -30,9 +29,10 @@ from harness.models.gpt.architecture import GPTConfig
 from harness.models.gpt.generation import generate
 from harness.models.gpt.network import GPT
 
-NEEDED: dict[str, dict[str, Any]] = {}
+NEEDED: dict[str, dict[str, Any]] = {"lorahub": {"steps": 7, "l1": 0.0}}
 """Options that a method must have."""
 NETS: dict[str, tuple[nn.Module, Tensor]] = {
+    "lorahub": (tied(), torch.arange(160).view(8, 20) % 20),
     "albert": (Deep(), torch.randn(24, 8, generator=torch.Generator().manual_seed(1))),
 }
 """A model and its inputs where a method needs another than `mixed`."""

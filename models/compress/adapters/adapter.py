@@ -1,0 +1,89 @@
+"""A low-rank addition to a linear layer, learned while everything else of the model stays as it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.errors import UsageError
+from harness.models.compress.layers import Layers, find_layers
+from harness.models.compress.method import Options, check_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterOptions(Options):
+    """`rank` r of the update of a layer, and `alpha`: it is multiplied by alpha / r. `layers` are the linear layers
+    that get one, as patterns of a shell.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    layers: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("rank", self.rank, 1, 1024)
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"alpha is {self.alpha}, not a positive number")
+
+    @property
+    def scale(self) -> float:
+        """What an update is multiplied by."""
+        return self.alpha / self.rank
+
+
+class LowRank(nn.Module):
+    """x [..., in] to scale * B A x [..., out], with A `reading` [rank, in] and B `writing` [out, rank].
+
+    B begins with zeros, so that nothing is added; A with the uniform numbers of any linear layer of PyTorch, as in the
+    code of LoRA's authors (their paper names a Gaussian).
+    """
+
+    def __init__(self, layer: nn.Linear, rank: int, scale: float) -> None:
+        super().__init__()
+        self.reading = nn.Parameter(torch.empty(rank, layer.in_features))
+        self.writing = nn.Parameter(torch.zeros(layer.out_features, rank))
+        self.scale = scale
+        nn.init.kaiming_uniform_(self.reading, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(F.linear(x, self.reading), self.writing) * self.scale
+
+
+def stored_number(parameter: Tensor) -> Tensor:
+    """A learned tensor as it is stored: float32, of float16's numbers."""
+    return parameter.detach().half().float()
+
+
+def frozen_layers(model: nn.Module, options: AdapterOptions) -> Layers:
+    """The linear layers that get an adapter. No parameter of `model` is trained from here on.
+
+    Raises UsageError where there is no such layer.
+    """
+    layers = find_layers(model, options, exact=True, windows=False)
+    for name in [name for name in layers.treated if not any(fnmatchcase(name, p) for p in options.layers)]:
+        layers.leave(name, "the option `layers` does not name it")
+    if not layers.treated:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(layers.left.items())[:3])
+        raise UsageError(
+            f"No layer of this model can have an adapter{f' ({reasons})' if reasons else ''}.",
+            "Choose another method, or options that fit its layers.",
+        )
+    model.requires_grad_(False)
+    return layers
+
+
+def attach(layer: nn.Module, adapter: nn.Module) -> None:
+    """Let `layer` add to its output what `adapter`, which becomes a part of it, makes of its input."""
+    layer.add_module("adapter", adapter)
+    layer.register_forward_hook(_with_adapter)
+
+
+def _with_adapter(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    update: Tensor = layer.get_submodule("adapter")(inputs[0])
+    return output + update

@@ -1,0 +1,50 @@
+"""LoRA: a model is trained on by a low-rank update of each linear layer, W + (alpha / r) B A, and nothing else.
+
+Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen, "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022,
+arXiv 2106.09685, DOI 10.48550/arXiv.2106.09685). What it makes small is what is trained and what is stored of a model
+whose parent is at hand: a few numbers in float16. The program is no smaller or faster than the parent's, since the
+update is added to the weight before it is written: 32 bits a weight, in the same float32 layers.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import nn
+
+from harness.models.compress.adapters.adapter import AdapterOptions, LowRank, attach, frozen_layers, stored_number
+from harness.models.compress.layers import finished, matrix, shape_of
+from harness.models.compress.method import ADAPTERS, TrainedMethod, Weights
+from harness.models.compress.stored import LowRankUpdate, Stored, adapter_bytes
+from harness.models.compress.training import Training
+
+
+class Lora(Training):
+    """An update of each linear layer of `model`; the parameters of the model itself are no longer trained."""
+
+    def __init__(self, model: nn.Module, options: AdapterOptions) -> None:
+        self.model, self.options = model, options
+        self.layers = frozen_layers(model, options)
+        self.adapters: dict[str, LowRank] = {}
+        for name, layer in self.layers.treated.items():
+            self.adapters[name] = LowRank(cast(nn.Linear, layer), options.rank, options.scale)
+            attach(layer, self.adapters[name])
+
+    def weights(self) -> Weights:
+        stored: dict[str, Stored] = {}
+        for name, layer in self.layers.treated.items():
+            adapter = self.adapters[name]
+            factors = stored_number(adapter.reading), stored_number(adapter.writing)
+            stored[name] = LowRankUpdate(matrix(layer), *factors, adapter.scale, shape_of(layer))
+        weights = finished(self.model, self.layers, stored, self.options)
+        weights.facts["adapter_bytes"] = adapter_bytes(stored)
+        return weights
+
+
+METHOD = TrainedMethod(
+    name="lora",
+    family=ADAPTERS,
+    options=AdapterOptions,
+    start=Lora,
+    source="Hu et al. 2022, arXiv 2106.09685",
+)

@@ -1,0 +1,59 @@
+"""QLoRA: the weights in 4 bits of a normal float, and a low-rank update of them that is learned in float.
+
+Dettmers, Pagnoni, Holtzman and Zettlemoyer, "QLoRA: Efficient Finetuning of Quantized LLMs" (NeurIPS 2023, arXiv
+2305.14314, DOI 10.48550/arXiv.2305.14314). Made small are the weights at rest, 4.127 bits each and the update; no
+kernel of a program computes with normal floats, so the two are merged before the program is written, in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from harness.models.compress.adapters.adapter import AdapterOptions, stored_number
+from harness.models.compress.adapters.lora import Lora
+from harness.models.compress.layers import finished, matrix, shape_of
+from harness.models.compress.method import ADAPTERS, TrainedMethod, Weights
+from harness.models.compress.normal_float import quantise
+from harness.models.compress.stored import NormalFloatUpdate, Stored
+from harness.models.compress.training import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class QloraOptions(AdapterOptions):
+    """`double` stores the scales of the blocks in 8 bits (the paper's double quantisation), else in 32."""
+
+    double: bool = True
+
+
+class Qlora(Training):
+    """A LoRA on the linear layers of `model`, whose weights are rounded to normal floats before."""
+
+    def __init__(self, model: nn.Module, options: QloraOptions) -> None:
+        self.model, self.options = model, options
+        self.lora = Lora(model, options)
+        self.layers = self.lora.layers
+        self.bases = {}
+        for name, layer in self.layers.treated.items():
+            self.bases[name] = quantise(matrix(layer), options.double)
+            with torch.no_grad():
+                layer.get_parameter("weight").copy_(self.bases[name].weight())
+
+    def weights(self) -> Weights:
+        stored: dict[str, Stored] = {}
+        for name, layer in self.layers.treated.items():
+            adapter = self.lora.adapters[name]
+            factors = stored_number(adapter.reading), stored_number(adapter.writing)
+            stored[name] = NormalFloatUpdate(self.bases[name], *factors, adapter.scale, shape_of(layer))
+        return finished(self.model, self.layers, stored, self.options)
+
+
+METHOD = TrainedMethod(
+    name="qlora",
+    family=ADAPTERS,
+    options=QloraOptions,
+    start=Qlora,
+    source="Dettmers et al. 2023, arXiv 2305.14314",
+)

@@ -16,8 +16,16 @@ from harness.models.compress.layers import kind_of, shape_of
 from harness.models.compress.method import AnyMethod, Method, Options, Weights, after_training, options_json
 from harness.models.compress.modules import layer_for
 from harness.models.compress.rounding import SMALLEST
-from harness.models.compress.stored import Dense, Factors, Hybrid, Integers, OutlierColumns, Stored, TensorTrain
-from harness.models.compress.stored import Factors, Hybrid, Integers, OutlierColumns, RoutedUpdates, Stored, TensorTrain
+from harness.models.compress.stored import (
+    Dense,
+    Factors,
+    Hybrid,
+    Integers,
+    OutlierColumns,
+    RoutedUpdates,
+    Stored,
+    TensorTrain,
+)
 
 INT8, INT4_CHANNEL, INT4_GROUP, FLOAT32 = "int8", "int4-channel", "int4-group32", "float32"
 XNNPACK_GROUP = 32

@@ -1,12 +1,8 @@
 """A compressed model's weights at rest: one file of safetensors, integers packed without gaps, and the record.
 
 The tensors of layer L are `L.levels`, `L.steps` and so on (`stored`); a parameter or buffer that was not compressed has
-its own name. The metadata say in which form each layer is stored and which parameters have another's values (`same`),
-and hold the record.
-
-
 its own name, and so has the parent's weight of a layer that is stored as an update of it, in a whole file. The metadata
-say in which form each layer is stored, and hold the record.
+say in which form each layer is stored and which parameters have another's values (`same`), and hold the record.
 """
 
 from __future__ import annotations
@@ -116,8 +112,12 @@ def _read(path: Path, parent: nn.Module) -> tuple[Weights, dict[str, Tensor], di
         for name, form in forms.items():
             start = f"{name}."
             parts = {key[len(start) :]: tensor for key, tensor in tensors.items() if key.startswith(start)}
-            weights.layers[name] = _READERS[form["form"]](form, parts, tensors, shared)
-        parameters = dict(parent.named_parameters())
+            if form["form"] in _BASED_READERS:
+                base = tensors.get(_weight_of(name), parameters[_weight_of(name)]).detach().float().flatten(1)
+                weights.layers[name] = _BASED_READERS[form["form"]](form, parts, base)
+            else:
+                weights.layers[name] = _READERS[form["form"]](form, parts, tensors, shared)
+        compressed = {_weight_of(name) for name in forms}
         tensors |= {name: tensors[owner] for name, owner in json.loads(metadata.get("same", "{}")).items()}
 
 
@@ -260,8 +260,6 @@ _READERS: dict[str, Callable[[dict[str, Any], Parts, Parts, dict[str, Tensor]], 
     "Hybrid": _hybrid,
     "SharedRows": _rows,
     "Dense": _dense,
-
-
     "NormalFloatUpdate": _normal_float,
 }
 _BASED_READERS: dict[str, Callable[[dict[str, Any], Parts, Tensor], Stored]] = {

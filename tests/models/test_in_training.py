@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fakes.nets import Deep, images, mixed
-from fakes.nets import images, mixed
+from fakes.nets import Deep, images, mixed, tied
 from hypothesis import given, settings
 from fakes.nets import images, mixed, tied
 from hypothesis import given
@@ -35,6 +34,7 @@ from harness.models.gpt.network import GPT
 NEEDED: dict[str, dict[str, Any]] = {"lorahub": {"steps": 7, "l1": 0.0}}
 """Options that a method must have."""
 NETS: dict[str, tuple[nn.Module, Tensor]] = {
+    "lorahub": (tied(), torch.arange(160).view(8, 20) % 20),
     "albert": (Deep(), torch.randn(24, 8, generator=torch.Generator().manual_seed(1))),
 }
 

@@ -119,14 +119,6 @@ def _read(path: Path, parent: nn.Module) -> tuple[Weights, dict[str, Tensor], di
                 weights.layers[name] = _READERS[form["form"]](form, parts, tensors, shared)
         compressed = {_weight_of(name) for name in forms}
         tensors |= {name: tensors[owner] for name, owner in json.loads(metadata.get("same", "{}")).items()}
-
-
-            if form["form"] in _BASED_READERS:
-                base = tensors.get(_weight_of(name), parameters[_weight_of(name)]).detach().float().flatten(1)
-                weights.layers[name] = _BASED_READERS[form["form"]](form, parts, base)
-            else:
-                weights.layers[name] = _READERS[form["form"]](form, parts, tensors, shared)
-        compressed = {_weight_of(name) for name in forms}
         weights.changed = {
             name: tensor.to(parameters[name].dtype)
             for name, tensor in tensors.items()

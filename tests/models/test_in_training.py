@@ -12,8 +12,6 @@ import pytest
 import torch
 from fakes.nets import Deep, images, mixed, tied
 from hypothesis import given, settings
-from fakes.nets import images, mixed, tied
-from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -37,9 +35,6 @@ NETS: dict[str, tuple[nn.Module, Tensor]] = {
     "lorahub": (tied(), torch.arange(160).view(8, 20) % 20),
     "albert": (Deep(), torch.randn(24, 8, generator=torch.Generator().manual_seed(1))),
 }
-
-
-NETS: dict[str, tuple[nn.Module, Tensor]] = {"lorahub": (tied(), torch.arange(160).view(8, 20) % 20)}
 """A model and its inputs where a method needs another than `mixed`."""
 
 

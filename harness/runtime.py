@@ -116,8 +116,9 @@ class LoadedModel:
 
     `all_logits`, where the model has one, maps tokens int64 [1, T] to the logits float32 [1, T, vocabulary] of every
     position, and `window` is its T. `probe` is that of the device, where it is not the processor. `arrange` makes of a
-    flat list of inputs (tensors of torch, arrays of numpy for a runtime that takes `arrays`, numbers) what `execute` takes, before anything is timed: arrays of numpy, or
-    inputs by name. `operators` are the times of the operators since the model was loaded for a job whose pass is
+    flat list of inputs (tensors of torch, arrays of numpy for a runtime that takes `arrays`, numbers) what `execute`
+    takes, before anything is timed: arrays of numpy, or inputs by name. `operators` are the times of the operators
+    since the model was loaded for a job whose pass is
     `profile`.
     """
 

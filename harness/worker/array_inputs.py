@@ -1,5 +1,5 @@
-"""The inputs of one execute as arrays of numpy, made in a process of their own: `make_inputs` needs torch, and a process
-whose memory is measured imports it only where the model's runtime does.
+"""The inputs of one execute as arrays of numpy, made in a process of their own: `make_inputs` needs torch, and a
+process whose memory is measured imports it only where the model's runtime does.
 
 Importing torch leaves glibc's malloc in another state: freed blocks of up to 32 MiB stay with the process from then on
 (M_MMAP_THRESHOLD in mallopt(3)), which made ONNX Runtime's memory over idle up to 6 MB more than that of a process

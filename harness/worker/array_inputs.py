@@ -57,10 +57,10 @@ def touch_numpy() -> None:
     """Make the calls that inputs and next tokens need, whose first ones import parts of numpy and take memory: the
     worker's, and no model's.
     """
-    with tempfile.TemporaryFile() as file:
-        np.savez(file, a=np.random.default_rng(0).integers(0, 2, (1, 2)))
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as arrays:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / _ARRAYS
+        np.savez(path, a=np.random.default_rng(0).integers(0, 2, (1, 2)))
+        with np.load(path, allow_pickle=False) as arrays:
             np.asarray(arrays["a"], dtype=np.int32).reshape(-1, 2)[-1].argmax()
 
 

@@ -54,6 +54,8 @@ class RuntimeCapabilities:
     `--runtime` besides its name, ways in which it executes. `precisions` are those that it can be asked to compute in.
 
     `compiles`: it can compile a model before it runs it, as `--compile` asks. `generates`: it runs language models.
+    `arrays`: it needs no torch, and `arrange` takes arrays of numpy as well as tensors: its memory is then measured in
+    a process that never imports torch.
     `options`: what can be set of it besides (`option_values`).
     `planned_bytes`: it knows the size of its arena before it runs. `per_operator`: it times operators itself, in the
     profile pass. `outputs`: its outputs can be read, so that they can be compared.
@@ -69,6 +71,7 @@ class RuntimeCapabilities:
     precisions: tuple[str, ...] = ()
     compiles: bool = False
     generates: bool = False
+    arrays: bool = False
     planned_bytes: bool = False
     per_operator: bool = False
     outputs: bool = True
@@ -113,8 +116,9 @@ class LoadedModel:
 
     `all_logits`, where the model has one, maps tokens int64 [1, T] to the logits float32 [1, T, vocabulary] of every
     position, and `window` is its T. `probe` is that of the device, where it is not the processor. `arrange` makes of a
-    flat list of inputs (tensors of torch, numbers) what `execute` takes, before anything is timed: arrays of numpy, or
-    inputs by name. `operators` are the times of the operators since the model was loaded for a job whose pass is
+    flat list of inputs (tensors of torch, arrays of numpy for a runtime that takes `arrays`, numbers) what `execute`
+    takes, before anything is timed: arrays of numpy, or inputs by name. `operators` are the times of the operators
+    since the model was loaded for a job whose pass is
     `profile`.
     """
 

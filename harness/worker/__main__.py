@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from harness.scenarios.closed_loop import repeat, warm_up
 from harness.scenarios.queries import GenerateQuery, MultiStreamQuery, Query, SingleQuery
 from harness.statistics.steady import SteadyRule
 from harness.storage_reads import drop_page_cache
-from harness.worker import probes
+from harness.worker import array_inputs, probes
 from harness.worker.channel import Channel, LoadError, failure
 from harness.worker.inputs import make_inputs
 from harness.worker.runtime_checks import (
@@ -88,7 +89,7 @@ def _work(job: Job, files: Files, channel: Channel, runtime: Runtime, device: st
         Hello(
             protocol=PROTOCOL,
             worker=f"python {__version__}",
-            versions={**distribution_versions(runtime), **_python(), **runtime.start(device)},
+            versions={**distribution_versions(runtime), **_python(job, runtime), **runtime.start(device)},
             device={"cpus": sorted(os.sched_getaffinity(0))},
         )
     )
@@ -199,13 +200,21 @@ def _measure_memory(job: Job, files: Files, runtime: Runtime, channel: Channel) 
             channel.emit(event)
         probes.reset_peak()
 
-    _touch_torch()
+    as_arrays = runtime.capabilities.arrays
+    if as_arrays:
+        array_inputs.touch_numpy()
+    else:
+        _touch_torch()
+    # All of the worker that is needed later, so that none of it is counted as the model's.
+    from harness.worker import generation  # noqa: F401
+
+    probes.give_back_freed()
     probes.reset_peak()
     report("runtime")
     model = _load(runtime, Path(files.model), job, files)
     channel.emit(_loaded(model, runtime, job))
     report("load")
-    query = _query(job, files, model)
+    query = _query(job, files, model, as_arrays=as_arrays)
     probes.reset_peak()  # reading a file of inputs is no part of an inference
     query()
     report("first")
@@ -254,18 +263,21 @@ def _measure_operators(job: Job, files: Files, runtime: Runtime, model: LoadedMo
         channel.emit(operator)
 
 
-def _query(job: Job, files: Files, model: LoadedModel) -> Query:
+def _query(job: Job, files: Files, model: LoadedModel, *, as_arrays: bool = False) -> Query:
+    """`as_arrays`: on arrays of numpy, without torch."""
     if not is_language_model(model.description):
         if SCENARIOS[job.scenario].language_models:
             raise UsageError(
                 f"{job.model} is no language model by ExecuTorch's convention, so it cannot {job.scenario}.",
                 "Use --scenario single-stream.",
             )
+        if as_arrays:
+            return _plain_query(job, model, array_inputs.inputs_as_arrays(job, files, model.description))
         return _plain_query(job, model, make_inputs(job, model.description, files.inputs))
     from harness.worker.generation import GreedyTokens
 
     prompt, new = job.prompt_tokens or 1, job.new_tokens or 1
-    tokens = GreedyTokens(model.description, prompt, new, job.seed, model.arrange)
+    tokens = GreedyTokens(model.description, prompt, new, job.seed, model.arrange, as_arrays=as_arrays)
     if SCENARIOS[job.scenario].generates:
         return GenerateQuery(model.execute, tokens, prompt, new, time.perf_counter_ns)
     return SingleQuery(model.execute, tokens.prompt(), _phase(job), time.perf_counter_ns)
@@ -282,10 +294,16 @@ def _phase(job: Job) -> str:
     return SCENARIOS[job.scenario].phase
 
 
-def _python() -> dict[str, str]:
-    import torch
+def _python(job: Job, runtime: Runtime) -> dict[str, str]:
+    """Versions of what every worker runs on. torch is imported here, before anything is measured, unless memory is that
+    of a runtime which does without.
+    """
+    versions = {"python": sys.version.split()[0], "torch": version("torch")}
+    if job.measure != "memory" or not runtime.capabilities.arrays:
+        import torch
 
-    return {"python": sys.version.split()[0], "torch": torch.__version__}
+        versions["torch"] = torch.__version__
+    return versions
 
 
 if __name__ == "__main__":

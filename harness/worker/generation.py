@@ -5,11 +5,9 @@ logits`, and by Hugging Face's, `forward(tokens int [1, n], cache_position int [
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from harness.model_description import find_method, positions_of
 from harness.protocol import Describe
@@ -17,23 +15,30 @@ from harness.runtime import Arrange, as_given
 from harness.worker.runtime_checks import check_outputs
 from harness.worker.torch_outputs import leaves
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 class LanguageInputs:
-    """Makes the inputs of a language model's `forward`, in its dtypes and by its convention for positions."""
+    """Makes the inputs of a language model's `forward`, in its dtypes and by its convention for positions: tensors of
+    torch, or `as_arrays` of numpy, for which torch is not imported.
+    """
 
-    def __init__(self, description: Describe, arrange: Arrange = as_given) -> None:
+    def __init__(self, description: Describe, arrange: Arrange = as_given, *, as_arrays: bool = False) -> None:
         tokens, positions = find_method(description)["inputs"]
-        self._dtypes = getattr(torch, tokens["dtype"]), getattr(torch, positions["dtype"])
+        self.library = _library(as_arrays)
+        self._dtypes = getattr(self.library, tokens["dtype"]), getattr(self.library, positions["dtype"])
         self._positions, self._arrange = positions_of(description), arrange
 
-    def at(self, tokens: Tensor, position: int) -> Sequence[Any]:
+    def at(self, tokens: Tensor | np.ndarray, position: int) -> Sequence[Any]:
         """`tokens` [1, n], the first of which is at `position`; 0 begins a new sequence."""
+        library, (dtype, where_dtype) = self.library, self._dtypes
         where = {
-            "first": lambda: torch.tensor([position], dtype=self._dtypes[1]),
-            "scalar": lambda: torch.tensor(position, dtype=self._dtypes[1]),
-            "each": lambda: torch.arange(position, position + tokens.shape[1], dtype=self._dtypes[1]),
+            "first": lambda: library.asarray([position], dtype=where_dtype),
+            "scalar": lambda: library.asarray(position, dtype=where_dtype),
+            "each": lambda: library.arange(position, position + tokens.shape[1], dtype=where_dtype),
         }[self._positions]()
-        return self._arrange((tokens.to(self._dtypes[0]), where))
+        return self._arrange((library.asarray(tokens, dtype=dtype), where))
 
 
 class GreedyTokens:
@@ -42,15 +47,22 @@ class GreedyTokens:
     """
 
     def __init__(
-        self, description: Describe, prompt_tokens: int, new_tokens: int, seed: int, arrange: Arrange = as_given
+        self,
+        description: Describe,
+        prompt_tokens: int,
+        new_tokens: int,
+        seed: int,
+        arrange: Arrange = as_given,
+        *,
+        as_arrays: bool = False,
     ) -> None:
-        inputs = LanguageInputs(description, arrange)
-        generator = torch.Generator().manual_seed(seed)
+        inputs = LanguageInputs(description, arrange, as_arrays=as_arrays)
         vocabulary = int(description.metadata["get_vocab_size"])
-        self._prompt = inputs.at(torch.randint(0, vocabulary, (1, prompt_tokens), generator=generator), 0)
+        # By numpy in every pass, so that all of them ask the same prompt.
+        self._prompt = inputs.at(np.random.default_rng(seed).integers(0, vocabulary, (1, prompt_tokens)), 0)
         # Made beforehand, so that a decode step allocates nothing of ours. All steps share the tensor of their token.
-        dtype = getattr(torch, find_method(description)["inputs"][0]["dtype"])
-        self._token = torch.zeros((1, 1), dtype=dtype)
+        dtype = getattr(inputs.library, find_method(description)["inputs"][0]["dtype"])
+        self._token = inputs.library.zeros((1, 1), dtype=dtype)
         self._steps = [inputs.at(self._token, position) for position in range(prompt_tokens + new_tokens)]
 
     def prompt(self) -> Sequence[Any]:
@@ -61,6 +73,15 @@ class GreedyTokens:
         """The most likely next token [1, 1], to be fed at `position`. Logits are [1, vocabulary], or [1, n,
         vocabulary] for all.
         """
-        logits = outputs[0] if isinstance(outputs[0], (Tensor, np.ndarray)) else leaves(check_outputs(outputs))[0]
+        logits = outputs[0] if hasattr(outputs[0], "argmax") else leaves(check_outputs(outputs))[0]
         self._token[0, 0] = logits.reshape(-1, logits.shape[-1])[-1].argmax()
         return self._steps[position]
+
+
+def _library(as_arrays: bool) -> Any:
+    """numpy or torch, which name alike what is needed of them here."""
+    if as_arrays:
+        return np
+    import torch
+
+    return torch

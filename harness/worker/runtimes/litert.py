@@ -36,6 +36,7 @@ capabilities = RuntimeCapabilities(
     distributions=("ai-edge-litert",),
     install="pip install 'edge-harness[litert]'",
     generates=True,
+    arrays=True,
     options=(
         RuntimeOption(
             name="delegate",
@@ -110,8 +111,10 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
         generation = Generation(model, runner.step(model))
         return LoadedModel(description, loaded, generation.execute, arrange=generation.arrange)
 
+    import numpy as np
+
     def arrange(inputs: Sequence[Any]) -> Sequence[Any]:
-        return [tensor.numpy() for tensor in inputs]
+        return [np.asarray(each) for each in inputs]
 
     execute = runner.whole(signature)
     all_logits, window = all_logits_of(description, execute, arrange)

@@ -110,8 +110,10 @@ class Generation:
         self._last: Signature | None = None
 
     def arrange(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        """Tokens [1, n] and the position of the first, as tensors of torch, to what `execute` takes."""
-        tokens, input_pos = inputs[0].numpy(), int(inputs[1].reshape(-1)[0])
+        """Tokens [1, n] and the position of the first, tensors or arrays, to what `execute` takes."""
+        import numpy as np
+
+        tokens, input_pos = np.asarray(inputs[0]), int(inputs[1].reshape(-1)[0])
         begin, calls = 0, list[_Call]()
         while begin < tokens.shape[1]:
             signature = self._signature_for(tokens.shape[1] - begin, input_pos + begin)

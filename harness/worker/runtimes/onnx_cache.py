@@ -137,7 +137,7 @@ class Generation:
         self._ones = np.ones((1, model.context), model.mask["dtype"] if model.mask else np.int64)
 
     def arrange(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        """Tokens [1, n] and the position of the first, as tensors of torch, to what `execute` takes."""
+        """Tokens [1, n] and the position of the first, tensors or arrays, to what `execute` takes."""
         return self._arranged(*inputs)
 
     def execute(self, inputs: Sequence[Any]) -> Sequence[Any]:
@@ -155,16 +155,16 @@ class Generation:
         """Tokens [1, T] to the logits of every position [1, T, vocabulary], where the model can."""
         if not self._model.all_logits:
             return None
-        import torch
+        import numpy as np
 
-        return lambda given: self.execute(self._arranged(given[0], torch.tensor([0]), every=True))
+        return lambda given: self.execute(self._arranged(given[0], np.zeros(1, np.int64), every=True))
 
     def _arranged(self, tokens: Any, input_pos: Any, *, every: bool = False) -> Sequence[Any]:
         import numpy as np
 
         model, begin, count = self._model, int(input_pos.reshape(-1)[0]), tokens.shape[1]
-        # Shares the memory of the tensor: of a step the token is written there once it is known.
-        feed = {model.tokens["name"]: tokens.numpy().astype(model.tokens["dtype"], copy=False)}
+        # Shares the memory of what is given: of a step the token is written there once it is known.
+        feed = {model.tokens["name"]: np.asarray(tokens).astype(model.tokens["dtype"], copy=False)}
         if (positions := model.positions) is not None:
             single = positions["sizes"] == [1] and not (positions.get("dynamic") or [None])[0]
             places = np.arange(begin, begin + (1 if single else count), dtype=positions["dtype"])

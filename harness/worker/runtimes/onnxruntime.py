@@ -36,6 +36,7 @@ capabilities = RuntimeCapabilities(
     install="pip install 'edge-harness[onnx]'",
     weights=WEIGHTS,
     generates=True,
+    arrays=True,
     per_operator=True,
     options=(
         RuntimeOption(
@@ -137,8 +138,10 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
     _check_dtypes(path, [*file.inputs, *file.outputs])
     names = [str(described["name"]) for described in file.inputs]
 
+    import numpy as np
+
     def arrange(inputs: Sequence[Any]) -> Sequence[Any]:
-        return ({input_name: tensor.numpy() for input_name, tensor in zip(names, inputs, strict=True)},)
+        return ({input_name: np.asarray(each) for input_name, each in zip(names, inputs, strict=True)},)
 
     def execute(inputs: Sequence[Any]) -> Sequence[Any]:
         computed: Sequence[Any] = session.run(outputs, inputs[0])

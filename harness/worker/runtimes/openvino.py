@@ -81,6 +81,7 @@ capabilities = RuntimeCapabilities(
     install="pip install 'edge-harness[openvino]'",
     weights=("{stem}.bin",),
     generates=True,
+    arrays=True,
     per_operator=True,
     options=OPTIONS,
 )
@@ -163,8 +164,10 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
     names = [str(described["name"]) for described in inputs]
     varies = any(map(may_vary, inputs))
 
-    def arrange(tensors: Sequence[Any]) -> Sequence[Any]:
-        feed = {input_name: tensor.numpy() for input_name, tensor in zip(names, tensors, strict=True)}
+    import numpy as np
+
+    def arrange(given: Sequence[Any]) -> Sequence[Any]:
+        feed = {input_name: np.asarray(each) for input_name, each in zip(names, given, strict=True)}
         if varies:
             _check_sizes(path, tuple((input_name, array.shape) for input_name, array in feed.items()))
         return (feed,)

@@ -163,9 +163,9 @@ def all_logits_of(
     if is_language_model(description) and len(description.methods[0]["outputs"][0]["sizes"]) == 3:
         from harness.worker.generation import LanguageInputs
 
-        inputs = LanguageInputs(description, arrange)
         window = longest_prompt(description)
-        return lambda given: leaves(execute(inputs.at(given[0], 0))), window
+        # Inputs are made late, since they need torch, which not every runtime does.
+        return lambda given: leaves(execute(LanguageInputs(description, arrange).at(given[0], 0))), window
     context = _all_logits_window(description)
     if context is None:
         return None, None

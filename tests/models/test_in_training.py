@@ -29,11 +29,12 @@ from harness.models.gpt.architecture import GPTConfig
 from harness.models.gpt.generation import generate
 from harness.models.gpt.network import GPT
 
-NEEDED: dict[str, dict[str, Any]] = {"lorahub": {"steps": 7, "l1": 0.0}}
-"""Options that a method must have."""
+NEEDED: dict[str, dict[str, Any]] = {"llm-qat": {"bits": 2}, "lorahub": {"steps": 7, "l1": 0.0}}
+"""Options that a method must have, or with which there is something to learn."""
 NETS: dict[str, tuple[nn.Module, Tensor]] = {
     "lorahub": (tied(), torch.arange(160).view(8, 20) % 20),
     "albert": (Deep(), torch.randn(24, 8, generator=torch.Generator().manual_seed(1))),
+    "lorahub": (tied(), torch.arange(160).view(8, 20) % 20),
 }
 """A model and its inputs where a method needs another than `mixed`."""
 
@@ -54,12 +55,9 @@ def train(prepared: Prepared, inputs: Tensor, steps: int = 3) -> list[float]:
         wanted = prepared.original(inputs).flatten(0, -2).roll(1, 0)
     for step in range(steps):
         outputs = prepared.module(inputs)
-        loss = F.mse_loss(outputs.flatten(0, -2), wanted)
-        (
-            prepared.training.text_weight * loss
-            + prepared.training.output_loss(inputs, outputs)
-            + prepared.training.penalty()
-        ).backward()
+        loss = prepared.training.text_weight * F.mse_loss(outputs.flatten(0, -2), wanted)
+        loss = loss + prepared.training.output_loss(inputs, outputs)
+        (loss + prepared.training.penalty()).backward()
         optimizer.step()
         optimizer.zero_grad()
         prepared.training.after_update(step)

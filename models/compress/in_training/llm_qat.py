@@ -1,13 +1,13 @@
-"""LLM-QAT: quantisation-aware training without data. The model writes the text that it is trained on, and learns its own
-float32 outputs; besides weights and inputs of layers, the keys and values that attention remembers are rounded.
+"""LLM-QAT: quantisation-aware training without data. The model writes the text that it is trained on, and learns its
+own float32 outputs; besides weights and inputs of layers, the keys and values that attention remembers are rounded.
 
 Liu, Oguz, Zhao, Chang, Stock, Mehdad, Shi, Krishnamoorthi and Chandra, "LLM-QAT: Data-Free Quantization Aware Training
 for Large Language Models" (Findings of ACL 2024, arXiv 2305.17888, DOI 10.48550/arXiv.2305.17888):
 
 text: a sequence begins with a random token; its next 3 to 5 are the most likely ones, the others are drawn from the
 model's distribution. loss: the cross-entropy of the model's distribution to that of the float32 model, and no other.
-weights: symmetric, a step max |w| / (2^(b-1) - 1) for each channel. keys and values: the same, for each token. Inputs of
-layers have a zero point besides, as in programs; the paper's are symmetric.
+weights: symmetric, a step max |w| / (2^(b-1) - 1) for each channel. keys and values: the same, for each token. Inputs
+of layers have a zero point besides, as in programs; the paper's are symmetric.
 
 Programs that harness writes remember keys and values in float32. A model that is no GPT of the zoo writes no text: it
 is trained on the user's, with its outputs taken for logits of their last dimension.

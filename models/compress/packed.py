@@ -27,6 +27,7 @@ from harness.models.compress.stored import (
     Integers,
     Looked,
     OutlierColumns,
+    Product,
     SharedRows,
     Stored,
     TensorTrain,
@@ -196,6 +197,12 @@ def _dense(form: dict[str, Any], parts: Parts, tensors: Parts, shared: dict[str,
     return Dense(tensors[f"{owner}.values"], torch.Size(form["shape"]), str(owner))
 
 
+def _product(form: dict[str, Any], parts: Parts, *_: object) -> Product:
+    index = parts["index"].long()
+    tables = tuple(parts[f"table{place}"] for place in range(index.size(1)))
+    return Product(tables, index, torch.Size(form["shape"]))
+
+
 def _rows(form: dict[str, Any], parts: Parts, *_: object) -> SharedRows:
     return SharedRows(parts["rows"], parts["index"].long(), torch.Size(form["shape"]))
 
@@ -209,4 +216,5 @@ _READERS: dict[str, Callable[[dict[str, Any], Parts, Parts, dict[str, Tensor]], 
     "Hybrid": _hybrid,
     "SharedRows": _rows,
     "Dense": _dense,
+    "Product": _product,
 }

@@ -6,9 +6,9 @@ arXiv 2210.15379). A token has `order` pieces, and each piece a vector for each 
     row of a token = sum over terms of the Kronecker product of its pieces' vectors
 
 The paper's pieces are morphemes of words. Tokens of byte-pair encoding are split as they were merged, `order` - 1
-merges or fewer; other tokens, such as characters, have no morphology: their pieces are the digits of their number, as in
-word2ketXS (Panahi, Saeedi and Arodz, arXiv 1911.04975). Unlike in the paper each place has a table of its own, so that
-the vectors' sizes multiply to the width exactly.
+merges or fewer; other tokens, such as characters, have no morphology: their pieces are the digits of their number, as
+in word2ketXS (Panahi, Saeedi and Arodz, arXiv 1911.04975). Unlike in the paper each place has a table of its own, so
+that the vectors' sizes multiply to the width exactly.
 
 Tables are fitted to the trained rows, then trained with all else frozen; a head that is tied to the embedding follows.
 A program holds the rows multiplied out, in float32: the file of weights is smaller, the program is not.

@@ -30,6 +30,7 @@ from harness.models.compress.stored import (
     LowRankUpdate,
     NormalFloatUpdate,
     OutlierColumns,
+    Product,
     RoutedUpdates,
     SharedRows,
     Stored,
@@ -219,6 +220,12 @@ def _dense(form: dict[str, Any], parts: Parts, tensors: Parts, shared: dict[str,
     return Dense(tensors[f"{owner}.values"], torch.Size(form["shape"]), str(owner))
 
 
+def _product(form: dict[str, Any], parts: Parts, *_: object) -> Product:
+    index = parts["index"].long()
+    tables = tuple(parts[f"table{place}"] for place in range(index.size(1)))
+    return Product(tables, index, torch.Size(form["shape"]))
+
+
 def _rows(form: dict[str, Any], parts: Parts, *_: object) -> SharedRows:
     return SharedRows(parts["rows"], parts["index"].long(), torch.Size(form["shape"]))
 
@@ -257,4 +264,5 @@ _READERS: dict[str, Callable[[dict[str, Any], Parts, Parts, dict[str, Tensor]], 
 _BASED_READERS: dict[str, Callable[[dict[str, Any], Parts, Tensor], Stored]] = {
     "LowRankUpdate": _update,
     "RoutedUpdates": _routed,
+    "Product": _product,
 }

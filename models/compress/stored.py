@@ -6,7 +6,7 @@ convolution with its inputs and its window as one dimension.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -173,21 +173,45 @@ class Dense:
 
 
 @dataclass(frozen=True)
+class Product:
+    """Rows that are sums of Kronecker products: `tables` float16 [pieces, rank, size], one for each place, and `index`
+    int64 [out, places] which piece of each table a row has. The sizes multiply to the columns.
+    """
+
+    tables: tuple[Tensor, ...]
+    index: Tensor
+    shape: torch.Size
+
+    def weight(self) -> Tensor:
+        return product_rows([table.float() for table in self.tables], self.index).view(self.shape)
+
+    def tensors(self) -> dict[str, Tensor]:
+        small = max(len(table) for table in self.tables) <= torch.iinfo(torch.int16).max
+        tables = {f"table{place}": table for place, table in enumerate(self.tables)}
+        return tables | {"index": self.index.to(torch.int16 if small else torch.int32)}
+
+    def size_bits(self) -> int:
+        return 8 * sum(tensor.nbytes for tensor in self.tensors().values())
+
+
+@dataclass(frozen=True)
 class SharedRows:
-    """Rows of which several are the same: `rows` float32 [n, in], `index` int64 [out] which of them each row is."""
+    """Rows of which several are the same: `rows` float32 or float16 [n, in], `index` int64 [out] which of them each row
+    is.
+    """
 
     rows: Tensor
     index: Tensor
     shape: torch.Size
 
     def weight(self) -> Tensor:
-        return self.rows[self.index].view(self.shape)
+        return self.rows[self.index].float().view(self.shape)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"rows": self.rows, "index": self.index.to(torch.int32)}
 
     def size_bits(self) -> int:
-        return FLOAT32_BITS * self.rows.numel()
+        return 8 * self.rows.nbytes
 
 
 @dataclass(frozen=True)
@@ -319,6 +343,14 @@ class RoutedUpdates:
 def adapter_bytes(layers: Mapping[str, Stored]) -> int:
     """Bytes that a file has of `layers` beside the parent's weights."""
     return sum(tensor.nbytes for stored in layers.values() for tensor in stored.tensors().values())
+
+
+def product_rows(tables: Sequence[Tensor], index: Tensor) -> Tensor:
+    """The rows [out, columns] that `Product` describes, with gradients for the tables."""
+    rows = tables[0][index[:, 0]]
+    for place in range(1, len(tables)):
+        rows = torch.einsum("vra,vrb->vrab", rows, tables[place][index[:, place]]).flatten(2)
+    return rows.sum(1)
 
 
 def pack_bits(levels: Tensor, bits: int) -> Tensor:

@@ -21,20 +21,30 @@ import harness.models
 from harness.errors import UsageError
 from harness.models.compress import packed
 from harness.models.compress.in_training.llm_qat import LlmQat, written
+from harness.models.compress.low_rank import morphte
 from harness.models.compress.method import method_names
 from harness.models.compress.rounding import grouped, round_to_nearest, searched_steps
-from harness.models.compress.stored import Integers
+from harness.models.compress.stored import Integers, Product, product_rows
 from harness.models.compress.training import Prepared
 from harness.models.gpt.architecture import GPTConfig
 from harness.models.gpt.generation import generate
 from harness.models.gpt.network import GPT
+from harness.models.train.tokenizer import packaged_tokenizer
 
-NEEDED: dict[str, dict[str, Any]] = {"llm-qat": {"bits": 2}, "lorahub": {"steps": 7, "l1": 0.0}}
+GPT_CONFIG = GPTConfig(vocabulary_size=20, context=8, layers=2, heads=4, width=16)
+TOKENS = torch.randint(20, (6, 8), generator=torch.Generator().manual_seed(1))
+NEEDED: dict[str, dict[str, Any]] = {
+    "grouped-query-training": {"heads": 4, "kv_heads": 2},
+    "llm-qat": {"bits": 2},
+    "lorahub": {"steps": 7, "l1": 0.0},
+    "morphte": {"rank": 2},
+}
 """Options that a method must have, or with which there is something to learn."""
 NETS: dict[str, tuple[nn.Module, Tensor]] = {
-    "lorahub": (tied(), torch.arange(160).view(8, 20) % 20),
     "albert": (Deep(), torch.randn(24, 8, generator=torch.Generator().manual_seed(1))),
+    "grouped-query-training": (GPT(GPT_CONFIG), TOKENS),
     "lorahub": (tied(), torch.arange(160).view(8, 20) % 20),
+    "morphte": (GPT(GPT_CONFIG), TOKENS),
 }
 """A model and its inputs where a method needs another than `mixed`."""
 
@@ -283,3 +293,55 @@ def test_keys_and_values_are_rounded_and_queries_are_not() -> None:
     for plain, rounded in zip(parts[0][1:], parts[1][1:], strict=True):
         steps = plain.abs().amax(dim=-1, keepdim=True) / 7
         torch.testing.assert_close(rounded, (plain / steps).round() * steps)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_heads_of_a_group_have_the_same_keys_and_values_when_trained(kv_heads: int) -> None:
+    net = GPT(GPT_CONFIG)
+    after = harness.models.compress(net, method="grouped-query", heads=4, kv_heads=kv_heads)
+    prepared = harness.models.prepare(net, "grouped-query-training", heads=4, kv_heads=kv_heads)
+    with torch.no_grad():
+        torch.testing.assert_close(prepared.module(TOKENS), after.module(TOKENS))
+    train(prepared, TOKENS)
+    small = prepared.finish()
+    for layer in (prepared.module.get_submodule("blocks.0.attention.qkv"), small.module.blocks[0].attention.qkv):  # type: ignore[index, union-attr]
+        _, *shared = layer.weight.detach().view(3, kv_heads, 4 // kv_heads, 4, 16)  # type: ignore[union-attr, operator]
+        assert all(torch.equal(heads, heads[:, :1].expand_as(heads)) for heads in shared)
+    assert not torch.equal(small.module.blocks[0].attention.qkv.weight, after.module.blocks[0].attention.qkv.weight)  # type: ignore[index, union-attr]
+    assert not small.weights.changed
+    assert {name.rsplit(".", 1)[1] for name in small.weights.layers} == {"qkv", "proj"}
+
+
+@settings(max_examples=20, deadline=None)
+@given(tokens=st.integers(2, 90), order=st.integers(2, 4), rank=st.integers(1, 4))
+def test_a_row_is_the_sum_of_the_products_of_its_pieces(tokens: int, order: int, rank: int) -> None:
+    index = morphte.digits(tokens, order)
+    assert len(index.unique(dim=0)) == tokens
+    generator = torch.Generator().manual_seed(0)
+    tables = tuple(torch.randn(int(index.max()) + 1, rank, 2, generator=generator).half() for _ in range(order))
+    weight = Product(tables, index, torch.Size((tokens, 2**order))).weight()
+    for row, pieces in zip(weight, index.tolist(), strict=True):
+        wanted = torch.zeros(2**order)
+        for term in range(rank):
+            product = torch.ones(1)
+            for table, piece in zip(tables, pieces, strict=True):
+                product = torch.kron(product, table[piece, term].float())
+            wanted += product
+        torch.testing.assert_close(row, wanted)
+
+
+def test_pieces_of_subwords_are_what_was_merged() -> None:
+    model = {"vocab": {"a": 0, "b": 1, "c": 2, "ab": 3, "abc": 4, "cabc": 5}}
+    model["merges"] = [["a", "b"], ["ab", "c"], ["c", "abc"]]  # type: ignore[assignment]
+    two, three = (morphte.merged_pieces(json.dumps({"model": model}), order) for order in (2, 3))
+    assert two.tolist() == [[0, 0], [1, 0], [2, 0], [0, 1], [3, 2], [2, 3]]
+    assert three.tolist() == [[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 1, 0], [0, 1, 1], [2, 2, 1]]
+    packaged = morphte.merged_pieces(packaged_tokenizer("bpe-1024").tokenizer_json, 3)
+    assert len(packaged.unique(dim=0)) == 1024
+
+
+def test_products_are_fitted_to_rows_that_are_products() -> None:
+    index, generator = morphte.digits(16, 2), torch.Generator().manual_seed(1)
+    weight = product_rows([torch.randn(4, 1, 4, generator=generator) for _ in range(2)], index)
+    found = product_rows(morphte.fitted(weight, index, 2), index)
+    assert (found - weight).norm() < 0.1 * weight.norm()

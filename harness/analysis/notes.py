@@ -297,7 +297,7 @@ def warn_of_unlike_outputs(rows: Sequence[Row], runs: Sequence[Run], models: Seq
             continue
         share, db = size.estimate.value / whole.value, distance.estimate.value
         expected = next((least for from_share, least in EXPECTED_SQNR_DB if share >= from_share), None)
-        if expected is not None and distances.metric.lowest <= db < expected:
+        if expected is not None and (distances.metric.lowest or 0.0) <= db < expected:
             notes.append(
                 f"WARNING: {model.label} takes {share:.2f} of the bytes of {models[first].label}, but its outputs "
                 f"differ more than such rounding explains: {db:.3g} dB, where at least {expected:g} dB are usual. If "

@@ -80,7 +80,7 @@ def main() -> None:
         (folder / _ANSWER).write_text(json.dumps({"error": [error.message, error.hint]}))
         return
     tensors = {str(place): each for place, each in enumerate(inputs) if isinstance(each, torch.Tensor)}
-    np.savez(folder / _ARRAYS, **{place: tensor.numpy() for place, tensor in tensors.items()})
+    np.savez(folder / _ARRAYS, allow_pickle=False, **{place: tensor.numpy() for place, tensor in tensors.items()})
     values = [None if str(place) in tensors else each for place, each in enumerate(inputs)]
     (folder / _ANSWER).write_text(json.dumps({"values": values}))
 

@@ -95,7 +95,8 @@ class DeployedAttention(nn.Module):
         super().__init__()
         self.shape = shape = attention.shape
         scores, mixed = shape.heads * shape.qk_dim, shape.heads * shape.v_dim
-        sizes, qkv = [scores, scores, mixed], attention.qkv
+        sizes = [scores, scores, mixed]
+        qkv: nn.Module = attention.qkv
         self.reading = nn.Sequential()
         if isinstance(qkv, nn.Sequential):
             *reading, qkv = qkv

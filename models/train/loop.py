@@ -131,7 +131,7 @@ def fast_bfloat16() -> bool:
     """Whether this processor has instructions for bfloat16. Without them (AVX2 alone, torch 2.13.0) a product took 6.5
     to 8 times as long as in float32.
     """
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) if torch.backends.mkldnn.is_available() else False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def evaluate(model: GPT, tokens: Tokens) -> float:

@@ -151,7 +151,7 @@ class Morphte(Training):
             layer = self.model.get_submodule(name)
             originals = layer.parametrizations.weight  # type: ignore[union-attr]
             tables = tuple(
-                originals.get_parameter(f"original{place}").detach().half()  # type: ignore[union-attr, operator]
+                originals.get_parameter(f"original{place}").detach().half()  # type: ignore[union-attr]
                 for place in range(self.options.order)
             )
             stored[name] = Product(tables, products.index, shape_of(layer))

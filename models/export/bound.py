@@ -33,6 +33,7 @@ from harness.bound.library import Program, load_library
 from harness.durations import OnStep, unheard
 from harness.errors import ModelError, UsageError
 from harness.models.export.deployment import AllLogits, Body
+from harness.models.export.library_noise import library_noise_hidden
 from harness.models.export.quantised_linear import integers
 from harness.models.gpt.architecture import BlockShape
 from harness.models.gpt.network import GPT, Block
@@ -61,7 +62,7 @@ def export_bound(gpt: GPT, path: Path, precision: str, tokens: Tensor, on_step: 
             f"Choose one of: {', '.join(PRECISIONS)}.",
         )
     _check_shapes(gpt)
-    with torch.no_grad():
+    with library_noise_hidden(), torch.no_grad():
         on_step("exporting")
         path.write_bytes(bound_bytes(gpt.eval(), precision))
         on_step("checking the file")
@@ -174,9 +175,8 @@ def _write_matrix(file: IO[bytes], weight: Tensor, precision: str) -> None:
 
 
 def _write_block(file: IO[bytes], block: Block, shape: BlockShape, precision: str) -> None:
-    rows = (shape.attention_rows, shape.ffn_rows)
-    counts = [len(each) if each is not None and sublayer else 0 for each, sublayer in zip(rows, (shape.heads, shape.ffn), strict=True)]
-    write_sizes(file, Sizes(shape.heads, shape.qk_dim, shape.v_dim, shape.ffn, *counts))
+    written = [len(rows) if rows is not None else 0 for rows in (shape.attention_rows, shape.ffn_rows)]
+    write_sizes(file, Sizes(shape.heads, shape.qk_dim, shape.v_dim, shape.ffn, *written))
     if block.attention is not None:
         scores, mixed = shape.heads * shape.qk_dim, shape.heads * shape.v_dim
         queries, keys, values = torch.split(block.attention.qkv.weight.detach(), [scores, scores, mixed])

@@ -28,8 +28,8 @@ class View:
 
     `based` says that the table's baseline was measured here and is the first model of `comparison`. `against` is the
     same comparison with another baseline, by its label: every model that leads in a metric of the table, the
-    `best_rounded_peer`, by its label, where the spec asks for it and there is one, and the yardsticks, where it asks how
-    far others are from these. `identities` are what the models are, by label.
+    `best_rounded_peer`, by its label, where the spec asks for it and there is one, and the yardsticks, where it asks
+    how far others are from these. `identities` are what the models are, by label.
     """
 
     words: tuple[str, ...]

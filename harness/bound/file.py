@@ -10,9 +10,9 @@ Little-endian, without padding:
   and where it has neurons the norm, both matrices, and the channels written;
 * the last norm [width].
 
-A matrix [rows, columns] is int32 bits, 8, 4 or 32; but for 32 float32 steps [rows]; and the levels row by row: int8, two
-of 4 bits in a byte, the first in its lower half, each row whole bytes; or float32. All sizes follow from these numbers,
-so that a file has one right length. `native/bound.c` reads the same, and checks it again.
+A matrix [rows, columns] is int32 bits, 8, 4 or 32; but for 32 float32 steps [rows]; and the levels row by row: int8,
+two of 4 bits in a byte, the first in its lower half, each row whole bytes; or float32. All sizes follow from these
+numbers, so that a file has one right length. `native/bound.c` reads the same, and checks it again.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def write_levels(file: IO[bytes], levels: npt.NDArray[np.int8], steps: npt.NDArr
 
 
 def read_bound(path: Path) -> BoundFile:
-    """What the file at `path` says of itself; of its weights nothing is read. Raises ModelError for one that is missing,
-    no such file, cut short, or longer than it says.
+    """What the file at `path` says of itself; of its weights nothing is read. Raises ModelError for one that is
+    missing, no such file, cut short, or longer than it says.
     """
     try:
         with path.open("rb") as file:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Format:
     """`suffix` is how its files end, `packages` decide what the exporter writes.
 
-    `runtime` is what runs it where that is not ExecuTorch or torch, in words: its exporter, `export_FORMAT` of the module
-    `models.export.FORMAT`, checks a file on text. `int4_in_groups`: its int4 has a step for each group of weights, and
-    none for a channel.
+    `runtime` is what runs it where that is not ExecuTorch or torch, in words: its exporter, `export_FORMAT` of the
+    module `models.export.FORMAT`, checks a file on text. `int4_in_groups`: its int4 has a step for each group of
+    weights, and none for a channel.
     """
 
     suffix: str

@@ -118,7 +118,7 @@ def test_other_precisions_and_unknown_layers_are_refused(tmp_path: Path) -> None
 
 def test_a_size_that_sums_of_32_bits_cannot_hold_is_refused(tmp_path: Path) -> None:
     wide = GPTConfig(vocabulary_size=2, context=2, layers=1, heads=1, width=2, shapes=(BlockShape(0, 0, 0, 65538),))
-    with pytest.raises(ModelError, match="sizes up to 65536 .* a size of this model is 65538"):
+    with pytest.raises(ModelError, match=r"sizes up to 65536 .* a size of this one is 65538"):
         export_bound(GPT(wide), tmp_path / "m.bound", "int8", TEXT)
 
 

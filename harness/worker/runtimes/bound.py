@@ -1,7 +1,7 @@
 """`.bound` models through hand-written loops for our own language model (`harness.bound`): a yardstick for the others.
 
-To the scenarios such a model is one by ExecuTorch's convention, `forward(tokens, input_pos)`, like its `.pte`: a call at
-position 0 begins a new sequence, and the logits of a call's last token are computed. One thread.
+To the scenarios such a model is one by ExecuTorch's convention, `forward(tokens, input_pos)`, like its `.pte`: a call
+at position 0 begins a new sequence, and the logits of a call's last token are computed. One thread.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ capabilities = RuntimeCapabilities(
             name="instructions",
             values=("auto", "avx512-vnni", "avx2", "neon-dotprod", "plain"),
             default="auto",
-            help="which loops compute; auto takes the fastest that the processor has the instructions for. plain is for "
-            "tests, and bounds nothing.",
+            help="which loops compute; auto takes the fastest that the processor has the instructions for. plain is "
+            "for tests, and bounds nothing.",
         ),
     ),
 )
@@ -145,8 +145,8 @@ class _Generation:
         self.execute = self._executed()
 
     def arrange(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        """Tokens int32 [1, n] and the position of the first, as tensors of torch, to what `execute` takes: of a step the
-        token is written into the tensor once it is known.
+        """Tokens int32 [1, n] and the position of the first, as tensors of torch, to what `execute` takes: of a step
+        the token is written into the tensor once it is known.
         """
         tokens, input_pos = inputs
         tokens = tokens.contiguous()

@@ -157,8 +157,8 @@ def _check_shapes(gpt: GPT) -> None:
         sizes += [shape.heads * shape.qk_dim, shape.heads * shape.v_dim, shape.ffn]
     if max(sizes) > LARGEST or config.layers > MOST_LAYERS:
         raise ModelError(
-            f"The bound knows sizes up to {LARGEST} and {MOST_LAYERS} layers; a size of this one is {max(sizes)}, and it "
-            f"has {config.layers} layers.",
+            f"The bound knows sizes up to {LARGEST} and {MOST_LAYERS} layers; a size of this one is {max(sizes)}, and "
+            f"it has {config.layers} layers.",
             todo,
         )
     for name, parameter in gpt.named_parameters():

@@ -124,7 +124,7 @@ def test_a_compiler_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_generation_and_loss_through_a_worker(tmp_path: Path) -> None:
     path = write_bound(tmp_path / "m.bound")
-    said = run_forked(job("generate", prompt_tokens=3, new_tokens=3), Files(model=str(path)))
+    said = run_forked(path, job("generate", prompt_tokens=3, new_tokens=3))
     settings = said.one(Loaded).settings
     assert settings["runtime"] == "bound"
     assert settings["yardstick"]
@@ -133,8 +133,7 @@ def test_generation_and_loss_through_a_worker(tmp_path: Path) -> None:
     assert len(said.samples("decode").start_ns) > 0
     text = np.random.default_rng(3).integers(0, VOCABULARY, 2 * CONTEXT + 1)
     np.save(tmp_path / "text.npy", text)
-    files = Files(model=str(path), tokens=str(tmp_path / "text.npy"))
-    said = run_forked(job("generate", "quality", tokens_sha256="0" * 64), files)
+    said = run_forked(path, job(measure="quality"), tokens=tmp_path / "text.npy")
     values = {scalar.name: scalar.value for scalar in said.all(Scalar)}
     losses = []
     for begin in (0, CONTEXT):

@@ -98,8 +98,7 @@ def write_levels(file: IO[bytes], levels: npt.NDArray[np.int8], steps: npt.NDArr
     write_floats(file, steps)
     if bits == 4:
         even = np.pad(levels, ((0, 0), (0, levels.shape[1] % 2))).view(np.uint8) & 15
-        packed: npt.NDArray[np.uint8] = even[:, ::2] | even[:, 1::2] << 4
-        file.write(packed.tobytes())
+        file.write((even[:, ::2] | even[:, 1::2] << 4).tobytes())
     else:
         file.write(np.ascontiguousarray(levels).tobytes())
 

@@ -26,6 +26,7 @@ _LIBRARY = ("-shared", "-fPIC")
 _LIMIT_S = 120
 _COMPILER = "Install one: `apt-get install gcc`, or name yours in $CC."
 _MEMORY = "memory"
+Address = int | ctypes.c_void_p
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class Program:
         self._handle = handle
         weakref.finalize(self, library.close, handle)
 
-    def run(self, tokens: int, count: int, begin: int, every: bool, logits: int) -> None:
+    def run(self, tokens: Address, count: int, begin: int, every: bool, logits: Address) -> None:
         """Compute `count` tokens, int32 at the address `tokens`, the first of which is at position `begin` (0: a new
         sequence), and write the logits of the last, or of `every` one, to the address `logits`. Raises UsageError for
         tokens or positions that it does not have.

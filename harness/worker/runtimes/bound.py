@@ -91,7 +91,7 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
         planned_bytes=None,
         settings={
             "threads": "1",
-            "instructions": f"{asked} ({library.name})" if asked == _AUTOMATIC else asked,
+            "instructions": library.name,
             "weights": ", ".join(f"{kind} x {count}" for kind, count in file.weights.items()),
             "yardstick": "loops for this network alone",
         },

@@ -26,6 +26,8 @@ from harness.store.stored_job import StoredJob, read_job
 RUNTIME = "version."
 # How the settings of a run name the runtime itself.
 RUNTIME_SETTING = "runtime"
+YARDSTICK_SETTING = "yardstick"
+"""What a runtime says of itself that others are set against and nobody should choose."""
 
 # One row of the `runs` table: columns as in `harness.store.schemas`, None where the table has a null.
 Run = dict[str, Any]

@@ -13,6 +13,7 @@ from harness.analysis.figures import plural
 from harness.analysis.flags import meaning, sentence
 from harness.analysis.grouping import (
     RUNTIME_SETTING,
+    YARDSTICK_SETTING,
     Model,
     Run,
     at_own_rates,
@@ -74,6 +75,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_different(good),
         *_runtimes(good, models),
         *_settings(good, models),
+        *_yardsticks(good, models),
         *_inputs(good),
         *_sizes(good),
         *_sample(good),
@@ -85,6 +87,16 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_searched(good, models),
         *_passes(good),
         *(_flag_note(count) for count in count_flags(good, models)),
+    ]
+
+
+def _yardsticks(runs: Sequence[Run], models: Sequence[Model]) -> list[str]:
+    known = [model.label for model in models if setting_values(runs, model).get(YARDSTICK_SETTING)]
+    if not known:
+        return []
+    return [
+        f"{', '.join(known)} {'is a yardstick' if len(known) == 1 else 'are yardsticks'}, hand-written loops for this "
+        "network that run no other: they show how far the others are from the processor, and are no recommendation."
     ]
 
 

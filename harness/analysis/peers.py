@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.analysis.best import row_of
 from harness.analysis.comparison import Comparison
-from harness.analysis.grouping import RUNTIME_SETTING, Model, Run, is_of, runtimes_of, settings_of
+from harness.analysis.grouping import RUNTIME_SETTING, YARDSTICK_SETTING, Model, Run, is_of, runtimes_of, settings_of
 from harness.analysis.parts import ROW_PARTS
 from harness.metrics import Metric
 
@@ -33,7 +33,8 @@ _PLAIN = (None, "baseline")
 @dataclass(frozen=True)
 class Identity:
     """`network` is the name without what says the precision; `parent` the model that a compressed one was made from,
-    None of one that is not compressed; `family` the kind of its `method`.
+    None of one that is not compressed; `family` the kind of its `method`. `yardstick`: its runtime is one that others
+    are set against and nobody should choose.
     """
 
     network: str
@@ -42,11 +43,12 @@ class Identity:
     parent: str | None
     method: str = UNKNOWN
     family: str = UNKNOWN
+    yardstick: bool = False
 
     @property
     def rounded(self) -> bool:
-        """Whether it is an uncompressed network with weights of 8 bits or fewer."""
-        return self.parent is None and _ROUNDED.match(self.precision) is not None
+        """Whether it is an uncompressed network with weights of 8 bits or fewer, in a runtime that one may choose."""
+        return not self.yardstick and self.parent is None and _ROUNDED.match(self.precision) is not None
 
     def words(self, parts: Sequence[str]) -> str:
         """Those of `harness.analysis.parts.ROW_PARTS` that are wanted, in one line."""
@@ -70,6 +72,7 @@ def identity_of(model: Model, runs: Sequence[Run]) -> Identity:
     network = name[: by_name.start()] if by_name and by_name.start() else name.removesuffix(f"-{precision}")
     plain = UNKNOWN if method is None else UNCOMPRESSED
     family = plain if method in _PLAIN else next((run["family"] for run in own if run.get("family")), UNKNOWN)
+    yardstick = any(YARDSTICK_SETTING in settings_of(run) for run in own)
     return Identity(
         network,
         _runtime(own),
@@ -77,6 +80,23 @@ def identity_of(model: Model, runs: Sequence[Run]) -> Identity:
         None if method in _PLAIN else parent or UNKNOWN,
         method or UNKNOWN,
         family,
+        yardstick,
+    )
+
+
+def yardstick_of(identities: Mapping[str, Identity], label: str) -> str | None:
+    """The label of the yardstick for the weights of a model: one of the same network and precision. None where there is
+    none.
+    """
+    own = identities[label]
+    same = (own.network, own.precision, own.parent)
+    return next(
+        (
+            other
+            for other, each in identities.items()
+            if each.yardstick and own.precision != UNKNOWN and (each.network, each.precision, each.parent) == same
+        ),
+        None,
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from harness.analysis.best import leader
 from harness.analysis.comparison import Comparison, compare_tables
 from harness.analysis.grouping import distinct, group, measured_name, run_records
-from harness.analysis.peers import Identity, fastest_rounded, identity_of
+from harness.analysis.peers import Identity, fastest_rounded, identity_of, yardstick_of
 from harness.analysis.spec import TableSpec, default_columns
 from harness.conditions.fields import Condition, tell_apart
 from harness.errors import NothingComparable, UsageError
@@ -27,9 +27,9 @@ class View:
     """One condition. `words` tell it from the other views of the selection, none where there is no other.
 
     `based` says that the table's baseline was measured here and is the first model of `comparison`. `against` is the
-    same comparison with another baseline, by its label: every model that leads in a metric of the table, and the
-    `best_rounded_peer`, by its label, where the spec asks for it and there is one. `identities` are what the models
-    are, by label.
+    same comparison with another baseline, by its label: every model that leads in a metric of the table, the
+    `best_rounded_peer`, by its label, where the spec asks for it and there is one, and the yardsticks, where it asks
+    how far others are from these. `identities` are what the models are, by label.
     """
 
     words: tuple[str, ...]
@@ -44,6 +44,15 @@ class View:
     def name(self) -> str:
         """Its words on one line."""
         return ", ".join(self.words)
+
+    @property
+    def yardsticks(self) -> tuple[str, ...]:
+        """The labels of those that are never the best."""
+        return tuple(label for label, identity in self.identities.items() if identity.yardstick)
+
+    def yardstick_of(self, label: str) -> str | None:
+        """The label of the yardstick for the weights of a model."""
+        return yardstick_of(self.identities, label) if label in self.identities else None
 
 
 def read_selection(results: Path, spec: TableSpec) -> Tables:
@@ -102,10 +111,13 @@ def views_of(tables: Tables, spec: TableSpec, models: Sequence[str], baseline: s
             errors.append((", ".join(words), error))
             continue
         against = {first.models[0].label: first}
-        for label in {leader(first, column.metric) for column in asked}:
+        identities = {model.label: identity_of(model, members) for model in first.models}
+        yardsticks = [label for label, identity in identities.items() if identity.yardstick]
+        others = {leader(first, column.metric, yardsticks) for column in asked}
+        others.update(yardsticks if any(column.show == "of_bound" for column in asked) else ())
+        for label in others:
             if label is not None and label not in against:
                 against[label] = _compare(part, label, spec.allow_different)
-        identities = {model.label: identity_of(model, members) for model in first.models}
         peer = fastest_rounded(first, identities, asked[0].metric) if spec.best_rounded_peer else None
         if peer is not None and peer not in against:
             against[peer] = _compare(part, peer, spec.allow_different)

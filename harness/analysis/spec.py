@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from harness.analysis.parts import ROW_PARTS
 from harness.conditions.fields import FILTERS
@@ -21,7 +21,7 @@ from harness.errors import UsageError
 from harness.metrics import CATALOGUE, METRICS, Metric
 from harness.outside_files import read_toml
 
-Show = Literal["value", "ratio", "both"]
+Show = Literal["value", "ratio", "both", "of_bound"]
 _TABLE = {
     "title": str,
     "caption": str,
@@ -44,7 +44,9 @@ _WORDS = {str: "text", int: "a whole number", bool: "true or false", list: "a li
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """`where` are fields of a condition with the value each must have; one column a condition that has them."""
+    """`where` are fields of a condition with the value each must have; one column a condition that has them. Shown
+    `of_bound`, it is how far each model is from the yardstick for its weights, and there only where one was measured.
+    """
 
     metric: Metric
     show: Show
@@ -170,8 +172,10 @@ def _column(data: Any) -> ColumnSpec:
         raise UsageError(f"There is no metric {name!r}.", _instead(str(name), METRICS))
     metric = METRICS[name]
     show = data.get("show", "both" if metric.compare == "ratio" else "value")
-    if show not in ("value", "ratio", "both"):
-        raise UsageError(f"{name} cannot be shown as {show!r}.", "Choose from: value, ratio, both.")
+    if show not in (shows := get_args(Show)):
+        raise UsageError(f"{name} cannot be shown as {show!r}.", f"Choose from: {', '.join(shows)}.")
+    if show == "of_bound" and metric.compare != "ratio":
+        raise UsageError(f"{name} is not compared by a ratio.", 'Show its "value".')
     if show != "value" and metric.compare is None:
         raise UsageError(f"{name} is not compared between models.", 'Show its "value".')
     where = {key: data[key] for key in FILTERS if key in data}

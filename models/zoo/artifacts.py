@@ -38,7 +38,7 @@ EXPORTERS = {fmt: f"harness.models.export.{fmt}" for fmt in FORMATS} | {
 _EVERY_EXPORT = ("harness.models.zoo.loading", "harness.models.zoo.artifact_manifest")
 """What decides that beside the exporter: which weights a file holds, and what its manifest says."""
 _GROUPS = "int4-group32"
-_FOLLOWED = ("harness.models", "harness.flash")
+_FOLLOWED = ("harness.models", "harness.flash", "harness.bound")
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Format:
     """`suffix` is how its files end, `packages` decide what the exporter writes.
 
-    `runtime` is the one of other people that runs it, in words: its exporter, `export_FORMAT` of the module
-    `models.export.FORMAT`, checks a file on text. `int4_in_groups`: its int4 has a step for each group of weights, and
-    none for a channel.
+    `runtime` is what runs it where that is not ExecuTorch or torch, in words: its exporter, `export_FORMAT` of the
+    module `models.export.FORMAT`, checks a file on text. `int4_in_groups`: its int4 has a step for each group of
+    weights, and none for a channel.
     """
 
     suffix: str
@@ -38,5 +38,6 @@ FORMATS = {
         packages=("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
         runtime="LiteRT",
     ),
+    "bound": Format(suffix=".bound", packages=("torch", "torchao"), runtime="the bound"),
 }
 SUFFIXES = tuple(known.suffix for known in FORMATS.values())

@@ -4,20 +4,18 @@ source, a version or the compiler changes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import harness.flash.io
 from harness import __version__
 from harness.atomic_files import replacing_files, replacing_folder
+from harness.compiling import compile_with, digest, find_compiler
 from harness.errors import HarnessError
 from harness.folders import cache_folder
 from harness.targets.native.bundle import MANIFEST, RUNNER, Bundle, read_bundle, write_bundle
@@ -74,10 +72,8 @@ def compiler(machine: Machine) -> list[str]:
         package = "g++"
     else:
         names, package = [machine.cross], machine.package
-    for name in names:
-        command = shlex.split(name)
-        if command and shutil.which(command[0]):
-            return command
+    if (command := find_compiler(names)) is not None:
+        return command
     raise HarnessError(
         f"There is no C++ compiler for {machine.name} here ({machine.cross if package != 'g++' else 'g++'}).",
         f"Install one: `apt-get install {package}`.",
@@ -98,13 +94,12 @@ def bundle(machine: Machine, *, force: bool = False) -> Bundle:
 
 def plugin() -> Path:
     """QEMU's plugin that counts instructions, for this machine. Raises HarnessError."""
-    names = [os.environ.get("CC", ""), "cc", "gcc", "clang"]
-    command = next((words for name in names if (words := shlex.split(name)) and shutil.which(words[0])), None)
+    command = find_compiler([os.environ.get("CC", ""), "cc", "gcc", "clang"])
     if command is None:
         raise HarnessError("There is no C compiler to build the instruction counter with.", "`apt-get install gcc`.")
     command = [*command, "-O2", "-shared", "-fPIC"]
     source = _SOURCES / "icount.c"
-    library = cache_folder() / "native" / f"icount-{_digest([source, _SOURCES / 'counts.h'], command)}.so"
+    library = cache_folder() / "native" / f"icount-{digest([source, _SOURCES / 'counts.h'], command)}.so"
     if not library.exists():
         with replacing_files(library.parent) as scratch:
             _compile([*command, "-o", str(scratch / library.name), str(source)])
@@ -113,22 +108,9 @@ def plugin() -> Path:
 
 def _key(machine: Machine, command: Sequence[str]) -> str:
     sources = sorted(path for path in _SOURCES.iterdir() if path.suffix in (".cpp", ".h"))
-    return _digest(
+    return digest(
         [*sources, _FLASHIO], (*command, *_FLAGS, *_LIBRARIES, *machine.system, executorch_version(), __version__)
     )
-
-
-@cache
-def _version(command: str) -> str:
-    return subprocess.run([command, "--version"], capture_output=True, text=True, check=False).stdout
-
-
-def _digest(sources: Sequence[Path], words: Sequence[str]) -> str:
-    """A name for what these sources become by these words, the first of which is the compiler."""
-    digest = hashlib.sha256(repr((*words, _version(words[0]))).encode())
-    for source in sources:
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _build(machine: Machine, command: list[str], key: str, folder: Path) -> None:
@@ -166,13 +148,5 @@ def _system_library(command: Sequence[str], name: str) -> Path:
 
 
 def _compile(command: Sequence[str]) -> None:
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_LIMIT_S)
-    except subprocess.CalledProcessError as error:
-        lines = [line for line in error.stderr.splitlines() if "error" in line] or error.stderr.splitlines()
-        raise HarnessError(
-            f"The native worker cannot be compiled ({lines[0].strip() if lines else 'the compiler said nothing'}).",
-            "It needs a compiler of C++20: g++ 11 or clang 14 at least.",
-        ) from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise HarnessError(f"The compiler {command[0]} cannot be run ({error}).", "Install it again.") from error
+    needs = "It needs a compiler of C++20: g++ 11 or clang 14 at least."
+    compile_with(command, "The native worker", needs, _LIMIT_S)

@@ -76,6 +76,18 @@ def _gguf(models: Models, folder: Path) -> ContractModel:
     )
 
 
+def _bound(models: Models, folder: Path) -> ContractModel:
+    from bound_on_disk import CONTEXT, VOCABULARY, logits, weights, write_bound
+
+    def reference(tokens: np.ndarray, _: np.ndarray) -> Sequence[np.ndarray]:
+        return [logits(tokens[0])[-1:]]
+
+    path, heavy = folder / "lm.bound", write_bound(folder / "heavy.bound", weights(256, 64, 4))
+    return ContractModel(
+        write_bound(path), ((1, CONTEXT), (1,)), reference, tolerance=1e-4, heavy=heavy, vocabulary=VOCABULARY
+    )
+
+
 def _lm(models: Models, folder: Path) -> Path:
     return models.lm
 
@@ -102,6 +114,12 @@ def _lm_tflite(models: Models, folder: Path) -> Path:
     return write_language_model(folder / "lm.tflite")
 
 
+def _lm_bound(models: Models, folder: Path) -> Path:
+    from bound_on_disk import write_bound
+
+    return write_bound(folder / "lm.bound")
+
+
 def _lm_gguf(models: Models, folder: Path) -> Path:
     from gguf_on_disk import write_llama
 
@@ -111,6 +129,7 @@ def _lm_gguf(models: Models, folder: Path) -> Path:
 # The model, the language model, and the arguments of the worker. A GPU's runtimes run where there is one; the processor
 # stands in for it where that is possible.
 MODELS: dict[str, tuple[Callable[[Models, Path], ContractModel], Callable[[Models, Path], Path], tuple[str, ...]]] = {
+    "bound": (_bound, _lm_bound, ()),
     "executorch": (_pte, _lm, ()),
     "executorch-cuda": (_pte, _lm, ("cuda",)),
     "litert": (_tflite, _lm_tflite, ()),

@@ -201,3 +201,12 @@ def timed_only() -> Any:
     session = Session()
     session.add("a", samples={"steady": [100]})
     return session
+
+
+def test_a_yardstick_is_no_point(session: Any) -> None:
+    add(session, "model", STEADY, 1.5)
+    said = {"settings_json": '{"runtime": "bound", "yardstick": "loops for this network alone"}'}
+    add(session, "bound", tuple(latency // 2 for latency in STEADY), 1.5, **said)
+    points, absent = points_of(panel_of(session), LATENCY, LOSS)
+    assert [(point.model, point.standing) for point in points] == [("model", "front")]
+    assert absent == {"bound": "it is a yardstick, and nothing to choose"}

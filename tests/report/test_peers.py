@@ -25,6 +25,8 @@ MANIFESTS: dict[str, dict[str, Any]] = {
     SMALL: {"method": "self-compression", "precision": "int8", "parent": BASE},
 }
 RUNTIMES = {BASE: "executorch", INT8: "onnxruntime", Q4: "llama.cpp", SMALL: "executorch"}
+# The bound of three of them: rows of their names and precisions.
+BOUNDS = {"base-6x384#3": BASE, "base-6x384#4": INT8, "small-6x384#2": SMALL}
 
 
 def fill(session: Session, factors: dict[str, float]) -> None:
@@ -33,6 +35,8 @@ def fill(session: Session, factors: dict[str, float]) -> None:
         for number, (model, factor) in enumerate(factors.items()):
             noise = 1 + 0.02 * block + 0.001 * ((block * 3 + number * 2) % 5)
             settings = json.dumps({"runtime": RUNTIMES[model]}) if model in RUNTIMES else None
+            if model in BOUNDS:
+                settings = json.dumps({"runtime": "bound", "yardstick": "loops for this network alone"})
             session.add(
                 model,
                 block,
@@ -40,7 +44,7 @@ def fill(session: Session, factors: dict[str, float]) -> None:
                 scenario="generate",
                 settings_json=settings,
                 fingerprint=FINGERPRINT | {"instruction_sets": "avx2 avx_vnni"},
-                **MANIFESTS.get(model, {}),
+                **MANIFESTS.get(BOUNDS.get(model, model), {}),
             )
 
 
@@ -96,6 +100,56 @@ def test_another_network_is_no_peer(session: Session) -> None:
     fill(session, {BASE: 3.0, "other-int8": 0.1, INT8: 0.8, SMALL: 0.3})
     (said,) = (note for note in build(session).notes if note.startswith("Best rounded peer: "))
     assert said.startswith("Best rounded peer: base-6x384 · onnxruntime · int8,")
+
+
+@pytest.fixture
+def bounded(session: Session) -> Session:
+    """As `peers`, with bounds that are faster than all."""
+    fill(session, {BASE: 3.0, INT8: 0.8, Q4: 0.6, SMALL: 0.3, **dict(zip(BOUNDS, (1.5, 0.4, 0.1), strict=True))})
+    return session
+
+
+def test_each_row_says_how_far_it_is_from_the_bound_of_its_weights(bounded: Session) -> None:
+    table = build(bounded, columns=[{"metric": P50, "show": "value"}, {"metric": P50, "show": "of_bound"}])
+    assert [(column.kind, column.word) for column in table.columns] == [("value", ""), ("of_bound", "of the bound")]
+    cells = {row.label: row.cells[1] for row in table.measured}
+    for label, times in (
+        ("base-6x384 · executorch · fp32", 2.0),
+        ("base-6x384 · onnxruntime · int8", 2.0),
+        ("small-6x384 · executorch · int8", 3.0),
+    ):
+        cell = cells[label]
+        assert cell.value == pytest.approx(times, rel=0.01)
+        assert cell.low is not None
+        assert cell.high is not None
+        assert cell.low < times < cell.high
+    (reason,) = cells["base-6x384 · llama.cpp · q4_0"].reasons
+    assert reason == "the bound was not measured with these weights"
+    assert all(cell.text == "" for label, cell in cells.items() if "· bound ·" in label)
+    for fmt in ("latex", "markdown", "html", "csv"):
+        assert "of the bound" in render_paper(table, fmt)  # type: ignore[arg-type]
+    assert "how many times as long as hand-written loops took" in table.notes[0]
+
+
+def test_the_bound_is_never_the_best_and_no_peer(bounded: Session) -> None:
+    table = build(bounded)
+    assert [row.label for row in table.measured if row.cells[0].bold] == ["small-6x384 · executorch · int8"]
+    (said,) = (note for note in table.notes if note.startswith("Best rounded peer: "))
+    assert said.startswith("Best rounded peer: base-6x384 · llama.cpp · q4_0,")
+    assert said.endswith("faster than every other rounded row of its network.")
+    assert len([note for note in table.notes if note.startswith("Against the best rounded peer")]) == 1
+    assert any("are yardsticks, hand-written loops" in note for note in table.notes)
+
+
+def test_without_a_bound_there_is_no_column_of_it(peers: Session) -> None:
+    columns = [{"metric": P50, "show": "value"}, {"metric": P50, "show": "of_bound"}]
+    assert [column.kind for column in build(peers, columns=columns).columns] == ["value"]
+    assert not any("yardstick" in note for note in build(peers, columns=columns).notes)
+
+
+def test_only_what_is_compared_by_a_ratio_has_a_bound() -> None:
+    with pytest.raises(UsageError, match="loss_nats is not compared by a ratio"):
+        parse_spec({"columns": [{"metric": "loss_nats", "show": "of_bound"}]}, Path())
 
 
 def test_rows_of_one_name_keep_their_own(session: Session) -> None:

@@ -59,7 +59,7 @@ def list_models(**options: Any) -> None:
     "fmt",
     type=click.Choice((*FORMATS, "cached", "static")),
     help="Kind of file: pt2 takes whole windows, cached (a .pt2 too) generates, onnx is for ONNX Runtime, gguf for "
-    "llama.cpp, openvino (an .xml and a .bin) for OpenVINO, tflite for LiteRT.  "
+    "llama.cpp, openvino (an .xml and a .bin) for OpenVINO, tflite for LiteRT, bound for the yardstick of all these.  "
     "[default: pte]",
 )
 @click.option("--target", "-t", "target_name", help="Build what this target takes, in place of --format.")

@@ -9,7 +9,7 @@ from typing import Literal
 from harness.analysis.comparison import compare_tables
 from harness.analysis.figures import Figure, Versus
 from harness.analysis.grouping import run_records
-from harness.analysis.peers import identity_of
+from harness.analysis.peers import Identity, identity_of
 from harness.errors import NothingComparable, UsageError
 from harness.metrics import CATALOGUE, Metric
 from harness.report.figures.front import Pair, beats, is_no_worse
@@ -88,6 +88,10 @@ def points_of(
     """
     groups = _groups(panel, marks)
     pairs, absent = _pairs(panel, cost, quality)
+    identities = _identities(panel)
+    for label in [label for label in pairs if identities[label].yardstick]:
+        del pairs[label]
+        absent[label] = "it is a yardstick, and nothing to choose"
     more = (cost.better == "higher", quality.better == "higher")
     points = []
     for label, figures in pairs.items():
@@ -127,8 +131,12 @@ def _groups(panel: Panel, marks: str | None) -> dict[str, str]:
     """The group of each model, by its label."""
     if marks is None:
         return {}
+    return {label: identity.words([marks]) for label, identity in _identities(panel).items()}
+
+
+def _identities(panel: Panel) -> dict[str, Identity]:
     runs = run_records(panel.tables.runs)
-    return {model.label: identity_of(model, runs).words([marks]) for model in panel.comparison.models}
+    return {model.label: identity_of(model, runs) for model in panel.comparison.models}
 
 
 def _pairs(panel: Panel, cost: Metric, quality: Metric) -> tuple[dict[str, tuple[Figure, Figure]], dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.analysis.best import best, row_of
@@ -27,6 +27,7 @@ from harness.report.paper.cells import (
 CLAIMED = "published, other models and devices"
 _ABSENT = Figure(None, reason="not measured under this condition")
 _MEAN = "geometric mean"
+OF_BOUND = "of the bound"
 # What of other people's figures is no result.
 _PUBLISHED = {"estimate": "an estimate of its authors", "specification": "a specification, not a measurement"}
 
@@ -43,7 +44,7 @@ class PaperColumn:
     metric: Metric | None
     header: str
     group: str
-    kind: Literal["value", "ratio", "difference", "mean", "claim"]
+    kind: Literal["value", "ratio", "difference", "mean", "claim", "of_bound"]
     word: str
     unit: str
     divisor: float
@@ -58,7 +59,7 @@ class PaperColumn:
     @property
     def suffix(self) -> str:
         """The mark behind every number of the column."""
-        return "×" if self.kind in ("ratio", "mean") else ""
+        return "×" if self.kind in ("ratio", "mean", "of_bound") else ""
 
 
 def columns_of(
@@ -77,14 +78,20 @@ def columns_of(
     values = [figure.estimate.value for by_model in figures for figure in by_model.values() if figure.estimate]
     published_figures = [row.figures[metric.name] for row in published if metric.name in row.figures]
     step = scale(metric.unit, values or [float(figure.value) for figure in published_figures if not figure.ratio])
+    if asked.show == "of_bound":
+        return [
+            PaperColumn(metric, asked.header, _group(members), "of_bound", OF_BOUND, "", 1.0, cells, tuple(members))
+            for members in shared
+            if (cells := _of_bound(members[0], metric, labels)) is not None
+        ]
     if not shared:
         return [_empty(asked, step, labels, bool(fitting))]
     columns = []
     ratios = [_versus(members[0], metric) for members in shared]
     for members, by_model, against in zip(shared, figures, ratios, strict=True):
         view, same = members[0], tuple(members)
-        group = ", ".join(word for word in view.words if all(word in other.words for other in same))
-        winner = best(view.comparison, view.against, metric)
+        group = _group(members)
+        winner = best(view.comparison, view.against, metric, view.yardsticks)
         if asked.show != "ratio":
             cells = _values(by_model, step, labels, winner)
             columns.append(PaperColumn(metric, asked.header, group, "value", "", step[1], step[0], cells, same))
@@ -107,6 +114,43 @@ def claim_column(methods: Mapping[str, str], claims: Mapping[str, Claim]) -> Pap
         )
         said.add(method)
     return PaperColumn(None, CLAIMED, "", "claim", "", "", 1.0, cells, ())
+
+
+def _group(members: Sequence[View]) -> str:
+    """The words that all of these views have."""
+    return ", ".join(word for word in members[0].words if all(word in other.words for other in members))
+
+
+def _of_bound(view: View, metric: Metric, labels: Sequence[str]) -> dict[str, PaperCell] | None:
+    """How many times as long as the yardstick for its weights each model took; None where there is no yardstick."""
+    if not view.yardsticks:
+        return None
+    cells = {}
+    for label in labels:
+        yardstick = view.yardstick_of(label)
+        if label not in view.identities:
+            cells[label] = missing(_ABSENT.reason)
+        elif label in view.yardsticks:
+            cells[label] = PaperCell()
+        elif yardstick is None:
+            cells[label] = missing("the bound was not measured with these weights")
+        else:
+            turned = view.against[yardstick]
+            row = row_of(turned, metric)
+            assert row is not None, "it is in the same comparison with another baseline"
+            place = next(number for number, model in enumerate(turned.models) if model.label == label)
+            figures, versus = (row.figures[0], row.figures[place]), row.versus[place]
+            if figures[1].estimate is None or versus is None:
+                cells[label] = missing(figures[1].reason or "the bound has no figure")
+            else:
+                cells[label] = versus_cell(_inverse(versus), (1.0, ""), kinds_of(*figures), False)
+    return cells
+
+
+def _inverse(versus: Versus) -> Versus:
+    """The same ratio seen from the other side."""
+    value, low, high = (None if end is None else 1 / end for end in (versus.value, versus.high, versus.low))
+    return replace(versus, kind="ratio", value=value, low=low, high=high)
 
 
 def takes(column: PaperColumn, metric: str, figure: PublishedFigure) -> bool:

@@ -63,7 +63,7 @@ def _cell(cell: PaperCell, column: PaperColumn) -> dict[str, Any]:
         "value": cell.value,
         "low": cell.low,
         "high": cell.high,
-        "unit": None if column.kind in ("ratio", "mean") or column.metric is None else column.metric.unit,
+        "unit": None if column.kind in ("ratio", "mean", "of_bound") or column.metric is None else column.metric.unit,
         "qualifier": cell.comparator,
         "kind": cell.kind,
         "processes": cell.processes,

@@ -57,7 +57,7 @@ def peer_notes(views: Sequence[View], metric: Metric, shown: Mapping[str, str]) 
         notes += [
             f"{where}Against the best rounded peer, {shown[peer]}: {against.verdict[label]}"
             for label, identity in view.identities.items()
-            if identity.parent is not None and label in against.verdict
+            if identity.parent is not None and not identity.yardstick and label in against.verdict
         ]
     return notes
 
@@ -78,6 +78,12 @@ def _legend(columns: Sequence[PaperColumn], baseline: str) -> str:
     parts = [f"Value [{_percent(CONFIDENCE)} interval over processes]"] if "value" in kinds else []
     if words:
         parts.append(f"{words} [{_percent(RATIO_CONFIDENCE)} interval] against {baseline}: above 1 the model is better")
+    if "of_bound" in kinds:
+        parts.append(
+            f"of the bound [{_percent(RATIO_CONFIDENCE)} interval]: how many times as long as hand-written loops took "
+            "for the same weights; they know this one network and run no other, so that they are a yardstick, no "
+            "recommendation and never the best"
+        )
     if any(cell.resolved is False for cell in cells):
         parts.append("n.s.: its interval contains 1")
     if "difference" in kinds:

@@ -69,6 +69,12 @@ def parse_config(data: Mapping[str, Any], path: Path, sha256: str) -> NightlyCon
     own = [name for option in OPTIONS if option.field in _OWN for name in (option.key, option.field) if name in run]
     if own:
         raise UsageError(f"{where} [run] has the key {own[0]!r}, which a night sets itself.", "Leave it out.")
+    values = request_values(run, path.parent, f"{where} [run]")
+    if len(values.get("pythons", ())) > 1:
+        raise UsageError(
+            f"{where} [run] names several interpreters, but a night follows each model in one.",
+            "Write a configuration for each, or compare them by `harness run --python A --python B`.",
+        )
     detect = _of(data.get("detect", {}), dict, "a table", f"{where} [detect]")
     _check_keys(detect, ("max_p", "min_change"), f"{where} [detect]")
     metrics, reference = data.get("metrics", DEFAULT_METRICS), data.get("reference")
@@ -80,7 +86,7 @@ def parse_config(data: Mapping[str, Any], path: Path, sha256: str) -> NightlyCon
             models=tuple(
                 NamedModel(model_beside(text, path.parent)) for text in _texts(data["models"], f"{where} models")
             ),
-            **request_values(run, path.parent, f"{where} [run]"),
+            **values,
         ),
         results=_results(_of(data["results"], str, "a folder", f"{where} results"), path),
         metrics=tuple(_metric(name, where) for name in _texts(metrics, f"{where} metrics")),

@@ -41,6 +41,7 @@ def parse(**more: Any) -> NightlyConfig:
         ({"run": {"processses": 3}}, "[run] has no option 'processses'"),
         ({"run": {"results": "x"}}, "[run] has no option 'results'"),
         ({"run": {"target": "x"}}, "[run] has the key 'target', which a night sets itself"),
+        ({"run": {"python": ["a/bin/python", "b/bin/python"]}}, "[run] names several interpreters"),
         ({"run": 3}, "[run] is 3"),
         ({"detect": {"p": 0.1}}, "[detect] has the unknown key 'p'"),
         ({"detect": {"min_change": 3}}, "min_change is 3, not a number between 0 and 1"),

@@ -11,7 +11,7 @@ import torch
 
 from harness.errors import UsageError
 from harness.folders import cache_folder
-from harness.models.recipe import Recipe
+from harness.models.recipe import Recipe, TrainingRecipe
 from harness.models.train.loop import fast_bfloat16
 from harness.models.zoo.recipes import packaged
 from harness.models.zoo.train_recipe import make
@@ -39,13 +39,8 @@ def train(
         changed: dict[str, Any] = {} if seed is None else {"seed": seed}
         changed |= {"bfloat16": False} if float32 else {}
         recipe = replace(recipe, training=replace(recipe.training, **changed))
-    training = recipe.training
-    if training is not None and training.bfloat16 and not fast_bfloat16():
-        click.echo(
-            f"The recipe of {recipe.name} computes in bfloat16, for which this processor has no instructions: a step "
-            "takes about seven times as long as in float32. --float32 trains in float32, to slightly other weights.",
-            err=True,
-        )
+    if recipe.training is not None and not fast_bfloat16():
+        _say_what_is_slow(recipe.name, recipe.training)
     folder = output or cache_folder() / "training" / recipe.name
     try:
         record = make(zoo, recipe, folder, data, fresh=not resume, processes=processes)
@@ -61,3 +56,19 @@ def train(
         click.echo(f"{recipe.name}: {record.validation_loss:.4f} nats per token over the validation split.")
         if isinstance(recipe, Recipe):
             click.echo(f"Export it with: harness models build {recipe.name} --weights {folder}")
+
+
+def _say_what_is_slow(name: str, training: TrainingRecipe) -> None:
+    """What of a recipe takes long on a processor without instructions for bfloat16."""
+    if training.bfloat16:
+        click.echo(
+            f"The recipe of {name} computes in bfloat16, for which this processor has no instructions: products take "
+            "about seven times as long as in float32. --float32 trains in float32, to slightly other weights.",
+            err=True,
+        )
+    if training.muon_rate:
+        click.echo(
+            f"The recipe of {name} trains with Muon, which torch computes in bfloat16 in any case: expect some seconds "
+            "a step. A processor with AVX-512 or AMX trains it many times as fast.",
+            err=True,
+        )

@@ -123,10 +123,14 @@ def test_the_method_of_ones_own_and_the_call_of_compress_can_be_run() -> None:
     method = module(DOCS / "code" / "halving.py").METHOD
     halved = apply_method(net, method, method.parse({"share": 0.75}), None)
     assert (halved.module.weight == 0).float().mean() >= 0.75
-    (snippet,) = blocks(PAGES["docs/compressing.md"], "python")
+    after, during = blocks(PAGES["docs/compressing.md"], "python")
     names: dict[str, object] = {"module": net, "inputs": inputs}
-    exec(snippet, names)
+    exec(after, names)
     assert names["small"].record.method == "gptq"
+    data, loss_of = [(inputs, torch.randn(8, 64))] * 2, nn.functional.mse_loss
+    names = {"module": net, "data": data, "loss_of": loss_of}
+    exec(during, names)
+    assert names["small"].record.method == "qat"
 
 
 def test_the_example_of_an_onnx_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

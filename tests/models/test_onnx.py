@@ -133,6 +133,8 @@ def test_integers_stay_what_they_are(bits: int, least: int, operator: str, colum
     x = torch.randint(-127, 128, (2, columns), generator=random).float()
     x[:, ::32], x[:, 1::32] = -127.0, 128.0 if operator == "MatMulInteger" else 127.0
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    if export_module._may_clip(model):
+        pytest.skip("this processor sums products of uint8 and int8 in 16 bits, which clips: `export_onnx` warns of it")
     (y,) = session.run(None, {"x": x.numpy()})
     torch.testing.assert_close(torch.from_numpy(y), x @ (levels * step[:, None]).T, rtol=1e-5, atol=1e-3)
 

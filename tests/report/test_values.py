@@ -103,11 +103,11 @@ def test_figures_stand_under_their_model_with_their_unit_and_ratio(session: Any)
         session.add("b", block, samples={"steady": [1_000_000] * 64}, model_bytes=6_000)
     (comparison,) = compare_tables(session.tables())
     text = lines(render([comparison], "terminal", width=140))
-    assert "latency p50 4.0000 ms [4.0000, 4.0000] 1.0000 ms [1.0000, 1.0000] 4.000x [4.000, 4.000]" in text
+    assert "latency p50 4.000 ms [4.000, 4.000] 1.000 ms [1.000, 1.000] 4.000x [4.000, 4.000]" in text
     assert "file size 3.000 kB 6.000 kB 0.50x" in text
     (back,) = compare_tables(session.tables(), baseline="b")
     text = lines(render([back], "terminal", width=140))
-    assert "latency p50 1.0000 ms [1.0000, 1.0000] 4.0000 ms [4.0000, 4.0000] 0.250x [0.250, 0.250]" in text
+    assert "latency p50 1.000 ms [1.000, 1.000] 4.000 ms [4.000, 4.000] 0.250x [0.250, 0.250]" in text
     assert "file size 6.000 kB 3.000 kB 2.00x" in text
 
 

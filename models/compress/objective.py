@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.models.compress.codes import Code
 from harness.models.gpt.network import GPT
-from harness.models.train.tokenizer import Tokens
 
 
 class Objective:
@@ -25,7 +26,7 @@ class Objective:
         """More AdamW groups, each with `params` and `lr`."""
         return []
 
-    def part(self, text: Tokens, step: int) -> Tokens:
+    def part(self, text: NDArray[np.int64], step: int) -> NDArray[np.int64]:
         """What of the training text, int64 [tokens], the windows of `step` are drawn from."""
         return text
 

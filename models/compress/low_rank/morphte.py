@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from importlib.resources import files
 from typing import Any
 
 import torch
@@ -32,7 +33,6 @@ from harness.models.compress.method import LOW_RANK, Options, TrainedMethod, Wei
 from harness.models.compress.rounding import SMALLEST
 from harness.models.compress.stored import Product, Stored, product_rows
 from harness.models.compress.training import Training
-from harness.models.train.tokenizer import packaged_tokenizer
 
 FIT_STEPS, FIT_RATE = 300, 0.03
 
@@ -61,6 +61,14 @@ def digits(count: int, order: int) -> Tensor:
     base = next(base for base in range(2, count + 2) if base**order >= count)
     numbers = torch.arange(count)
     return torch.stack([numbers // base**place % base for place in reversed(range(order))], dim=1)
+
+
+def _packaged(name: str) -> str:
+    """The file of a tokenizer that comes with harness. Raises UsageError where there is none of that name."""
+    try:
+        return (files("harness.models.text") / f"{name}.json").read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"There is no tokenizer {name!r} ({error.strerror}).", "Correct the option.") from error
 
 
 def merged_pieces(tokenizer_json: str, order: int) -> Tensor:
@@ -164,7 +172,7 @@ class Morphte(Training):
 def _pieces(tokens: int, options: MorphteOptions) -> Tensor:
     if options.tokenizer is None:
         return digits(tokens, options.order)
-    index = merged_pieces(packaged_tokenizer(options.tokenizer).tokenizer_json, options.order)
+    index = merged_pieces(_packaged(options.tokenizer), options.order)
     if len(index) != tokens:
         raise UsageError(
             f"{options.tokenizer} has {len(index)} tokens, the embedding {tokens} rows.", "Name the model's tokenizer."

@@ -163,3 +163,15 @@ def test_outputs_that_differ_more_than_the_size_of_the_file_explains(
     if warning is not None:
         assert f"{sqnr_db:.3g} dB, where at least {expected} dB are usual" in warning
         assert warning.startswith(f"WARNING: b takes {model_bytes / 10_000:.2f} of the bytes of a")
+
+
+@pytest.mark.parametrize(("method", "warned"), [("svd", False), ("baseline", True), (None, True)])
+def test_a_method_of_the_manifest_explains_other_outputs(session: Any, method: str | None, warned: bool) -> None:
+    for block, duration in enumerate(FAST):
+        for model in ("a", "b"):
+            session.add(model, block, samples={"steady": [duration] * 4}, model_bytes=10_000, method=method)
+    reference = session.runs[0]["model_sha256"]
+    quality(session, "a", {}, reference_sha256=reference, method=method)
+    quality(session, "b", {"sqnr_db": 15.0}, reference_sha256=reference, method=method)
+    (comparison,) = compare_tables(session.tables())
+    assert any("more than such rounding explains" in note for note in comparison.notes) is warned

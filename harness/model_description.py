@@ -110,3 +110,27 @@ def lies_in_flash(description: Describe) -> bool:
     (`harness.flash.language_model.files`).
     """
     return bool(description.metadata.get("get_flash_layers")) and "get_vocab_size" in description.metadata
+
+
+def cached_generation(context: int, vocabulary: int) -> dict[str, Any]:
+    """The method of a language model by ExecuTorch's convention, `forward(tokens, input_pos)` to the logits of the last
+    token, whose runtime holds the cache.
+    """
+    tokens = {
+        "name": "tokens",
+        "kind": "tensor",
+        "dtype": "int32",
+        "sizes": [1, context],
+        "dynamic": [None, "length"],
+        "limit": vocabulary,
+    }
+    # Made inputs are one call, which begins a sequence.
+    position = {"name": "input_pos", "kind": "tensor", "dtype": "int64", "sizes": [1], "dynamic": [None], "limit": 1}
+    return {
+        "name": FORWARD,
+        "planned_bytes": None,
+        "delegates": [],
+        "inputs": [tokens, position],
+        "outputs": [{"kind": "tensor", "dtype": "float32", "sizes": [1, vocabulary]}],
+        "ranges": {"length": [1, context]},
+    }

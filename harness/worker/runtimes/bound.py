@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError, UsageError
 from harness.job import Files, Job
-from harness.model_description import FORWARD, find_method
+from harness.model_description import cached_generation, find_method
 from harness.protocol import Describe, Loaded
 from harness.runtime import Execute, LoadedModel, RuntimeCapabilities, RuntimeOption, option_values
 from harness.target import Availability
@@ -109,24 +109,6 @@ def load(path: Path, job: Job, files: Files) -> LoadedModel:
 
 def _describe(file: BoundFile) -> Describe:
     """The model by ExecuTorch's convention."""
-    tokens = {
-        "name": "tokens",
-        "kind": "tensor",
-        "dtype": "int32",
-        "sizes": [1, file.context],
-        "dynamic": [None, "length"],
-        "limit": file.vocabulary,
-    }
-    # Made inputs are one call, which begins a sequence.
-    position = {"name": "input_pos", "kind": "tensor", "dtype": "int64", "sizes": [1], "dynamic": [None], "limit": 1}
-    forward = {
-        "name": FORWARD,
-        "planned_bytes": None,
-        "delegates": [],
-        "inputs": [tokens, position],
-        "outputs": [{"kind": "tensor", "dtype": "float32", "sizes": [1, file.vocabulary]}],
-        "ranges": {"length": [1, file.context]},
-    }
     facts = {
         "get_vocab_size": file.vocabulary,
         "get_max_seq_len": file.context,
@@ -134,7 +116,9 @@ def _describe(file: BoundFile) -> Describe:
         "get_n_layers": file.layers,
         "use_kv_cache": True,
     }
-    return Describe(format="bound", methods=[forward], metadata=facts, delegates=[])
+    return Describe(
+        format="bound", methods=[cached_generation(file.context, file.vocabulary)], metadata=facts, delegates=[]
+    )
 
 
 class _Generation:

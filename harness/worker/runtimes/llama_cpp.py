@@ -24,7 +24,7 @@ from typing import Any
 
 from harness.errors import ModelError, UsageError
 from harness.job import Files, Job
-from harness.model_description import FORWARD, find_method
+from harness.model_description import cached_generation, find_method
 from harness.protocol import Describe, Loaded, Ops
 from harness.runtime import Execute, LoadedModel, RuntimeCapabilities, RuntimeOption, option_values
 from harness.worker.llama_cpp_errors import MEMORY, explain
@@ -247,24 +247,6 @@ def _refusal(what: str) -> Exception:
 
 def _describe(file: GgufFile) -> Describe:
     """The model by ExecuTorch's convention; of its metadata what is about the model, and not its tokenizer."""
-    tokens = {
-        "name": "tokens",
-        "kind": "tensor",
-        "dtype": "int32",
-        "sizes": [1, file.context],
-        "dynamic": [None, "length"],
-        "limit": file.vocabulary,
-    }
-    # Made inputs are one call, which begins a sequence.
-    position = {"name": "input_pos", "kind": "tensor", "dtype": "int64", "sizes": [1], "dynamic": [None], "limit": 1}
-    forward = {
-        "name": FORWARD,
-        "planned_bytes": None,
-        "delegates": [],
-        "inputs": [tokens, position],
-        "outputs": [{"kind": "tensor", "dtype": "float32", "sizes": [1, file.vocabulary]}],
-        "ranges": {"length": [1, file.context]},
-    }
     own = ("general.", f"{file.architecture}.")
     facts = {
         "get_vocab_size": file.vocabulary,
@@ -277,7 +259,12 @@ def _describe(file: GgufFile) -> Describe:
         for key, value in file.metadata.items()
         if key.startswith(own) and (not isinstance(value, float) or math.isfinite(value))
     }
-    return Describe(format="gguf", methods=[forward], metadata={**metadata, **facts}, delegates=[])
+    return Describe(
+        format="gguf",
+        methods=[cached_generation(file.context, file.vocabulary)],
+        metadata={**metadata, **facts},
+        delegates=[],
+    )
 
 
 def _settings(library: Any, context: Any, file: GgufFile, options: dict[str, str]) -> dict[str, str]:

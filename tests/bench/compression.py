@@ -3,20 +3,21 @@ on a trained model, a line of JSON for each, and the lines as a Markdown table.
 
     python tests/bench/compression.py run lines.jsonl    # goes on where it stopped; an hour or two on one core
     python tests/bench/compression.py run lines.jsonl --int8-activations
+    python tests/bench/compression.py run seeds.jsonl --seed 0 --seed 1 --seed 2 --method gptq
     python tests/bench/compression.py table lines.jsonl
 
-Calibration: 16 windows of the training text, drawn with seed 0. Losses are those of the compressed weights in eager
-PyTorch, with float32 activations; `--int8-activations` adds, for some methods, the loss with the inputs of every
-compressed linear layer rounded token by token, as exported programs of integers do.
+Calibration: 16 windows of the training text, drawn with seed 0, or with the seeds that are named. Losses are those of the
+compressed weights in eager PyTorch, with float32 activations; `--int8-activations` adds, for some methods, the loss
+with the inputs of every compressed linear layer rounded token by token, as exported programs of integers do.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +27,7 @@ from harness.models.train.data import corpus, load_text
 from harness.models.train.quality import total_loss, windows
 from harness.models.zoo.loading import load
 
-MODEL, SAMPLES, SEED = "baseline-6x384", 16, 0
+MODEL, SAMPLES = "baseline-6x384", 16
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("gptq", {"bits": 4}),
     ("gptq", {"bits": 3}),
@@ -67,49 +68,66 @@ def with_rounded_inputs(compressed: Compressed) -> nn.Module:
     return compressed.module
 
 
-def run(lines: Path, activations: bool = False) -> None:
+@click.group(help=__doc__.split("\n\n")[0] if __doc__ else None)
+def main() -> None:
+    pass
+
+
+@main.command()
+@click.argument("lines", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--int8-activations", is_flag=True, help="The loss with rounded inputs too, of some methods.")
+@click.option("--seed", "seeds", multiple=True, default=(0,), show_default=True, help="Draws the calibration windows.")
+@click.option("--method", "methods", multiple=True, help="Only this method; default: all.")
+def run(lines: Path, int8_activations: bool, seeds: tuple[int, ...], methods: tuple[str, ...]) -> None:
+    """Compress and evaluate what LINES does not have yet."""
     torch.set_num_threads(1)
-    torch.manual_seed(SEED)
     model, record = load(MODEL)
     text = corpus(load_text(), record.tokenizer)
     inputs, _ = windows(text.training, record.context)
-    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(SEED))
-    calibration: list[tuple[Tensor, ...]] = [(inputs[place : place + 1],) for place in order[:SAMPLES].tolist()]
     x, y = windows(text.validation, record.context)
     done = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
-    written = [(line["method"], line["given"]) for line in done]
-    for method, given in CASES:
-        if (method, given) in written:
-            continue
-        compressed = compress_module(model, method, calibration=calibration, **given)
-        facts = compressed.record
-        line = {
-            "method": method,
-            "given": given,
-            "family": facts.family,
-            "bits_per_weight": facts.bits_per_weight,
-            "runs_as": facts.layers[0].runs_as,
-            "loss": total_loss(compressed.module, x, y) / y.numel(),
-            "parent_loss": record.validation_loss,
-            "build_s": facts.wall_s,
-        }
-        if activations and method in OF_PROGRAMS:
-            line["loss_int8_activations"] = total_loss(with_rounded_inputs(compressed), x, y) / y.numel()
-        with lines.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+    written = [(line["method"], line["given"], line["seed"]) for line in done]
+    for seed in seeds:
+        order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
+        calibration: list[tuple[Tensor, ...]] = [(inputs[place : place + 1],) for place in order[:SAMPLES].tolist()]
+        for method, given in CASES:
+            if (methods and method not in methods) or (method, given, seed) in written:
+                continue
+            torch.manual_seed(seed)
+            compressed = compress_module(model, method, calibration=calibration, **given)
+            facts = compressed.record
+            line = {
+                "method": method,
+                "given": given,
+                "seed": seed,
+                "family": facts.family,
+                "bits_per_weight": facts.bits_per_weight,
+                "runs_as": facts.layers[0].runs_as,
+                "loss": total_loss(compressed.module, x, y) / y.numel(),
+                "parent_loss": record.validation_loss,
+                "build_s": facts.wall_s,
+            }
+            if int8_activations and method in OF_PROGRAMS:
+                line["loss_int8_activations"] = total_loss(with_rounded_inputs(compressed), x, y) / y.numel()
+            with lines.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(json.dumps(line), flush=True)
 
 
+@main.command()
+@click.argument("lines", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def table(lines: Path) -> None:
-    print("| method | bits per weight | loss | with int8 activations | the program runs as |\n|---|---|---|---|---|")
+    """Print LINES as a table."""
+    print("| method | seed | bits per weight | loss | with int8 activations | the program runs as |")
+    print("|---|---|---|---|---|---|")
     for line in map(json.loads, lines.read_text().splitlines()):
         given = ", ".join(f"{name} {value}" for name, value in line["given"].items())
         loss = f"{line['loss']:.4f} ({line['loss'] - line['parent_loss']:+.4f})"
         rounded_loss = f"{line['loss_int8_activations']:.4f}" if "loss_int8_activations" in line else "–"
         name = line["method"] + (f", {given}" if given else "")
-        print(f"| {name} | {line['bits_per_weight']:.2f} | {loss} | {rounded_loss} | {line['runs_as']} |")
+        bits = f"{line['bits_per_weight']:.2f}"
+        print(f"| {name} | {line['seed']} | {bits} | {loss} | {rounded_loss} | {line['runs_as']} |")
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[2])
-    table(path) if sys.argv[1] == "table" else run(path, activations="--int8-activations" in sys.argv)
+    main()

@@ -5,6 +5,12 @@
 Prints, for each file, our median of a decoded token and of a prompt of 128 over that of the loop (1.00 +- 0.02 is
 asked), and our memory over an idle process against the loop's `VmHWM` (3 %). Processes take turns; asserts nothing,
 since machines are noisy. A runtime is added by its loop in `LOOPS`; llama.cpp's is in `llama_bench.py`.
+
+Where the processor changes its speed several times a second, both must meet the same speed: short turns for tokens,
+long enough ones for prompts, whose calls a turn would cut. So there a run each:
+
+    python tests/bench/peers.py baseline.onnx --turn 0.02 --queries 60
+    python tests/bench/peers.py baseline.onnx --turn 0.1 --new 2 --queries 300
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ from overhead import shown, stoppable, taking_turns
 from harness.job import Files, Job, request_json
 from harness.statistics.ratio import paired_ratio
 
-PROMPT, NEW = 128, 65
+PROMPT = 128
 # What each loop has before and behind it: `load` gives two functions, of which only the second is timed: tokens [1, n]
 # and the position of the first to inputs, and inputs to logits. A step reads its token where `token` has it by then.
 _FRAME = """
@@ -87,6 +93,9 @@ def load(path):
         native.AllocateTensors(graph)
         signatures[length] = graph, each["inputs"], each["outputs"]
     cache = [name for name in defined["decode"]["inputs"] if name.startswith("kv_cache")]
+    for graph, inputs, _ in signatures.values():  # what a new sequence finds there must be numbers
+        for name in cache:
+            native.tensor(native, inputs[name], graph).fill(0)
     last = [None]
 
     def arrange(tokens, position):
@@ -146,7 +155,8 @@ def load(path):
         """
 def load(path):
     options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-    request = core.compile_model(path, "CPU", options).create_infer_request()
+    # In two steps, as harness does to time both; in one it takes .9 MB less (OpenVINO 2026.4.1).
+    request = core.compile_model(core.read_model(path), "CPU", options).create_infer_request()
     names = {name for port in request.model_inputs for name in port.get_names()}
 
     def arrange(tokens, position):
@@ -168,16 +178,16 @@ def load(path):
 }
 
 
-def bare(model: Path, queries: int, output: IO[str]) -> subprocess.Popen[str]:
+def bare(model: Path, new: int, queries: int, output: IO[str]) -> subprocess.Popen[str]:
     """The loop of the model's runtime, stopped where it is about to measure."""
     imports, dtype, load = LOOPS[model.suffix]
-    code = _FRAME.format(imports=imports, dtype=dtype, load=load, prompt=PROMPT, new=NEW)
+    code = _FRAME.format(imports=imports, dtype=dtype, load=load, prompt=PROMPT, new=new)
     process = stoppable([sys.executable, "-P", "-c", code, str(model), str(queries)], output)
     os.waitpid(process.pid, os.WUNTRACED)
     return process
 
 
-def worker(model: Path, queries: int, events: IO[str], measure: str = "latency") -> subprocess.Popen[str]:
+def worker(model: Path, new: int, queries: int, events: IO[str], measure: str = "latency") -> subprocess.Popen[str]:
     """A worker of harness on the same work."""
     job = Job(
         target="bench",
@@ -186,7 +196,7 @@ def worker(model: Path, queries: int, events: IO[str], measure: str = "latency")
         scenario="generate",
         measure=measure,
         prompt_tokens=PROMPT,
-        new_tokens=NEW,
+        new_tokens=new,
         min_iterations=queries,
         min_duration_s=0,
         max_warmup_s=0.1,
@@ -210,7 +220,7 @@ def read_events(file: IO[str]) -> list[dict[str, Any]]:
     return events
 
 
-def compare(model: Path, pairs: int, queries: int) -> None:
+def compare(model: Path, pairs: int, new: int, queries: int, turn_s: float) -> None:
     """Print what harness says of a file over what the loop says."""
     ours: dict[str, dict[int, float]] = {"prefill": {}, "decode": {}}
     theirs: dict[str, dict[int, float]] = {"prefill": {}, "decode": {}}
@@ -219,12 +229,12 @@ def compare(model: Path, pairs: int, queries: int) -> None:
         with tempfile.TemporaryFile("w+") as events, tempfile.TemporaryFile("w+") as medians:
 
             def ours_first(events: IO[str] = events, medians: IO[str] = medians) -> list[subprocess.Popen[str]]:
-                return [worker(model, queries, events), bare(model, queries, medians)]
+                return [worker(model, new, queries, events), bare(model, new, queries, medians)]
 
             def theirs_first(events: IO[str] = events, medians: IO[str] = medians) -> list[subprocess.Popen[str]]:
-                return [bare(model, queries, medians), worker(model, queries, events)]
+                return [bare(model, new, queries, medians), worker(model, new, queries, events)]
 
-            taking_turns((theirs_first if pair % 2 else ours_first)())
+            taking_turns((theirs_first if pair % 2 else ours_first)(), turn_s)
             medians.seek(0)
             said = json.loads(medians.read())
             for kind in ours:
@@ -236,7 +246,7 @@ def compare(model: Path, pairs: int, queries: int) -> None:
         times = " and ".join(f"{statistics.median(each[kind].values()) / 1e6:.3f} ms" for each in (ours, theirs))
         print(f"{model.name}, {kind}: harness / loop {shown(paired_ratio(ours[kind], theirs[kind]))} ({times})")
     with tempfile.TemporaryFile("w+") as events:
-        worker(model, 1, events, "memory").wait()
+        worker(model, new, 1, events, "memory").wait()
         phases = {event["phase"]: event for event in read_events(events) if event["event"] == "memory"}
     ours_bytes = max(phase["peak_rss_bytes"] for phase in phases.values()) - phases["runtime"]["rss_bytes"]
     loop_bytes = statistics.median(over_idle)
@@ -248,13 +258,15 @@ def compare(model: Path, pairs: int, queries: int) -> None:
 @click.option(
     "--pairs", type=click.IntRange(min=5), default=8, show_default=True, help="Pairs of processes for each file."
 )
-@click.option("--queries", default=10, show_default=True, help="Prompts for each process, 64 more tokens behind each.")
-def main(models: tuple[Path, ...], pairs: int, queries: int) -> None:
+@click.option("--queries", default=10, show_default=True, help="Prompts for each process.")
+@click.option("--new", default=65, show_default=True, help="Tokens that follow each prompt, at least 2.")
+@click.option("--turn", default=0.1, show_default=True, help="Seconds until it is the other process's turn.")
+def main(models: tuple[Path, ...], pairs: int, queries: int, new: int, turn: float) -> None:
     """Compare harness with a bare loop of each model's runtime."""
     for model in models:
         if model.suffix not in LOOPS:
             raise click.UsageError(f"There is no loop for {model.name}, only for {', '.join(LOOPS)}.")
-        compare(model, pairs, queries)
+        compare(model, pairs, new, queries, turn)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ on a trained model, a line of JSON for each, and the lines as a Markdown table.
     python tests/bench/compression.py run seeds.jsonl --seed 0 --seed 1 --seed 2 --method gptq
     python tests/bench/compression.py table lines.jsonl
 
-Calibration: 16 windows of the training text, drawn with seed 0, or with the seeds that are named. Losses are those of the
+Calibration: 16 windows of the training text, drawn with seed 0 or with those that are named. Losses are those of the
 compressed weights in eager PyTorch, with float32 activations; `--int8-activations` adds, for some methods, the loss
 with the inputs of every compressed linear layer rounded token by token, as exported programs of integers do.
 """

@@ -107,7 +107,17 @@ def test_a_method_after_training_has_nothing_to_prepare() -> None:
         harness.models.prepare(mixed(), "gptq")
 
 
-def test_rounded_weights_are_those_that_were_trained_with() -> None:
+@pytest.mark.parametrize("method", ["qat", "quantisation-noise", "qaf", "llm-qat"])
+def test_a_model_with_nothing_to_round_is_refused(method: str) -> None:
+    with pytest.raises(UsageError, match=r"No layer of this model can be rounded\. Choose"):
+        harness.models.prepare(nn.LayerNorm(8), method)
+    with pytest.raises(
+        UsageError, match=r"can be rounded \(0: its 10 inputs are no multiple of the group of 4\)\. Choose"
+    ):
+        harness.models.prepare(nn.Sequential(nn.Linear(10, 4)), method, group=4)
+
+
+def test_rounded_weights_are_those_of_the_training() -> None:
     net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
     prepared = harness.models.prepare(net, "qat", bits=3, activation_bits=None)
     inputs = torch.randn(16, 64, generator=torch.Generator().manual_seed(1))

@@ -69,9 +69,8 @@ def frozen_layers(model: nn.Module, options: AdapterOptions) -> Layers:
     for name in [name for name in layers.treated if not any(fnmatchcase(name, p) for p in options.layers)]:
         layers.leave(name, "the option `layers` does not name it")
     if not layers.treated:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(layers.left.items())[:3])
         raise UsageError(
-            f"No layer of this model can have an adapter{f' ({reasons})' if reasons else ''}.",
+            f"No layer of this model can have an adapter{layers.reasons()}.",
             "Choose another method, or options that fit its layers.",
         )
     model.requires_grad_(False)

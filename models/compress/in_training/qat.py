@@ -15,6 +15,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from harness.errors import UsageError
 from harness.models.compress.in_training.fake_quantisation import (
     FakeQuantised,
     Rounding,
@@ -48,14 +49,19 @@ class QatOptions(Options):
 
 
 class Qat(Training):
-    """Rounded weights and inputs of the linear layers, and rounded weights of the convolutions, of `model`; `rounding`
-    makes that of a layer from its weights [out, in].
+    """Rounds the weights and inputs of the linear layers of `model`, and the weights of its convolutions. `rounding`
+    makes the rounding of a layer from its weights [out, in]. Raises UsageError where there is no such layer.
     """
 
     def __init__(self, model: nn.Module, options: QatOptions, rounding: Callable[[Tensor], Rounding]) -> None:
         self.model, self.options = model, options
         self.layers = find_layers(model, options)
         leave_ungrouped(self.layers, options.group)
+        if not self.layers.treated:
+            raise UsageError(
+                f"No layer of this model can be rounded{self.layers.reasons()}.",
+                "Choose another method, or options that fit its layers.",
+            )
         self.roundings = {name: rounding(matrix(layer)) for name, layer in self.layers.treated.items()}
         for name, layer in self.layers.treated.items():
             fake_quantise(layer, self.roundings[name])

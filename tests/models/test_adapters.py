@@ -59,6 +59,12 @@ def test_a_merged_lora_is_its_sum_to_the_bit(seed: int, rank: int, alpha: float)
     assert small.record.facts["adapter_bytes"] == 2 * rank * (24 + 16)
 
 
+def test_the_record_has_the_bytes_of_the_adapters() -> None:
+    small = learned(nn.Linear(24, 16), "molora", rank=2, experts=3).finish()
+    assert small.record.facts["adapter_bytes"] == 2 * (3 * 24 + 6 * (24 + 16))  # a router and three experts, float16
+    assert hub().finish().record.facts["adapter_bytes"] == 2 * 2 * (32 + 32)
+
+
 @pytest.mark.parametrize("method", ADAPTING)
 def test_before_training_nothing_is_added_and_afterwards_what_was_trained(method: str) -> None:
     net, inputs = mixed(), images()

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.errors import UsageError
-from harness.models.compress.layers import Layers, find_layers
-from harness.models.compress.method import Options, check_range
+from harness.models.compress.layers import Layers, find_layers, finished
+from harness.models.compress.method import Options, Weights, check_range
+from harness.models.compress.stored import Stored, adapter_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,10 @@ class LowRank(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(F.linear(x, self.reading), self.writing) * self.scale
 
+    def stored(self) -> tuple[Tensor, Tensor]:
+        """A and B as they are stored."""
+        return stored_number(self.reading), stored_number(self.writing)
+
 
 def stored_number(parameter: Tensor) -> Tensor:
     """A learned tensor as it is stored: float32, of float16's numbers."""
@@ -86,3 +91,10 @@ def attach(layer: nn.Module, adapter: nn.Module) -> None:
 def _with_adapter(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     update: Tensor = layer.get_submodule("adapter")(inputs[0])
     return output + update
+
+
+def finished_adapters(model: nn.Module, layers: Layers, stored: dict[str, Stored], options: AdapterOptions) -> Weights:
+    """As `layers.finished`, with the bytes that a file has for the adapters `stored` among the facts."""
+    weights = finished(model, layers, stored, options)
+    weights.facts["adapter_bytes"] = adapter_bytes(stored)
+    return weights

@@ -12,10 +12,10 @@ from typing import cast
 
 from torch import nn
 
-from harness.models.compress.adapters.adapter import AdapterOptions, LowRank, attach, frozen_layers, stored_number
-from harness.models.compress.layers import finished, matrix, shape_of
+from harness.models.compress.adapters.adapter import AdapterOptions, LowRank, attach, finished_adapters, frozen_layers
+from harness.models.compress.layers import matrix, shape_of
 from harness.models.compress.method import ADAPTERS, TrainedMethod, Weights
-from harness.models.compress.stored import LowRankUpdate, Stored, adapter_bytes
+from harness.models.compress.stored import LowRankUpdate, Stored
 from harness.models.compress.training import Training
 
 
@@ -34,11 +34,8 @@ class Lora(Training):
         stored: dict[str, Stored] = {}
         for name, layer in self.layers.treated.items():
             adapter = self.adapters[name]
-            factors = stored_number(adapter.reading), stored_number(adapter.writing)
-            stored[name] = LowRankUpdate(matrix(layer), *factors, adapter.scale, shape_of(layer))
-        weights = finished(self.model, self.layers, stored, self.options)
-        weights.facts["adapter_bytes"] = adapter_bytes(stored)
-        return weights
+            stored[name] = LowRankUpdate(matrix(layer), *adapter.stored(), adapter.scale, shape_of(layer))
+        return finished_adapters(self.model, self.layers, stored, self.options)
 
 
 METHOD = TrainedMethod(

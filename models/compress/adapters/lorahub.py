@@ -25,10 +25,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.errors import UsageError
-from harness.models.compress.adapters.adapter import AdapterOptions, LowRank, attach, frozen_layers, stored_number
-from harness.models.compress.layers import finished, matrix, shape_of
+from harness.models.compress.adapters.adapter import (
+    AdapterOptions,
+    LowRank,
+    attach,
+    finished_adapters,
+    frozen_layers,
+    stored_number,
+)
+from harness.models.compress.layers import matrix, shape_of
 from harness.models.compress.method import ADAPTERS, TrainedMethod, Weights, check_range
-from harness.models.compress.stored import LowRankUpdate, Stored, adapter_bytes
+from harness.models.compress.stored import LowRankUpdate, Stored
 from harness.models.compress.training import Training
 from harness.models.gpt.network import GPT
 
@@ -146,8 +153,8 @@ class Lorahub(Training):
         for name, layer in self.layers.treated.items():
             adapter = self.adapters[name]
             stored[name] = LowRankUpdate(matrix(layer), *adapter.composed(coefficients), adapter.scale, shape_of(layer))
-        weights = finished(self.model, self.layers, stored, self.options)
-        weights.facts |= facts | {"adapter_bytes": adapter_bytes(stored)}
+        weights = finished_adapters(self.model, self.layers, stored, self.options)
+        weights.facts = facts | weights.facts
         return weights
 
     def loss(self, coefficients: Tensor, examples: list[Tensor]) -> float:

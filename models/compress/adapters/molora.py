@@ -15,11 +15,17 @@ from typing import cast
 
 from torch import nn
 
-from harness.models.compress.adapters.adapter import AdapterOptions, attach, frozen_layers, stored_number
+from harness.models.compress.adapters.adapter import (
+    AdapterOptions,
+    attach,
+    finished_adapters,
+    frozen_layers,
+    stored_number,
+)
 from harness.models.compress.adapters.experts import Experts
-from harness.models.compress.layers import finished, matrix, shape_of
+from harness.models.compress.layers import matrix, shape_of
 from harness.models.compress.method import ADAPTERS, TrainedMethod, Weights, check_range
-from harness.models.compress.stored import RoutedUpdates, Stored, adapter_bytes
+from harness.models.compress.stored import RoutedUpdates, Stored
 from harness.models.compress.training import Training
 
 
@@ -58,9 +64,7 @@ class Molora(Training):
             of = self.adapters[name]
             parts = stored_number(of.router.weight), stored_number(of.reading.weight), stored_number(of.writing.weight)
             stored[name] = RoutedUpdates(matrix(layer), *parts, of.scale, of.top, shape_of(layer))
-        weights = finished(self.model, self.layers, stored, self.options)
-        weights.facts["adapter_bytes"] = adapter_bytes(stored)
-        return weights
+        return finished_adapters(self.model, self.layers, stored, self.options)
 
 
 METHOD = TrainedMethod(

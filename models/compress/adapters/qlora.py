@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from harness.models.compress.adapters.adapter import AdapterOptions, stored_number
+from harness.models.compress.adapters.adapter import AdapterOptions
 from harness.models.compress.adapters.lora import Lora
 from harness.models.compress.layers import finished, matrix, shape_of
 from harness.models.compress.method import ADAPTERS, TrainedMethod, Weights
@@ -45,8 +45,7 @@ class Qlora(Training):
         stored: dict[str, Stored] = {}
         for name, layer in self.layers.treated.items():
             adapter = self.lora.adapters[name]
-            factors = stored_number(adapter.reading), stored_number(adapter.writing)
-            stored[name] = NormalFloatUpdate(self.bases[name], *factors, adapter.scale, shape_of(layer))
+            stored[name] = NormalFloatUpdate(self.bases[name], *adapter.stored(), adapter.scale, shape_of(layer))
         return finished(self.model, self.layers, stored, self.options)
 
 

@@ -1,10 +1,17 @@
-"""Quantisation-aware training: the model is trained on with its weights, and the inputs of its layers, rounded.
+"""Quantisation-aware training: the model is trained further while its weights, and the inputs of its layers, are
+rounded.
 
 Jacob, Kligys, Chen, Zhu, Tang, Howard, Adam and Kalenichenko, "Quantization and Training of Neural Networks for
-Efficient Integer-Arithmetic-Only Inference" (CVPR 2018, arXiv 1712.05877, DOI 10.1109/CVPR.2018.00286). The grid is
-that of torchao's `QATConfig` with int8 activations and int4 weights, so that a program computes what was trained:
-symmetric levels with a step for each channel or group, found anew from the weights at each training step, and
-activations in 8 bits with a scale and a zero point for each token.
+Efficient Integer-Arithmetic-Only Inference" (CVPR 2018, arXiv 1712.05877, DOI 10.1109/CVPR.2018.00286): the forward
+pass is rounded, and the weights that the optimizer changes stay in float32.
+
+The grid is that of torchao's `QATConfig` with int8 activations and int4 weights, so that a program computes what was
+trained: symmetric levels with a step for each channel or group, computed again from the weights at each training step,
+and activations in 8 bits with a scale and a zero point for each token.
+
+Differs from the paper: there each array of weights or activations has one scale and one zero point, the range of
+activations is a moving average over training steps and is not used in the first of them, and batch normalisation is
+folded into the weights first.
 """
 
 from __future__ import annotations
@@ -32,8 +39,8 @@ from harness.models.compress.training import Training
 
 @dataclass(frozen=True, kw_only=True)
 class QatOptions(Options):
-    """`bits` of a weight, `group` inputs that share a step (None: a channel), `activation_bits` of a layer's inputs
-    (None: they stay float32).
+    """`bits` of a weight; `group`: how many inputs share a step (None: all inputs of a channel); `activation_bits` of a
+    layer's inputs (None: they stay float32). Raises ValueError for a number out of range.
     """
 
     bits: int = 4
@@ -78,7 +85,7 @@ class Qat(Training):
 
 
 def start(model: nn.Module, options: QatOptions, share: float = 1.0) -> Qat:
-    """Round the weights of `model`: in training a random `share` of them."""
+    """Round the weights of `model`; while it is trained, only a random `share` of them."""
     steps = partial(symmetric_steps, bits=options.bits, group=options.group)
     return Qat(model, options, lambda _: FakeQuantised(options.bits, steps, share))
 

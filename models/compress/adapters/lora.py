@@ -1,9 +1,11 @@
-"""LoRA: a model is trained on by a low-rank update of each linear layer, W + (alpha / r) B A, and nothing else.
+"""LoRA: a low-rank update of each linear layer is learned, W + (alpha / r) B A, and nothing else.
 
 Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen, "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022,
-arXiv 2106.09685, DOI 10.48550/arXiv.2106.09685). What it makes small is what is trained and what is stored of a model
-whose parent is at hand: a few numbers in float16. The program is no smaller or faster than the parent's, since the
-update is added to the weight before it is written: 32 bits a weight, in the same float32 layers.
+arXiv 2106.09685, DOI 10.48550/arXiv.2106.09685). It makes small what is trained, and what is stored of a model whose
+parent is available: a few numbers in float16. The program is neither smaller nor faster than the parent's: the update
+is added to the weight before the program is exported, so that it has the same float32 layers, 32 bits a weight.
+
+Differs from the paper: every linear layer has an update by default, where the paper's experiments adapt attention only.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from harness.models.compress.training import Training
 
 
 class Lora(Training):
-    """An update of each linear layer of `model`; the parameters of the model itself are no longer trained."""
+    """Adds an update to each linear layer of `model`. The parameters of the model itself are no longer trained."""
 
     def __init__(self, model: nn.Module, options: AdapterOptions) -> None:
         self.model, self.options = model, options

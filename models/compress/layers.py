@@ -28,6 +28,11 @@ class Layers:
         del self.treated[name]
         self.left[name] = reason
 
+    def reasons(self) -> str:
+        """Why the first three layers are left, for a message: a text in brackets after a space, empty where none is."""
+        listed = "; ".join(f"{name}: {reason}" for name, reason in list(self.left.items())[:3])
+        return f" ({listed})" if listed else ""
+
 
 def kind_of(layer: nn.Module) -> str | None:
     """Which kind of layer it is, None where no method treats it."""

@@ -1,9 +1,9 @@
 """Four-bit normal floats (NF4): levels that normally distributed numbers use equally often, and a scale for each block.
 
-Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs" (arXiv 2305.14314), section 3. Blocks are of 64 weights
-along the flattened matrix, each with its largest absolute weight as its scale. Double quantisation stores these scales
-in 8-bit floats (e4m3) of blocks of 256, less their mean; the paper does not say which 8-bit float, and bitsandbytes
-uses a table of its own.
+Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs" (arXiv 2305.14314, DOI 10.48550/arXiv.2305.14314),
+section 3. Blocks are of 64 weights along the flattened matrix, each with its largest absolute weight as its scale.
+Double quantisation subtracts the mean of these scales from them and stores the rest in 8-bit floats (e4m3), with a
+factor for each block of 256 scales. The paper does not say which 8-bit float; bitsandbytes uses a table of its own.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class NormalFloat:
 
 
 def quantise(weight: Tensor, double: bool) -> NormalFloat:
-    """`weight` float32 at the nearest level of its block, the scales quantised too where it is to be `double`."""
+    """`weight` float32, each number at the nearest level of its block; with `double` the scales are quantised too, and
+    the levels are those of the scales as they are stored.
+    """
     flat = weight.flatten()
     blocks = F.pad(flat, (0, -len(flat) % BLOCK)).view(-1, BLOCK)
     scales = blocks.abs().amax(dim=1)
@@ -77,7 +79,7 @@ def quantise(weight: Tensor, double: bool) -> NormalFloat:
         off = F.pad(scales - mean, (0, -len(scales) % BLOCK_OF_SCALES)).view(-1, BLOCK_OF_SCALES)
         factors = (off.abs().amax(dim=1) / _LARGEST).clamp(min=_SMALLEST)
         stored = (off / factors[:, None]).clamp(-_LARGEST, _LARGEST).to(FLOAT8).flatten()[: len(scales)]
-    # A scale rounded down to 0 or below would turn the block around: its weights are then nearest to level 0.
+    # A scale rounded down to 0 or below would change the signs of its block, whose weights get level 0 instead.
     used = NormalFloat(flat.to(torch.uint8), stored, factors, mean, weight.shape).block_scales()
     middles = (levels()[1:] + levels()[:-1]) / 2
     relative = torch.where(used[:, None] > 0, blocks / used[:, None].clamp(min=_SMALLEST), torch.zeros(()))

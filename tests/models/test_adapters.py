@@ -1,4 +1,4 @@
-"""What defines each method of adapters: merging, frozen weights, normal floats, routing, composition, and programs."""
+"""What defines each adapter method: merging, frozen weights, normal floats, routing, composition, and programs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ADAPTING = ["lora", "qlora", "molora"]
 
 
 def learned(net: nn.Module, method: str, seed: int = 0, **options: Any) -> Prepared:
-    """`net` with adapters that have numbers, as after training."""
+    """`net` with random numbers in its adapters, as after training."""
     prepared = harness.models.prepare(net, method, **options)
     numbers = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -40,7 +40,7 @@ def learned(net: nn.Module, method: str, seed: int = 0, **options: Any) -> Prepa
 
 
 def again(small: Compressed, net: nn.Module, path: Path, *, whole: bool, parent: nn.Module | None = None) -> nn.Module:
-    """The module that a file of `small` gives back."""
+    """The module that is read back from a file of `small`."""
     path.write_bytes(packed.encoded(small, net, whole=whole))
     return packed.decoded(path, parent or net)[0].eval()
 
@@ -57,6 +57,12 @@ def test_a_merged_lora_is_its_sum_to_the_bit(seed: int, rank: int, alpha: float)
     assert torch.equal(small.module.weight, wanted)  # type: ignore[arg-type]
     assert small.record.bits_per_weight == 32
     assert small.record.facts["adapter_bytes"] == 2 * rank * (24 + 16)
+
+
+def test_the_record_has_the_bytes_of_the_adapters() -> None:
+    small = learned(nn.Linear(24, 16), "molora", rank=2, experts=3).finish()
+    assert small.record.facts["adapter_bytes"] == 2 * (3 * 24 + 6 * (24 + 16))  # a router and three experts, float16
+    assert hub().finish().record.facts["adapter_bytes"] == 2 * 2 * (32 + 32)
 
 
 @pytest.mark.parametrize("method", ADAPTING)
@@ -225,7 +231,7 @@ def test_a_program_mixes_the_experts(tiny: GPTConfig, seeded: Callable[..., GPT]
 
 
 def hub(steps: int = 2, **options: Any) -> Prepared:
-    """A small language model after three phases of `steps` each, with adapters that have numbers."""
+    """A small language model after three phases of `steps` each, with random numbers in its adapters."""
     torch.manual_seed(0)
     prepared = learned(Tied().eval(), "lorahub", rank=2, steps=steps, **options)
     tokens = torch.randint(20, (2, 9), generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""What every method that is learned in training does with a module of the user's, in a loop of the user's."""
+"""What each method that is learned in training does with a user's module in a user's training loop."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ NEEDED: dict[str, dict[str, Any]] = {
     "lorahub": {"steps": 7, "l1": 0.0},
     "morphte": {"rank": 2},
 }
-"""Options that a method must have, or with which there is something to learn."""
+"""Options that a method needs, or that leave it something to learn."""
 NETS: dict[str, tuple[nn.Module, Tensor]] = {
     "albert": (Deep(), torch.randn(24, 8, generator=torch.Generator().manual_seed(1))),
     "grouped-query-training": (GPT(GPT_CONFIG), TOKENS),
     "lorahub": (tied(), torch.arange(160).view(8, 20) % 20),
     "morphte": (GPT(GPT_CONFIG), TOKENS),
 }
-"""A model and its inputs where a method needs another than `mixed`."""
+"""A model and its inputs for the methods that cannot have `mixed`."""
 
 
 def net_for(method: str) -> tuple[nn.Module, Tensor]:
@@ -55,7 +55,7 @@ def net_for(method: str) -> tuple[nn.Module, Tensor]:
 
 
 def train(prepared: Prepared, inputs: Tensor, steps: int = 3) -> list[float]:
-    """A loop as a user has one; returns its losses."""
+    """A training loop as a user may write it; returns its losses."""
     groups = prepared.training.parameter_groups()
     taken = {id(parameter) for group in groups for parameter in group["params"]}
     rest = [parameter for parameter in prepared.module.parameters() if id(parameter) not in taken]
@@ -107,7 +107,17 @@ def test_a_method_after_training_has_nothing_to_prepare() -> None:
         harness.models.prepare(mixed(), "gptq")
 
 
-def test_rounded_weights_are_those_that_were_trained_with() -> None:
+@pytest.mark.parametrize("method", ["qat", "quantisation-noise", "qaf", "llm-qat"])
+def test_a_model_with_nothing_to_round_is_refused(method: str) -> None:
+    with pytest.raises(UsageError, match=r"No layer of this model can be rounded\. Choose"):
+        harness.models.prepare(nn.LayerNorm(8), method)
+    with pytest.raises(
+        UsageError, match=r"can be rounded \(0: its 10 inputs are no multiple of the group of 4\)\. Choose"
+    ):
+        harness.models.prepare(nn.Sequential(nn.Linear(10, 4)), method, group=4)
+
+
+def test_rounded_weights_are_those_of_the_training() -> None:
     net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
     prepared = harness.models.prepare(net, "qat", bits=3, activation_bits=None)
     inputs = torch.randn(16, 64, generator=torch.Generator().manual_seed(1))
@@ -231,7 +241,7 @@ def test_fine_tuning_begins_at_the_searched_steps_and_stores_the_learned_ones() 
 
 
 def small_gpt(layers: int = 2) -> GPT:
-    """A GPT of 12 tokens' context."""
+    """A GPT with a context of 12 tokens."""
     torch.manual_seed(0)
     return GPT(GPTConfig(layers=layers, heads=2, width=16, context=12, vocabulary_size=11, dropout=0.0)).eval()
 
@@ -249,7 +259,7 @@ def test_text_is_written_as_the_whole_model_computes_it() -> None:
         torch.testing.assert_close(torch.stack(seen, dim=1), model(tokens)[:, :-1], rtol=0, atol=1e-4)
 
 
-def test_text_is_the_same_for_a_seed_and_begins_with_the_likeliest_tokens() -> None:
+def test_text_is_the_same_for_a_seed_and_begins_with_the_most_likely_tokens() -> None:
     model = small_gpt()
     text = written(model, 100, seed=3)
     assert len(text) == 108  # whole sequences
@@ -257,12 +267,12 @@ def test_text_is_the_same_for_a_seed_and_begins_with_the_likeliest_tokens() -> N
     assert (text != written(model, 100, seed=4)).any()
     sequences = torch.from_numpy(text).view(-1, 12)
     with torch.no_grad():
-        likeliest = model(sequences).argmax(dim=-1)
-    assert torch.equal(sequences[:, 1:4], likeliest[:, :3])
-    assert not torch.equal(sequences[:, 6:], likeliest[:, 5:-1])
+        most_likely = model(sequences).argmax(dim=-1)
+    assert torch.equal(sequences[:, 1:4], most_likely[:, :3])
+    assert not torch.equal(sequences[:, 6:], most_likely[:, 5:-1])
 
 
-def test_llm_qat_learns_from_its_parent_alone() -> None:
+def test_llm_qat_learns_only_from_its_parent() -> None:
     model = small_gpt()
     prepared = harness.models.prepare(model, "llm-qat", tokens=30)
     training = prepared.training

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 class Experts(nn.Module):
     """x [..., in] to scale * sum over experts of share(x) B A x, [..., out].
 
-    The A of all experts are one matrix [experts rank, in], their B one [out, experts rank]: two products for all. No
-    shape but the last is written down, so that a program takes texts of any length.
+    The A of all experts are one matrix [experts rank, in], their B one [out, experts rank]: two products for all. Only
+    the last dimension has a fixed size, so that a program takes texts of any length.
     """
 
     spread: Tensor
@@ -29,7 +29,9 @@ class Experts(nn.Module):
         self.register_buffer("spread", torch.eye(experts).repeat_interleave(rank, dim=0), persistent=False)
 
     def drawn(self, scale: float) -> Experts:
-        """Itself as training begins: B zeros, so that nothing is added, the router nearly indifferent."""
+        """Itself, with the numbers of the start of training: B zeros, so that nothing is added, and a router that gives
+        all experts nearly the same share.
+        """
         self.scale = scale
         nn.init.normal_(self.router.weight, std=0.02)
         nn.init.kaiming_uniform_(self.reading.weight, a=math.sqrt(5))
@@ -51,7 +53,7 @@ class Experts(nn.Module):
 
 
 class ExpertsLinear(nn.Module):
-    """A linear layer with experts beside it: x [..., in] to [..., out]."""
+    """The sum of a linear layer and of experts with the same input: x [..., in] to [..., out]."""
 
     def __init__(self, base: nn.Linear, experts: Experts) -> None:
         super().__init__()
@@ -62,8 +64,8 @@ class ExpertsLinear(nn.Module):
         return output
 
     def mapped(self, rows: Callable[[Tensor], Tensor]) -> ExpertsLinear:
-        """The layer with `rows` [out, n] to [new out, n] done to its weight and to the experts' last matrix.
-        It has no bias.
+        """The layer with the function `rows`, [out, n] to [new out, n], applied to its weight and to the experts' last
+        matrix. The result has no bias.
         """
         weight, writing = rows(self.base.weight.detach()), rows(self.experts.writing.weight.detach())
         made = Experts(

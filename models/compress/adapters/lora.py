@@ -1,9 +1,11 @@
-"""LoRA: a model is trained on by a low-rank update of each linear layer, W + (alpha / r) B A, and nothing else.
+"""LoRA: a low-rank update of each linear layer is learned, W + (alpha / r) B A, and nothing else.
 
 Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen, "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022,
-arXiv 2106.09685, DOI 10.48550/arXiv.2106.09685). What it makes small is what is trained and what is stored of a model
-whose parent is at hand: a few numbers in float16. The program is no smaller or faster than the parent's, since the
-update is added to the weight before it is written: 32 bits a weight, in the same float32 layers.
+arXiv 2106.09685, DOI 10.48550/arXiv.2106.09685). It makes small what is trained, and what is stored of a model whose
+parent is available: a few numbers in float16. The program is neither smaller nor faster than the parent's: the update
+is added to the weight before the program is exported, so that it has the same float32 layers, 32 bits a weight.
+
+Differs from the paper: every linear layer has an update by default, where the paper's experiments adapt attention only.
 """
 
 from __future__ import annotations
@@ -12,15 +14,15 @@ from typing import cast
 
 from torch import nn
 
-from harness.models.compress.adapters.adapter import AdapterOptions, LowRank, attach, frozen_layers, stored_number
-from harness.models.compress.layers import finished, matrix, shape_of
+from harness.models.compress.adapters.adapter import AdapterOptions, LowRank, attach, finished_adapters, frozen_layers
+from harness.models.compress.layers import matrix, shape_of
 from harness.models.compress.method import ADAPTERS, TrainedMethod, Weights
-from harness.models.compress.stored import LowRankUpdate, Stored, adapter_bytes
+from harness.models.compress.stored import LowRankUpdate, Stored
 from harness.models.compress.training import Training
 
 
 class Lora(Training):
-    """An update of each linear layer of `model`; the parameters of the model itself are no longer trained."""
+    """Adds an update to each linear layer of `model`. The parameters of the model itself are no longer trained."""
 
     def __init__(self, model: nn.Module, options: AdapterOptions) -> None:
         self.model, self.options = model, options
@@ -34,11 +36,8 @@ class Lora(Training):
         stored: dict[str, Stored] = {}
         for name, layer in self.layers.treated.items():
             adapter = self.adapters[name]
-            factors = stored_number(adapter.reading), stored_number(adapter.writing)
-            stored[name] = LowRankUpdate(matrix(layer), *factors, adapter.scale, shape_of(layer))
-        weights = finished(self.model, self.layers, stored, self.options)
-        weights.facts["adapter_bytes"] = adapter_bytes(stored)
-        return weights
+            stored[name] = LowRankUpdate(matrix(layer), *adapter.stored(), adapter.scale, shape_of(layer))
+        return finished_adapters(self.model, self.layers, stored, self.options)
 
 
 METHOD = TrainedMethod(

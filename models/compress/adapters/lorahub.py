@@ -1,14 +1,16 @@
-"""LoraHub: three LoRAs, each learned on a text of its own, composed for a few examples without a gradient.
+"""LoraHub: three LoRAs, each learned from another text, are combined for a few examples without a gradient.
 
 Huang, Liu, Lin, Pang, Du and Lin, "LoraHub: Efficient Cross-Task Generalization via Dynamic LoRA Composition" (COLM
-2024, arXiv 2307.13269, DOI 10.48550/arXiv.2307.13269): with coefficients w, A = sum of w_k A_k and B = sum of w_k B_k,
-and w that make the loss of the examples + `l1` * sum of |w_k| least. Here
+2024, arXiv 2307.13269, DOI 10.48550/arXiv.2307.13269): with coefficients w, A = sum of w_k A_k and B = sum of w_k B_k.
+Searched are the w that make the loss of the examples + `l1` * sum of |w_k| least. The result is a LoRA, see `lora`.
 
-* the texts are thirds of the training text, in which plays are not marked: they differ less than the paper's tasks;
-* the examples are the last windows of the training text, which no LoRA is trained on (the parent was);
-* w is searched by Nelder and Mead's simplex from 0, within the paper's bounds; the paper has Nevergrad's NGOpt.
+Differs from the paper:
 
-What is left is a LoRA, see `lora`.
+* there are 3 LoRAs, where the paper takes 20 out of about 200;
+* their texts are thirds of the training text, in which plays are not marked: they differ less than the paper's tasks;
+* the examples are the last windows of the training text. No LoRA is trained with them, but the parent was;
+* the search is the simplex of Nelder and Mead, where the authors' code uses Nevergrad's NGOpt and divides the sum of
+  |w_k| by the number of LoRAs. Both start from 0, and have the same bounds.
 """
 
 from __future__ import annotations
@@ -25,26 +27,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.errors import UsageError
-from harness.models.compress.adapters.adapter import AdapterOptions, LowRank, attach, frozen_layers, stored_number
-from harness.models.compress.layers import finished, matrix, shape_of
+from harness.models.compress.adapters.adapter import (
+    AdapterOptions,
+    LowRank,
+    attach,
+    finished_adapters,
+    frozen_layers,
+    stored_number,
+)
+from harness.models.compress.layers import matrix, shape_of
 from harness.models.compress.method import ADAPTERS, TrainedMethod, Weights, check_range
-from harness.models.compress.stored import LowRankUpdate, Stored, adapter_bytes
+from harness.models.compress.stored import LowRankUpdate, Stored
 from harness.models.compress.training import Training
 from harness.models.gpt.network import GPT
 
 COUNT = 3
-"""LoRAs, each trained in a phase of its own."""
+"""The number of LoRAs. Each is trained in its own phase."""
 BOUND = 1.5
-"""The greatest |w_k|, as in the paper."""
+"""The greatest |w_k|, as in the authors' code."""
 FIRST_STEP = 0.5
-"""How far from 0 the simplex begins."""
+"""The distance from 0 to the other corners of the first simplex."""
 DEFAULT_CONTEXT = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class LorahubOptions(AdapterOptions):
-    """`steps` of training for each of the three LoRAs, one after another; `l1` weighs the sum of |w_k| in nats, `tries`
-    of coefficients are made, on so many `examples` (windows of text).
+    """Those of `lora`; `steps` of training for each of the three LoRAs, one after another; `l1`: what the sum of |w_k|
+    is multiplied by, in nats; `tries`: at most so many w are tried; `examples`: how many windows of text they are tried
+    with. Raises ValueError for a number out of range.
     """
 
     steps: int
@@ -61,7 +71,7 @@ class LorahubOptions(AdapterOptions):
 
 
 class Several(nn.Module):
-    """Three updates of one layer, one of which is at work; their composition where there are `coefficients` [3]."""
+    """Three updates of one layer. One of them is used; where there are `coefficients` [3], their composition."""
 
     def __init__(self, layer: nn.Linear, rank: int, scale: float) -> None:
         super().__init__()
@@ -70,7 +80,7 @@ class Several(nn.Module):
         self.coefficients: Tensor | None = None
 
     def composed(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """A [rank, in] and B [out, rank] of the composition, as they are stored."""
+        """A [rank, in] and B [out, rank] of the composition by `coefficients` [3], as they are stored."""
         parts = [cast(LowRank, part) for part in self.parts]
         pairs = list(zip(coefficients, parts, strict=True))
         reading = torch.stack([w * part.reading for w, part in pairs]).sum(0)
@@ -86,10 +96,11 @@ class Several(nn.Module):
 
 
 class Lorahub(Training):
-    """Three LoRAs of the linear layers of `model`, a language model, trained one after another.
+    """Trains three LoRAs of the linear layers of `model`, a language model, one after another.
 
-    In a loop of the user's, the phases see what inputs the user gives; the examples are the last inputs of each phase.
-    Inputs must be tokens int64 [B, T], outputs logits [B, T, vocabulary]: the loss is that of the next token.
+    In a user's training loop each phase is trained with the inputs that the user gives; the examples are the last
+    inputs of each phase. Inputs must be tokens int64 [B, T], outputs logits [B, T, vocabulary], because the loss is
+    that of the next token. `output_loss` raises UsageError for others, `weights` where it had no inputs.
     """
 
     def __init__(self, model: nn.Module, options: LorahubOptions) -> None:
@@ -146,12 +157,12 @@ class Lorahub(Training):
         for name, layer in self.layers.treated.items():
             adapter = self.adapters[name]
             stored[name] = LowRankUpdate(matrix(layer), *adapter.composed(coefficients), adapter.scale, shape_of(layer))
-        weights = finished(self.model, self.layers, stored, self.options)
-        weights.facts |= facts | {"adapter_bytes": adapter_bytes(stored)}
+        weights = finished_adapters(self.model, self.layers, stored, self.options)
+        weights.facts = facts | weights.facts
         return weights
 
     def loss(self, coefficients: Tensor, examples: list[Tensor]) -> float:
-        """Nats a token of `examples`, int64 [B, T] each, with the composition by `coefficients` [3]."""
+        """The loss of `examples`, int64 [B, T] each, in nats per token, with the composition by `coefficients` [3]."""
         with self._composition(coefficients), torch.no_grad():
             total, count = 0.0, 0
             for tokens in examples:

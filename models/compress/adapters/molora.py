@@ -1,11 +1,15 @@
-"""MoLoRA: several low-rank updates of each layer, of which a router takes its share of each for every token.
+"""MoLoRA: each layer has several low-rank updates, the experts; a router gives each of them a share, for every token.
 
 Zadouri, Ustun, Ahmadian, Ermis, Locatelli and Hooker, "Pushing Mixture of Experts to the Limit: Extremely Parameter
 Efficient MoE for Instruction Tuning" (ICLR 2024, arXiv 2309.05444, DOI 10.48550/arXiv.2309.05444). The shares are a
-softmax of a linear layer on the layer's own input; the paper mixes all experts (soft merging), `top` only the best few,
-whose shares are divided by their sum. What depends on the token cannot be merged into the weight: the program has the
-parent's weight and the experts beside it, and computes all of them, also where only a few are mixed. A program with
-`top` was refused when it was built (executorch 1.5.1, a small model): it did not compute what the model does.
+softmax of a linear layer on the layer's own input. All experts are mixed (soft merging), or only the best few with
+`top`. What depends on the token cannot be merged into the weight: the program holds the parent's weight and the
+experts, and computes all of them, also where only a few are mixed. A program with `top` was refused at its export
+(executorch 1.5.1, a small model): its outputs were not those of the model.
+
+Differs from the authors' code: A begins as in `lora`, where theirs is Gaussian with a standard deviation of 0.02;
+alpha / r is 2 by default, where theirs is 4; and the shares of the `top` experts are divided by their sum, where theirs
+are not.
 """
 
 from __future__ import annotations
@@ -15,17 +19,25 @@ from typing import cast
 
 from torch import nn
 
-from harness.models.compress.adapters.adapter import AdapterOptions, attach, frozen_layers, stored_number
+from harness.models.compress.adapters.adapter import (
+    AdapterOptions,
+    attach,
+    finished_adapters,
+    frozen_layers,
+    stored_number,
+)
 from harness.models.compress.adapters.experts import Experts
-from harness.models.compress.layers import finished, matrix, shape_of
+from harness.models.compress.layers import matrix, shape_of
 from harness.models.compress.method import ADAPTERS, TrainedMethod, Weights, check_range
-from harness.models.compress.stored import RoutedUpdates, Stored, adapter_bytes
+from harness.models.compress.stored import RoutedUpdates, Stored
 from harness.models.compress.training import Training
 
 
 @dataclass(frozen=True, kw_only=True)
 class MoloraOptions(AdapterOptions):
-    """`experts` of each layer, each of `rank`; `top` of them are mixed for a token, None: all."""
+    """Those of `lora`, for each expert; how many `experts` a layer has; how many of them, `top`, are mixed for a token
+    (None: all). Raises ValueError for a number out of range.
+    """
 
     rank: int = 4
     alpha: float = 8.0
@@ -40,7 +52,7 @@ class MoloraOptions(AdapterOptions):
 
 
 class Molora(Training):
-    """Experts and a router for each linear layer of `model`, whose own parameters are no longer trained."""
+    """Adds experts and a router to each linear layer of `model`, whose own parameters are no longer trained."""
 
     def __init__(self, model: nn.Module, options: MoloraOptions) -> None:
         self.model, self.options = model, options
@@ -58,9 +70,7 @@ class Molora(Training):
             of = self.adapters[name]
             parts = stored_number(of.router.weight), stored_number(of.reading.weight), stored_number(of.writing.weight)
             stored[name] = RoutedUpdates(matrix(layer), *parts, of.scale, of.top, shape_of(layer))
-        weights = finished(self.model, self.layers, stored, self.options)
-        weights.facts["adapter_bytes"] = adapter_bytes(stored)
-        return weights
+        return finished_adapters(self.model, self.layers, stored, self.options)
 
 
 METHOD = TrainedMethod(

@@ -1,8 +1,10 @@
-"""QLoRA: the weights in 4 bits of a normal float, and a low-rank update of them that is learned in float.
+"""QLoRA: the weights become normal floats of 4 bits, and a low-rank update of them is learned.
 
 Dettmers, Pagnoni, Holtzman and Zettlemoyer, "QLoRA: Efficient Finetuning of Quantized LLMs" (NeurIPS 2023, arXiv
-2305.14314, DOI 10.48550/arXiv.2305.14314). Made small are the weights at rest, 4.127 bits each and the update; no
-kernel of a program computes with normal floats, so the two are merged before the program is written, in float32.
+2305.14314, DOI 10.48550/arXiv.2305.14314). The stored weights become small: 4.127 bits each, and the update. No kernel
+of a program computes with normal floats, so that both are merged before the program is exported, in float32.
+
+Differs from the paper: there is no paged optimizer. Which 8-bit floats double quantisation uses: see `normal_float`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from harness.models.compress.adapters.adapter import AdapterOptions, stored_number
+from harness.models.compress.adapters.adapter import AdapterOptions
 from harness.models.compress.adapters.lora import Lora
 from harness.models.compress.layers import finished, matrix, shape_of
 from harness.models.compress.method import ADAPTERS, TrainedMethod, Weights
@@ -23,13 +25,15 @@ from harness.models.compress.training import Training
 
 @dataclass(frozen=True, kw_only=True)
 class QloraOptions(AdapterOptions):
-    """`double` stores the scales of the blocks in 8 bits (the paper's double quantisation), else in 32."""
+    """Those of `lora`; `double` stores the scales of the blocks in 8 bits (the paper's double quantisation), otherwise
+    they take 32.
+    """
 
     double: bool = True
 
 
 class Qlora(Training):
-    """A LoRA on the linear layers of `model`, whose weights are rounded to normal floats before."""
+    """Rounds the weights of the linear layers of `model` to normal floats, and adds a LoRA to them."""
 
     def __init__(self, model: nn.Module, options: QloraOptions) -> None:
         self.model, self.options = model, options
@@ -45,8 +49,7 @@ class Qlora(Training):
         stored: dict[str, Stored] = {}
         for name, layer in self.layers.treated.items():
             adapter = self.lora.adapters[name]
-            factors = stored_number(adapter.reading), stored_number(adapter.writing)
-            stored[name] = NormalFloatUpdate(self.bases[name], *factors, adapter.scale, shape_of(layer))
+            stored[name] = NormalFloatUpdate(self.bases[name], *adapter.stored(), adapter.scale, shape_of(layer))
         return finished(self.model, self.layers, stored, self.options)
 
 

@@ -1,7 +1,7 @@
-"""Weights and activations that a model is trained with as if they were rounded already, in float32.
+"""Weights and activations that a model is trained with as if they were rounded already; their type stays float32.
 
-The gradient passes the rounding unchanged (the straight-through estimator: Bengio, Leonard and Courville, arXiv
-1308.3432, DOI 10.48550/arXiv.1308.3432).
+The gradient passes through the rounding unchanged (the straight-through estimator: Bengio, Leonard and Courville,
+arXiv 1308.3432, DOI 10.48550/arXiv.1308.3432).
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Steps = Callable[[Tensor], Tensor]
 
 
 class Rounding(nn.Module):
-    """A parametrization of a weight: the layer computes with the nearest symmetric levels of `bits`."""
+    """A parametrization of a weight: the layer computes with the nearest symmetric levels of `bits` bits."""
 
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = bits
 
     def steps(self, weight: Tensor) -> Tensor:
-        """The steps [out, groups] that `weight` [out, in] is rounded with."""
+        """The steps [out, groups] with which `weight` [out, in] is rounded."""
         raise NotImplementedError
 
 
 class FakeQuantised(Rounding):
-    """Rounding with the steps that `steps_of` finds anew for the weights of each training step. In training only a
-    random `share` of the weights is rounded, drawn anew at each call.
+    """Rounding with the steps that `steps_of` computes again from the weights at each call. In training only a random
+    `share` of the weights is rounded, another one at each call.
     """
 
     def __init__(self, bits: int, steps_of: Steps, share: float = 1.0) -> None:
@@ -54,26 +54,26 @@ class FakeQuantised(Rounding):
 
 
 def fake_quantise(layer: nn.Module, rounding: Rounding) -> None:
-    """Let `layer` compute from here on with the weights that `rounding` makes of its own."""
+    """Register `rounding` on `layer`: from now on the layer computes with rounded weights."""
     parametrize.register_parametrization(layer, "weight", rounding, unsafe=True)
 
 
 def trained_weight(layer: nn.Module) -> Tensor:
-    """The float32 matrix [out, in] behind the rounded weights of a layer that was given to `fake_quantise`."""
+    """The float32 matrix [out, in], not rounded, of a layer that was given to `fake_quantise`."""
     original: Tensor = layer.parametrizations.weight.original  # type: ignore[union-attr, assignment]
     return original.detach().float().flatten(1)
 
 
 def round_inputs(layer: nn.Module, bits: int) -> None:
-    """Let `layer` see its inputs rounded token by token to `bits`, with a scale and a zero point for each, as programs
-    of integers do.
+    """Round the inputs of `layer` to `bits` bits, with a scale and a zero point for each token, as programs of integers
+    do.
     """
     layer.register_forward_pre_hook(lambda _, inputs: (rounded_tokens(inputs[0], bits), *inputs[1:]))
 
 
 def rounded_tokens(x: Tensor, bits: int) -> Tensor:
-    """`x` [..., channels], each row of it at the nearest of 2^bits levels from its least value to its greatest, 0 among
-    them; with the gradient of `x`.
+    """`x` [..., channels], each row rounded to the nearest of 2^bits levels, which go from its least value to its
+    greatest and include 0. The gradient is that of `x`.
     """
     with torch.no_grad():
         least, most = -(1 << (bits - 1)), (1 << (bits - 1)) - 1

@@ -1,16 +1,20 @@
-"""LLM-QAT: quantisation-aware training without data. The model writes the text that it is trained on, and learns its
-own float32 outputs; besides weights and inputs of layers, the keys and values that attention remembers are rounded.
+"""LLM-QAT: quantisation-aware training without data. The model writes the text that it is trained with, and learns the
+outputs that it had in float32. Weights, inputs of layers, and the keys and values of attention are rounded.
 
 Liu, Oguz, Zhao, Chang, Stock, Mehdad, Shi, Krishnamoorthi and Chandra, "LLM-QAT: Data-Free Quantization Aware Training
-for Large Language Models" (Findings of ACL 2024, arXiv 2305.17888, DOI 10.48550/arXiv.2305.17888):
+for Large Language Models" (Findings of ACL 2024, arXiv 2305.17888, DOI 10.18653/v1/2024.findings-acl.26):
 
-text: a sequence begins with a random token; its next 3 to 5 are the most likely ones, the others are drawn from the
-model's distribution. loss: the cross-entropy of the model's distribution to that of the float32 model, and no other.
-weights: symmetric, a step max |w| / (2^(b-1) - 1) for each channel. keys and values: the same, for each token. Inputs
-of layers have a zero point besides, as in programs; the paper's are symmetric.
+* text: a sequence begins with a random token; its next 3 to 5 tokens are the most likely ones, the others are random
+  ones from the model's distribution;
+* loss: the cross-entropy between the distribution of the float32 model and that of the trained one, and no other;
+* weights: symmetric, with a step max |w| / (2^(b-1) - 1) for each channel; keys and values: the same for each token.
 
-Programs that harness writes remember keys and values in float32. A model that is no GPT of the zoo writes no text: it
-is trained on the user's, with its outputs taken for logits of their last dimension.
+Differs from the paper: inputs of layers have a zero point, as in programs, where the paper's are symmetric; and each
+sequence fills the context, where the paper's may end earlier. The authors' code lets sequences begin with each token of
+the vocabulary in turn, counts that token among the 3 to 5, and has other grids for 1 and 2 bits.
+
+Programs that harness exports keep keys and values in float32. A model that is not a GPT of the zoo cannot write text:
+it is trained with the user's text, and its outputs are taken as logits along their last dimension.
 """
 
 from __future__ import annotations
@@ -45,11 +49,11 @@ AT_ONCE = 128
 
 @dataclass(frozen=True, kw_only=True)
 class LlmQatOptions(QatOptions):
-    """Those of `qat`; `cache_bits` of keys and values (None: they stay float32); and how many `tokens` of text are
-    written, in whole sequences of the model's context and at least two, drawn by `seed`.
+    """Those of `qat`; `cache_bits` of keys and values (None: they stay float32); how many `tokens` of text the model
+    writes, in whole sequences of its context and at least two of them; and the `seed` of these.
 
-    `separate` are patterns of the names of layers that give keys or values alone, `fused` of those that give queries,
-    keys and values, a third of the outputs each, in this order.
+    `separate` are patterns of the names of layers that give only keys or only values, `fused` of those that give
+    queries, keys and values, a third of the outputs each, in this order. Raises ValueError for a number out of range.
     """
 
     cache_bits: int | None = 4
@@ -73,7 +77,7 @@ def minmax_steps(weight: Tensor, bits: int, group: int | None) -> Tensor:
 
 
 def rounded_cache(x: Tensor, bits: int) -> Tensor:
-    """`x` [..., channels], each row of it at its nearest symmetric levels; with the gradient of `x`."""
+    """`x` [..., channels], each row rounded to its nearest symmetric levels. The gradient is that of `x`."""
     with torch.no_grad():
         values = x.detach().float()
         steps = (values.abs().amax(dim=-1, keepdim=True) / limits(bits)[1]).clamp(min=SMALLEST)
@@ -82,7 +86,7 @@ def rounded_cache(x: Tensor, bits: int) -> Tensor:
 
 
 def written(model: GPT, tokens: int, seed: int) -> NDArray[np.int64]:
-    """At least `tokens` tokens of text that `model` writes: whole sequences of its context, two or more."""
+    """At least `tokens` tokens of text that `model` writes, int64 [n]: whole sequences of its context, two or more."""
     generator = torch.Generator().manual_seed(seed)
     count = max(2, math.ceil(tokens / model.config.context))
     parts = []
@@ -101,7 +105,7 @@ def written(model: GPT, tokens: int, seed: int) -> NDArray[np.int64]:
 
 
 class LlmQat(Qat):
-    """Weights, inputs of layers, keys and values of `model` rounded, and its own outputs in float32 to learn from."""
+    """Rounds weights, inputs of layers, keys and values of `model`, which learns from its own float32 outputs."""
 
     options: LlmQatOptions
     text_weight = 0.0
@@ -141,7 +145,7 @@ class LlmQat(Qat):
         return weights
 
     def _round_cache(self) -> Iterator[str]:
-        """Let layers that give keys or values give them rounded; their names."""
+        """Round the outputs of the layers that give keys or values; yields the names of these layers."""
         bits = self.options.cache_bits
         assert bits is not None
         for name, layer in self.model.named_modules():

@@ -1,17 +1,22 @@
-"""Quantisation-aware fine-tuning with learned steps: a model in integers already is trained on, with its steps.
+"""Quantisation-aware fine-tuning with learned steps: a rounded model is trained further, together with its steps.
 
-Esser, McKinstry, Bablani, Appuswamy and Modha, "Learned Step Size Quantization" (LSQ, ICLR 2020, arXiv 1902.08153, DOI
-10.48550/arXiv.1902.08153) defines what is learned: where v is a weight and s its step, the layer computes with
+Quantisation-aware fine-tuning (QAF) is no single published algorithm: overviews of quantisation use this name for
+training a model further after it was rounded. What is learned here, and how, is defined by Esser, McKinstry, Bablani,
+Appuswamy and Modha, "Learned Step Size Quantization" (LSQ, ICLR 2020, arXiv 1902.08153, DOI
+10.48550/arXiv.1902.08153). Where v is a weight and s its step, the layer computes with
 
     v' = round(clip(v / s, -2^(b-1), 2^(b-1) - 1)) * s
 
-with dv'/dv = 1 inside of the clip and 0 outside; dv'/ds = round(v / s) - v / s inside and the limit itself outside,
-times g = 1 / sqrt(weights of the step * (2^(b-1) - 1)). The paper fine-tunes from trained float32 weights, too.
+dv'/dv is 1 inside of the clip and 0 outside; dv'/ds is round(v / s) - v / s inside and the limit itself outside, times
+g = 1 / sqrt(n * (2^(b-1) - 1)) where n weights share the step. Training starts from trained float32 weights.
 
-Two differences. The steps begin at those of rounding after training that have the least squared error
-(`rounding.searched_steps`), in place of 2 mean|v| / sqrt(2^(b-1) - 1): what is fine-tuned is the model after
-quantisation, which gives the method its name in surveys. And the inputs of layers are rounded token by token, as in
-`qat` and in programs: their steps are not learned.
+Differs from the paper:
+
+* the steps begin at those of rounding after training that have the least squared error (`rounding.searched_steps`), so
+  that the rounded model is the one that is trained further; the paper's begin at 2 mean|v| / sqrt(2^(b-1) - 1);
+* a channel, or a group of its inputs, has a step; in the paper a layer has one;
+* inputs of layers are rounded token by token, as in `qat` and in programs; the paper learns their steps too;
+* all layers that are rounded have the same number of bits; in the paper the first and the last layer have 8.
 """
 
 from __future__ import annotations
@@ -30,18 +35,20 @@ from harness.models.compress.rounding import SMALLEST, grouped, limits, searched
 
 @dataclass(frozen=True, kw_only=True)
 class QafOptions(QatOptions):
-    """Those of `qat`, and the `step_rate`, which is AdamW's for the steps."""
+    """Those of `qat`, and the `step_rate`: AdamW's learning rate for the steps. Raises ValueError for a number out of
+    range.
+    """
 
     step_rate: float = 3e-4
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.step_rate < math.inf:
-            raise ValueError(f"step_rate is {self.step_rate}, not a number from 0 on")
+            raise ValueError(f"step_rate is {self.step_rate}, not a number of at least 0")
 
 
 class LearnedSteps(Rounding):
-    """Rounding with steps that are learned with the weights, `learned` float32 [out, groups]."""
+    """Rounding with steps that are learned with the weights: `learned` float32 [out, groups]."""
 
     def __init__(self, bits: int, steps: Tensor) -> None:
         super().__init__(bits)
@@ -62,7 +69,7 @@ class LearnedSteps(Rounding):
 
 
 class Qaf(Qat):
-    """Weights of `model` rounded at learned steps, and rounded inputs of its linear layers."""
+    """Rounds the weights of `model` with learned steps, and the inputs of its linear layers."""
 
     options: QafOptions
 

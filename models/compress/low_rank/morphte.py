@@ -1,17 +1,23 @@
-"""Embeddings as sums of tensor products of small vectors that tokens with a piece in common share, trained on.
+"""Embeddings as sums of tensor products of small vectors, which are trained. Tokens with a piece in common share its
+vectors.
 
-Gan, Zhang, Li, Wang, Lu, Qiu, Zhao and Zhou, "MorphTE: Injecting Morphology in Tensorized Embeddings" (NeurIPS 2022,
-arXiv 2210.15379). A token has `order` pieces, and each piece a vector for each of `rank` terms:
+Gan, Zhang, Li, Lu and Wang, "MorphTE: Injecting Morphology in Tensorized Embeddings" (NeurIPS 2022, arXiv 2210.15379,
+DOI 10.48550/arXiv.2210.15379). A token has `order` pieces, and each piece a vector for each of `rank` terms:
 
     row of a token = sum over terms of the Kronecker product of its pieces' vectors
 
-The paper's pieces are morphemes of words. Tokens of byte-pair encoding are split as they were merged, `order` - 1
-merges or fewer; other tokens, such as characters, have no morphology: their pieces are the digits of their number, as
-in word2ketXS (Panahi, Saeedi and Arodz, arXiv 1911.04975). Unlike in the paper each place has a table of its own, so
-that the vectors' sizes multiply to the width exactly.
+Differs from the paper:
 
-Tables are fitted to the trained rows, then trained with all else frozen; a head that is tied to the embedding follows.
-A program holds the rows multiplied out, in float32: the file of weights is smaller, the program is not.
+* its pieces are the morphemes of words. Here tokens of byte-pair encoding are split in the way they were merged, at
+  most `order` - 1 times. Other tokens, such as characters, have no morphology: their pieces are the digits of their
+  number, similar to word2ketXS (Panahi, Saeedi and Arodz, arXiv 1911.04975, DOI 10.48550/arXiv.1911.04975);
+* each place has a table of its own, and the product of the vectors' sizes is exactly the width. The authors' code has
+  one table for all places, cuts the product to the width, and normalises each row (LayerNorm);
+* tables are first fitted to the trained rows, then trained while everything else is frozen; the paper trains whole
+  models from the start.
+
+A head that is tied to the embedding follows it. A program holds the rows multiplied out, in float32: the file of
+weights is smaller, the program is not.
 """
 
 from __future__ import annotations
@@ -39,8 +45,9 @@ FIT_STEPS, FIT_RATE = 300, 0.03
 
 @dataclass(frozen=True, kw_only=True)
 class MorphteOptions(Options):
-    """`embeddings` are patterns of the names of the layers that are treated. `tokenizer` names one of byte pairs that
-    comes with harness and whose merges give the pieces; None takes the digits of a token's number.
+    """`rank` terms of a row, and `order` pieces of a token. `tokenizer` is the name of a byte-pair tokenizer that comes
+    with harness, whose merges give the pieces; None takes the digits of a token's number. `embeddings` are patterns of
+    the names of the layers that are treated. Raises ValueError for a number out of range.
     """
 
     rank: int = 8
@@ -72,9 +79,9 @@ def _packaged(name: str) -> str:
 
 
 def merged_pieces(tokenizer_json: str, order: int) -> Tensor:
-    """The pieces of each token of byte-pair encoding, as numbers from 0 for each place: int64 [tokens, order]. The
-    longest piece is split, the last merge of it undone, until there are `order` of them or all are bytes; places at the
-    end that a token lacks have a number as well.
+    """The pieces of each token of byte-pair encoding, as numbers from 0 for each place: int64 [tokens, order]. The last
+    merge of the longest piece is undone, until there are `order` pieces or none can be split. Where a token has fewer
+    pieces, its last places are empty; an empty piece has a number as well.
     """
     model: dict[str, Any] = json.loads(tokenizer_json)["model"]
     pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
@@ -94,7 +101,7 @@ def merged_pieces(tokenizer_json: str, order: int) -> Tensor:
 
 
 class Products(nn.Module):
-    """A parametrization: the tables to the weight [tokens, width], and back by least squares."""
+    """A parametrization: from the tables to the weight [tokens, width], and from a weight to tables (`fitted`)."""
 
     index: Tensor
 
@@ -111,8 +118,8 @@ class Products(nn.Module):
 
 
 def fitted(weight: Tensor, index: Tensor, rank: int) -> tuple[Tensor, ...]:
-    """Tables [pieces, rank, size] whose products come near to `weight` [tokens, width]: gradient descent (Adam) on the
-    squared error, from a fixed seed.
+    """Tables [pieces, rank, size] whose products come close to `weight` [tokens, width]: gradient descent (Adam) on the
+    squared error, with a fixed seed.
     """
     generator = torch.Generator().manual_seed(0)
     scale = weight.detach().float().std(correction=0).clamp(min=SMALLEST)
@@ -134,7 +141,7 @@ def fitted(weight: Tensor, index: Tensor, rank: int) -> tuple[Tensor, ...]:
 
 
 class Morphte(Training):
-    """The embeddings of `model` as products, everything else frozen."""
+    """Makes the embeddings of `model` products, and freezes everything else. Raises UsageError where there is none."""
 
     def __init__(self, model: nn.Module, options: MorphteOptions) -> None:
         self.model, self.options = model, options

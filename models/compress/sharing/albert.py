@@ -1,11 +1,13 @@
-"""Parameters shared across layers: every block of a model computes with the parameters of one, and is trained so.
+"""Parameters shared across layers: all blocks of a model have the parameters of one block, also in training.
 
 Lan, Chen, Goodman, Gimpel, Sharma and Soricut, "ALBERT: A Lite BERT for Self-supervised Learning of Language
-Representations" (ICLR 2020, arXiv 1909.11942, DOI 10.48550/arXiv.1909.11942). The paper trains such a model from
-scratch; here it starts from a trained one. With `skip=("*.ffn.*",)` attention alone is shared, as in one of the paper's
-ablations.
+Representations" (ICLR 2020, arXiv 1909.11942, DOI 10.48550/arXiv.1909.11942). With `skip=("*.ffn.*",)` only attention
+is shared, as in one of the paper's ablations.
 
-A file of weights holds one block. A model does as many products as before: it is smaller, not faster.
+Differs from the paper: it trains such a model from the start, where this one starts from a trained model. The paper's
+other parts, factorised embeddings and a loss of the order of sentences, are not here.
+
+A file of weights holds one block. A model computes as many products as before: it is smaller, not faster.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ FIRST, MEAN = "first", "mean"
 @dataclass(frozen=True, kw_only=True)
 class AlbertOptions(Options):
     """`blocks` is the name of a ModuleList or Sequential whose members have the same parameters, None where the model
-    has just one. Training starts from the parameters of the `first` block, or from the `mean` of all.
+    has just one. Training starts from the parameters of the `first` block, or from the `mean` of all. Raises ValueError
+    for another `start`.
     """
 
     blocks: str | None = None
@@ -71,7 +74,9 @@ def chosen_blocks(model: nn.Module, name: str | None) -> tuple[str, list[nn.Modu
 
 
 class Albert(Training):
-    """The blocks of `model` with one set of parameters: the same objects, so that an optimizer has each once."""
+    """Gives the blocks of `model` one set of parameters: the same objects, so that an optimizer has each once. Raises
+    UsageError where there is nothing to share.
+    """
 
     def __init__(self, model: nn.Module, options: AlbertOptions) -> None:
         self.model, self.options = model, options
@@ -85,7 +90,7 @@ class Albert(Training):
                 _share(layer, [block.get_submodule(part) for block in blocks[1:]], options.start == MEAN)
         for name in list(self.layers.treated):
             if name not in owners:
-                self.layers.leave(name, "it is in no block, or is another in each by request")
+                self.layers.leave(name, "it is in no block, or the option `skip` names it in one of them")
         for name in owners:  # of a kind that has no stored form, but shared as well
             self.layers.left.pop(name, None)
         self.owners = {name: owners[name] for name in self.layers.treated}
@@ -102,7 +107,9 @@ class Albert(Training):
 
 
 def _share(first: nn.Module, others: list[nn.Module], mean: bool) -> None:
-    """Put the own parameters of the layer `first` into `others`."""
+    """Give `others` the parameters of the layer `first` itself, not those of its parts. Where it is to be the `mean`,
+    they become the mean of all before.
+    """
     for name, parameter in first.named_parameters(recurse=False):
         if mean:
             with torch.no_grad():

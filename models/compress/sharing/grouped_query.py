@@ -1,10 +1,11 @@
-"""Grouped-query and multi-query attention: several heads share their keys and values, the means of what each had.
+"""Grouped-query and multi-query attention: several heads share keys and values, which are the means of what they had.
 
 Ainslie, Lee-Thorp, de Jong, Zemlyanskiy, Lebron and Sanghai, "GQA: Training Generalized Multi-Query Transformer Models
-from Multi-Head Checkpoints" (EMNLP 2023, arXiv 2305.13245, DOI 10.18653/v1/2023.emnlp-main.298), whose first step this
-is: key and value heads of a group are averaged. `kv_heads=1` is multi-query attention: Shazeer, "Fast Transformer
+from Multi-Head Checkpoints" (EMNLP 2023, arXiv 2305.13245, DOI 10.18653/v1/2023.emnlp-main.298). This is its first
+step: the key and value heads of a group are averaged. `kv_heads=1` is multi-query attention: Shazeer, "Fast Transformer
 Decoding: One Write-Head is All You Need" (arXiv 1911.02150, DOI 10.48550/arXiv.1911.02150). The paper's second step,
-training on with 5 % of the steps, is for the training loop: without it much is lost.
+further training with 5 % of the original steps, is `grouped_query_training`. In the paper groups are of use without it,
+a single head is not.
 
 The layers hold each mean once for every head that has it, so that a program of the module computes what it did before,
 at the same speed; the bits count it once.
@@ -28,8 +29,9 @@ from harness.models.compress.stored import SharedRows, Stored
 class GroupedQueryOptions(Options):
     """`heads` of each attention layer, which become `kv_heads` for keys and values.
 
-    `separate` are patterns of the names of layers that give keys or values alone, `fused` of those that give queries,
-    keys and values, a third of the rows each, in this order.
+    `separate` are patterns of the names of layers that give only keys or only values, `fused` of those that give
+    queries, keys and values, a third of the rows each, in this order. Raises ValueError for numbers of heads that do
+    not fit.
     """
 
     heads: int

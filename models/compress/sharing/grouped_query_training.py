@@ -1,10 +1,12 @@
-"""Grouped-query and multi-query attention, trained on: keys and values start from the means of their heads, as in
-`grouped_query`, and stay the same within a group while the attention layers are trained.
+"""Grouped-query and multi-query attention with further training: keys and values start from the means of their heads,
+as in `grouped_query`, and stay the same within a group while the attention layers are trained.
 
 Ainslie, Lee-Thorp, de Jong, Zemlyanskiy, Lebron and Sanghai, "GQA: Training Generalized Multi-Query Transformer Models
 from Multi-Head Checkpoints" (EMNLP 2023, arXiv 2305.13245, DOI 10.18653/v1/2023.emnlp-main.298): both of its steps.
-The paper trains all weights with 5 % of the steps of the original training; here those of attention alone, the layers
-that give queries, keys and values and those that mix the heads, so that a file of the difference stays small.
+
+Differs from the paper: it trains all weights, with 5 % of the steps of the original training. Here only those of
+attention are trained, in the layers that give queries, keys and values and in those that mix the heads, so that a file
+of the difference stays small.
 
 A program computes what it did before at the same speed, see `grouped_query`.
 """
@@ -28,14 +30,16 @@ from harness.models.compress.training import Training
 
 @dataclass(frozen=True, kw_only=True)
 class GroupedQueryTrainingOptions(GroupedQueryOptions):
-    """`mixing` are patterns of the names of layers that mix the heads, which are trained too."""
+    """Those of `grouped-query`; `mixing` are patterns of the names of the layers that mix the heads: they are trained
+    too.
+    """
 
     mixing: tuple[str, ...] = ("*attention.proj", "*o_proj", "*out_proj")
 
 
 class Repeated(nn.Module):
-    """A parametrization: `rows` [n, ...], the parameter, to the weight or bias [out, ...] of which row i is the row
-    `index` [i] of them.
+    """A parametrization: from the parameter, `rows` [n, ...], to a weight or bias [out, ...] whose row i is row `index`
+    [i] of the parameter.
     """
 
     index: Tensor
@@ -49,7 +53,10 @@ class Repeated(nn.Module):
 
 
 class GroupedQueryTraining(Training):
-    """The attention layers of `model`, with every group's keys and values as one parameter; all others are frozen."""
+    """Makes the keys and values of each group one parameter in the attention layers of `model`; all others are frozen.
+
+    Raises UsageError where no layer gives keys or values of so many heads.
+    """
 
     def __init__(self, model: nn.Module, options: GroupedQueryTrainingOptions) -> None:
         self.model, self.options = model, options
@@ -93,12 +100,12 @@ class GroupedQueryTraining(Training):
 
 
 def _first(index: Tensor) -> Tensor:
-    """Where each row first is in `index` [out], which names the rows 0 to n - 1: int64 [n]."""
+    """The first place of each of the rows 0 to n - 1 in `index` [out]: int64 [n]."""
     return torch.stack([(index == row).nonzero()[0, 0] for row in range(int(index.max()) + 1)])
 
 
 def _repeat(layer: nn.Module, name: str, rows: Tensor, index: Tensor) -> None:
-    """Let the parameter `name` of `layer` be `rows`, repeated."""
+    """Make the parameter `name` of `layer` the `rows` [n, ...], repeated by `index` [out]."""
     dtype = layer.get_parameter(name).dtype
     setattr(layer, name, nn.Parameter(rows.detach().to(dtype).clone()))
     parametrize.register_parametrization(layer, name, Repeated(index), unsafe=True)

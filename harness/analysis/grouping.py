@@ -92,15 +92,16 @@ def _clean(value: Any) -> Any:
 def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
     """Runs by condition, in order of first appearance; `runs` in the order they were made.
 
-    Latency runs define the conditions. Memory and energy runs join those with the same scenario and options,
-    quality runs all those of the same device, since neither depends on how long was measured. Quality on two data
-    sets makes two tables.
+    Latency runs define the conditions, whatever the number of processes and however long each was to measure: a median
+    of more queries is the same figure, and the notes of a comparison say where these differ. Memory and energy runs
+    join those with the same scenario and options, quality runs all those of the same device. Quality on two data sets
+    makes two tables.
     """
     devices = {run["target"]: run["device"] for run in reversed(runs) if run["device"] is not None}
     runs = [run | {"device": run["device"] or devices.get(run["target"])} for run in runs]
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in (run for run in runs if run["measure"] == "latency"):
-        groups.setdefault((*_key(run), options_of(read_job(run["job_json"]), of_runtime=False)), []).append(run)
+        groups.setdefault((*_key(run), _work_of(run)), []).append(run)
     for measure, width in (
         ("memory", len(KEY)),
         ("energy", len(KEY)),
@@ -111,8 +112,8 @@ def group(runs: Sequence[Run]) -> list[tuple[Condition, list[Run]]]:
         for run in (run for run in runs if run["measure"] == measure):
             joined = [key for key in present if key[:width] == _key(run)[:width] and _meets(run, groups[key][0])]
             if measure == "energy":  # it depends on all that was asked but for how long
-                options = lasting(options_of(read_job(run["job_json"]), of_runtime=False))
-                joined = [key for key in joined if lasting(key[-1]) == options]
+                work = lasting(_work_of(run))
+                joined = [key for key in joined if lasting(key[-1]) == work]
             for key in joined or [(*_key(run), None)]:
                 groups.setdefault(key, []).append(run)
     order = {run["attempt_id"]: index for index, run in enumerate(runs)}
@@ -316,6 +317,15 @@ def options_of(job: StoredJob, *, of_runtime: bool = True) -> str:
     """
     free = {*_FREE, *(["policy"] if job.ablation is not None else []), *([] if of_runtime else ["runtime_options"])}
     return json.dumps({key: value for key, value in job.fields.items() if key not in free}, sort_keys=True)
+
+
+def _work_of(run: Run) -> str:
+    """What a run was asked for, but for the options of its runtime, and for how long it was to measure where that is
+    not the scenario itself.
+    """
+    options = options_of(read_job(run["job_json"]), of_runtime=False)
+    scenario = SCENARIOS.get(run["scenario"])
+    return options if scenario is not None and scenario.on_end else canonical_json(lasting(options))
 
 
 def lasting(options: str | None) -> dict[str, Any]:

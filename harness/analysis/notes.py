@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -36,6 +36,13 @@ EXPECTED_SQNR_DB = ((0.5, 40.0), (0.2, 25.0))
 """From which share of the reference's bytes on a rounded model's outputs have at least so many dB of signal to noise.
 Of one float32 network in ExecuTorch, ONNX Runtime, OpenVINO and llama.cpp, 8 bits were seen to leave 35 to 43 dB.
 """
+# How long a process was to measure, by the field of its job.
+_LENGTHS: dict[str, Callable[[Any], str]] = {
+    "min_duration_s": "at least {:g} s".format,
+    "min_iterations": "at least {} queries".format,
+    "max_duration_s": "at most {:g} s".format,
+    "max_warmup_s": "warm-up of at most {:g} s".format,
+}
 # Phases of whole queries, whose median is shown, and how a latency was obtained that varies.
 _QUERIES = ("steady", "multi_stream", "generate")
 _TIMED = ("measured", "emulated")
@@ -79,6 +86,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_inputs(good),
         *_sizes(good),
         *_sample(good),
+        *_lengths(good),
         *_few(good, models),
         *_few_queries(good, samples),
         *_warming(good, models, samples),
@@ -161,6 +169,24 @@ def _sample(good: Sequence[Run]) -> list[str]:
     most = {job.max_tokens for job in jobs if job.max_tokens is not None}
     tokens = " or ".join(map(str, sorted(most)))
     return [f"Quality was evaluated on at most {tokens} tokens of the text."] if most else []
+
+
+def _lengths(good: Sequence[Run]) -> list[str]:
+    """Sessions that were told to measure for different times are one table: the reader should know, since more queries
+    give a surer tail.
+    """
+    jobs = [(run["model"], read_job(run["job_json"]).fields) for run in good if run["measure"] == "latency"]
+    differing = [name for name in _LENGTHS if len({fields.get(name) for _, fields in jobs} - {None}) > 1]
+    models: dict[str, Counter[str]] = {}
+    for model, fields in jobs if differing else ():
+        asked = [_LENGTHS[name](fields[name]) for name in differing if fields.get(name) is not None]
+        models.setdefault(", ".join(asked) or "not recorded", Counter())[model] += 1
+    parts = []
+    for words, counts in models.items():
+        processes = [f"{plural(count, 'process')} of {model}" for model, count in counts.items()]
+        parts.append(f"{words} ({', '.join(processes)})")
+    joined = "This table joins processes that were told to measure for different times: "
+    return [f"{joined}{'; '.join(parts)}."] if parts else []
 
 
 def _few(good: Sequence[Run], models: Sequence[Model]) -> list[str]:

@@ -13,9 +13,10 @@ from harness.analysis.best import leader
 from harness.analysis.comparison import Comparison, compare_tables
 from harness.analysis.grouping import distinct, group, measured_name, run_records
 from harness.analysis.peers import Identity, fastest_rounded, identity_of, yardstick_of
-from harness.analysis.spec import TableSpec, default_columns
+from harness.analysis.spec import ColumnSpec, TableSpec, default_columns
 from harness.conditions.fields import Condition, tell_apart
 from harness.errors import NothingComparable, UsageError
+from harness.metrics import Metric
 from harness.store.dataset import Tables, read_tables
 
 # Phases with one sample an iteration of the scenario.
@@ -27,9 +28,10 @@ class View:
     """One condition. `words` tell it from the other views of the selection, none where there is no other.
 
     `based` says that the table's baseline was measured here and is the first model of `comparison`. `against` is the
-    same comparison with another baseline, by its label: every model that leads in a metric of the table, the
-    `best_rounded_peer`, by its label, where the spec asks for it and there is one, and the yardsticks, where it asks
-    how far others are from these. `identities` are what the models are, by label.
+    same comparison with another baseline, by its label: every model that leads in a metric of the table, the best
+    rounded peers, and the yardsticks, where it asks how far others are from these. `identities` are what the models
+    are, by label. `best_rounded_peers` are, where the spec asks for them, the times among its columns, each with the
+    label of the rounded model that is the fastest by it.
     """
 
     words: tuple[str, ...]
@@ -38,7 +40,7 @@ class View:
     based: bool
     iterations: str | None
     identities: Mapping[str, Identity]
-    best_rounded_peer: str | None
+    best_rounded_peers: tuple[tuple[Metric, str], ...]
 
     @property
     def name(self) -> str:
@@ -118,10 +120,11 @@ def views_of(tables: Tables, spec: TableSpec, models: Sequence[str], baseline: s
         for label in others:
             if label is not None and label not in against:
                 against[label] = _compare(part, label, spec.allow_different)
-        peer = fastest_rounded(first, identities, asked[0].metric) if spec.best_rounded_peer else None
-        if peer is not None and peer not in against:
-            against[peer] = _compare(part, peer, spec.allow_different)
-        views.append(View(words, first, against, based, _iterations(part), identities, peer))
+        peers = _peers(first, identities, asked) if spec.best_rounded_peer else ()
+        for _, peer in peers:
+            if peer not in against:
+                against[peer] = _compare(part, peer, spec.allow_different)
+        views.append(View(words, first, against, based, _iterations(part), identities, peers))
     if not views and errors:
         raise errors[0][1]
     if not views:
@@ -131,6 +134,19 @@ def views_of(tables: Tables, spec: TableSpec, models: Sequence[str], baseline: s
             "`harness report` shows what was measured.",
         )
     return views, [f"Not shown{f', {name}' if name else ''}: {error.message}" for name, error in errors]
+
+
+def _peers(
+    comparison: Comparison, identities: Mapping[str, Identity], asked: Sequence[ColumnSpec]
+) -> tuple[tuple[Metric, str], ...]:
+    """The times among the columns that are asked for under this condition, each with the label of the fastest rounded
+    model by it: another runtime may be the fastest at prompts than at single tokens.
+    """
+    times = dict.fromkeys(
+        column.metric for column in asked if column.metric.is_time and matches(comparison.condition, column.where)
+    )
+    found = [(metric, fastest_rounded(comparison, identities, metric)) for metric in times]
+    return tuple((metric, peer) for metric, peer in found if peer is not None)
 
 
 def matches(condition: Condition, where: Mapping[str, Any]) -> bool:

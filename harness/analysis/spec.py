@@ -20,6 +20,7 @@ from harness.conditions.fields import FILTERS
 from harness.errors import UsageError
 from harness.metrics import CATALOGUE, METRICS, Metric
 from harness.outside_files import read_toml
+from harness.scenarios.catalogue import SCENARIOS
 
 Show = Literal["value", "ratio", "both", "of_bound"]
 _TABLE = {
@@ -44,8 +45,9 @@ _WORDS = {str: "text", int: "a whole number", bool: "true or false", list: "a li
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """`where` are fields of a condition with the value each must have; one column a condition that has them. Shown
-    `of_bound`, it is how far each model is from the yardstick for its weights, and there only where one was measured.
+    """`where` are fields of a condition with the value each must have; one column a condition that has them. One that
+    names a scenario is for tables of that scenario, and no part of the others. Shown `of_bound`, it is how far each
+    model is from the yardstick for its weights, and there only where one was measured.
     """
 
     metric: Metric
@@ -80,7 +82,8 @@ class ClaimSpec:
 class TableSpec:
     """`models` and `columns` are empty where all models and the default columns are meant; `rows` are those of
     `ROW_PARTS` that name a row, none where the model's name does. `best_rounded_peer`: there is a row of the fastest
-    rounded model. `sessions` are as `read_tables` takes them; `since` and `until` are ISO dates, both included.
+    rounded model by each time among the columns. `sessions` are as `read_tables` takes them; `since` and `until` are
+    ISO dates, both included.
     """
 
     title: str | None
@@ -127,6 +130,12 @@ def parse_spec(data: Mapping[str, Any], folder: Path) -> TableSpec:
     label = data.get("label")
     if label is not None and not re.fullmatch(r"[A-Za-z0-9:._-]+", label):
         raise UsageError(f"{label!r} cannot be a label.", "Use letters, digits and : . _ - only.")
+    columns = tuple(_column(column) for column in data.get("columns", []))
+    if data.get("best_rounded_peer") and columns and not any(column.metric.is_time for column in columns):
+        raise UsageError(
+            "best_rounded_peer asks for the fastest row, and no column is a time or a rate.",
+            "Add one, such as decode_latency_ns_p50, or leave best_rounded_peer out.",
+        )
     return TableSpec(
         data.get("title"),
         data.get("caption"),
@@ -135,7 +144,7 @@ def parse_spec(data: Mapping[str, Any], folder: Path) -> TableSpec:
         _row_parts(data.get("rows", [])),
         data.get("best_rounded_peer", False),
         data.get("baseline"),
-        tuple(_column(column) for column in data.get("columns", [])),
+        columns,
         # Days are looked for in the whole store; otherwise the newest session, as everywhere.
         _texts(sessions, "session") or (("all",) if since or until else ("latest",)),
         since,
@@ -179,6 +188,9 @@ def _column(data: Any) -> ColumnSpec:
     if show != "value" and metric.compare is None:
         raise UsageError(f"{name} is not compared between models.", 'Show its "value".')
     where = {key: data[key] for key in FILTERS if key in data}
+    # Such a column is left out without a word where that scenario was not measured, so that a slip would not show.
+    if (scenario := where.get("scenario")) is not None and scenario not in SCENARIOS:
+        raise UsageError(f"There is no scenario {scenario!r}.", _instead(scenario, SCENARIOS))
     return ColumnSpec(metric, show, data.get("header", metric.label), where)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -110,12 +111,18 @@ class GenerateQuery:
     """
 
     def __init__(self, execute: Execute, tokens: Tokens, prompt_tokens: int, new_tokens: int, clock: Clock) -> None:
-        self._execute, self._tokens, self._clock = execute, tokens, clock
+        self._execute, self.tokens, self._clock = execute, tokens, clock
         self._positions = range(prompt_tokens, prompt_tokens + new_tokens - 1)
         self.phases = {phase: Series() for phase in ("ttft", "prefill", "decode", "generate")}
 
+    def with_tokens(self, tokens: Tokens) -> GenerateQuery:
+        """The same query, with the same series, whose tokens are chosen by `tokens`."""
+        other = copy(self)
+        other.tokens = tokens
+        return other
+
     def __call__(self) -> int:
-        execute, tokens, clock = self._execute, self._tokens, self._clock
+        execute, tokens, clock = self._execute, self.tokens, self._clock
         prefill, decode = self.phases["prefill"], self.phases["decode"]
         asked = clock()
         inputs = tokens.prompt()

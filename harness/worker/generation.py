@@ -4,14 +4,17 @@ logits`, and by Hugging Face's, `forward(tokens int [1, n], cache_position int [
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.errors import ModelError
 from harness.model_description import find_method, positions_of
 from harness.protocol import Describe
 from harness.runtime import Arrange, as_given
+from harness.scenarios.queries import Tokens
 from harness.worker.runtime_checks import check_outputs
 from harness.worker.torch_outputs import leaves
 
@@ -76,6 +79,38 @@ class GreedyTokens:
         logits = outputs[0] if hasattr(outputs[0], "argmax") else leaves(check_outputs(outputs))[0]
         self._token[0, 0] = logits.reshape(-1, logits.shape[-1])[-1].argmax()
         return self._steps[position]
+
+
+class CheckedTokens:
+    """Chooses as `tokens` does, and raises ModelError where there is nothing to choose from: a model that computes
+    nonsense from some position on runs as fast as another, and its argmax is a token all the same. For a query of
+    which only the first `execute` is kept: looking costs time.
+    """
+
+    def __init__(self, tokens: Tokens, model: str, vocabulary: int) -> None:
+        self._tokens, self._model, self._vocabulary = tokens, model, vocabulary
+
+    def prompt(self) -> Sequence[Any]:
+        """That of the tokens."""
+        return self._tokens.prompt()
+
+    def choose(self, outputs: Sequence[Any], position: int) -> Sequence[Any]:
+        """That of the tokens, after a look at the logits. Single logits may be minus infinity: tokens that a model
+        rules out.
+        """
+        every = leaves(check_outputs(outputs))[0]
+        logits = every.reshape(-1, every.shape[-1])[-1]
+        if not math.isfinite(float(logits.max())):  # NaN is the highest of all
+            raise ModelError(
+                f"The logits of {self._model} after {position} tokens are not finite numbers (NaN or infinity).",
+                "Times of a model that computes nonsense say nothing: find what broke it, and export it again.",
+            )
+        if (token := int(logits.argmax())) >= self._vocabulary:
+            raise ModelError(
+                f"{self._model} chooses token {token} after {position} tokens, but it has {self._vocabulary} tokens.",
+                "Export it again with the size of its vocabulary (get_vocab_size) that its logits have.",
+            )
+        return self._tokens.choose(outputs, position)
 
 
 def _library(as_arrays: bool) -> Any:

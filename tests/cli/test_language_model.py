@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 from cli.driving import QUICK, Home
-from models_on_disk import VOCABULARY, Models
+from models_on_disk import VOCABULARY, WIDTH, Models
 
 from harness.manifest import sha256_file
 
@@ -59,3 +59,22 @@ def test_a_language_model_gets_loss_perplexity_tokens_a_second_and_memory(home: 
     assert scalars["predicted_tokens"] == 16
     assert {run["measure"] for run in home.rows()} == {"latency", "memory", "quality"}
     assert f"{loss:.3f}"[:4] in home.harness("compare").out
+
+
+def test_a_model_that_computes_nonsense_from_some_token_on_is_a_failed_row(home: Home, models: Models) -> None:
+    """The place of the seventh token is not a number in its table of positions; the other model is measured."""
+    row = np.load(models.folder / "lm.npz")["positions.weight"][6].tobytes()
+    content = models.lm.read_bytes()
+    assert content.count(row) == 1
+    broken = home.folder / "broken.pte"
+    broken.write_bytes(content.replace(row, np.full(WIDTH, np.nan, np.float32).tobytes()))
+    passes = ("--no-memory", "--no-quality")
+    ended = home.harness(
+        "run", "-t", "x86", "-m", models.lm, "-m", broken, "--prompt-tokens", 4, "-n", 1, *passes, *QUICK
+    )
+    assert ended.code == 1
+    assert "The logits of broken after 7 tokens are not finite numbers" in " ".join((ended.out + ended.err).split())
+    assert {(run["model"], run["status"], run["error_kind"]) for run in home.rows()} == {
+        ("lm", "ok", None),
+        ("broken", "failed", "model"),
+    }

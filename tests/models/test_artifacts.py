@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -174,16 +174,23 @@ def test_what_the_check_of_an_onnx_measured_is_in_its_manifest() -> None:
     assert "loss" in quality
 
 
-def test_an_onnx_needs_packages_and_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fmt", "package"),
+    [("onnx", "onnxscript"), ("gguf", "gguf"), ("openvino", "openvino"), ("tflite", "litert-torch")],
+)
+def test_a_format_needs_packages_and_says_which_and_the_extra(
+    monkeypatch: pytest.MonkeyPatch, fmt: str, package: str
+) -> None:
     def absent(name: str) -> str:
-        if name == "onnxscript":
+        if name == package:
             raise PackageNotFoundError(name)
         return "1"
 
     monkeypatch.setattr(artifacts, "version", absent)
-    with pytest.raises(UsageError, match="onnxscript, which is not installed") as caught:
-        artifacts.artifact("baseline", None, "onnx")
-    assert caught.value.hint == "Run `pip install 'edge-harness[onnx]'`."
+    with pytest.raises(UsageError, match=f"{package}, which is not installed") as caught:
+        artifacts.artifact("baseline", None, fmt)
+    assert caught.value.hint == f"Run `pip install 'edge-harness[{fmt}]'`."
+    assert fmt in (metadata("edge-harness").get_all("Provides-Extra") or ()), "there is such an extra"
 
 
 def test_the_steps_of_a_build_are_announced_and_those_of_none_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

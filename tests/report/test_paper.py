@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +18,7 @@ from harness.analysis.spec import parse_spec
 from harness.errors import NothingComparable, UsageError
 from harness.report.paper.cells import PaperCell
 from harness.report.paper.table import PaperTable, paper_table
+from harness.report.rendering import render_paper
 
 P50 = "steady_latency_ns_p50"
 
@@ -194,17 +197,103 @@ def test_figures_obtained_in_different_ways_are_not_set_against_each_other(sessi
     measure(session, {"b": 0.5}, latency_kind="estimated")
     table = build(session, P50)
     assert bold(table) == []
-    assert cells(table, 1)["b"].reasons == ("estimated figures are not compared with measured ones",)
+    assert [column.kind for column in table.columns] == ["value"]
+    assert any(
+        note.endswith("(estimated figures are not compared with measured ones): latency p50, speed-up.")
+        for note in table.notes
+    )
 
 
-def test_a_metric_nobody_measured_is_a_column_of_dashes(session: Any) -> None:
+def test_a_column_without_a_value_is_left_out_and_named(session: Any) -> None:
     measure(session, {"a": 1.0, "b": 0.5})
-    table = build(session, P50, "sqnr_db", {"metric": P50, "threads": 8})
-    assert [cell.text for cell in cells(table, 2).values()] == ["–", "–"]
-    assert cells(table, 2)["a"].reasons == ("it was not measured in this selection",)
-    assert cells(table, 3)["a"].reasons == ("nothing was measured under threads 8",)
+    session.add("a", measure="quality", scalars={"loss_nats": "the evaluation text is not at hand"})
+    table = build(session, P50, "sqnr_db", "ttft_ns_p50", "loss_nats", {"metric": P50, "threads": 8})
+    assert [(column.name, column.kind) for column in table.columns] == [(P50, "value"), (P50, "ratio")]
+    assert [note for note in table.notes if "left out" in note] == [
+        "Columns left out, since no row has a value (not measured in this selection): signal to noise of outputs; time "
+        "to first token p50.",
+        "Column left out, since no row has a value (the evaluation text is not at hand; not measured: there was no "
+        "quality pass): loss per token.",
+        "Column left out, since no row has a value (nothing was measured under threads 8): latency p50.",
+    ]
+    assert not table.marks, "there are no dashes that would need a footnote"
     with pytest.raises(NothingComparable, match="No model of this selection has sqnr_db, loss_nats"):
         build(session, "sqnr_db", "loss_nats")
+
+
+def test_programs_are_given_the_reasons_of_a_column_that_is_left_out(session: Any) -> None:
+    measure(session, {"a": 1.0, "b": 0.5})
+    lines = list(csv.DictReader(io.StringIO(render_paper(build(session, P50, "sqnr_db"), "csv"))))
+    absent = [(line["model"], line["value"], line["reason"]) for line in lines if line["metric"] == "sqnr_db"]
+    assert absent == [(model, "", "not measured in this selection") for model in "ab"]
+
+
+def test_a_condition_is_warned_of_though_none_of_its_columns_is_shown(session: Any) -> None:
+    measure(session, {"a": 1.0}, threads=1)
+    session.add("a", threads=2, scalars={"latency_ns": "its clock stood still"}, flags=["load_high"])
+    table = build(session, P50)
+    assert [column.group for column in table.columns] == ["1 thread"]
+    assert any(note.startswith("2 threads: 1 of 1 latency process: other processes") for note in table.notes)
+    assert any(note.endswith("(its clock stood still): latency p50, 2 threads.") for note in table.notes)
+
+
+def test_a_column_of_a_scenario_is_in_tables_of_that_scenario_alone(session: Any) -> None:
+    measure(session, {"a": 1.0, "b": 0.5})
+    offline, here = {"metric": "samples_per_s", "scenario": "offline"}, {"metric": P50, "scenario": "single-stream"}
+    table = build(session, here, offline)
+    assert {column.name for column in table.columns} == {P50}
+    assert not any("left out" in note for note in table.notes)
+    with pytest.raises(UsageError, match="There is no scenario 'ofline'"):
+        build(session, here, offline | {"scenario": "ofline"})
+
+
+def test_ratios_that_a_single_row_cannot_have_are_no_column(session: Any) -> None:
+    measure(session, {"a": 1.0})
+    table = build(session, P50)
+    assert [column.kind for column in table.columns] == ["value"]
+    assert not any("left out" in note for note in table.notes)
+
+
+def test_sessions_that_measured_for_different_times_are_one_row_and_a_note(make_session: Any, tmp_path: Path) -> None:
+    """Also where one of them had more processes."""
+    for name, blocks, asked in (("first", 3, {"min_duration_s": 1.0}), ("second", 5, {"min_duration_s": 5.0})):
+        made = make_session(name)
+        for block in range(blocks):
+            for model, speed in (("a", 2.0), ("b", 1.0)):
+                options = {"min_iterations": 30, "max_tokens": None} | asked
+                samples = {"steady": [round(1e6 * speed * (1 + 0.01 * block))] * 12}
+                made.add(model, block, samples=samples, options=options, job_id=f"{name} {model} {block}")
+        made.write(tmp_path)
+    spec = parse_spec({"columns": [P50], "select": {"session": "all"}}, Path())
+    table = paper_table(read_selection(tmp_path, spec), spec)
+    assert [(row.label, row.cells[0].processes) for row in table.measured] == [("a", 8), ("b", 8)]
+    assert [column.group for column in table.columns] == ["", ""]
+    (note,) = (note for note in table.notes if "different times" in note)
+    assert note == (
+        "This table joins processes that were told to measure for different times: at least 1 s (3 processes of a, 3 "
+        "processes of b); at least 5 s (5 processes of a, 5 processes of b)."
+    )
+    assert "8 interleaved processes per model" in " ".join(table.notes)
+
+
+def test_models_that_measured_for_different_times_say_so(make_session: Any, tmp_path: Path) -> None:
+    for model, queries in (("a", 30), ("b", 300)):
+        made = make_session(model)
+        for block in range(5):
+            options = {"min_iterations": queries, "min_duration_s": 1.0}
+            made.add(model, block, samples={"steady": [10**6 + block] * 12}, options=options)
+        made.write(tmp_path)
+    spec = parse_spec({"columns": [P50], "select": {"session": "all"}}, Path())
+    (note,) = (note for note in paper_table(read_selection(tmp_path, spec), spec).notes if "different times" in note)
+    assert note.endswith("at least 30 queries (5 processes of a); at least 300 queries (5 processes of b).")
+
+
+def test_minutes_on_end_are_a_load_and_never_joined(session: Any) -> None:
+    for seconds in (600.0, 1800.0):
+        options = {"scenario": "sustained", "min_duration_s": seconds, "max_duration_s": seconds}
+        session.add("a", samples={"sustained": [100] * 9}, scenario="sustained", options=options, job_id=f"{seconds}")
+    table = build(session, "sustained_first_minute_latency_ns_p50")
+    assert [column.group for column in table.columns] == ["for 10 min", "for 30 min"]
 
 
 def test_a_failed_model_keeps_its_row_and_says_why(session: Any) -> None:
@@ -235,7 +324,8 @@ def test_without_the_baseline_there_is_no_ratio(session: Any) -> None:
     measure(session, {"a": 1.0, "b": 0.5}, threads=1)
     measure(session, {"b": 0.5, "c": 0.4}, threads=2)
     table = build(session, P50)
-    assert cells(table, 3)["c"].reasons == ("the baseline was not measured under this condition",)
+    assert [column.kind for column in table.columns] == ["value", "ratio", "value"]
+    assert any("the baseline was not measured" in note and "2 threads, speed-up" in note for note in table.notes)
     assert cells(table, 2)["c"].value is not None
 
 

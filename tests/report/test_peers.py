@@ -17,7 +17,7 @@ from harness.errors import UsageError
 from harness.report.paper.table import PaperTable, paper_table
 from harness.report.rendering import render_paper
 
-P50 = "decode_latency_ns_p50"
+P50, PREFILL = "decode_latency_ns_p50", "prefill_latency_ns_p50"
 BASE, INT8, Q4, SMALL = "base-6x384", "base-6x384#2", "base-6x384-q4_0", "small-6x384"
 MANIFESTS: dict[str, dict[str, Any]] = {
     BASE: {"method": "baseline", "precision": "fp32"},
@@ -29,8 +29,8 @@ RUNTIMES = {BASE: "executorch", INT8: "onnxruntime", Q4: "llama.cpp", SMALL: "ex
 BOUNDS = {"base-6x384#3": BASE, "base-6x384#4": INT8, "small-6x384#2": SMALL}
 
 
-def fill(session: Session, factors: dict[str, float]) -> None:
-    """Five blocks; the models of a block are slow or fast together."""
+def fill(session: Session, factors: dict[str, float], prompts: dict[str, float] | None = None) -> None:
+    """Five blocks; the models of a block are slow or fast together. `prompts` as `factors`, of prefill."""
     for block in range(5):
         for number, (model, factor) in enumerate(factors.items()):
             noise = 1 + 0.02 * block + 0.001 * ((block * 3 + number * 2) % 5)
@@ -40,7 +40,10 @@ def fill(session: Session, factors: dict[str, float]) -> None:
             session.add(
                 model,
                 block,
-                samples={"decode": [round(1e6 * factor * noise)] * 3},
+                samples={
+                    "decode": [round(1e6 * factor * noise)] * 3,
+                    **({"prefill": [round(1e7 * prompts[model] * noise)] * 3} if prompts else {}),
+                },
                 scenario="generate",
                 settings_json=settings,
                 fingerprint=FINGERPRINT | {"instruction_sets": "avx2 avx_vnni"},
@@ -81,6 +84,74 @@ def test_the_claim_is_against_the_fastest_rounded_row_in_any_runtime(peers: Sess
     assert said.endswith("faster than every other rounded row of its network.")
     (claim,) = (note for note in notes if note.startswith("Against the best rounded peer"))
     assert claim.startswith("Against the best rounded peer, base-6x384 · llama.cpp · q4_0: small-6x384 decodes 2.00x [")
+
+
+def test_the_figure_that_a_peer_was_chosen_by_is_said(peers: Session) -> None:
+    (said,) = (note for note in build(peers).notes if note.startswith("Best rounded peer: "))
+    assert ", in any runtime, by decode latency per token p50; faster than" in said
+
+
+def test_a_row_that_is_the_fastest_by_all_figures_is_one_peer(session: Session) -> None:
+    factors = {BASE: 3.0, INT8: 0.8, Q4: 0.6, SMALL: 0.3}
+    fill(session, factors, factors)
+    table = build(session, columns=[P50, PREFILL])
+    assert [row.label for row in table.measured][4:] == ["best rounded peer: base-6x384 · llama.cpp · q4_0"]
+    (said,) = (note for note in table.notes if note.startswith("Best rounded peer: "))
+    assert "by decode latency per token p50 and prefill latency p50; faster than" in said
+    assert len([note for note in table.notes if note.startswith("Against the best rounded peer, ")]) == 1
+
+
+def test_where_another_row_is_the_fastest_at_prompts_both_are_named(session: Session) -> None:
+    fill(session, {BASE: 3.0, INT8: 0.8, Q4: 0.6, SMALL: 0.3}, {BASE: 3.0, INT8: 0.5, Q4: 0.9, SMALL: 0.25})
+    table = build(session, columns=[P50, PREFILL, "model_bytes"])
+    decode, prefill = "decode latency per token p50", "prefill latency p50"
+    assert [row.label for row in table.measured][4:] == [
+        f"best rounded peer by {decode}: base-6x384 · llama.cpp · q4_0",
+        f"best rounded peer by {prefill}: base-6x384 · onnxruntime · int8",
+    ]
+    said = [note for note in table.notes if note.startswith("Best rounded peer: ")]
+    assert [note.rpartition(", by ")[2].partition(";")[0] for note in said] == [decode, prefill]
+    claims = [note for note in table.notes if note.startswith("Against the best rounded peer")]
+    assert claims[0].startswith(
+        f"Against the best rounded peer by {decode}, base-6x384 · llama.cpp · q4_0: small-6x384 decodes 2.00x ["
+    )
+    assert claims[1].startswith(
+        f"Against the best rounded peer by {prefill}, base-6x384 · onnxruntime · int8: small-6x384 is 2.00x ["
+    )
+    assert claims[1].endswith(f"as fast as {INT8} by {prefill}.")
+    assert len(claims) == 2
+    text = render_paper(table, "markdown")
+    assert f"best rounded peer by {prefill}: base" in text
+
+
+def test_a_peer_is_the_best_by_a_time() -> None:
+    with pytest.raises(UsageError, match="no column is a time or a rate"):
+        parse_spec({"columns": ["model_bytes"], "best_rounded_peer": True}, Path())
+
+
+@pytest.mark.parametrize(
+    ("scenario", "phase", "shown"),
+    [
+        ("single-stream", "steady", "steady_latency_ns_p50"),
+        ("multi-stream", "multi_stream", "multi_stream_latency_ns_p50"),
+        ("offline", "batch", "samples_per_s"),
+    ],
+)
+def test_models_that_are_no_language_models_have_the_columns_of_their_scenario(
+    session: Session, scenario: str, phase: str, shown: str
+) -> None:
+    for block in range(5):
+        for model, speed in (("cnn", 2.0), ("cnn-int8", 1.0)):
+            settings = json.dumps({"runtime": "onnxruntime"})
+            samples = {phase: [round(1e6 * speed * (1 + 0.01 * block))] * 12}
+            session.add(model, block, scenario=scenario, samples=samples, settings_json=settings, model_bytes=1000)
+    table = paper_table(session.tables(), read_spec(Path("peers.toml")))
+    assert list(dict.fromkeys(column.name for column in table.columns)) == [shown, "model_bytes"]
+    (said,) = (note for note in table.notes if note.startswith("Columns left out"))
+    assert "(not measured in this selection): decode latency per token p50; prefill latency p50; " in said
+    assert not any("peer of the compressed models" in note for note in table.notes), "there are none"
+    (peer,) = (note for note in table.notes if note.startswith("Best rounded peer: "))
+    assert peer.startswith("Best rounded peer: cnn · onnxruntime · int8, the fastest row")
 
 
 def test_rows_that_intervals_do_not_tell_apart_are_said(session: Session) -> None:

@@ -6,8 +6,9 @@ foretell.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ import torch
 from fakes.clock import FakeClock
 from worker.driving import Said, job
 
-from harness.errors import UsageError
+from harness.errors import ModelError, UsageError
 from harness.job import Files, Job
 from harness.protocol import Describe, Event, Io, Loaded, Memory, Ops, Output, Samples, Scalar
 from harness.runtime import LoadedModel, RuntimeCapabilities
 from harness.scenarios.queries import Series, SingleQuery
 from harness.statistics.change_points import SEGMENT
 from harness.worker import __main__ as worker
+from harness.worker.generation import CheckedTokens
 from harness.worker.load import measure_sustained
 
 VOCABULARY = 9
@@ -35,14 +37,22 @@ POSITION = {"dtype": "int64", "sizes": [1]}
 
 class Runtime:
     """Its model takes the next of `costs` a call, in ns, the last for ever; it answers with the sum of its first input,
-    or as a language model with logits that say 5.
+    or as a language model with logits that say 5, or with `logits` for the position of the call.
     """
 
     name = "nothing"
     capabilities = RuntimeCapabilities(formats=(".fake",))
 
-    def __init__(self, clock: FakeClock, costs: Sequence[int] = (1,), *, language: bool = False) -> None:
+    def __init__(
+        self,
+        clock: FakeClock,
+        costs: Sequence[int] = (1,),
+        *,
+        language: bool = False,
+        logits: Callable[[int], torch.Tensor] | None = None,
+    ) -> None:
         self._clock, self._costs, self._language = clock, list(costs), language
+        self._logits = logits or (lambda _: torch.nn.functional.one_hot(torch.tensor([5]), VOCABULARY).float())
         self.calls: list[Any] = []
 
     def start(self, device: str) -> dict[str, str]:
@@ -70,7 +80,7 @@ class Runtime:
         self._clock.advance(self._costs[min(len(self.calls), len(self._costs) - 1)])
         self.calls.append([each.clone() for each in inputs["arranged"]])
         if self._language:
-            return (torch.nn.functional.one_hot(torch.tensor([5]), VOCABULARY).float(),)
+            return (self._logits(int(inputs["arranged"][1])),)
         return (inputs["arranged"][0].sum(),)
 
 
@@ -154,6 +164,54 @@ def test_generation_is_fed_its_prompt_and_then_what_the_model_says(clock: FakeCl
         [[[5]], [4]],
         [[[5]], [5]],
     ] * 3
+
+
+def logits_from(position: int, highest: float, *, width: int = VOCABULARY) -> Callable[[int], torch.Tensor]:
+    """Logits that are plain until a position, and have that highest value from there on."""
+
+    def logits(at: int) -> torch.Tensor:
+        row = torch.arange(width, dtype=torch.float32)[None] % VOCABULARY
+        row[0, 0] = -math.inf  # a token that the model rules out
+        if at >= position:
+            row[0, -1] = highest
+        return row
+
+    return logits
+
+
+@pytest.mark.parametrize("nonsense", [math.nan, math.inf])
+@pytest.mark.parametrize(("position", "after"), [(0, 4), (4, 5), (5, 6)])
+def test_a_model_whose_logits_are_no_numbers_from_some_token_on_is_not_timed(
+    clock: FakeClock, model: Files, nonsense: float, position: int, after: int
+) -> None:
+    runtime = Runtime(clock, language=True, logits=logits_from(position, nonsense))
+    with pytest.raises(ModelError, match=f"The logits of m after {after} tokens are not finite numbers") as raised:
+        work(model, job("generate", prompt_tokens=4, new_tokens=3), runtime)
+    assert raised.value.hint
+    assert len(runtime.calls) == after - 3, "nothing was measured"
+
+
+def test_a_token_that_a_model_does_not_have_is_not_fed_to_it(clock: FakeClock, model: Files) -> None:
+    runtime = Runtime(clock, language=True, logits=logits_from(4, 1e3, width=VOCABULARY + 2))
+    with pytest.raises(ModelError, match="m chooses token 10 after 5 tokens, but it has 9 tokens"):
+        work(model, job("generate", prompt_tokens=4, new_tokens=3), runtime)
+
+
+@pytest.mark.parametrize("scenario", ["generate", "sustained"])
+def test_every_scenario_that_generates_looks_at_its_first_query_alone(
+    clock: FakeClock, model: Files, scenario: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is timed has no look in it."""
+    looked: list[int] = []
+    whole = CheckedTokens.choose
+
+    def choose(tokens: CheckedTokens, outputs: Sequence[Any], position: int) -> Sequence[Any]:
+        looked.append(position)
+        return whole(tokens, outputs, position)
+
+    monkeypatch.setattr(CheckedTokens, "choose", choose)
+    work(model, job(scenario, prompt_tokens=4, new_tokens=3), Runtime(clock, [1000], language=True))
+    assert looked == [4, 5, 6]
 
 
 def test_the_first_inference_is_a_prefill_without_the_time_around_it() -> None:

@@ -66,7 +66,7 @@ def columns_of(
     asked: ColumnSpec, views: Sequence[View], labels: Sequence[str], published: Sequence[PublishedRow]
 ) -> list[PaperColumn]:
     """The columns that `asked` becomes: value and ratio for each condition that has the metric, then the geometric mean
-    of the ratios where there are several.
+    of the ratios where there are several; none of a scenario that no view is of.
 
     What is the same under several conditions, such as the size of a file, is there once. All share one unit, which
     suits their geometric mean.
@@ -85,7 +85,10 @@ def columns_of(
             if (cells := _of_bound(members[0], metric, labels)) is not None
         ]
     if not shared:
-        return [_empty(asked, step, labels, bool(fitting))]
+        elsewhere = "scenario" in asked.where and not any(
+            view.comparison.condition.scenario == asked.where["scenario"] for view in views
+        )
+        return [] if elsewhere else [_empty(asked, step, labels, bool(fitting))]
     columns = []
     ratios = [_versus(members[0], metric) for members in shared]
     for members, by_model, against in zip(shared, figures, ratios, strict=True):
@@ -158,6 +161,12 @@ def takes(column: PaperColumn, metric: str, figure: PublishedFigure) -> bool:
     return column.name == metric and column.kind == ("ratio" if figure.ratio else "value")
 
 
+def has_value(column: PaperColumn, published: Sequence[PublishedRow]) -> bool:
+    """Whether a measured or a published row has a value in it."""
+    measured = any(cell.value is not None for cell in column.cells.values())
+    return measured or any(published_cell(row.figures, column).value is not None for row in published)
+
+
 def published_cell(figures: Mapping[str, PublishedFigure], column: PaperColumn) -> PaperCell:
     """What a published row, whose figures are given by metric, has in the column; an empty cell for nothing."""
     figure = figures.get(column.name)
@@ -186,7 +195,7 @@ def _compared(
 
 def _empty(asked: ColumnSpec, step: tuple[float, str], labels: Sequence[str], fitting: bool) -> PaperColumn:
     wanted = ", ".join(f"{key} {value}" for key, value in asked.where.items())
-    reason = "it was not measured in this selection" if fitting else f"nothing was measured under {wanted}"
+    reason = "not measured in this selection" if fitting else f"nothing was measured under {wanted}"
     cells = {label: missing(reason) for label in labels}
     return PaperColumn(asked.metric, asked.header, "", "value", "", step[1], step[0], cells, ())
 

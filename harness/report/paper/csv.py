@@ -29,12 +29,17 @@ def render_paper_csv(table: PaperTable) -> str:
     writer.writeheader()
     for block, rows in (("measured", table.measured), ("published", table.published)):
         for row in rows:
-            writer.writerows(_lines(block, row, table.columns))
+            writer.writerows(_lines(block, row, table))
     return file.getvalue()
 
 
-def _lines(block: str, row: PaperRow, columns: tuple[PaperColumn, ...]) -> Iterator[dict[str, Any]]:
-    for cell, column in zip(row.cells, columns, strict=True):
+def _lines(block: str, row: PaperRow, table: PaperTable) -> Iterator[dict[str, Any]]:
+    pairs = [
+        *zip(row.cells, table.columns, strict=True),
+        # A null has its reason, also where no row has a value.
+        *(zip(row.cells_left_out, table.columns_left_out, strict=True) if row.cells_left_out else ()),
+    ]
+    for cell, column in pairs:
         if not cell.text:
             continue
         conditions = [asdict(view.comparison.condition) for view in column.views if block == "measured"]

@@ -13,8 +13,8 @@ from harness.analysis.selection import View, chosen_models, views_of
 from harness.analysis.spec import TableSpec, default_columns
 from harness.errors import NothingComparable, UsageError
 from harness.report.paper.cells import PaperCell
-from harness.report.paper.columns import PaperColumn, claim_column, columns_of, published_cell, takes
-from harness.report.paper.notes import notes_on, peer_notes
+from harness.report.paper.columns import PaperColumn, claim_column, columns_of, has_value, published_cell, takes
+from harness.report.paper.notes import name_left_out, notes_on, peer_notes
 from harness.store.dataset import Tables
 
 PUBLISHED = "Published: other devices and software, not measured here"
@@ -24,18 +24,23 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class PaperRow:
-    """`cells` as long as the table's columns; `source` cites a published row."""
+    """`cells` as long as the table's columns, `cells_left_out` as its columns that are left out, of a measured row;
+    `source` cites a published row.
+    """
 
     label: str
     cells: tuple[PaperCell, ...]
     source: str | None = None
     baseline: bool = False
+    cells_left_out: tuple[PaperCell, ...] = ()
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """`measured[0]` is the baseline. `marks` gives the footnote sign of every sentence that a cell or a source refers
-    to, in the order in which they are met; `notes` are sentences and lines of facts on the whole table.
+    """`measured[0]` is the baseline. `columns_left_out` were asked for and have no value in any row: people are told so
+    by one of the `notes`, programs are given them with the reason of each row. `marks` gives the footnote sign of every
+    sentence that a cell or a source refers to, in the order in which they are met; `notes` are sentences and lines of
+    facts on the whole table.
     """
 
     title: str
@@ -46,6 +51,7 @@ class PaperTable:
     published: tuple[PaperRow, ...]
     marks: Mapping[str, str]
     notes: tuple[str, ...]
+    columns_left_out: tuple[PaperColumn, ...] = ()
 
     @property
     def rows(self) -> tuple[PaperRow, ...]:
@@ -64,7 +70,8 @@ def paper_table(
     are `notes`), and what is claimed of each method (`read_claims`).
 
     Pure: the same for the same rows in any order. Raises UsageError for a model that was not measured, and
-    NothingComparable where nothing asked for can be shown; a column that nobody measured is shown empty and says so.
+    NothingComparable where nothing asked for can be shown; a column without a value in any row is left out, and a line
+    below the table says so.
     """
     names = chosen_models(tables, spec.models)
     baseline = chosen_models(tables, [spec.baseline])[0] if spec.baseline else names[0]
@@ -83,6 +90,11 @@ def paper_table(
             f"No model of this selection has {asked_for}{why}.",
             "`harness report` shows what was measured.",
         )
+    all_columns = columns
+    columns = tuple(column for column in all_columns if has_value(column, published))
+    columns_left_out = tuple(
+        column for column in all_columns if not has_value(column, published) and _has_reason(column)
+    )
     if claims:
         identities = _identities(views)
         columns += (claim_column({label: identities[label].method for label in labels}, claims),)
@@ -90,7 +102,10 @@ def paper_table(
     shown = _shown_labels(views, labels, spec.rows)
     measured = tuple(
         PaperRow(
-            shown[label], tuple(column.cells[label] for column in columns), baseline=number == 0 and len(labels) > 1
+            shown[label],
+            tuple(column.cells[label] for column in columns),
+            baseline=number == 0 and len(labels) > 1,
+            cells_left_out=tuple(column.cells[label] for column in columns_left_out),
         )
         for number, label in enumerate(labels)
     )
@@ -108,14 +123,21 @@ def paper_table(
         published_rows,
         _marks((*measured, *published_rows)),
         (
-            *notes_on(columns, shown[labels[0]]),
-            *(peer_notes(views, spec.columns[0].metric, shown) if spec.best_rounded_peer and spec.columns else ()),
+            *notes_on(columns, all_columns, shown[labels[0]]),
+            *name_left_out(columns_left_out),
+            *(peer_notes(views, shown) if spec.best_rounded_peer else ()),
             *unshown,
             *unplaced,
             *notes,
             *left_out(tables),
         ),
+        columns_left_out,
     )
+
+
+def _has_reason(column: PaperColumn) -> bool:
+    """Whether something is missing in it; nothing is due in the ratios of a model that stands alone."""
+    return any(cell.reasons for cell in column.cells.values())
 
 
 def _shown_labels(views: Sequence[View], labels: Sequence[str], parts: Sequence[str]) -> dict[str, str]:
@@ -136,12 +158,19 @@ def _identities(views: Sequence[View]) -> dict[str, Identity]:
 
 
 def _peer_rows(views: Sequence[View], columns: Sequence[PaperColumn], shown: Mapping[str, str]) -> tuple[PaperRow, ...]:
-    """The row of the best rounded peer again, under that name; none where a spec asks for none, or there is none."""
-    peer = next((view.best_rounded_peer for view in views if view.best_rounded_peer is not None), None)
-    if peer is None:
-        return ()
-    cells = tuple(replace(column.cells[peer], bold=False) for column in columns)
-    return (PaperRow(f"best rounded peer: {shown[peer]}", cells),)
+    """The row of each best rounded peer again, under that name, with what it is the best by where there are several;
+    none where a spec asks for none, or there is none.
+    """
+    best_by: dict[str, dict[str, None]] = {}
+    for view in views:
+        for metric, peer in view.best_rounded_peers:
+            best_by.setdefault(peer, {})[f"{metric.label}, {view.name}" if view.name else metric.label] = None
+    rows = []
+    for peer, figures in best_by.items():
+        by = f" by {' and '.join(figures)}" if len(best_by) > 1 else ""
+        cells = tuple(replace(column.cells[peer], bold=False) for column in columns)
+        rows.append(PaperRow(f"best rounded peer{by}: {shown[peer]}", cells))
+    return tuple(rows)
 
 
 def _labels(views: Sequence[View], names: Sequence[str]) -> list[str]:

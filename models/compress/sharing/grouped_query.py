@@ -6,8 +6,9 @@ is: key and value heads of a group are averaged. `kv_heads=1` is multi-query att
 Decoding: One Write-Head is All You Need" (arXiv 1911.02150, DOI 10.48550/arXiv.1911.02150). The paper's second step,
 training on with 5 % of the steps, is for the training loop: without it much is lost.
 
-The layers hold each mean once for every head that has it, so that a program of the module computes what it did before,
-at the same speed; the bits count it once.
+The layers hold each mean once for every head that has it, and the bits count it once. A program of our own network has
+each mean once, too, and one cache of keys and values for the heads that share it (`export.deployment`). A program of
+another module computes what it did before, at the same speed.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from Multi-Head Checkpoints" (EMNLP 2023, arXiv 2305.13245, DOI 10.18653/v1/2023
 The paper trains all weights with 5 % of the steps of the original training; here those of attention alone, the layers
 that give queries, keys and values and those that mix the heads, so that a file of the difference stays small.
 
-A program computes what it did before at the same speed, see `grouped_query`.
+What a program of such a model has once, and what it has for every head, `grouped_query` says.
 """
 
 from __future__ import annotations

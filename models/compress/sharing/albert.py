@@ -5,7 +5,8 @@ Representations" (ICLR 2020, arXiv 1909.11942, DOI 10.48550/arXiv.1909.11942). T
 scratch; here it starts from a trained one. With `skip=("*.ffn.*",)` attention alone is shared, as in one of the paper's
 ablations.
 
-A file of weights holds one block. A model does as many products as before: it is smaller, not faster.
+A file of weights holds one block, and so does a `.pte`: XNNPACK's weights are named by their hash there. A model does
+as many products as before: it is smaller, not faster.
 """
 
 from __future__ import annotations

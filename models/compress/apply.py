@@ -35,8 +35,8 @@ XNNPACK_GROUP = 32
 class LayerRecord:
     """A compressed layer: its `weights`, the bits that each takes at rest with steps, tables and zero points, and the
     relative error of the matrix, |W' - W| / |W| by Frobenius' norm. `runs_as` is the kernel that an exported program
-    has for it: `int8`, `int4-channel`, `int4-group32`, `float32` for a product of smaller matrices, or `float32, dense`
-    where no kernel computes with what is stored.
+    has for it: `int8`, `int4-channel`, `int4-group32`, `float32` for a product of smaller matrices or for rows that
+    several heads share, or `float32, dense` where no kernel computes with what is stored.
     """
 
     layer: str

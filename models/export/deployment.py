@@ -15,6 +15,9 @@ On a small model the operators that the delegate does not take, and what they co
   folded into the queries' weights, and shapes are given by -1 and constants (a symbolic view is refused too).
 * The mask is computed from positions, three operators on scores' own shape; stored it would be as large as a layer.
 * Layer norms stay outside the delegate: a call of it costs some microseconds, the norm taken to pieces costs more.
+* Heads whose keys and values come from the same weights (grouped-query and multi-query attention) have one projection
+  and one cache of them. Their queries stand one below the other, as further rows of the same product: nothing is
+  repeated but the mask's rows, which is a column of positions. Such a block attends to its cache in the first call too.
 
 Cut layers are used at their cut size, except that their rows go back to their places in the residual stream as zeros:
 an indexed addition would split the delegate, and costs more than the rows.
@@ -37,12 +40,15 @@ from harness.models.gpt.architecture import BlockShape
 from harness.models.gpt.network import GPT, MASKED, Attention, Block, FeedForward
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Queries [H, T, qk_dim], keys [H, qk_dim, T] and values [H, T, v_dim] of a block's new tokens to their mixed values
-[H, T, v_dim]; earlier tokens, and where new ones are kept, are the caller's."""
+"""Queries [K, G T, qk_dim], keys [K, qk_dim, T] and values [K, T, v_dim] of a block's new tokens to their mixed values
+[K, G T, v_dim]; earlier tokens, and where new ones are kept, are the caller's. Each of K heads of keys and values
+belongs to G heads of queries, which stand one below the other."""
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Queries [H, T, qk_dim] over keys [H, qk_dim, N] and values [H, N, v_dim], mask [T, N] added: [H, T, v_dim]."""
+    """Queries [K, R, qk_dim] over keys [K, qk_dim, N] and values [K, N, v_dim], mask [R, N] or [1, N] added:
+    [K, R, v_dim].
+    """
     return torch.bmm(F.softmax(torch.bmm(queries, keys) + mask, dim=-1), values)
 
 
@@ -88,8 +94,36 @@ def full_rows(weight: Tensor, rows: tuple[int, ...] | None, width: int) -> Tenso
     return weight if rows is None else weight.new_zeros(width, weight.size(1)).index_copy(0, torch.tensor(rows), weight)
 
 
+def output_rows(layer: nn.Module) -> Tensor:
+    """The weights [out, n] of a layer of the network that are each one output's own, side by side."""
+    if isinstance(layer, ExpertsLinear):
+        return torch.cat([layer.base.weight, layer.experts.writing.weight], dim=1).detach()
+    return factors(layer)[-1]
+
+
+def distinct_heads(qkv: nn.Module, shape: BlockShape) -> int:
+    """How many heads of keys and values are left where groups of neighbours that have the same weights, to the bit, are
+    one: a divisor of the heads, which all of them are where no group does.
+    """
+    scores = shape.heads * shape.qk_dim
+    _, *parts = torch.split(output_rows(qkv), [scores, scores, shape.heads * shape.v_dim])
+    for count in (count for count in range(1, shape.heads) if shape.heads % count == 0):
+        groups = [part.reshape(count, shape.heads // count, -1) for part in parts]
+        if all(torch.equal(group, group[:, :1].expand_as(group)) for group in groups):
+            return count
+    return shape.heads
+
+
+def first_of_groups(weight: Tensor, heads: int, kept: int) -> Tensor:
+    """The rows of the first head of each of `kept` groups: `weight` [heads * size, n] to [kept * size, n]."""
+    return weight.reshape(kept, heads // kept, -1, weight.size(1))[:, 0].flatten(0, 1)
+
+
 class DeployedAttention(nn.Module):
-    """`Attention` for one sequence: [1, T, W] to [1, T, W], or to [1, 1, W] for its last token alone."""
+    """`Attention` for one sequence: [1, T, W] to [1, T, W], or to [1, 1, W] for its last token alone.
+
+    Its keys and values have `kv_heads` heads, each shared by `group` heads of queries.
+    """
 
     def __init__(self, attention: Attention, width: int, precision: str) -> None:
         super().__init__()
@@ -102,8 +136,10 @@ class DeployedAttention(nn.Module):
             *reading, qkv = qkv
             self.reading = nn.Sequential(*(linear(cast(Tensor, part.weight), precision) for part in reading))
         self.queries = deployed(qkv, precision, lambda w: torch.split(w, sizes)[0] * attention.scale)
-        self.keys = deployed(qkv, precision, lambda w: torch.split(w, sizes)[1])
-        self.values = deployed(qkv, precision, lambda w: torch.split(w, sizes)[2])
+        self.kv_heads = kept = distinct_heads(qkv, shape)
+        self.group = shape.heads // kept
+        self.keys = deployed(qkv, precision, lambda w: first_of_groups(torch.split(w, sizes)[1], shape.heads, kept))
+        self.values = deployed(qkv, precision, lambda w: first_of_groups(torch.split(w, sizes)[2], shape.heads, kept))
         self.proj = deployed(attention.proj, precision, lambda w: full_rows(w, shape.attention_rows, width))
 
     def forward(self, x: Tensor, attend: Attend, of_last: bool = False) -> Tensor:
@@ -113,13 +149,25 @@ class DeployedAttention(nn.Module):
             (queries,), (keys, values) = products(x[:, -1:], self.queries), products(x, self.keys, self.values)
         else:
             queries, keys, values = products(x, self.queries, self.keys, self.values)
+        queries = queries.view(-1, heads, qk_dim).permute(1, 0, 2)
+        if self.group > 1:
+            queries = queries.contiguous().view(self.kv_heads, -1, qk_dim)
         mixed = attend(
-            queries.view(-1, heads, qk_dim).permute(1, 0, 2),
-            keys.view(-1, heads, qk_dim).permute(1, 2, 0),
-            values.view(-1, heads, v_dim).permute(1, 0, 2),
+            queries,
+            keys.view(-1, self.kv_heads, qk_dim).permute(1, 2, 0),
+            values.view(-1, self.kv_heads, v_dim).permute(1, 0, 2),
         )
-        output: Tensor = self.proj(mixed.permute(1, 0, 2).contiguous().view(1, -1, heads * v_dim))
+        if self.group > 1:  # four dimensions: of three, torch.export asks more than it can prove
+            mixed = mixed.view(self.kv_heads, self.group, -1, v_dim).permute(2, 0, 1, 3)
+        else:
+            mixed = mixed.permute(1, 0, 2)
+        output: Tensor = self.proj(mixed.contiguous().view(1, -1, heads * v_dim))
         return output
+
+    def caches(self, context: int) -> tuple[Tensor, Tensor]:
+        """Empty ones, of keys [K, qk_dim, context] and of values [K, context, v_dim]."""
+        keys = torch.zeros(self.kv_heads, self.shape.qk_dim, context)
+        return keys, torch.zeros(self.kv_heads, context, self.shape.v_dim)
 
 
 class DeployedFeedForward(nn.Module):
@@ -175,6 +223,8 @@ class Body(nn.Module):
         self.blocks = nn.ModuleList(
             DeployedBlock(cast(Block, block), shape, gpt.config.width, precision) for block, shape in pairs
         )
+        attentions = [cast(DeployedBlock, block).attention for block in self.blocks]
+        self.groups = [1 if attention is None else attention.group for attention in attentions]
         self.final_norm = gpt.final_norm
         # The readout decides every token and is small: it is never stored in fewer than 8 bits, those of its table.
         self.head = linear(gpt.token_embedding.weight.detach(), "fp32" if precision == "fp32" else "int8")
@@ -184,15 +234,22 @@ class Body(nn.Module):
         """tokens int64 [1, T], the first at position `start`, to float32 [1, T, W]."""
         return self.tokens.rows(tokens) + self.positions.stretch(start, tokens.size(1))
 
-    def mask(self, start: int, length: int) -> Tensor:
-        """What is added to the scores [T, context] of tokens from position `start`: 0 up to a token's own position."""
-        distance = self.places.narrow(0, start, length) - self.places.view(1, -1)
+    def mask(self, start: int, length: int, group: int = 1) -> Tensor:
+        """What is added to the scores [G T, context] of tokens from position `start`, of `group` heads one below the
+        other: 0 up to a token's own position.
+        """
+        distance = below(self.places.narrow(0, start, length), group) - self.places.view(1, -1)
         return torch.clamp(distance * -MASKED, MASKED, 0.0)
 
     def readout(self, x: Tensor) -> Tensor:
         """[1, T, W] to logits [1, T, vocabulary]."""
         logits: Tensor = self.head(self.final_norm(x))
         return logits
+
+
+def below(rows: Tensor, times: int) -> Tensor:
+    """`rows` [T, n] so many times one below the other: [times T, n]."""
+    return rows if times == 1 else rows.repeat(times, 1)
 
 
 def _to_new(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, _k: Tensor, _v: Tensor, _mask: Tensor) -> Tensor:
@@ -213,10 +270,10 @@ class Generator(nn.Module):
     def __init__(self, body: Body) -> None:
         super().__init__()
         self.body, context = body, body.config.context
-        for number, shape in enumerate(body.config.block_shapes):
-            if shape.heads:
-                keys = torch.zeros(shape.heads, shape.qk_dim, context)
-                values = torch.zeros(shape.heads, context, shape.v_dim)
+        for number, block in enumerate(body.blocks):
+            layer = cast(DeployedBlock, block).attention
+            if layer is not None:
+                keys, values = layer.caches(context)
                 self.register_buffer(f"keys_{number}", keys, persistent=False)
                 self.register_buffer(f"values_{number}", values, persistent=False)
         self.register_buffer("order", torch.arange(context), persistent=False)
@@ -230,9 +287,13 @@ class Generator(nn.Module):
         torch._check(position + length <= body.config.context)  # type: ignore[no-untyped-call]
         new = self.get_buffer("order").narrow(0, position, length)
 
-        masks = body.mask(0, length)[:, :length], body.mask(position, length)
+        masks = {
+            group: (body.mask(0, length, group)[:, :length], body.mask(position, length, group))
+            for group in sorted(set(body.groups))
+        }
+        own, whole = masks[body.groups[0]]  # the last token's row is the last of any of them
         # Copies: torch.cond refuses a view that begins at a place read from data.
-        masks_of_last = masks[0][-1:].clone(), masks[1][-1:].clone()
+        masks_of_last = own[-1:].clone(), whole[-1:].clone()
         first, final = input_pos == 0, len(body.blocks) - 1
 
         def attend(number: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -240,7 +301,10 @@ class Generator(nn.Module):
             # Assigned by index, the values of a single head would lose their first dimension, and the runtime aborts.
             all_keys.index_copy_(2, new, keys)
             all_values.index_copy_(1, new, values)
-            own_mask, mask = masks_of_last if number == final else masks
+            own_mask, mask = masks_of_last if number == final else masks[body.groups[number]]
+            if body.groups[number] > 1:
+                # In torch.cond (of torch 2.13) G T rows could not be exported: such a block always reads its cache.
+                return attention(queries, all_keys, all_values, mask)
             operands = (queries, keys, values, own_mask, all_keys, all_values, mask)
             return cast(Tensor, torch.cond(first, _to_new, _to_cached, operands))
 
@@ -258,7 +322,9 @@ class AllLogits(nn.Module):
         self.body = body
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x, mask = self.body.embedding(tokens, 0), self.body.mask(0, self.body.config.context)
-        for block in self.body.blocks:
-            x = block(x, partial(attention, mask=mask))
+        body = self.body
+        x = body.embedding(tokens, 0)
+        masks = {group: body.mask(0, body.config.context, group) for group in sorted(set(body.groups))}
+        for block, group in zip(body.blocks, body.groups, strict=True):
+            x = block(x, partial(attention, mask=masks[group]))
         return self.body.readout(x)

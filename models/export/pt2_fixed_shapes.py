@@ -3,7 +3,8 @@
 An accelerator wants every size ahead of time and keeps no state, so the cache goes in and out:
 
 * `model(tokens int64 [1, C])` -> logits float32 [1, C, vocabulary], then keys [H, Q, C] and values [H, C, V] of every
-  block that has attention: the prefill, of the whole context C (a shorter prompt is filled up).
+  block that has attention, heads that share them counted once: the prefill, of the whole context C (a shorter prompt is
+  filled up).
 * `step(token int64 [1, 1], position int64 [1], mask float32 [1, C], keys [H, Q, C - 1] and values [H, C - 1, V] of
   every such block)` -> logits [1, 1, vocabulary], then the token's own keys [H, Q, 1] and values [H, 1, V]. The mask is
   0 where the cache holds a token and for the token itself, whose place is the last, and `HIDDEN` elsewhere.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.durations import OnStep, unheard
-from harness.models.export.deployment import Body, attention
+from harness.models.export.deployment import Body, attention, below
 from harness.models.export.library_noise import library_noise_hidden
 from harness.models.gpt.network import GPT
 from harness.models.train import data
@@ -49,13 +51,13 @@ class Prefill(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
         new_caches: list[Tensor] = []
 
-        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        def attend(group: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             new_caches.extend((keys, values))
-            return attention(queries, keys, values, self.mask)
+            return attention(queries, keys, values, below(self.mask, group))
 
         x = self.body.embedding(tokens, 0)
-        for block in self.body.blocks:
-            x = block(x, attend)
+        for block, group in zip(self.body.blocks, self.body.groups, strict=True):
+            x = block(x, partial(attend, group))
         return (self.body.readout(x), *new_caches)
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from torch.export import Dim
 
 from harness.durations import OnStep, unheard
 from harness.errors import ModelError
-from harness.models.export.deployment import Body, attention
+from harness.models.export.deployment import Body, DeployedBlock, attention, below
 from harness.models.export.library_noise import library_noise_hidden
 from harness.models.export.pte import constant_methods
 from harness.models.gpt.network import GPT, MASKED
@@ -42,10 +43,12 @@ class Cached(nn.Module):
     def __init__(self, body: Body) -> None:
         super().__init__()
         self.body, context = body, body.config.context
-        for number, shape in enumerate(body.config.block_shapes):
-            if shape.heads:
-                self.register_buffer(f"keys_{number}", torch.zeros(shape.heads, shape.qk_dim, context))
-                self.register_buffer(f"values_{number}", torch.zeros(shape.heads, context, shape.v_dim))
+        for number, block in enumerate(body.blocks):
+            layer = cast(DeployedBlock, block).attention
+            if layer is not None:
+                keys, values = layer.caches(context)
+                self.register_buffer(f"keys_{number}", keys)
+                self.register_buffer(f"values_{number}", values)
         self.register_buffer("order", torch.arange(context))
         self.register_buffer("masks", torch.full((context, context), MASKED).triu(diagonal=1))
 
@@ -55,10 +58,11 @@ class Cached(nn.Module):
         def attend(number: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             all_keys = self.get_buffer(f"keys_{number}").index_copy_(2, places, keys)
             all_values = self.get_buffer(f"values_{number}").index_copy_(1, places, values)
-            return attention(queries, all_keys, all_values, mask)
+            return attention(queries, all_keys, all_values, masks[self.body.groups[number]])
 
         x = self.body.tokens.rows(tokens) + self.body.positions.rows(places)
         mask = self.get_buffer("masks").index_select(0, places)
+        masks = {group: below(mask, group) for group in set(self.body.groups)}
         for number, block in enumerate(self.body.blocks):
             x = block(x, partial(attend, number))
         return self.body.readout(x)

@@ -46,9 +46,9 @@ class _Sublayers(nn.Module):
         self.attention = block.attention
         if block.attention is not None:
             self.attention_norm = block.attention_norm
-            shape = block.attention.shape
-            self.register_buffer("keys", torch.zeros(shape.heads, shape.qk_dim, context), persistent=False)
-            self.register_buffer("values", torch.zeros(shape.heads, context, shape.v_dim), persistent=False)
+            keys, values = block.attention.caches(context)
+            self.register_buffer("keys", keys, persistent=False)
+            self.register_buffer("values", values, persistent=False)
         if feeds:
             self.ffn_norm = block.ffn_norm
 

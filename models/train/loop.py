@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -109,13 +110,20 @@ def train(
     return Outcome(loss, recipe.steps * tokens, done.wall_s, done.cpu_s)
 
 
+def _seed_of(seed: int, step: int, rank: int) -> int:
+    """What torch's generator on the processor is seeded with: of 64 bits it takes the lower 32 alone (2.13.0), so that
+    all three numbers have to be mixed into these.
+    """
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+
+
 def _step(model: GPT, corpus: Corpus, recipe: TrainingRecipe, step: int, objective: Objective) -> float:
     """Forward and backward on this process's share of the batch, gradients averaged; returns the whole batch's loss."""
-    torch.manual_seed((recipe.seed << 32) + step)
+    torch.manual_seed(_seed_of(recipe.seed, step, 0))
     inputs, targets = _batch(objective.part(corpus.training, step), model.config.context, recipe.batch)
     share = slice(parallel.rank(), None, parallel.size())
     if parallel.rank():  # another share, another dropout
-        torch.manual_seed((recipe.seed << 32) + (parallel.rank() << 24) + step)
+        torch.manual_seed(_seed_of(recipe.seed, step, parallel.rank()))
     model.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
         logits = model(inputs[share])

@@ -28,9 +28,10 @@ from harness.models.compress.apply import (
 from harness.models.compress.calibration import Calibration, calibration_of
 from harness.models.compress.method import Method, Options, find_method
 from harness.models.compress.selfcompression import block_linears
-from harness.models.compress.stored import Factors, Hybrid, OutlierColumns, RoutedUpdates, TensorTrain
+from harness.models.compress.stored import Factors, Hybrid, OutlierColumns, RoutedUpdates, SharedRows, TensorTrain
+from harness.models.export.deployment import distinct_heads
 from harness.models.export.pte import export_pte
-from harness.models.gpt.network import GPT
+from harness.models.gpt.network import GPT, Block
 from harness.models.recipe import CompressedRecipe
 from harness.models.train import data
 from harness.models.train.quality import windows
@@ -143,7 +144,22 @@ def kernels_of(compressed: Compressed) -> dict[str, str]:
         name for name, stored in compressed.weights.layers.items() if isinstance(stored, Factors | RoutedUpdates)
     }
     linears = [layer.layer for layer in compressed.record.layers if layer.kind == "linear"]
-    return {name: f"{FLOAT32}, dense" for name in linears if name not in factors}
+    plain = {name: f"{FLOAT32}, dense" for name in linears if name not in factors}
+    return plain | dict.fromkeys(not_repeated(compressed), FLOAT32)
+
+
+def not_repeated(compressed: Compressed) -> list[str]:
+    """The layers stored as rows that several outputs share, of which the program has each row once, too."""
+    found = []
+    for number, block in enumerate(cast(list[Block], cast(GPT, compressed.module).blocks)):
+        name, attention = f"blocks.{number}.attention.qkv", block.attention
+        stored = compressed.weights.layers.get(name)
+        if attention is not None and isinstance(stored, SharedRows):
+            shape = attention.shape
+            kept = distinct_heads(attention.qkv, shape) * (shape.qk_dim + shape.v_dim)
+            if len(stored.rows) == shape.heads * shape.qk_dim + kept:
+                found.append(name)
+    return found
 
 
 def compressed_manifest(
@@ -162,6 +178,11 @@ def compressed_manifest(
     """
     kernels = kernels or {}
     record = compressed.record
+    repeated = sum(
+        (len(stored.index) - len(stored.rows)) * stored.rows.size(1)
+        for stored in compressed.weights.layers.values()
+        if isinstance(stored, SharedRows)
+    )
     rows = []
     for layer in record.layers:
         zero = compressed.weights.layers[layer.layer].weight().flatten(1) == 0
@@ -173,7 +194,7 @@ def compressed_manifest(
         artifact_sha256=sha256_file(path),
         artifact_bytes=path.stat().st_size,
         precision=precision,
-        parameters=sum(parameter.numel() for parameter in compressed.module.parameters()),
+        parameters=sum(parameter.numel() for parameter in compressed.module.parameters()) - repeated,
         parent=parent,
         bits_per_weight=record.bits_per_weight,
         bits_per_weight_stored=record.bits_per_weight,

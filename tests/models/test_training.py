@@ -118,6 +118,13 @@ def test_a_checkpoint_of_another_recipe_is_refused(tiny: GPTConfig, toy: Corpus,
         train(fresh(tiny), toy, replace(RECIPE, seed=4), tmp_path)
 
 
+def test_another_seed_draws_other_windows_from_the_same_start(tiny: GPTConfig, toy: Corpus, tmp_path: Path) -> None:
+    losses = {}
+    for name, seed in (("first", 3), ("again", 3), ("other", 4)):
+        losses[name] = train(fresh(tiny), toy, replace(RECIPE, seed=seed), tmp_path / name).validation_loss
+    assert losses["again"] == losses["first"] != losses["other"]
+
+
 def test_the_rate_climbs_holds_and_falls() -> None:
     recipe = replace(RECIPE, steps=100, warmup_steps=9, hold=0.5)
     assert [recipe.factor(step) for step in (0, 4, 9, 50)] == pytest.approx([0.1, 0.5, 1.0, 1.0])

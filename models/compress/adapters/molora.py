@@ -4,8 +4,12 @@ Zadouri, Ustun, Ahmadian, Ermis, Locatelli and Hooker, "Pushing Mixture of Exper
 Efficient MoE for Instruction Tuning" (ICLR 2024, arXiv 2309.05444, DOI 10.48550/arXiv.2309.05444). The shares are a
 softmax of a linear layer on the layer's own input. All experts are mixed (soft merging), or only the best few with
 `top`. What depends on the token cannot be merged into the weight: the program holds the parent's weight and the
-experts, and computes all of them, also where only a few are mixed. A program with `top` was refused at its export
-(executorch 1.5.1, a small model): its outputs were not those of the model.
+experts, and computes all of them, also where only a few are mixed.
+
+A program of a whole network with `top` was refused at its export (executorch 1.5.1, a small model): its outputs were
+not those of the model, and why is not known. It is no operator of `Experts.shares` alone: in a program of one such
+layer, lowered to XNNPACK, each step (softmax, topk, amin, ge, mul, div) equals eager PyTorch to 1e-7, at fixed and at
+dynamic lengths.
 
 Differs from the authors' code: A begins as in `lora`, where theirs is Gaussian with a standard deviation of 0.02;
 alpha / r is 2 by default, where theirs is 4; and the shares of the `top` experts are divided by their sum, where theirs

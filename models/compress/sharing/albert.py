@@ -7,7 +7,8 @@ is shared, as in one of the paper's ablations.
 Differs from the paper: it trains such a model from the start, where this one starts from a trained model. The paper's
 other parts, factorised embeddings and a loss of the order of sentences, are not here.
 
-A file of weights holds one block. A model computes as many products as before: it is smaller, not faster.
+A file of weights holds one block, and so does a `.pte`: XNNPACK's weights are named by their hash there. A model
+computes as many products as before: it is smaller, not faster.
 """
 
 from __future__ import annotations

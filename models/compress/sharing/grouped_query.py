@@ -7,8 +7,9 @@ Decoding: One Write-Head is All You Need" (arXiv 1911.02150, DOI 10.48550/arXiv.
 further training with 5 % of the original steps, is `grouped_query_training`. In the paper groups are of use without it,
 a single head is not.
 
-The layers hold each mean once for every head that has it, so that a program of the module computes what it did before,
-at the same speed; the bits count it once.
+The layers hold each mean once for every head that has it, and the bits count it once. A program of our own network has
+each mean once, too, and one cache of keys and values for the heads that share it (`export.deployment`). A program of
+another module computes what it did before, at the same speed.
 """
 
 from __future__ import annotations

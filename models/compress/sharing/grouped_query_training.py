@@ -8,7 +8,7 @@ Differs from the paper: it trains all weights, with 5 % of the steps of the orig
 attention are trained, in the layers that give queries, keys and values and in those that mix the heads, so that a file
 of the difference stays small.
 
-A program computes what it did before at the same speed, see `grouped_query`.
+What a program of such a model has once, and what it has for every head, `grouped_query` says.
 """
 
 from __future__ import annotations

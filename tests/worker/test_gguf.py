@@ -73,7 +73,7 @@ def test_a_step_reads_the_token_that_was_chosen_last(tmp_path: Path) -> None:
     """Steps are made beforehand and share the memory of their token."""
     model = loaded(write_gpt2(tmp_path / "lm.gguf"), runtime_options=EXACT)
     tokens = GreedyTokens(model.description, 3, 4, 0, model.arrange)
-    given = torch.randint(0, VOCABULARY, (1, 3), generator=torch.Generator().manual_seed(0))[0].tolist()
+    given = np.random.default_rng(0).integers(0, VOCABULARY, (1, 3))[0].tolist()
     outputs = model.execute(tokens.prompt())
     for position in range(3, 7):
         chosen = int(gpt2_logits(np.array(given))[-1].argmax())

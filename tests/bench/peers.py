@@ -6,11 +6,8 @@ Prints, for each file, our median of a decoded token and of a prompt of 128 over
 asked), and our memory over an idle process against the loop's `VmHWM` (3 %). Processes take turns; asserts nothing,
 since machines are noisy. A runtime is added by its loop in `LOOPS`; llama.cpp's is in `llama_bench.py`.
 
-Where the processor changes its speed several times a second, both must meet the same speed: short turns for tokens,
-long enough ones for prompts, whose calls a turn would cut. So there a run each:
-
-    python tests/bench/peers.py baseline.onnx --turn 0.02 --queries 60
-    python tests/bench/peers.py baseline.onnx --turn 0.1 --new 2 --queries 300
+Two processes of the same work may differ by 5 % for as long as they run, on a virtual machine with two cores: there more
+`--pairs` make an interval narrower, more `--queries` and a shorter `--turn` do not. For prompts, `--new 2 --queries 150`.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ Prints, for each file, our median of a decoded token and of a prompt of 128 over
 asked), and our memory over an idle process against the loop's `VmHWM` (3 %). Processes take turns; asserts nothing,
 since machines are noisy. A runtime is added by its loop in `LOOPS`; llama.cpp's is in `llama_bench.py`.
 
-Two processes of the same work may differ by 5 % for as long as they run, on a virtual machine with two cores: there more
-`--pairs` make an interval narrower, more `--queries` and a shorter `--turn` do not. For prompts, `--new 2 --queries 150`.
+Two processes of the same work may differ by 5 % for as long as they run, on a virtual machine with two cores: more
+`--pairs` make an interval narrower there, more `--queries` and a shorter `--turn` do not. For prompts, `--new 2
+--queries 150`.
 """
 
 from __future__ import annotations

@@ -69,11 +69,13 @@ def lowered_to_pte(methods: dict[str, ExportedProgram], constants: dict[str, int
     from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
 
     from harness.models.export.xnnpack_partitioner import Partitioner
+    from harness.models.export.xnnpack_passes import needed_passes_only
 
     partitioner = {name: [Partitioner()] for name in methods}
-    lowered = to_edge_transform_and_lower(methods, partitioner=partitioner, constant_methods=constants)
-    # Reinplacing lets a cache be written where it lies; without it the whole of it is copied twice a token.
-    return bytes(lowered.to_executorch(ExecutorchBackendConfig(run_reinplace_pass=True)).buffer)
+    with needed_passes_only():
+        lowered = to_edge_transform_and_lower(methods, partitioner=partitioner, constant_methods=constants)
+        # Reinplacing lets a cache be written where it lies; without it the whole of it is copied twice a token.
+        return bytes(lowered.to_executorch(ExecutorchBackendConfig(run_reinplace_pass=True)).buffer)
 
 
 def constant_methods(gpt: GPT) -> dict[str, int | bool]:

@@ -32,6 +32,8 @@ _LATER = (
     "labels_sha256",
     "runtime_options",
     "versions_of",
+    "prompts",
+    "end_tokens",
 )
 MEASURES = ("latency", "memory", "energy", "quality", "profile", "describe", "reads")
 
@@ -48,8 +50,9 @@ class Job:
 
     Of the flash scenario: the tokens of its `window`, bytes for neurons in DRAM, the `policy` by which weights are
     read, how the neurons to be read are chosen (`predictor`), what reads and how much at once (`reader`, `depth`),
-    whether fio is its `peer`, and the text that prompts come from. Of server: the rate of arrivals, None to search for
-    the highest, and the bound of its p99. Of multi-stream: the samples of a query, its `streams`.
+    whether fio is its `peer`, and the text that prompts come from; elsewhere `prompts_sha256` is of the prompts. Of
+    server: the rate of arrivals, None to search for the highest, and the bound of its p99. Of multi-stream: the samples
+    of a query, its `streams`.
 
     `method` is the one that runs, None for `forward` or the only one. `batch` is the samples of one execute, None where
     that is not known. `input_sizes` are those of made inputs where they are other than the file declares. Of quality by
@@ -60,7 +63,9 @@ class Job:
     `labels_sha256`, the given inputs are samples with the classes that they belong to, and the timed ones the first
     batch of them. `runtime_options` are pairs of a name and a value, sorted, of options that the runtime declares
     (`harness.runtime.RuntimeOption`); None where all have their defaults. `versions_of` is the model that is run in
-    several interpreters: this job runs it in one of them, under a name that says which versions that has.
+    several interpreters: this job runs it in one of them, under a name that says which versions that has. `prompts`
+    says where those of a language model come from, None where they are random. What it generates ends after
+    `new_tokens`, or with one of `end_tokens`: none where the model has none, None where prompts are not a user's.
     """
 
     target: str
@@ -107,6 +112,8 @@ class Job:
     labels_sha256: str | None = None
     runtime_options: tuple[tuple[str, str], ...] | None = None
     versions_of: str | None = None
+    prompts: str | None = None
+    end_tokens: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """1 and 1.0 are equal, so they must be written alike."""
@@ -136,9 +143,10 @@ class Files:
     `data` is the file of the weights where they are not in the program (`.ptd`). `inputs` are those that a user gives
     (`harness.worker.given_inputs`), for the native worker a `.safetensors` of `set0_arg0`, `set0_arg1`, ...; `tokens`
     is an int64 `.npy`; `labels` are the classes of the given inputs (`harness.worker.labelled`); `output` is a folder.
-    `neurons` and `reads` are for a worker without the engine: the file that lies in flash, and what the engine reads of
-    it (`harness.flash.language_model.recording`). `python` is the interpreter that the worker is to run in, None for
-    this one; the worker is not told.
+    `prompts` is an int64 `.npy` [prompts, tokens] of those that are asked in turn. `neurons` and `reads` are for a
+    worker without the engine: the file that lies in flash, and what the engine reads of it
+    (`harness.flash.language_model.recording`). `python` is the interpreter that the worker is to run in, None for this
+    one; the worker is not told.
     """
 
     model: str
@@ -149,6 +157,7 @@ class Files:
     output: str | None = None
     neurons: str | None = None
     reads: str | None = None
+    prompts: str | None = None
     python: str | None = None
 
 
@@ -176,7 +185,7 @@ def parse_request(line: str) -> tuple[Job, Files]:
                 f"The job has unknown fields: {', '.join(unknown)}.", "Use one version of harness on both sides."
             )
     try:
-        for name in ("cpus", "input_limits"):
+        for name in ("cpus", "input_limits", "end_tokens"):
             if job.get(name) is not None:
                 job[name] = tuple(job[name])
         if job.get("input_sizes") is not None:

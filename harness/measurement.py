@@ -7,7 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.protocol import Describe, Environment, Event, Hello, Io, Loaded, Memory, Ops, Output, Samples, Scalar
+from harness.protocol import (
+    Answer,
+    Describe,
+    Environment,
+    Event,
+    Hello,
+    Io,
+    Loaded,
+    Memory,
+    Ops,
+    Output,
+    Samples,
+    Scalar,
+)
 
 # pyarrow is imported when the first job has ended, not before the first worker starts.
 if TYPE_CHECKING:
@@ -16,7 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Measurement:
-    """What one worker has reported, sorted by kind. Nothing is computed here that a reader could compute."""
+    """What one worker has reported, sorted by kind. Nothing is computed here that a reader could compute. `texts` are
+    the rows of the table `answers`: tokens, and text, which only the harness can make of them.
+    """
 
     hello: Hello | None = None
     description: Describe | None = None
@@ -27,6 +42,8 @@ class Measurement:
     ops: list[Ops] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
     environment: list[Environment] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    texts: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, event: Event) -> None:
         """Take in one event; those that carry no result are ignored."""
@@ -51,6 +68,8 @@ class Measurement:
                 self.outputs.append(event)
             case Environment():
                 self.environment.append(event)
+            case Answer():
+                self.answers.append(event)
             case _:
                 pass
 
@@ -82,7 +101,7 @@ class Measurement:
 
 def tables(attempt_id: str, measurement: Measurement, environment: Sequence[dict[str, Any]]) -> dict[str, pa.Table]:
     """Every table but `runs`, for one attempt. `environment` rows have moment, name, value and reason."""
-    from harness.store.schemas import ENVIRONMENT, IO, OPS
+    from harness.store.schemas import ANSWERS, ENVIRONMENT, IO, OPS
 
     return {
         "samples": _samples(attempt_id, measurement.samples),
@@ -109,6 +128,7 @@ def tables(attempt_id: str, measurement: Measurement, environment: Sequence[dict
             ],
         ),
         "environment": _rows(ENVIRONMENT, attempt_id, environment),
+        "answers": _rows(ANSWERS, attempt_id, measurement.texts),
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, get_args, get_type_hints
 
 from harness.errors import WorkerError
 
@@ -143,6 +143,15 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a language model generated after the prompt of that number, counted from 0, in its tokens."""
+
+    event: ClassVar[str] = "answer"
+    prompt: int
+    tokens: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far long work has come, for the person who waits; never stored."""
 
@@ -169,12 +178,22 @@ class Error:
 
 
 Event = (
-    Hello | Describe | Loaded | Samples | Memory | Io | Ops | Scalar | Environment | Output | Progress | Done | Error
+    Hello
+    | Describe
+    | Loaded
+    | Samples
+    | Memory
+    | Io
+    | Ops
+    | Scalar
+    | Environment
+    | Output
+    | Answer
+    | Progress
+    | Done
+    | Error
 )
-_EVENTS: dict[str, type[Event]] = {
-    kind.event: kind
-    for kind in (Hello, Describe, Loaded, Samples, Memory, Io, Ops, Scalar, Environment, Output, Progress, Done, Error)
-}
+_EVENTS: dict[str, type[Event]] = {kind.event: kind for kind in get_args(Event)}
 _CHECKS: dict[Any, tuple[type, ...]] = {
     int: (int,),
     bool: (bool,),

@@ -63,6 +63,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "labels_sha256": st.none() | HASHES,
     "runtime_options": st.none() | st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9)), max_size=3).map(tuple),
     "versions_of": st.none() | WORDS,
+    "prompts": st.none() | WORDS,
+    "end_tokens": st.none() | st.lists(COUNTS, max_size=3).map(tuple),
 }
 JOBS = st.builds(Job, **VALUES)
 FILES = st.builds(Files, model=WORDS, inputs=st.none() | WORDS, tokens=st.none() | WORDS, output=st.none() | WORDS)

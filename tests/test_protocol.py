@@ -15,6 +15,7 @@ from harness import protocol
 from harness.errors import WorkerError
 from harness.protocol import (
     PROTOCOL,
+    Answer,
     Describe,
     Done,
     Environment,
@@ -86,6 +87,7 @@ BY_KIND: dict[type[Event], st.SearchStrategy[Any]] = {
         ),
     ),
     Output: st.builds(Output, file=TEXT, sha256=TEXT),
+    Answer: st.builds(Answer, prompt=BYTES, tokens=st.lists(BYTES, max_size=3)),
     Progress: st.builds(Progress, done=BYTES, total=BYTES),
     Done: st.just(Done()),
     Error: st.builds(Error, kind=TEXT, message=TEXT, todo=TEXT),

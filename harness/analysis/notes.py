@@ -84,6 +84,7 @@ def notes_on(runs: Sequence[Run], models: Sequence[Model], samples: pd.DataFrame
         *_settings(good, models),
         *_yardsticks(good, models),
         *_inputs(good),
+        *_prompts(good),
         *_sizes(good),
         *_sample(good),
         *_lengths(good),
@@ -134,6 +135,24 @@ def _inputs(good: Sequence[Run]) -> list[str]:
     """Models that take other shapes are given other inputs; the reader should know."""
     hashes = {read_job(run["job_json"]).inputs_sha256 for run in good if run["measure"] == "latency"}
     return ["The models were given different inputs."] if len(hashes - {None}) > 1 else []
+
+
+def _prompts(good: Sequence[Run]) -> list[str]:
+    """Where the prompts of language models came from: the work of some depends on the text. The flash scenario says it
+    among its options.
+    """
+    models_by_source: dict[str, dict[str, None]] = {}
+    for run in good:
+        if run["measure"] != "latency" or (scenario := SCENARIOS.get(run["scenario"])) is None or scenario.in_flash:
+            continue
+        job = read_job(run["job_json"])
+        if job.prompt_tokens is not None:
+            ends = ", answers up to the end token" if job.end_tokens else ""
+            models_by_source.setdefault(f"{job.prompts or 'random tokens'}{ends}", {})[run["model"]] = None
+    if len(models_by_source) == 1:
+        return [f"Prompts: {next(iter(models_by_source))}."]
+    parts = [f"of {' and '.join(models)} {source}" for source, models in models_by_source.items()]
+    return [f"Prompts {'; '.join(parts)}."] if parts else []
 
 
 def _sizes(good: Sequence[Run]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from harness.api.building import find_or_build, find_or_build_flash
 from harness.errors import UsageError
 from harness.experiment.model_source import EvaluationText, Say
+from harness.language.tokenizer import Tokenizer
 from harness.models.train.data import TEXT_SHA256, tokens_sha256, validation_name, validation_tokens
 from harness.models.train.tokenizer import tokenizer_of
 from harness.models.zoo.artifacts import known
@@ -29,12 +30,14 @@ class Zoo:
             raise _unknown(Path(name))
         return find_or_build_flash(name.removesuffix(".pte"), text, say, predictors=predictors)
 
-    def evaluation_text(self, tokenizer: Mapping[str, Any], text: Path | None) -> EvaluationText | None:
+    def tokenizer(self, description: Mapping[str, Any]) -> Tokenizer | None:
+        """Characters or byte pairs."""
+        return tokenizer_of(description)
+
+    def evaluation_text(self, tokenizer: Tokenizer, text: Path | None) -> EvaluationText:
         """Tiny Shakespeare, whose characters or subwords are the tokens."""
-        known = tokenizer_of(tokenizer)
-        if known is None:
-            return None
-        return EvaluationText(validation_tokens(known, text), validation_name(known), tokens_sha256(TEXT_SHA256, known))
+        tokens = validation_tokens(tokenizer, text)
+        return EvaluationText(tokens, validation_name(tokenizer), tokens_sha256(TEXT_SHA256, tokenizer))
 
 
 def zoo_format(path: Path, target: Target) -> tuple[str, str]:

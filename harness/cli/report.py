@@ -13,6 +13,7 @@ from harness.cli._options import reading_options
 @click.command(short_help="Print the full record of a session.")
 @reading_options
 @click.option("--list", "list_sessions", is_flag=True, help="List the sessions that are stored.")
+@click.option("--text", is_flag=True, help="Print what language models generated instead, prompt by prompt.")
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -26,6 +27,7 @@ def report(ctx: click.Context, /, **options: Any) -> None:
     \b
     harness report
     harness report --list
+    harness report --text
     harness report --session 3f2a --format markdown > report.md
     harness report --html report.html
     """

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from harness.language.tokenizer import Tokenizer
 from harness.target import Target
 
 Say = Callable[[str], None]
@@ -38,8 +39,10 @@ class ModelSource(Protocol):
         """
         ...
 
-    def evaluation_text(self, tokenizer: Mapping[str, Any], text: Path | None) -> EvaluationText | None:
-        """The evaluation text, `text` where one is given, in the tokens of a tokenizer as a manifest describes it; None
-        where that is none that is known. Raises DataError.
-        """
+    def tokenizer(self, description: Mapping[str, Any]) -> Tokenizer | None:
+        """The tokenizer that a manifest describes; None where it describes none that is known."""
+        ...
+
+    def evaluation_text(self, tokenizer: Tokenizer, text: Path | None) -> EvaluationText:
+        """The evaluation text, `text` where a copy of it is given, in the tokens of a tokenizer. Raises DataError."""
         ...

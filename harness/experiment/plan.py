@@ -8,9 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.batch import Asked, Dimension, Sizes, find_batch, why_unknown
 from harness.errors import UsageError
 from harness.job import Files, Job
+from harness.language.prompts import EVALUATION_TEXT, GivenPrompts, Prompts, cut, stretches
+from harness.language.token_file import read_tokens
+from harness.language.tokenizer import Tokenizer
 from harness.made_inputs import count_sets, covers, find_limits
 from harness.manifest import Manifest
 from harness.model_description import find_method, is_language_model, lies_in_flash, longest_prompt, may_vary
@@ -30,9 +35,9 @@ class Subject:
 
     `data_file` holds its weights where they are not in the program; `given` are the sizes of the inputs that the user
     gives. `tokens` is an int64 `.npy` file to evaluate a language model on, `data` and `data_sha256` name where it came
-    from; `labels` are the classes of the samples that the user gives; `python` is the interpreter that its
-    workers run in, None for this one. `fields` of its jobs are other than those of the
-    other subjects' jobs.
+    from; `tokenizer` is what made them, and `prompts` are those that the user gives, in its tokens; `labels` are the
+    classes of the samples that the user gives; `python` is the interpreter that its workers run in, None for this one.
+    `fields` of its jobs are other than those of the other subjects' jobs.
     """
 
     name: str
@@ -47,6 +52,8 @@ class Subject:
     data: str | None = None
     data_sha256: str | None = None
     unmeasured_quality: str | None = None
+    tokenizer: Tokenizer | None = None
+    prompts: GivenPrompts | None = None
     python: Path | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
@@ -192,12 +199,19 @@ def _outputs_in_words(subject: Subject) -> str:
 
 def files_for(job: Job, subject: Subject, inputs: Path | None, output: Path) -> Files:
     """Where the worker finds what a job needs."""
+    asked = None
+    if job.prompts is not None and (prompts := prompts_for(job, subject)) is not None:
+        asked = output / "prompts.npy"
+        np.save(asked, prompts.tokens)
+    in_flash = SCENARIOS[job.scenario].in_flash
+    evaluated = (job.measure == "quality" and job.data_sha256) or (in_flash and job.prompts_sha256)
     return Files(
         model=str(subject.path),
         data=None if subject.data_file is None else str(subject.data_file),
         inputs=None if inputs is None else str(inputs),
         labels=None if subject.labels is None or job.measure != "quality" else str(subject.labels),
-        tokens=str(subject.tokens) if (job.measure == "quality" and job.data_sha256) or job.prompts_sha256 else None,
+        tokens=str(subject.tokens) if evaluated else None,
+        prompts=None if asked is None else str(asked),
         output=str(output),
         python=None if subject.python is None else str(subject.python),
     )
@@ -285,6 +299,13 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
     if in_flash:
         longest = context
     prompt, new = job.prompt_tokens, job.new_tokens
+    if (given := subject.prompts) is not None:
+        prompt = given.length if prompt is None else prompt
+        if prompt > given.length:
+            raise UsageError(
+                f"{given.source} has {given.length} tokens at the shortest, not {prompt}.",
+                "Give a smaller --prompt-tokens, or leave it out.",
+            )
     if prompt is None:
         prompt = max(1, min(128, longest, context // 2, context + 1 - (new or 1)))
     if new is None:
@@ -298,7 +319,38 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
         raise UsageError(f"{subject.name} follows ExecuTorch's LLM convention, whose batch is 1.", "Leave out --batch.")
     if not SCENARIOS[job.scenario].generates:
         return replace(job, batch=1, prompt_tokens=prompt, new_tokens=None)
-    return replace(job, batch=1, prompt_tokens=prompt, new_tokens=new)
+    job = replace(job, batch=1, prompt_tokens=prompt, new_tokens=new)
+    if in_flash or (prompts := prompts_for(job, subject)) is None:
+        return job
+    ends = end_tokens(subject) if prompts.given else None
+    return replace(job, prompts=prompts.source, prompts_sha256=prompts.sha256, end_tokens=ends)
+
+
+def prompts_for(job: Job, subject: Subject) -> Prompts | None:
+    """The prompts that a language model is asked in turn, of the length that a job says: given ones, or stretches of
+    its evaluation text; None where they are to be made at random.
+    """
+    length = job.prompt_tokens or 1
+    if subject.prompts is not None:
+        return Prompts(cut(subject.prompts.tokens, length), subject.prompts.source, given=True)
+    if subject.tokens is None:
+        return None
+    try:
+        text = stretches(read_tokens(subject.tokens).astype(np.int64), length)
+    except UsageError:  # a text that is none, or not in the model's tokens, is for its quality pass to refuse
+        return None
+    if text is None or text.max() >= int(subject.description.metadata["get_vocab_size"]):
+        return None
+    return Prompts(text, EVALUATION_TEXT, given=False)
+
+
+def end_tokens(subject: Subject) -> tuple[int, ...]:
+    """The tokens that end what a model generates: as its program says, else as its tokenizer does; none where neither
+    does.
+    """
+    said = subject.description.metadata.get("get_eos_ids")
+    ends = said if isinstance(said, list) else [said] if isinstance(said, int) else []
+    return tuple(int(end) for end in ends or (subject.tokenizer.ends if subject.tokenizer is not None else ()))
 
 
 def _fill_batch(job: Job, subject: Subject, dimension: Dimension) -> Job:

@@ -310,6 +310,30 @@ class RunRequest:
         unit="tokens",
         default_words="the rest of the context, at most 128",
     )
+    prompts: tuple[str, ...] = option(
+        repeated(text("TEXT")),
+        "A prompt of language models, as text; repeat it for several, which are asked in turn. All are cut to the "
+        "tokens of the shortest, and an answer ends at the model's end token.",
+        section="conditions",
+        default=(),
+        flag="--prompt",
+        default_words="stretches of the evaluation text, or random tokens where there is none",
+    )
+    prompt_file: Path | None = option(
+        file(),
+        "Prompts as --prompt has them, in a file: one a line, or a .jsonl of objects with `prompt`.",
+        section="conditions",
+        default=None,
+    )
+    tokenizers: tuple[Path, ...] = option(
+        repeated(file()),
+        "The tokenizer of language models: a tokenizer.json of Hugging Face, or a tokenizer.model of SentencePiece or "
+        "tiktoken; once for all, or once a --model.",
+        section="what",
+        default=(),
+        flag="--tokenizer",
+        default_words="that of the manifest, or the file of such a name beside the model",
+    )
     precision: tuple[str, ...] | None = option(
         sweep(lambda listed: listed.split(","), lambda value, name: str(value)),
         "What a GPU computes in: fp32, tf32, fp16, bf16, int8 (bf16 with the weights of linear layers in int8).",
@@ -359,7 +383,13 @@ class RunRequest:
         default=None,
     )
     quality: bool = option(switch(), "Leave out the quality pass.", section="passes", default=True, flag="--no-quality")
-    data: Path | None = option(file(), "The evaluation text of language models.", section="passes", default=None)
+    data: Path | None = option(
+        file(),
+        "The evaluation text of language models: a copy of the text that comes with harness, or with a tokenizer in a "
+        "file any text.",
+        section="passes",
+        default=None,
+    )
     tokens: Path | None = option(
         file(),
         "The evaluation text in a model's own tokens, int64 .npy; for models without a tokenizer in a manifest.",
@@ -555,6 +585,8 @@ class RunRequest:
                 raise UsageError(what, todo)
         if self.ablate and len(self.pythons) > 1:
             raise UsageError("An ablation compares policies, and not interpreters.", "Give one --python, or none.")
+        if self.prompts and self.prompt_file is not None:
+            raise UsageError("Prompts are given twice.", "Give --prompt or --prompt-file, not both.")
         if self.labels is not None and self.inputs is None:
             raise UsageError("Labels say nothing without the samples that they are of.", "Give these with --inputs.")
         if self.labels is not None and self.batch_dim not in (None, 0):

@@ -11,6 +11,7 @@ from harness.batch import Sizes
 from harness.energy.source import Missing, Source
 from harness.errors import UsageError
 from harness.experiment.energy_pass import energy_pass
+from harness.experiment.given_prompts import with_given_prompts
 from harness.experiment.model_source import Say
 from harness.experiment.plan import Subject, configurations, passes, why_not_compared
 from harness.experiment.request import RunRequest
@@ -59,7 +60,9 @@ def make_plan(
     elif request.inputs is not None:
         subjects = {name: replace(subject, given=_given(subject, request.inputs)) for name, subject in subjects.items()}
     runtimes = runtimes_of(subjects, target, request)
+    subjects, without = with_given_prompts(subjects, request, say)
     latency, refused = _latency_jobs(target, subjects, sweeps, request, runtimes)
+    refused += without
     if refused and not latency:
         raise refused[0][1]
     if request.runtime is not None and not any(job.runtime for job in latency):

@@ -16,6 +16,7 @@ from harness.data_file import find_data_file, model_hash
 from harness.energy.meter import Meter, unmeasured
 from harness.energy.source import Missing, Source
 from harness.errors import ModelError, UsageError, WorkerError
+from harness.experiment.answers import answer_rows
 from harness.experiment.plan import Subject, files_for, input_sizes
 from harness.experiment.runner import Attempt, run_job
 from harness.job import Files, Job
@@ -216,6 +217,7 @@ class Session:
             def derive(measurement: Measurement, job: Job = job, subject: Subject = subject) -> list[Scalar]:
                 if job.measure != "latency":
                     return _deviation(job, measurement, outputs)
+                measurement.texts = answer_rows(measurement.answers, job, subject)
                 why = subject.unmeasured_quality
                 language = lies_in_flash(subject.description) or is_language_model(subject.description)
                 name = "loss_nats" if language else "max_abs_difference"

@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from harness.errors import UsageError
-from harness.experiment.evaluation_text import evaluation
+from harness.errors import DataError, UsageError
+from harness.experiment.evaluation_text import Known, evaluation, tokenizer_for
 from harness.experiment.model_source import ModelSource, Say
 from harness.experiment.plan import Subject
 from harness.experiment.progress import Describing, Failed, Note, Progress
 from harness.experiment.request import NamedModel, RunRequest
 from harness.experiment.session import Session
 from harness.flash.io.proof import HIDDEN_CACHE
+from harness.language.tokenizer import Tokenizer
+from harness.language.tokenizer_file import FileTokenizer, read_tokenizer
 from harness.outside_files import check_name
 from harness.runtime import missing_runtime, unloadable_runtimes
 from harness.target import Target
@@ -89,7 +92,10 @@ def describe_all(
     some, each with its versions in words.
     """
     subjects = {}
-    for (model, path), data_file in zip(files.items(), _data_files(files, request), strict=True):
+    tokenizers = [read_tokenizer(path) for path in _each(request.tokenizers, len(files), "tokenizers", "--tokenizer")]
+    for (model, path), data_file, given in zip(
+        files.items(), _data_files(files, request), tokenizers or [None] * len(files), strict=True
+    ):
         progress(Describing(model))
         places: Sequence[tuple[str, Path | None]] = interpreters.get(model) or [("", None)]
         for method, (versions, python) in itertools.product(request.methods or (None,), places):
@@ -103,7 +109,7 @@ def describe_all(
             if known is None:
                 progress(Failed(session.failed[-1]))
                 continue
-            subjects[name] = Subject(
+            subject = Subject(
                 name=name,
                 path=path,
                 sha256=known.sha256,
@@ -112,11 +118,28 @@ def describe_all(
                 data_file=known.data_file,
                 python=python,
                 fields={key: value for key, value in fields.items() if value is not None},
-                **evaluation(name, known.description, known.manifest, request, source, session.scratch),
             )
-            if (why := subjects[name].unmeasured_quality) is not None:
+            described = Known(name, path, known.description, known.manifest)
+            try:
+                tokenizer = _tokenizer(described, given, source, progress)
+            except UsageError as error:
+                session.refuse(subject, error)
+                progress(Failed(session.failed[-1]))
+                continue
+            text = evaluation(described, tokenizer, request, source, session.scratch)
+            subjects[name] = replace(subject, tokenizer=tokenizer, **text)
+            if request.quality and (why := subjects[name].unmeasured_quality) is not None:
                 progress(Note(f"{name}: quality is not measured: {why}"))
     return subjects
+
+
+def _tokenizer(model: Known, given: FileTokenizer | None, source: ModelSource, progress: Progress) -> Tokenizer | None:
+    """None, with a word to the user, where the file beside a model is no tokenizer: it can be measured without."""
+    try:
+        return tokenizer_for(model, given, source)
+    except DataError as error:
+        progress(Note(f"{model.name} is measured without the tokenizer beside it. {error.message}"))
+        return None
 
 
 def _data_files(files: Mapping[str, Path], request: RunRequest) -> Sequence[Path | None]:
@@ -127,3 +150,13 @@ def _data_files(files: Mapping[str, Path], request: RunRequest) -> Sequence[Path
             "Give --data-file once for each --model, in the same order, or not at all.",
         )
     return request.data_files or [None] * len(files)
+
+
+def _each(given: Sequence[Path], models: int, what: str, flag: str) -> Sequence[Path]:
+    """One for each model: one that is given alone is that of all."""
+    if len(given) not in (0, 1, models):
+        raise UsageError(
+            f"There are {models} models and {len(given)} {what}.",
+            f"Give {flag} once for all models, or once for each --model, in the same order.",
+        )
+    return list(given) * (models if len(given) == 1 else 1)

@@ -22,6 +22,7 @@ from harness.report.sweep import comparison_tables
 from harness.report.table import Table, simple_table
 from harness.store.dataset import read_tables
 
+_TABLES = ("environment", "ops", "io", "answers")
 _OPS_SHOWN = 20
 _HEAVIEST = 10
 
@@ -38,6 +39,7 @@ class Record:
     environment: tuple[dict[str, Any], ...]
     ops: tuple[dict[str, Any], ...]
     io: tuple[dict[str, Any], ...]
+    answers: tuple[dict[str, Any], ...] = ()
 
 
 def read_record(
@@ -46,7 +48,7 @@ def read_record(
     """Everything that the store has of a session (as in `read_tables`). Raises StoreError, NothingComparable,
     UsageError.
     """
-    tables = read_tables(results, session, ("environment", "ops", "io"))
+    tables = read_tables(results, session, _TABLES)
     try:
         comparisons, why_not = (
             compare_tables(tables, baseline=baseline, every_metric=True, allow_different=allow_different),
@@ -54,8 +56,8 @@ def read_record(
         )
     except NothingComparable as error:
         comparisons, why_not = (), " ".join([str(error), *left_out(tables)])
-    environment, ops, io = (tuple(records(tables.others[name])) for name in ("environment", "ops", "io"))
-    return Record(comparisons, why_not, tuple(run_records(tables.runs)), environment, ops, io)
+    others = {name: tuple(records(tables.others[name])) for name in _TABLES}
+    return Record(comparisons, why_not, tuple(run_records(tables.runs)), **others)
 
 
 def render_record(
@@ -65,7 +67,7 @@ def render_record(
     if fmt == "csv":
         return comparison_csv(record.comparisons)
     if fmt == "json":
-        rows = {name: getattr(record, name) for name in ("environment", "ops", "io")}
+        rows = {name: getattr(record, name) for name in _TABLES}
         runs = [
             {key: value.isoformat() if hasattr(value, "isoformat") else value for key, value in run.items()}
             | {"settings": settings_of(run)}
@@ -89,6 +91,40 @@ def render_operators(record: Record, fmt: Format = "terminal") -> str:
         return ""
     models = {run["attempt_id"]: run["model"] for run in record.runs}
     return render_tables([_ops(record.ops, models, _HEAVIEST)], fmt)
+
+
+def render_answers(record: Record, fmt: Format = "terminal") -> str:
+    """What the language models of a session generated, prompt by prompt, each in full."""
+    models = {run["attempt_id"]: run["model"] for run in record.runs}
+    answers = sorted(record.answers, key=lambda row: (row["prompt"], models[row["attempt_id"]]))
+    rows = [
+        {
+            "prompt": row["prompt"],
+            "model": models[row["attempt_id"]],
+            "prompt_tokens": list(row["prompt_tokens"]),
+            "tokens": list(row["tokens"]),
+            "prompt_text": row["prompt_text"],
+            "text": row["text"],
+        }
+        for row in answers
+    ]
+    if fmt == "json":
+        return dump_json("answers", {"answers": rows})
+    lines = []
+    for number in dict.fromkeys(row["prompt"] for row in rows):
+        of_prompt = [row for row in rows if row["prompt"] == number]
+        for asked in dict.fromkeys(_shown(row["prompt_text"], row["prompt_tokens"]) for row in of_prompt):
+            lines.append((f"prompt {number + 1}", "", asked))
+        lines += [("", row["model"], _shown(row["text"], row["tokens"])) for row in of_prompt]
+    table = simple_table("Answers", ("", "model", "text"), lines)
+    return render_tables([table], fmt)
+
+
+def _shown(text: str | None, tokens: Sequence[int]) -> str:
+    """On one line, as a model's text may hold what a terminal obeys; without a tokenizer the tokens themselves."""
+    if text is None:
+        return " ".join(map(str, tokens))
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def record_tables(record: Record) -> list[Table]:

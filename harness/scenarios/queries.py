@@ -96,15 +96,18 @@ class EveryNth:
 
 
 class Tokens(Protocol):
-    """The tensor side of generation, so that this file needs no torch: inputs of prompt and step, greedy choice."""
+    """The tensor side of generation, so that this file needs no torch: inputs of prompt and step, greedy choice, which
+    is None where the answer ends.
+    """
 
     def prompt(self) -> Sequence[Any]: ...
 
-    def choose(self, outputs: Sequence[Any], position: int) -> Sequence[Any]: ...
+    def choose(self, outputs: Sequence[Any], position: int) -> Sequence[Any] | None: ...
 
 
 class GenerateQuery:
-    """Prefill, then `new_tokens - 1` decode steps, greedily: the first new token comes out of the prefill.
+    """Prefill, then `new_tokens - 1` decode steps, greedily, or fewer where the answer ends: the first new token comes
+    out of the prefill.
 
     Phases: `prefill` and `decode` time `execute` alone; `ttft` is the time to first token, from the query to the
     chosen token; `generate` the whole query, choosing tokens included.
@@ -125,15 +128,17 @@ class GenerateQuery:
         execute, tokens, clock = self._execute, self.tokens, self._clock
         prefill, decode = self.phases["prefill"], self.phases["decode"]
         asked = clock()
-        inputs = tokens.prompt()
+        prompt = tokens.prompt()
         start = clock()
-        outputs = execute(inputs)
+        outputs = execute(prompt)
         end = clock()
         prefill.start_ns.append(start)
         prefill.duration_ns.append(end - start)
         inputs = tokens.choose(outputs, self._positions.start)
         first_token = clock()
         for position in self._positions:
+            if inputs is None:
+                break
             start = clock()
             outputs = execute(inputs)
             end = clock()

@@ -117,6 +117,17 @@ ENVIRONMENT = pa.schema(
     ]
 )
 
+ANSWERS = pa.schema(
+    [
+        ("attempt_id", pa.string()),  # the run that it belongs to
+        ("prompt", pa.int32()),  # its number among the prompts, counted from 0
+        ("prompt_tokens", pa.list_(pa.int64())),  # the prompt as the model was asked it
+        ("tokens", pa.list_(pa.int64())),  # what the model generated, the token that ends it included
+        ("prompt_text", pa.string()),  # the prompt as text; null without a tokenizer
+        ("text", pa.string()),  # what was generated as text; null without a tokenizer
+    ]
+)
+
 TABLES: dict[str, pa.Schema] = {
     "runs": RUNS,
     "samples": SAMPLES,
@@ -124,6 +135,7 @@ TABLES: dict[str, pa.Schema] = {
     "ops": OPS,
     "io": IO,
     "environment": ENVIRONMENT,
+    "answers": ANSWERS,
 }
 
 NIGHTS = pa.schema(

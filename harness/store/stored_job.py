@@ -44,6 +44,9 @@ class StoredJob:
     ablation: str | None = None
     runtime_options: tuple[tuple[str, str], ...] | None = None
     versions_of: str | None = None
+    prompts: str | None = None
+    prompt_tokens: int | None = None
+    end_tokens: tuple[int, ...] | None = None
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 

@@ -22,7 +22,7 @@ from harness import __version__
 from harness.errors import HarnessError, UsageError, WorkerError
 from harness.job import Files, Job, parse_request
 from harness.model_description import is_language_model
-from harness.protocol import PROTOCOL, Done, Hello, Loaded, Samples, Scalar
+from harness.protocol import PROTOCOL, Answer, Done, Hello, Loaded, Samples, Scalar
 from harness.runtime import (
     LoadedModel,
     Preparing,
@@ -160,7 +160,8 @@ def _pin(cpus: tuple[int, ...]) -> None:
 def _measure_latency(job: Job, files: Files, model: LoadedModel, channel: Channel) -> None:
     clock = time.perf_counter_ns
     query = _query(job, files, model)
-    _checked(query, job, model)()
+    for answer in _ask_first(query, job, files, model):
+        channel.emit(answer)
     channel.emit(_first(query))
     if not SCENARIOS[job.scenario].repeats:
         return
@@ -184,16 +185,23 @@ def _measure_latency(job: Job, files: Files, model: LoadedModel, channel: Channe
         channel.emit(series.event(phase))
 
 
-def _checked(query: Query, job: Job, model: LoadedModel) -> Query:
-    """The query as it is asked first, when only its first `execute` is kept: the tokens that it generates are looked at
-    on the way, so that nothing has to be when they are timed.
+def _ask_first(query: Query, job: Job, files: Files, model: LoadedModel) -> list[Answer]:
+    """Ask a query the first time, when only its first `execute` is kept: the tokens that it generates are looked at on
+    the way, so that nothing has to be when they are timed. Given prompts are asked each once, and their answers are
+    what this gives, in the first process alone: every other has the same. Of prompts from a text it is the first.
     """
     if not isinstance(query, GenerateQuery):
-        return query
-    from harness.worker.generation import CheckedTokens
+        query()
+        return []
+    from harness.worker.generation import CheckedTokens, prompts_of
 
     vocabulary = int(model.description.metadata["get_vocab_size"])
-    return query.with_tokens(CheckedTokens(query.tokens, job.model, vocabulary))
+    tokens = CheckedTokens(query.tokens, job.model, vocabulary)
+    checked = query.with_tokens(tokens)
+    keeps = job.prompts is not None and job.block == 0
+    for _ in range(len(prompts_of(job, files, vocabulary)) if keeps and job.end_tokens is not None else 1):
+        checked()
+    return [Answer(prompt=number, tokens=answer) for number, answer in enumerate(tokens.answers)] if keeps else []
 
 
 def _first(query: Query) -> Samples:
@@ -286,10 +294,13 @@ def _query(job: Job, files: Files, model: LoadedModel, *, as_arrays: bool = Fals
         if as_arrays:
             return _plain_query(job, model, array_inputs.inputs_as_arrays(job, files, model.description))
         return _plain_query(job, model, make_inputs(job, model.description, files.inputs))
-    from harness.worker.generation import GreedyTokens
+    from harness.worker.generation import GreedyTokens, prompts_of
 
-    prompt, new = job.prompt_tokens or 1, job.new_tokens or 1
-    tokens = GreedyTokens(model.description, prompt, new, job.seed, model.arrange, as_arrays=as_arrays)
+    prompts = prompts_of(job, files, int(model.description.metadata["get_vocab_size"]))
+    prompt, new = prompts.shape[1], job.new_tokens or 1
+    tokens = GreedyTokens(
+        model.description, prompts, new, model.arrange, ends=job.end_tokens or (), as_arrays=as_arrays
+    )
     if SCENARIOS[job.scenario].generates:
         return GenerateQuery(model.execute, tokens, prompt, new, time.perf_counter_ns)
     return SingleQuery(model.execute, tokens.prompt(), _phase(job), time.perf_counter_ns)

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.errors import ModelError
+from harness.job import Files, Job
 from harness.model_description import find_method, positions_of
 from harness.protocol import Describe
 from harness.runtime import Arrange, as_given
@@ -45,56 +47,61 @@ class LanguageInputs:
 
 
 class GreedyTokens:
-    """Makes the inputs of prefill and decode. The prompt is random but reproducible: latency does not depend on its
-    text.
+    """Makes the inputs of prefill and decode. `prompts` int64 [prompts, prompt_tokens] are asked in turn; what is
+    generated ends with one of `ends`.
     """
 
     def __init__(
         self,
         description: Describe,
-        prompt_tokens: int,
+        prompts: npt.NDArray[np.int64],
         new_tokens: int,
-        seed: int,
         arrange: Arrange = as_given,
         *,
+        ends: Sequence[int] = (),
         as_arrays: bool = False,
     ) -> None:
         inputs = LanguageInputs(description, arrange, as_arrays=as_arrays)
-        vocabulary = int(description.metadata["get_vocab_size"])
-        # By numpy in every pass, so that all of them ask the same prompt.
-        self._prompt = inputs.at(np.random.default_rng(seed).integers(0, vocabulary, (1, prompt_tokens)), 0)
+        self._prompts = [inputs.at(prompt[None], 0) for prompt in prompts]
+        self._next, self._ends = 0, frozenset(ends)
         # Made beforehand, so that a decode step allocates nothing of ours. All steps share the tensor of their token.
         dtype = getattr(inputs.library, find_method(description)["inputs"][0]["dtype"])
         self._token = inputs.library.zeros((1, 1), dtype=dtype)
-        self._steps = [inputs.at(self._token, position) for position in range(prompt_tokens + new_tokens)]
+        self._steps = [inputs.at(self._token, position) for position in range(prompts.shape[1] + new_tokens)]
 
     def prompt(self) -> Sequence[Any]:
-        """Tokens [1, prompt_tokens] at position 0, which begins a new sequence."""
-        return self._prompt
+        """Tokens [1, prompt_tokens] of the next prompt at position 0, which begins a new sequence."""
+        prompt = self._prompts[self._next]
+        self._next = (self._next + 1) % len(self._prompts)
+        return prompt
 
-    def choose(self, outputs: Sequence[Any], position: int) -> Sequence[Any]:
-        """The most likely next token [1, 1], to be fed at `position`. Logits are [1, vocabulary], or [1, n,
-        vocabulary] for all.
+    def choose(self, outputs: Sequence[Any], position: int) -> Sequence[Any] | None:
+        """The most likely next token [1, 1], to be fed at `position`; None where it ends the answer. Logits are [1,
+        vocabulary], or [1, n, vocabulary] for all.
         """
         logits = outputs[0] if hasattr(outputs[0], "argmax") else leaves(check_outputs(outputs))[0]
-        self._token[0, 0] = logits.reshape(-1, logits.shape[-1])[-1].argmax()
-        return self._steps[position]
+        chosen = logits.reshape(-1, logits.shape[-1])[-1].argmax()
+        self._token[0, 0] = chosen
+        return None if self._ends and int(chosen) in self._ends else self._steps[position]
 
 
 class CheckedTokens:
     """Chooses as `tokens` does, and raises ModelError where there is nothing to choose from: a model that computes
     nonsense from some position on runs as fast as another, and its argmax is a token all the same. For a query of
-    which only the first `execute` is kept: looking costs time.
+    which only the first `execute` is kept: looking costs time. `answers` are the tokens that were chosen, a list for
+    each prompt.
     """
 
     def __init__(self, tokens: Tokens, model: str, vocabulary: int) -> None:
         self._tokens, self._model, self._vocabulary = tokens, model, vocabulary
+        self.answers: list[list[int]] = []
 
     def prompt(self) -> Sequence[Any]:
         """That of the tokens."""
+        self.answers.append([])
         return self._tokens.prompt()
 
-    def choose(self, outputs: Sequence[Any], position: int) -> Sequence[Any]:
+    def choose(self, outputs: Sequence[Any], position: int) -> Sequence[Any] | None:
         """That of the tokens, after a look at the logits. Single logits may be minus infinity: tokens that a model
         rules out.
         """
@@ -110,7 +117,22 @@ class CheckedTokens:
                 f"{self._model} chooses token {token} after {position} tokens, but it has {self._vocabulary} tokens.",
                 "Export it again with the size of its vocabulary (get_vocab_size) that its logits have.",
             )
+        self.answers[-1].append(token)
         return self._tokens.choose(outputs, position)
+
+
+def prompts_of(job: Job, files: Files, vocabulary: int) -> npt.NDArray[np.int64]:
+    """The prompts of a job, int64 [prompts, prompt_tokens]: those in its file, or else one of random tokens, the same
+    in every pass.
+    """
+    if files.prompts is not None:
+        return np.load(files.prompts, allow_pickle=False)  # type: ignore[no-any-return]
+    return random_prompt(job.prompt_tokens or 1, vocabulary, job.seed)
+
+
+def random_prompt(length: int, vocabulary: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    """A prompt of random tokens, int64 [1, length]."""
+    return np.random.default_rng(seed).integers(0, vocabulary, (1, length))
 
 
 def _library(as_arrays: bool) -> Any:

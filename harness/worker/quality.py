@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from harness.errors import UsageError
 from harness.job import Job
+from harness.language.token_file import read_tokens
 from harness.protocol import Event, Output, Progress, Scalar
 from harness.runtime import LoadedModel
 from harness.worker.generation import LanguageInputs
@@ -73,20 +73,6 @@ def loss(model: LoadedModel, tokens_file: Path, max_tokens: int | None, emit: Ca
         # The timed method and the one that returned all logits are two graphs over the same weights: say how far
         # apart they are.
         emit(Scalar(name="max_abs_difference_between_methods", value=largest))
-
-
-def read_tokens(file: Path) -> npt.NDArray[np.integer]:
-    """The tokens in an `.npy`. Raises UsageError for anything but one dimension of integers from 0."""
-    how = "Write int64 tokens with numpy.save."
-    try:
-        tokens = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"{file} cannot be read as an .npy array ({error}).", how) from error
-    if not isinstance(tokens, np.ndarray) or tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
-        raise UsageError(f"{file} is no one-dimensional array of integers.", how)
-    if tokens.size and tokens.min() < 0:
-        raise UsageError(f"The evaluation text has token {tokens.min()}, but tokens begin at 0.", how)
-    return tokens
 
 
 def _step_by_step(model: LoadedModel, tokens: Tensor) -> Tensor:

@@ -14,7 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from harness.errors import DataError
-from harness.models.train.tokenizer import Characters, Tokenizer, Tokens
+from harness.language import tokenizer as language
+from harness.language.tokenizer import Tokens
+from harness.models.train.tokenizer import Characters, Tokenizer
 
 VALIDATION_NAME = "tinyshakespeare/val"
 TEXT_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -72,19 +74,19 @@ def corpus(text: str, tokenizer: Tokenizer | None = None) -> Corpus:
     return Corpus(tokenizer, tokenizer.encode(training), tokenizer.encode(validation), digest)
 
 
-def validation_tokens(tokenizer: Tokenizer, path: Path | None = None) -> Tokens:
+def validation_tokens(tokenizer: language.Tokenizer, path: Path | None = None) -> Tokens:
     """The validation split of tiny Shakespeare, 111,540 characters, in a model's own tokens: int64 [tokens]. Raises
     DataError.
     """
     return tokenizer.encode(split(load_text(path))[1])
 
 
-def validation_name(tokenizer: Tokenizer) -> str:
+def validation_name(tokenizer: language.Tokenizer) -> str:
     """What the validation split is called in results."""
     return VALIDATION_NAME if tokenizer.sha256 is None else f"{VALIDATION_NAME}, {tokenizer.size} subwords"
 
 
-def tokens_sha256(text_sha256: str, tokenizer: Tokenizer) -> str:
+def tokens_sha256(text_sha256: str, tokenizer: language.Tokenizer) -> str:
     """Names a text as tokens: losses per token are compared where it is the same. Characters leave the text's own."""
     if tokenizer.sha256 is None:
         return text_sha256

@@ -15,33 +15,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.errors import DataError
+from harness.language import tokenizer as language
+from harness.language.tokenizer import Tokens
 
-Tokens = npt.NDArray[np.int64]
 
-
-class Tokenizer(Protocol):
-    """A text to its tokens."""
-
-    @property
-    def size(self) -> int:
-        """How many tokens there are."""
-        ...
-
-    @property
-    def sha256(self) -> str | None:
-        """Names the tokens where they are not characters, whose count is the text's own whatever the model."""
-        ...
+class Tokenizer(language.Tokenizer, Protocol):
+    """A tokenizer that a manifest can hold."""
 
     @property
     def description(self) -> dict[str, str]:
         """What a manifest holds of it."""
-        ...
-
-    def encode(self, text: str) -> Tokens:
-        """`text` as int64 [tokens]. Raises DataError for a text that these tokens cannot say."""
         ...
 
 
@@ -51,6 +36,7 @@ class Characters:
 
     vocabulary: str
     sha256 = None
+    ends = ()
 
     @property
     def size(self) -> int:
@@ -71,12 +57,21 @@ class Characters:
                 "Evaluate the model on the text that it was trained on.",
             ) from error
 
+    def encode_prompt(self, text: str) -> Tokens:
+        """As `encode`: nothing stands before a prompt."""
+        return self.encode(text)
+
+    def decode(self, tokens: Tokens) -> str:
+        """A character a token."""
+        return "".join(self.vocabulary[token] for token in tokens)
+
 
 @dataclass(frozen=True)
 class BytePairs:
     """Subwords, as a `tokenizer.json` says. Raises DataError where that is none."""
 
     tokenizer_json: str
+    ends = ()
 
     @property
     def size(self) -> int:
@@ -93,6 +88,14 @@ class BytePairs:
     def encode(self, text: str) -> Tokens:
         """Every text can be said: each byte is a token."""
         return np.array(self._loaded.encode(text).ids, dtype=np.int64)
+
+    def encode_prompt(self, text: str) -> Tokens:
+        """As `encode`: nothing stands before a prompt."""
+        return self.encode(text)
+
+    def decode(self, tokens: Tokens) -> str:
+        """Bytes that are no character become U+FFFD."""
+        return str(self._loaded.decode(list(map(int, tokens))))
 
     @cached_property
     def _loaded(self) -> Any:

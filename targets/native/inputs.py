@@ -30,15 +30,17 @@ def _tensors(job: Job, files: Files, description: Describe) -> tuple[str, dict[s
     import torch
 
     if job.measure == "quality" and files.tokens is not None:
-        from harness.worker.quality import read_tokens
+        from harness.language.token_file import read_tokens
 
         return "tokens", {"tokens": torch.from_numpy(read_tokens(Path(files.tokens)).astype("int64"))}
     if is_language_model(description):
-        from harness.worker.generation import GreedyTokens
+        from harness.worker.generation import LanguageInputs, prompts_of
 
-        tokens, position = GreedyTokens(description, job.prompt_tokens or 1, job.new_tokens or 1, job.seed).prompt()
+        inputs = LanguageInputs(description)
+        prompts = prompts_of(job, files, int(description.metadata["get_vocab_size"]))
         if job.scenario in SCENARIOS and SCENARIOS[job.scenario].language_models:
-            return "inputs", {"prompt": tokens}
+            return "inputs", {"prompts": torch.cat([inputs.at(prompt[None], 0)[0] for prompt in prompts])}
+        tokens, position = inputs.at(prompts[:1], 0)
         return "inputs", {"set0_arg0": tokens, "set0_arg1": position}
     from harness.worker.inputs import input_sets, make_inputs
 

@@ -44,6 +44,13 @@ inline Held integers_tensor(ScalarType type, std::vector<executorch::aten::Sizes
   return make_tensor(type, std::move(sizes), std::move(bytes));
 }
 
+// A row [1, n] of a tensor [rows, n].
+inline Held row_of(const Tensor& rows, int64_t row) {
+  auto width = rows.nbytes() / static_cast<size_t>(rows.size(0));
+  const auto* from = static_cast<const uint8_t*>(rows.const_data_ptr()) + static_cast<size_t>(row) * width;
+  return make_tensor(rows.scalar_type(), {1, static_cast<executorch::aten::SizesType>(rows.size(1))}, {from, from + width});
+}
+
 // The positions of `count` tokens of a new sequence.
 inline Held first_positions(const Language& language, int64_t count) {
   if (language.positions != Positions::kEach) return one_position(language);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <functional>
 #include <memory>
 #include <string>
@@ -86,27 +87,44 @@ inline int64_t most_likely(const Tensor& logits) {
   return static_cast<int64_t>(best);
 }
 
-// Prefill, then greedy decoding with the KV cache: the first new token comes out of the prefill.
+// Prefill, then greedy decoding with the KV cache, until a token that ends the answer: the first new token comes out of
+// the prefill. `prompts` [prompts, tokens] are asked in turn.
 class GenerateQuery : public ModelQuery {
  public:
-  GenerateQuery(Method& method, const Counter& counter, const Tensor& prompt, const Language& language, int64_t new_tokens)
-      : ModelQuery(method, counter), prompt_tokens_(prompt.size(1)), new_tokens_(new_tokens),
+  GenerateQuery(Method& method, const Counter& counter, const Tensor& prompts, const Language& language, int64_t new_tokens,
+                std::vector<int64_t> ends)
+      : ModelQuery(method, counter), prompt_tokens_(prompts.size(1)), new_tokens_(new_tokens), ends_(std::move(ends)),
         start_(first_positions(language, prompt_tokens_)), token_(integer_tensor(language.token_type, {1, 1})),
         position_(one_position(language)) {
     phases = {{"ttft", {}}, {"prefill", {}}, {"decode", {}}, {"generate", {}}};
-    prompt_ = {er::EValue(prompt), er::EValue(*start_.tensor)};
+    for (int64_t row = 0; row < prompts.size(0); row++) {
+      rows_.push_back(row_of(prompts, row));
+      prompts_.push_back({er::EValue(*rows_.back().tensor), er::EValue(*start_.tensor)});
+    }
     step_ = {er::EValue(*token_.tensor), er::EValue(*position_.tensor)};
+  }
+
+  size_t prompts() const { return prompts_.size(); }
+
+  // As `ask`, with a look at each choice, for a query of which only the first execute is kept; gives the tokens chosen.
+  Json::Integers ask_checked(const std::string& model) {
+    checked_ = model;
+    answer_.clear();
+    ask();
+    checked_.clear();
+    return std::move(answer_);
   }
 
   int64_t ask() override {
     Series &ttft = phases[0].second, &generate = phases[3].second;
     int64_t asked = now_ns();
-    timed(prompt_, phases[1].second);
-    choose(prompt_tokens_);
+    timed(prompts_[next_], phases[1].second);
+    next_ = (next_ + 1) % prompts_.size();
+    bool goes_on = choose(prompt_tokens_);
     int64_t first_token = now_ns();
-    for (int64_t at = prompt_tokens_; at < prompt_tokens_ + new_tokens_ - 1; at++) {
+    for (int64_t at = prompt_tokens_; goes_on && at < prompt_tokens_ + new_tokens_ - 1; at++) {
       timed(step_, phases[2].second);
-      choose(at + 1);
+      goes_on = choose(at + 1);
     }
     int64_t answered = now_ns();
     ttft.start_ns.push_back(asked);
@@ -117,13 +135,41 @@ class GenerateQuery : public ModelQuery {
   }
 
  private:
-  void choose(int64_t position) {
-    set_integer(token_, most_likely(method_.logits()));
+  // Whether the token that was chosen goes on with the answer.
+  bool choose(int64_t position) {
+    const Tensor& logits = method_.logits();
+    int64_t chosen = most_likely(logits);
+    if (!checked_.empty()) {
+      check(logits, chosen, position);
+      answer_.push_back(chosen);
+    }
+    set_integer(token_, chosen);
     set_integer(position_, position);
+    return std::find(ends_.begin(), ends_.end(), chosen) == ends_.end();
   }
+
+  // NaN is never the greatest here, so that a look at all of them is needed.
+  void check(const Tensor& logits, int64_t chosen, int64_t position) const {
+    auto vocabulary = static_cast<size_t>(logits.size(logits.dim() - 1));
+    size_t row = static_cast<size_t>(logits.numel()) - vocabulary;
+    bool finite = std::isfinite(float_at(logits, row + static_cast<size_t>(chosen)));
+    for (size_t i = 0; i < vocabulary && finite; i++) finite = !std::isnan(float_at(logits, row + i));
+    if (!finite)
+      throw Failure("model",
+                    "The logits of " + checked_ + " after " + std::to_string(position) +
+                        " tokens are not finite numbers (NaN or infinity).",
+                    "Times of a model that computes nonsense say nothing: find what broke it, and export it again.");
+  }
+
   int64_t prompt_tokens_, new_tokens_;
+  std::vector<int64_t> ends_;
   Held start_, token_, position_;
-  std::vector<er::EValue> prompt_, step_;
+  std::vector<Held> rows_;
+  std::vector<std::vector<er::EValue>> prompts_;
+  std::vector<er::EValue> step_;
+  size_t next_ = 0;
+  std::string checked_;
+  Json::Integers answer_;
 };
 
 // Ask until the durations are steady or the cap is reached; says which. The query's own series are emptied after.

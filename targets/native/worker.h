@@ -120,17 +120,18 @@ class Worker {
     read_inputs();
     const char* phase = scenario_ == "offline" ? "batch" : "steady";
     std::unique_ptr<ModelQuery> made;
-    const Held* prompt = find(inputs_, "prompt");
+    const Held* prompt = find(inputs_, "prompts");
     if (language_ && prompt != nullptr) check_prompt(*language_, prompt->tensor->size(1));
     if (scenario_ == "generate") {
       if (!language_ || prompt == nullptr)
         throw Failure("usage", job_["model"].text() + " is no language model by a convention that harness knows, so it cannot generate.",
                       "Use --scenario single-stream.");
       made = std::make_unique<GenerateQuery>(*method_, counter_, *prompt->tensor, *language_,
-                                             job_["new_tokens"].integer_or(1));
+                                             job_["new_tokens"].integer_or(1), ends());
     } else if (language_ && prompt != nullptr) {
       positions_ = first_positions(*language_, prompt->tensor->size(1));
-      std::vector<er::EValue> given{er::EValue(*prompt->tensor), er::EValue(*positions_.tensor)};
+      prompt_ = row_of(*prompt->tensor, 0);
+      std::vector<er::EValue> given{er::EValue(*prompt_.tensor), er::EValue(*positions_.tensor)};
       made = std::make_unique<SingleQuery>(*method_, counter_, std::move(given), phase);
     } else {
       made = std::make_unique<SingleQuery>(*method_, counter_, arguments(program_->meta(main_), plan_, inputs_, 0), phase);
@@ -139,11 +140,34 @@ class Worker {
     return made;
   }
 
+  std::vector<int64_t> ends() const {
+    std::vector<int64_t> tokens;
+    if (!job_["end_tokens"].is_null())
+      for (const Json& token : job_["end_tokens"].array()) tokens.push_back(token.integer());
+    return tokens;
+  }
+
+  // Given prompts are asked each once, and their answers kept, in the first process alone: every other has the same. Of
+  // prompts from a text the first answer is kept.
+  void ask_first(ModelQuery& asked) {
+    auto* generate = dynamic_cast<GenerateQuery*>(&asked);
+    if (generate == nullptr || counter_.counts()) {
+      asked.ask();
+      return;
+    }
+    bool keeps = !job_["prompts"].is_null() && job_["block"].integer_or(0) == 0;
+    size_t prompts = keeps && !job_["end_tokens"].is_null() ? generate->prompts() : 1;
+    for (size_t number = 0; number < prompts; number++) {
+      auto tokens = generate->ask_checked(job_["model"].text());
+      if (keeps) channel_.emit("answer", {{"prompt", number}, {"tokens", tokens}});
+    }
+  }
+
   bool repeats() const { return scenario_ != "cold-start"; }
 
   void measure_latency() {
     auto asked = query();
-    asked->ask();
+    ask_first(*asked);
     Series first = first_of(*asked);
     if (!counter_.counts()) channel_.emit("samples", samples("first", first));
     if (repeats() && counter_.counts()) {
@@ -237,7 +261,7 @@ class Worker {
   Plan plan_;
   Description description_;
   std::optional<Language> language_;
-  Held positions_;
+  Held positions_, prompt_;
   Series loading_;
   Inputs inputs_;
 };

@@ -71,9 +71,14 @@ def test_all_is_as_before_when_the_body_raises() -> None:
     from executorch.backends.xnnpack import xnnpack_preprocess
 
     before = xnnpack_preprocess.XNNPACKPassManager
-    with pytest.raises(KeyError), needed_passes_only():
-        assert not gc.isenabled()
-        assert xnnpack_preprocess.XNNPACKPassManager is not before
+    seen = []
+
+    def fails() -> None:
+        seen.append((gc.isenabled(), xnnpack_preprocess.XNNPACKPassManager is before))
         raise KeyError
+
+    with pytest.raises(KeyError), needed_passes_only():
+        fails()
+    assert seen == [(False, False)]
     assert gc.isenabled()
     assert xnnpack_preprocess.XNNPACKPassManager is before

@@ -16,7 +16,7 @@ from models_on_disk import VOCABULARY, WIDTH, Models
 from native_driving import events_of, job_of, samples_of, scalars_of
 
 from harness.job import Files
-from harness.protocol import Describe, Done, Error, Hello, Loaded, Memory, Ops, Output
+from harness.protocol import Answer, Describe, Done, Error, Hello, Loaded, Memory, Ops, Output
 from harness.statistics.steady import SteadyRule
 from harness.targets.native.bundle import Bundle
 from harness.targets.transports.local import LocalProcess
@@ -46,6 +46,39 @@ def test_it_says_of_a_model_what_the_python_worker_says(native: X86, python: X86
             for target in (native, python)
         ]
         assert said[0] == said[1]
+
+
+def test_it_asks_the_same_prompts_and_gives_the_same_answers(
+    native: X86, python: X86, models: Models, tmp_path: Path
+) -> None:
+    """Greedily, until a token that ends an answer; the last token of the longest answer is taken for that."""
+    prompts = tmp_path / "prompts.npy"
+    np.save(prompts, np.array([[1, 2, 3], [7, 8, 9], [3, 2, 1]]))
+    length: dict[str, Any] = {"prompt_tokens": 3, "new_tokens": 5, "prompts": "some", "prompts_sha256": "0" * 64}
+
+    def answers(target: X86, ends: tuple[int, ...] | None, block: int = 0) -> list[tuple[int, ...]]:
+        job = job_of(target, models.lm, "generate", **length, end_tokens=ends, block=block)
+        events = events_of(target, job, models.lm, prompts=str(prompts))
+        return [tuple(event.tokens) for event in events if isinstance(event, Answer)]
+
+    whole = answers(python, ())
+    assert answers(native, ()) == whole
+    assert [len(answer) for answer in whole] == [5, 5, 5]
+    assert answers(native, None) == answers(python, None) == whole[:1], "of a text the first"
+    end = whole[0][2]
+    cut = [answer[: answer.index(end) + 1] if end in answer else answer for answer in whole]
+    assert answers(native, (end,)) == answers(python, (end,)) == cut
+    assert answers(native, (), block=1) == answers(python, (), block=1) == []
+
+
+def test_it_refuses_logits_that_are_no_numbers(native: X86, models: Models, tmp_path: Path) -> None:
+    """The place of the seventh token is none in its table of positions."""
+    row = np.load(models.folder / "lm.npz")["positions.weight"][6].tobytes()
+    broken = tmp_path / "broken.pte"
+    broken.write_bytes(models.lm.read_bytes().replace(row, np.full(WIDTH, np.nan, np.float32).tobytes()))
+    job = job_of(native, broken, "generate", prompt_tokens=4, new_tokens=5)
+    error = next(event for event in events_of(native, job, broken) if isinstance(event, Error))
+    assert "after 7 tokens are not finite numbers" in error.message
 
 
 def test_outputs_are_bit_identical(native: X86, python: X86, models: Models, tmp_path: Path) -> None:

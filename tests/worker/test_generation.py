@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.protocol import Describe
-from harness.worker.generation import GreedyTokens, LanguageInputs
+from harness.worker.generation import GreedyTokens, LanguageInputs, random_prompt
 
 VOCABULARY = 10
 SIZES: dict[str, list[int]] = {"first": [1], "scalar": [], "each": [6]}
@@ -24,7 +24,7 @@ def described(convention: str = "first", tokens: str = "int64", positions: str =
 
 
 def prompt(length: int, seed: int = 0, **kinds: str) -> Any:
-    return GreedyTokens(described(**kinds), length, 1, seed).prompt()[0]
+    return GreedyTokens(described(**kinds), random_prompt(length, VOCABULARY, seed), 1).prompt()[0]
 
 
 def test_a_prompt_has_all_the_tokens_of_the_vocabulary_about_as_often() -> None:
@@ -47,7 +47,7 @@ def test_positions_follow_the_convention(convention: str) -> None:
 
 @pytest.mark.parametrize("convention", SIZES)
 def test_a_prompt_begins_at_position_0_and_a_step_stands_where_it_is_asked(convention: str) -> None:
-    tokens = GreedyTokens(described(convention), 4, 3, 0)
+    tokens = GreedyTokens(described(convention), random_prompt(4, VOCABULARY), 3)
     assert tokens.prompt()[1].tolist() == {"first": [0], "scalar": 0, "each": [0, 1, 2, 3]}[convention]
     for position in (4, 5, 6):
         where = tokens.choose([torch.zeros(1, VOCABULARY)], position)[1]
@@ -56,7 +56,7 @@ def test_a_prompt_begins_at_position_0_and_a_step_stands_where_it_is_asked(conve
 
 def test_both_inputs_have_the_dtypes_of_the_program() -> None:
     description = described(tokens="int32", positions="int64")
-    tokens = GreedyTokens(description, 4, 3, 0)
+    tokens = GreedyTokens(description, random_prompt(4, VOCABULARY), 3)
     for made in (tokens.prompt(), tokens.choose([torch.zeros(1, VOCABULARY)], 4)):
         assert [each.dtype for each in made] == [torch.int32, torch.int64]
 
@@ -73,7 +73,7 @@ def one_hot(*tokens: int) -> torch.Tensor:
 def test_the_likeliest_token_after_the_last_is_fed(outputs: Any) -> None:
     if isinstance(outputs, dict):
         outputs = (outputs,)
-    tokens = GreedyTokens(described(), 4, 3, 0)
+    tokens = GreedyTokens(described(), random_prompt(4, VOCABULARY), 3)
     assert tokens.choose(outputs, 4)[0].tolist() == [[7]]
     assert tokens.choose([one_hot(2)], 5)[0].tolist() == [[2]], "and the next time the next"
 
@@ -82,7 +82,7 @@ def test_what_is_fed_is_arranged_as_the_program_takes_it() -> None:
     def arrange(inputs: Sequence[Any]) -> Sequence[Any]:
         return ((), dict(zip(("tokens", "input_pos"), inputs, strict=True)))
 
-    tokens = GreedyTokens(described(), 4, 3, 0, arrange)
+    tokens = GreedyTokens(described(), random_prompt(4, VOCABULARY), 3, arrange)
     for made, length in ((tokens.prompt(), 4), (tokens.choose([one_hot(7)], 4), 1)):
         assert made[0] == ()
         assert made[1]["tokens"].shape == (1, length)

@@ -27,7 +27,7 @@ from harness.job import Files
 from harness.model_description import is_language_model, longest_prompt
 from harness.protocol import Hello, Loaded, Ops, Scalar
 from harness.runtime import LoadedModel
-from harness.worker.generation import GreedyTokens, LanguageInputs
+from harness.worker.generation import GreedyTokens, LanguageInputs, random_prompt
 from harness.worker.runtimes import llama_cpp as runtime
 
 EXACT = (("cache_type", "f32"), ("flash_attention", "off"))
@@ -72,7 +72,8 @@ def test_a_sequence_is_computed_by_llama_cpps_own_cache(tmp_path: Path) -> None:
 def test_a_step_reads_the_token_that_was_chosen_last(tmp_path: Path) -> None:
     """Steps are made beforehand and share the memory of their token."""
     model = loaded(write_gpt2(tmp_path / "lm.gguf"), runtime_options=EXACT)
-    tokens = GreedyTokens(model.description, 3, 4, 0, model.arrange)
+    vocabulary = model.description.metadata["get_vocab_size"]
+    tokens = GreedyTokens(model.description, random_prompt(3, vocabulary), 4, model.arrange)
     given = np.random.default_rng(0).integers(0, VOCABULARY, (1, 3))[0].tolist()
     outputs = model.execute(tokens.prompt())
     for position in range(3, 7):

@@ -19,7 +19,7 @@ from harness.job import Files
 from harness.model_description import is_language_model, longest_prompt
 from harness.protocol import Describe, Loaded, Scalar
 from harness.runtime import LoadedModel
-from harness.worker.generation import GreedyTokens, LanguageInputs
+from harness.worker.generation import GreedyTokens, LanguageInputs, random_prompt
 from harness.worker.runtimes import litert as runtime
 from harness.worker.runtimes.litert_file import check_litert, read_litert
 
@@ -140,7 +140,8 @@ def test_a_prompt_goes_in_in_parts_and_by_as_few_calls_as_can_be(tmp_path: Path)
 def test_a_step_reads_the_token_that_was_chosen_last(tmp_path: Path) -> None:
     """Steps are made beforehand and share the memory of their token."""
     model = loaded(write_language_model(tmp_path / "lm.tflite"))
-    tokens = GreedyTokens(model.description, 3, 4, 0, model.arrange)
+    vocabulary = model.description.metadata["get_vocab_size"]
+    tokens = GreedyTokens(model.description, random_prompt(3, vocabulary), 4, model.arrange)
     given = tokens.prompt()[0].feed["tokens"][0, :3].tolist()
     outputs = model.execute(tokens.prompt())
     for position in range(3, 7):

@@ -28,7 +28,7 @@ from harness.made_inputs import find_limits
 from harness.model_description import is_language_model, longest_prompt
 from harness.protocol import Loaded, Ops, Samples, Scalar
 from harness.runtime import LoadedModel
-from harness.worker.generation import GreedyTokens, LanguageInputs
+from harness.worker.generation import GreedyTokens, LanguageInputs, random_prompt
 from harness.worker.runtimes import onnx_file
 from harness.worker.runtimes import onnxruntime as runtime
 from harness.worker.runtimes.onnx_file import check_onnx, read_onnx
@@ -117,7 +117,8 @@ def test_only_the_logits_that_are_wanted_are_asked_for(tmp_path: Path) -> None:
 def test_a_step_reads_the_token_that_was_chosen_last(tmp_path: Path) -> None:
     """Steps are made beforehand and share the memory of their token."""
     model = loaded(write_language_model(tmp_path / "lm.onnx", "picked"))
-    tokens = GreedyTokens(model.description, 3, 4, 0, model.arrange)
+    vocabulary = model.description.metadata["get_vocab_size"]
+    tokens = GreedyTokens(model.description, random_prompt(3, vocabulary), 4, model.arrange)
     given = [int(token) for token in tokens.prompt()[0]["input_ids"][0]]
     outputs = model.execute(tokens.prompt())
     for position in range(3, 7):

@@ -35,7 +35,7 @@ from harness.protocol import Event, Hello, Ops, Samples, Scalar
 from harness.runtime import LoadedModel
 from harness.worker import __main__ as worker
 from harness.worker.channel import Channel, failure
-from harness.worker.generation import GreedyTokens, LanguageInputs
+from harness.worker.generation import GreedyTokens, LanguageInputs, random_prompt
 from harness.worker.runtimes import openvino as runtime
 
 EXACT = (("inference_precision", "f32"), ("kv_cache_precision", "f32"))
@@ -109,7 +109,8 @@ def test_only_the_logits_that_are_wanted_are_asked_for(tmp_path: Path) -> None:
 def test_a_step_reads_the_token_that_was_chosen_last(tmp_path: Path) -> None:
     """Steps are made beforehand and share the memory of their token."""
     model = loaded(write_language_model(tmp_path / "lm.xml", "picked"))
-    tokens = GreedyTokens(model.description, 3, 4, 0, model.arrange)
+    vocabulary = model.description.metadata["get_vocab_size"]
+    tokens = GreedyTokens(model.description, random_prompt(3, vocabulary), 4, model.arrange)
     given = [int(token) for token in tokens.prompt()[0]["input_ids"][0]]
     outputs = model.execute(tokens.prompt())
     for position in range(3, 7):
@@ -404,7 +405,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.job import Files, Job
 from harness.runtime import find_runtime
-from harness.worker.generation import GreedyTokens
+from harness.worker.generation import GreedyTokens, random_prompt
 
 path, suffix, first, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 runtime, part = find_runtime("openvino"), path.with_suffix(suffix)
@@ -419,7 +420,8 @@ for number in range(first, last):
     try:
         runtime.describe(path)
         model = runtime.load(path, job, Files(model=str(path)))
-        model.execute(GreedyTokens(model.description, 2, 2, 0, model.arrange).prompt())
+        prompt = random_prompt(2, model.description.metadata["get_vocab_size"])
+        model.execute(GreedyTokens(model.description, prompt, 2, model.arrange).prompt())
         print("ran", flush=True)
     except HarnessError as error:
         assert error.message.endswith(".") and error.hint and chr(10) not in error.message, error

@@ -14,8 +14,8 @@ import numpy as np
 from harness.errors import UsageError
 from harness.flash.io.encoding import Floats
 from harness.flash.language_model.engine import Step
+from harness.language.token_file import read_tokens
 from harness.protocol import Event, Progress, Scalar
-from harness.worker.quality import read_tokens
 
 TokenStep = Callable[[int, int], Step]
 

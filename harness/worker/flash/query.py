@@ -108,7 +108,7 @@ def prompts(job: Job, files: Files, vocabulary: int) -> npt.NDArray[np.int64]:
         )
     if files.tokens is None:
         return np.random.default_rng(job.seed).integers(0, vocabulary, (SEQUENCES, length))
-    from harness.worker.quality import read_tokens
+    from harness.language.token_file import read_tokens
 
     text = read_tokens(Path(files.tokens)).astype(np.int64)
     if len(text) < length:

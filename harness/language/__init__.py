@@ -1,0 +1,1 @@
+"""Text of language models: tokenizers in files, prompts, and what was generated."""

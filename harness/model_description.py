@@ -6,7 +6,8 @@ a tensor `dtype` (torch's name) and `sizes`, where a dynamic dimension has its u
 example (`.pt2`); `dynamic` names what each dimension varies with (`.pt2`) or says whether sizes may vary at all
 (`.pte`), and is absent where that is not known; `limit` is the least number that is too large for an integer input that
 is used as an index, and `longest` the size of the longest that some part of it is an index of; `value` is what a number
-was when the program was exported, and `fixed` that the program takes no other.
+was when the program was exported, and `fixed` that the program takes no other. `operators` of a method of a `.pte`
+says who runs them (`harness.worker.pte_operators`).
 """
 
 from __future__ import annotations
@@ -103,6 +104,29 @@ def _positions(description: Describe) -> Positions | None:
         # One token at a time: the position of the first is that of each.
         return "first"
     return "each" if positions["sizes"] == tokens["sizes"][1:] else None
+
+
+def convention_of(description: Describe) -> str | None:
+    """How a language model is asked, in words; None for what is none, or is asked in no known way."""
+    if not is_language_model(description):
+        return None
+    return {
+        "first": "ExecuTorch's convention (tokens, and the position of the first in input_pos [1])",
+        "scalar": "ExecuTorch's convention (tokens, and the position of the first, without dimensions)",
+        "each": "Hugging Face's convention (tokens, and a position for each in cache_position)",
+    }[positions_of(description)]
+
+
+HEAVY = ("aten::addmm", "aten::baddbmm", "aten::bmm", "aten::convolution", "aten::linear", "aten::mm")
+"""Operators that nearly all time goes to in a network, so that they belong into a delegate."""
+
+
+def heavy_operators(counts: dict[str, Any] | None) -> str | None:
+    """Those of `HEAVY` that a method leaves to kernels outside delegates, with their number, such as `aten::mm 12`;
+    None where there are none, or the file does not say.
+    """
+    kernels = {} if counts is None else counts["kernels"]
+    return ", ".join(f"{name} {kernels[name]}" for name in HEAVY if name in kernels) or None
 
 
 def lies_in_flash(description: Describe) -> bool:

@@ -76,6 +76,10 @@ _MEANINGS: dict[str, tuple[str, str]] = {
         "it multiplies uint8 by int8, sums of which may clip on this processor, which has no VNNI",
         "compare its quality, or quantise it with `weight_type=QuantType.QUInt8` or `reduce_range=True`",
     ),
+    "outside_delegates": (
+        "matrix products or convolutions of it run outside its delegates, in kernels that may be many times slower",
+        "`harness models inspect` counts them; export it with a partitioner, such as XNNPACK's",
+    ),
     "not_cold": (
         "the file came partly from the page cache, so the start was not cold",
         "close what else reads it, and keep it on a local disk",

@@ -43,6 +43,7 @@ def flags(before: Sequence[Reading], after: Sequence[Reading], job: Job, measure
         "not_steady": measurement.scalar("warmup_steady") == 0.0,
         "fewer_samples": (queries := measurement.scalar("queries")) is not None and queries < job.min_iterations,
         "sums_may_clip": measurement.scalar("sums_may_clip") == 1.0,
+        "outside_delegates": measurement.scalar("heavy_outside_delegates") == 1.0,
         "not_cold": job.measure == "latency" and SCENARIOS[job.scenario].cold and not _cold(measurement),
         "not_from_flash": job.window is not None and job.measure == "latency" and not _from_flash(measurement),
         "throttled": _throttled(then, now),

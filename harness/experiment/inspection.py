@@ -13,13 +13,15 @@ from harness.errors import ModelError, UsageError
 from harness.experiment.runner import run_job
 from harness.job import Files, Job
 from harness.manifest import read_manifest, sha256_file
+from harness.model_description import convention_of, find_method, longest_prompt
 from harness.outside_files import check_name
+from harness.protocol import Describe
 from harness.target import find_target, target_names
 
 
 def file_facts(file: Path) -> dict[str, Any]:
     """Methods, inputs, delegates and manifest of a program, or the tensors of a .safetensors; with `file`, `bytes`,
-    `sha256` and `format`. `manifest` is None where there is none.
+    `sha256` and `format`. `manifest` is None where there is none, `language_model` where it is none.
 
     Raises ModelError for a file that is missing, damaged or not what its manifest says, UsageError where no target here
     loads such a file.
@@ -84,4 +86,19 @@ def _program(file: Path, sha256: str) -> dict[str, Any]:
     if attempt.error is not None:
         raise attempt.error
     assert attempt.measurement.description is not None
-    return asdict(attempt.measurement.description)
+    return asdict(attempt.measurement.description) | {"language_model": _language(attempt.measurement.description)}
+
+
+def _language(description: Describe) -> dict[str, Any] | None:
+    """How a language model is asked, its context and vocabulary in tokens, and the bytes of its cache, None where the
+    file does not say; None for what is no language model.
+    """
+    if (convention := convention_of(description)) is None:
+        return None
+    known = description.metadata
+    return {
+        "convention": convention,
+        "context": known.get("get_max_context_len") or known.get("get_max_seq_len") or longest_prompt(description),
+        "vocabulary": known["get_vocab_size"],
+        "cache_bytes": find_method(description).get("operators", {}).get("cache_bytes"),
+    }

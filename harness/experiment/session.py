@@ -22,7 +22,7 @@ from harness.experiment.runner import Attempt, run_job
 from harness.job import Files, Job
 from harness.manifest import Manifest, read_manifest, sha256_file
 from harness.measurement import Measurement, scalar_table
-from harness.model_description import find_method, is_language_model, is_tensor, lies_in_flash
+from harness.model_description import find_method, heavy_operators, is_language_model, is_tensor, lies_in_flash
 from harness.protocol import Describe, Scalar
 from harness.scratch import ScratchFolder, delete_abandoned
 from harness.store.writer import write_attempt
@@ -222,6 +222,8 @@ class Session:
                 language = lies_in_flash(subject.description) or is_language_model(subject.description)
                 name = "loss_nats" if language else "max_abs_difference"
                 quality = [] if why is None else [Scalar(name=name, value=None, reason=why)]
+                if not lies_in_flash(subject.description) and heavy_operators(subject.method.get("operators")):
+                    quality.append(Scalar(name="heavy_outside_delegates", value=1.0))
                 if job.batch is None and job.scenario == "offline":
                     unknown = why_unknown(subject.name, input_sizes(job, subject))
                     quality.append(Scalar(name="samples_per_s", value=None, reason=unknown))

@@ -1,5 +1,6 @@
 """What the native worker says of a program, completed by what ExecuTorch's C++ interface does not tell: which sizes may
-vary, the values of numbers, below what indices must stay, and whether weights lie in a file of their own.
+vary, the values of numbers, below what indices must stay, who runs the operators, and whether weights lie in a file of
+their own.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def complete(description: Describe, model: Path) -> Describe:
         inputs = method["inputs"]
         if len(known) == len(inputs):
             inputs = [{**of_tables, **of_worker} for of_tables, of_worker in zip(known, inputs, strict=True)]
-        methods.append({**method, "inputs": inputs})
+        counts = headers.get(method["name"], {}).get("counts")
+        methods.append({**method, **({"operators": counts} if counts else {}), "inputs": inputs})
     external = any(header["external"] for header in headers.values())
     return replace(description, methods=methods, external_data=external)

@@ -1,4 +1,4 @@
-"""Tokenizers of all three kinds, made here by the libraries that users make them with, and read back from their files."""
+"""Tokenizers of all three kinds, made here by the libraries that users make them with, and read from their files."""
 
 from __future__ import annotations
 
@@ -140,11 +140,10 @@ def test_a_damaged_file_is_refused_or_read(files: dict[str, Path], library: str,
             mutated[source.randrange(len(mutated))] = source.randrange(256)
         path.write_bytes(mutated[: source.choice((len(mutated), source.randrange(len(mutated))))])
         try:
-            assert read_tokenizer(path).size > 0
+            refused = read_tokenizer(path).size < 1
         except DataError as error:
-            assert "\n" not in error.message
-            assert error.message.endswith(".")
-            assert error.hint
+            refused = "\n" in error.message or not error.message.endswith(".") or not error.hint
+        assert not refused
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tokenizer", b'{"a": 1}', b"AAAA x\n", b"\x00" * 100])

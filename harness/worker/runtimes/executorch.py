@@ -73,7 +73,7 @@ def describe(path: Path) -> Describe:
     """What the program says of itself; runs nothing but its constant methods."""
     from harness.worker.runtimes.pte import read_methods
 
-    headers = read_methods(path)
+    headers = read_methods(path, counted=True)
     return _describe(_open(path), headers)
 
 
@@ -208,6 +208,7 @@ def _describe(program: Any, headers: Sequence[MethodHeader]) -> Describe:
                     "name": header.name,
                     "planned_bytes": header.planned_bytes,
                     "delegates": list(header.delegates),
+                    **({"operators": header.counts} if header.counts else {}),
                     "inputs": [_value(meta, "input", i, known) for i, known in enumerate(header.inputs)],
                     "outputs": [_value(meta, "output", i, known) for i, known in enumerate(header.outputs)],
                 }

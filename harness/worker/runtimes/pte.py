@@ -13,7 +13,9 @@ import json
 import mmap
 import struct
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from flatbuffers import number_types, table
 from harness.errors import ModelError
 from harness.worker.flatbuffer import checked, string, tables
 from harness.worker.pte_inputs import Values
+from harness.worker.pte_operators import operator_counts
 
 _PROGRAM_PLANS = 1
 _PLAN_NAME, _PLAN_OPERATORS, _PLAN_DELEGATES, _PLAN_BUFFER_SIZES = 0, 6, 7, 8
@@ -33,7 +36,8 @@ _OPERATOR_NAME, _OPERATOR_OVERLOAD = 0, 1
 class MethodHeader:
     """A method of a program. `planned_bytes` is its arena as the ahead-of-time memory planner sized it; `operators`
     are those that it calls, such as `aten::add.out`; `inputs` what the file says of each input beyond its dtype and
-    sizes (`harness.worker.pte_inputs`); `external`: it has weights that lie in another file (`.ptd`).
+    sizes (`harness.worker.pte_inputs`); `external`: it has weights that lie in another file (`.ptd`); `counts` says who
+    runs its operators (`harness.worker.pte_operators`).
     """
 
     name: str
@@ -43,6 +47,7 @@ class MethodHeader:
     inputs: tuple[dict[str, Any], ...] = ()
     outputs: tuple[dict[str, Any], ...] = ()
     external: bool = False
+    counts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def constant(self) -> bool:
@@ -50,9 +55,9 @@ class MethodHeader:
         return not self.operators and not self.delegates and not self.inputs
 
 
-def read_methods(path: Path) -> list[MethodHeader]:
-    """The methods of a `.pte`. Raises ModelError for a file that is missing, empty, cut short or no ExecuTorch
-    program.
+def read_methods(path: Path, *, counted: bool = False) -> list[MethodHeader]:
+    """The methods of a `.pte`, with the counts of their operators where asked for: these read more of the file, which
+    no memory pass must see. Raises ModelError for a file that is missing, empty, cut short or no ExecuTorch program.
     """
     again = "Export it again, or copy it again if it came from elsewhere."
     try:
@@ -67,7 +72,7 @@ def read_methods(path: Path) -> list[MethodHeader]:
                         "Give a .pte made by ExecuTorch, or a .pt2 made by torch.export.save.",
                     )
                 _check_length(path, data, size)
-                return _methods(data)
+                return _methods(data, counted)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}).", "Check the path.") from error
     except (struct.error, IndexError, ValueError, TypeError, UnicodeDecodeError, OverflowError) as error:
@@ -89,13 +94,21 @@ def _check_length(path: Path, data: mmap.mmap, size: int) -> None:
         raise ModelError(f"{path} is cut short: {size} bytes of {expected}.", "Copy or export it again.")
 
 
-def _methods(data: Any) -> list[MethodHeader]:
+def _methods(data: Any, counted: bool) -> list[MethodHeader]:
     (root,) = struct.unpack_from("<I", data, 0)
     program = table.Table(data, root)
-    return [_method(plan) for plan in tables(program, _PROGRAM_PLANS)]
+    (base,) = struct.unpack_from("<Q", data, 24) if data[8:12] == b"eh00" else (0,)
+
+    def segment(offset: int, size: int) -> bytes:
+        return bytes(data[base + offset : base + offset + size])
+
+    count = partial(operator_counts, program=program, segment=segment) if counted else None
+    return [_method(plan, count) for plan in tables(program, _PROGRAM_PLANS)]
 
 
-def _method(plan: table.Table) -> MethodHeader:
+def _method(
+    plan: table.Table, counting: Callable[[table.Table, tuple[str, ...]], dict[str, Any]] | None
+) -> MethodHeader:
     sizes_at = plan.Offset(4 + 2 * _PLAN_BUFFER_SIZES)
     sizes: list[int] = []
     if sizes_at:
@@ -114,6 +127,7 @@ def _method(plan: table.Table) -> MethodHeader:
         tuple(values.inputs()),
         tuple(values.outputs()),
         values.external(),
+        {} if counting is None else counting(plan, operators),
     )
 
 
@@ -124,7 +138,7 @@ def _operator(operator: table.Table) -> str:
 
 def main(path: str) -> None:
     """Print the methods of a file as JSON."""
-    print(json.dumps([asdict(method) for method in read_methods(Path(path))]))
+    print(json.dumps([asdict(method) for method in read_methods(Path(path), counted=True)]))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from harness.errors import ModelError, UsageError
 from harness.protocol import Describe
 
 Input = dict[str, Any]
-Positions = Literal["first", "scalar", "each"]
+Positions = Literal["first", "scalar", "each", "none"]
 FORWARD = "forward"
 _INTEGERS = ("int64", "int32")
 
@@ -60,19 +60,18 @@ def find_method(description: Describe, wanted: str | None = None) -> dict[str, A
 
 def is_language_model(description: Describe) -> bool:
     """Whether a program follows ExecuTorch's LLM convention, `forward(tokens, positions)` with a KV cache and
-    `get_vocab_size`, or Hugging Face's form of it (`cache_position`).
+    `get_vocab_size`, or Hugging Face's form of it (`cache_position`), or says that it has no cache: `forward(tokens)`.
     """
-    return (
-        bool(description.metadata.get("use_kv_cache"))
-        and "get_vocab_size" in description.metadata
-        and _positions(description) is not None
-    )
+    known = description.metadata
+    if not {"use_kv_cache", "get_vocab_size"} <= set(known) or (positions := _positions(description)) is None:
+        return False
+    return bool(known["use_kv_cache"]) == (positions != "none")
 
 
 def positions_of(description: Describe) -> Positions:
     """How a language model is given the positions of its tokens: by that of the first, as a tensor [1] (`first`:
     ExecuTorch's `input_pos`) or without dimensions (`scalar`), or by a position for each token (`each`: Hugging Face's
-    `cache_position`).
+    `cache_position`); or not at all (`none`), since it has no cache and is given all tokens again for each new one.
     """
     positions = _positions(description)
     assert positions is not None, "asked of a program that is no language model"
@@ -93,8 +92,11 @@ def longest_prompt(description: Describe) -> int:
 
 def _positions(description: Describe) -> Positions | None:
     forward = next((method for method in description.methods if method["name"] == FORWARD), None)
-    if forward is None or len(forward["inputs"]) != 2:
+    if forward is None or len(forward["inputs"]) not in (1, 2):
         return None
+    if len(forward["inputs"]) == 1:
+        (tokens,) = forward["inputs"]
+        return "none" if tokens["dtype"] in _INTEGERS and len(tokens["sizes"]) == 2 else None
     tokens, positions = forward["inputs"]
     if tokens["dtype"] not in _INTEGERS or positions["dtype"] not in _INTEGERS or len(tokens["sizes"]) != 2:
         return None
@@ -114,6 +116,7 @@ def convention_of(description: Describe) -> str | None:
         "first": "ExecuTorch's convention (tokens, and the position of the first in input_pos [1])",
         "scalar": "ExecuTorch's convention (tokens, and the position of the first, without dimensions)",
         "each": "Hugging Face's convention (tokens, and a position for each in cache_position)",
+        "none": "its tokens alone, without a KV cache: each new token costs the whole sequence",
     }[positions_of(description)]
 
 

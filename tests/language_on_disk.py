@@ -29,6 +29,11 @@ def make_language_models(folder: Path, write: Any, lowered: Any, facts: dict[str
             dynamic=shapes,
             constants=facts,
         )
+    for name in ("whole", "whole_all"):  # no cache: each call is given all tokens
+        length = torch.export.Dim("length", min=1, max=CONTEXT)
+        whole = _whole(all_logits=name == "whole_all")
+        constants = facts | {"use_kv_cache": False}
+        write(f"lm_{name}", whole, (tokens,), dynamic={"tokens": {1: length}}, constants=constants)
     _make_all_logits(folder, lowered, facts)
     _write_expected(folder)
 
@@ -57,6 +62,26 @@ def _language_model(convention: str) -> Any:
 
     torch.manual_seed(4)
     return Cached().eval()
+
+
+def _whole(*, all_logits: bool) -> Any:
+    """The same network over a whole sequence, without a cache."""
+    import torch
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = _language_model("each")
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            along = torch.arange(tokens.shape[1])
+            x = self.inner.embed(tokens) + self.inner.places(along)
+            hidden = along[None, :] > along[:, None]
+            mixed = (x @ x.transpose(1, 2)).masked_fill(hidden, -1e9).softmax(-1) @ x
+            logits = self.inner.head(x + mixed)
+            return logits if all_logits else logits[:, -1]
+
+    return Whole().eval()
 
 
 def _strict(convention: str) -> Any:

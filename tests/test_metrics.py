@@ -115,6 +115,9 @@ SCALAR_ROWS: list[tuple[str, str, str | None, float | None]] = [
     ("a", "device_bytes", "steady", 600.0),
     ("a", "loss_nats", None, 2.0),
     ("b", "loss_nats", None, None),
+    ("a", "predicted_tokens", None, 10.0),
+    ("a", "predicted_bytes", None, 25.0),
+    ("a", "predicted_words", None, 5.0),
     ("a", "max_abs_difference", None, 0.25),
     ("a", "sqnr_db", None, -3.0),
     ("a", "argmax_agreement", None, 0.75),
@@ -154,6 +157,9 @@ EXPECTED: dict[str, dict[str, float]] = {
         for phase in ("prefill", "decode", "steady", "multi_stream")
         for name, value in (("p90", 901.0), ("p99", 991.0))
     },
+    "decode_latency_ns_p999": {},
+    # Two answers of 900 ns, 400 of which the model executed, six tokens in all.
+    "sampling_ns_per_token": {"a": 500 / 6},
     "ttft_ns_p50": {"a": 170.0},
     "decode_tokens_per_s": {"a": 4 / 100e-9, "b": 2 / 40e-9, "f": 1001 / 501_501e-9},
     "prefill_tokens_per_s": {"a": 2 * 8 / 300e-9},
@@ -199,6 +205,8 @@ EXPECTED: dict[str, dict[str, float]] = {
     "weights_bytes": {"a": 640.0},
     "loss_nats": {"a": 2.0},
     "perplexity": {"a": math.exp(2.0)},
+    "bits_per_byte": {"a": 2.0 * 10 / 25 / math.log(2)},
+    "word_perplexity": {"a": math.exp(2.0 * 10 / 5)},
     "recorded_loss_nats": {"a": 1.5},
     "max_abs_difference": {"a": 0.25},
     "sqnr_db": {"a": -3.0},

@@ -11,12 +11,15 @@ import numpy as np
 
 from harness.errors import DataError, UsageError
 from harness.experiment.model_source import EvaluationText, ModelSource
+from harness.experiment.plan import Subject
 from harness.experiment.request import RunRequest
+from harness.language.token_file import read_tokens
 from harness.language.tokenizer import Tokenizer
 from harness.language.tokenizer_file import FileTokenizer, read_tokenizer, tokenizer_beside
 from harness.manifest import Manifest
+from harness.measurement import Measurement
 from harness.outside_files import printable
-from harness.protocol import Describe
+from harness.protocol import Describe, Scalar
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,22 @@ def evaluation(
     path = scratch / f"{hashlib.sha256(text.sha256.encode()).hexdigest()[:16]}.npy"
     np.save(path, text.tokens)
     return {"tokens": path, "data": text.name, "data_sha256": text.sha256}
+
+
+def text_sizes(measurement: Measurement, subject: Subject) -> list[Scalar]:
+    """The bytes in UTF-8 and the words of the text that a model predicted, where its tokenizer can say them: losses of
+    models with different tokens are compared by these.
+    """
+    predicted = measurement.scalar("predicted_tokens")
+    if subject.tokenizer is None or subject.tokens is None or not predicted:
+        return []
+    # Windows follow each other, and the first token of all is not predicted.
+    text = subject.tokenizer.decode(read_tokens(subject.tokens)[1 : 1 + int(predicted)].astype(np.int64))
+    words = len(text.split())
+    return [
+        Scalar(name="predicted_bytes", value=len(text.encode("utf-8", errors="replace"))),
+        Scalar(name="predicted_words", value=words or None, reason=None if words else "the text has no words"),
+    ]
 
 
 def _text(tokenizer: Tokenizer, request: RunRequest, source: ModelSource) -> EvaluationText:

@@ -17,6 +17,7 @@ from harness.energy.meter import Meter, unmeasured
 from harness.energy.source import Missing, Source
 from harness.errors import ModelError, UsageError, WorkerError
 from harness.experiment.answers import answer_rows
+from harness.experiment.evaluation_text import text_sizes
 from harness.experiment.plan import Subject, files_for, input_sizes
 from harness.experiment.runner import Attempt, run_job
 from harness.job import Files, Job
@@ -215,6 +216,8 @@ class Session:
             size = _size(subject)
 
             def derive(measurement: Measurement, job: Job = job, subject: Subject = subject) -> list[Scalar]:
+                if job.measure == "quality" and subject.tokens is not None:
+                    return text_sizes(measurement, subject)
                 if job.measure != "latency":
                     return _deviation(job, measurement, outputs)
                 measurement.texts = answer_rows(measurement.answers, job, subject)

@@ -41,6 +41,19 @@ def instructions(phase: str) -> PerProcess:
     return per_process
 
 
+def sampling(tables: Tables) -> pd.Series[float]:
+    """What a query takes besides executing the model, a token: choosing it from the logits, and making the inputs of
+    the next.
+    """
+    totals = {
+        phase: timed(tables, phase).groupby("attempt_id", observed=True)["duration_ns"]
+        for phase in ("generate", "prefill", "decode")
+    }
+    executed = totals["prefill"].sum().add(totals["decode"].sum(), fill_value=0)
+    tokens = totals["prefill"].count().add(totals["decode"].count(), fill_value=0)
+    return ((totals["generate"].sum() - executed) / tokens).dropna()
+
+
 def prefill_rate(tables: Tables) -> pd.Series[float]:
     tokens = tables.runs.set_index("attempt_id")["prompt_tokens"]
     return (rate("prefill")(tables) * tokens).dropna()
@@ -103,6 +116,20 @@ def load(tables: Tables) -> pd.Series[float]:
 
 def perplexity(tables: Tables) -> pd.Series[float]:
     return scalar("loss_nats")(tables).apply(np.exp)
+
+
+def bits_per_byte(tables: Tables) -> pd.Series[float]:
+    """The loss of the text in bits, a byte of it in UTF-8: comparable whatever a model's tokens are."""
+    return (_text_loss_nats(tables) / scalar("predicted_bytes")(tables) / np.log(2)).dropna()
+
+
+def word_perplexity(tables: Tables) -> pd.Series[float]:
+    """The exponential of the loss of the text, a word of it: words are what spaces part, as papers count them."""
+    return (_text_loss_nats(tables) / scalar("predicted_words")(tables)).apply(np.exp).dropna()
+
+
+def _text_loss_nats(tables: Tables) -> pd.Series[float]:
+    return scalar("loss_nats")(tables) * scalar("predicted_tokens")(tables)
 
 
 def added_loss(tables: Tables) -> pd.Series[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from harness.metrics.derivations import executes, load, percentile, prefill_rate, rate, scalar, throughput
+from harness.metrics.derivations import executes, load, percentile, prefill_rate, rate, sampling, scalar, throughput
 from harness.metrics.metric import Metric, PerProcess, Phrase, Section, Unit
 from harness.metrics.percentiles import Percentile
 
@@ -45,6 +45,8 @@ _MAIN: dict[str, Any] = {"headline": True, "short": True, "watched": True, "pape
 GENERATE = (
     *percentiles("prefill", "prefill latency", 50, short=True, watched=True),
     *percentiles("decode", "decode latency per token", lead=Phrase("decodes {} as fast as"), **_MAIN),
+    tail("decode_latency_ns_p999", "decode latency per token p99.9", percentile("decode", 0.999), where_known=True),
+    time("sampling_ns_per_token", "choosing a token, apart from execution", sampling, main=False),
     time("ttft_ns_p50", "time to first token p50", percentile("ttft", 0.5), median_of="ttft", watched=True),
     throughputs("decode_tokens_per_s", "decode throughput", "tokens/s", rate("decode")),
     throughputs("prefill_tokens_per_s", "prefill throughput", "tokens/s", prefill_rate, main=False),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from harness.metrics.derivations import perplexity, run, scalar
+from harness.metrics.derivations import bits_per_byte, perplexity, run, scalar, word_perplexity
 from harness.metrics.metric import Metric, PerProcess, Phrase, Recorded, Unit
 
 
@@ -51,6 +51,27 @@ QUALITY = (
         compare="difference",
         sources=("loss_nats",),
         recorded=Recorded(_recorded_perplexity),
+    ),
+    quality(
+        "bits_per_byte",
+        "bits per byte of text",
+        "bits",
+        "lower",
+        bits_per_byte,
+        compare="difference",
+        where_known=True,
+        sources=("loss_nats", "predicted_bytes"),
+    ),
+    quality(
+        "word_perplexity",
+        "perplexity per word",
+        "1",
+        "lower",
+        word_perplexity,
+        compare="difference",
+        where_known=True,
+        main=False,
+        sources=("loss_nats", "predicted_words"),
     ),
     quality(
         "recorded_loss_nats",

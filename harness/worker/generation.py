@@ -30,20 +30,26 @@ class LanguageInputs:
     """
 
     def __init__(self, description: Describe, arrange: Arrange = as_given, *, as_arrays: bool = False) -> None:
-        tokens, positions = find_method(description)["inputs"]
+        tokens, *positions = find_method(description)["inputs"]
         self.library = _library(as_arrays)
-        self._dtypes = getattr(self.library, tokens["dtype"]), getattr(self.library, positions["dtype"])
-        self._positions, self._arrange = positions_of(description), arrange
+        self._dtypes = [getattr(self.library, each["dtype"]) for each in (tokens, *positions)]
+        self.positions, self._arrange = positions_of(description), arrange
 
     def at(self, tokens: Tensor | np.ndarray, position: int) -> Sequence[Any]:
-        """`tokens` [1, n], the first of which is at `position`; 0 begins a new sequence."""
-        library, (dtype, where_dtype) = self.library, self._dtypes
+        """`tokens` [1, n], the first of which is at `position`; 0 begins a new sequence. A model without a cache is
+        always given the whole sequence, from 0 on.
+        """
+        library, (dtype, *others) = self.library, self._dtypes
+        made = library.asarray(tokens, dtype=dtype)
+        if self.positions == "none":
+            return self._arrange((made,))
+        (where_dtype,) = others
         where = {
             "first": lambda: library.asarray([position], dtype=where_dtype),
             "scalar": lambda: library.asarray(position, dtype=where_dtype),
             "each": lambda: library.arange(position, position + tokens.shape[1], dtype=where_dtype),
-        }[self._positions]()
-        return self._arrange((library.asarray(tokens, dtype=dtype), where))
+        }[self.positions]()
+        return self._arrange((made, where))
 
 
 class GreedyTokens:
@@ -64,14 +70,23 @@ class GreedyTokens:
         inputs = LanguageInputs(description, arrange, as_arrays=as_arrays)
         self._prompts = [inputs.at(prompt[None], 0) for prompt in prompts]
         self._next, self._ends = 0, frozenset(ends)
-        # Made beforehand, so that a decode step allocates nothing of ours. All steps share the tensor of their token.
+        # Made beforehand, so that a decode step allocates nothing of ours. All steps share the tensor of their token,
+        # and those of a model without a cache that of the whole sequence.
+        length = prompts.shape[1] + new_tokens
         dtype = getattr(inputs.library, find_method(description)["inputs"][0]["dtype"])
-        self._token = inputs.library.zeros((1, 1), dtype=dtype)
-        self._steps = [inputs.at(self._token, position) for position in range(prompts.shape[1] + new_tokens)]
+        self._whole = inputs.positions == "none"
+        self._tokens = inputs.library.zeros((1, length if self._whole else 1), dtype=dtype)
+        self._texts = [inputs.library.asarray(prompt[None], dtype=dtype) for prompt in prompts] if self._whole else []
+        self._steps = [
+            inputs.at(self._tokens[:, : position + 1] if self._whole else self._tokens, position)
+            for position in range(length)
+        ]
 
     def prompt(self) -> Sequence[Any]:
         """Tokens [1, prompt_tokens] of the next prompt at position 0, which begins a new sequence."""
         prompt = self._prompts[self._next]
+        if self._whole:
+            self._tokens[:, : self._texts[self._next].shape[1]] = self._texts[self._next]
         self._next = (self._next + 1) % len(self._prompts)
         return prompt
 
@@ -81,7 +96,7 @@ class GreedyTokens:
         """
         logits = outputs[0] if hasattr(outputs[0], "argmax") else leaves(check_outputs(outputs))[0]
         chosen = logits.reshape(-1, logits.shape[-1])[-1].argmax()
-        self._token[0, 0] = chosen
+        self._tokens[0, position if self._whole else 0] = chosen
         return None if self._ends and int(chosen) in self._ends else self._steps[position]
 
 

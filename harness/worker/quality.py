@@ -17,6 +17,7 @@ from torch import Tensor
 from harness.errors import UsageError
 from harness.job import Job
 from harness.language.token_file import read_tokens
+from harness.model_description import longest_prompt, positions_of
 from harness.protocol import Event, Output, Progress, Scalar
 from harness.runtime import LoadedModel
 from harness.worker.generation import LanguageInputs
@@ -37,7 +38,10 @@ def loss(model: LoadedModel, tokens_file: Path, max_tokens: int | None, emit: Ca
     predictions. Without a method that returns all logits, `forward` is asked once a token.
     """
     tokens = read_tokens(tokens_file)
-    context = model.window or int(model.description.metadata["get_max_seq_len"])
+    longest = longest_prompt(model.description)
+    context = model.window or int(model.description.metadata.get("get_max_seq_len") or longest)
+    if model.window is None and positions_of(model.description) == "none":
+        context = min(context, longest)  # all of it goes in at once
     vocabulary = model.description.metadata.get("get_vocab_size")
     if vocabulary is not None and tokens.size and int(tokens.max()) >= vocabulary:
         raise UsageError(
@@ -78,8 +82,19 @@ def loss(model: LoadedModel, tokens_file: Path, max_tokens: int | None, emit: Ca
 def _step_by_step(model: LoadedModel, tokens: Tensor) -> Tensor:
     """Logits [T, vocabulary] of `tokens` [T], one call of the timed method a token."""
     inputs = LanguageInputs(model.description, model.arrange)
+    if inputs.positions == "none":
+        return _without_cache(model, inputs, tokens)
     steps = (inputs.at(tokens[i].reshape(1, 1), i) for i in range(len(tokens)))
     return torch.cat([_last_row(leaves(model.execute(step))[0]) for step in steps])
+
+
+def _without_cache(model: LoadedModel, inputs: LanguageInputs, tokens: Tensor) -> Tensor:
+    """Of all tokens at once where the model gives the logits behind each, else of every beginning of them."""
+    every = torch.as_tensor(leaves(model.execute(inputs.at(tokens[None], 0)))[0])
+    if every.numel() == len(tokens) * every.shape[-1]:
+        return every.reshape(len(tokens), -1).clone()
+    beginnings = (inputs.at(tokens[None, : count + 1], 0) for count in range(len(tokens)))
+    return torch.cat([_last_row(leaves(model.execute(beginning))[0]).clone() for beginning in beginnings])
 
 
 def _last_row(output: Any) -> Tensor:

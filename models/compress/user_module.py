@@ -23,17 +23,19 @@ HINT = "Give MODULE:FUNCTION or FILE.py:FUNCTION; the function takes nothing and
 @dataclass(frozen=True)
 class UserModel:
     """What a user's function returns: the model, the inputs with which torch.export traces it, if given, and its
-    dynamic shapes, if given.
+    dynamic shapes, if given; and what constant methods of a program return, by name.
     """
 
     module: nn.Module
     inputs: tuple[Tensor, ...] | None
     dynamic_shapes: Any
+    constants: dict[str, Any] | None = None
 
 
 def load_function(name: str) -> UserModel:
     """What the function `name` (MODULE:FUNCTION or FILE.py:FUNCTION) returns: a model; or it and its inputs; or it, its
-    inputs and dynamic shapes. A module is looked for in the working folder too. Raises UsageError.
+    inputs and dynamic shapes; or these and a dictionary of constants. A module is looked for in the working folder too.
+    Raises UsageError.
     """
     place, _, function_name = name.rpartition(":")
     if not place or not function_name:
@@ -50,14 +52,15 @@ def load_function(name: str) -> UserModel:
         made = function()
     except Exception as error:  # the user's own code, which raises of all kinds
         raise UsageError(f"{name} cannot be called ({_reason(error)}).", HINT) from error
-    module, inputs, dynamic_shapes = (*made, None, None)[:3] if isinstance(made, tuple) else (made, None, None)
+    every = made if isinstance(made, tuple) else (made,)
+    module, inputs, dynamic_shapes, constants = (*every, None, None, None)[:4]
     if isinstance(inputs, Tensor):
         inputs = (inputs,)
     fits = inputs is None or (isinstance(inputs, tuple | list) and all(isinstance(part, Tensor) for part in inputs))
-    if not isinstance(module, nn.Module) or not fits:
+    if not isinstance(module, nn.Module) or not fits or not isinstance(constants, dict | None):
         kind = type(made).__name__
         raise UsageError(f"{name} returns a {kind}, not a torch.nn.Module (and a tuple of input tensors).", HINT)
-    return UserModel(module.eval(), None if inputs is None else tuple(inputs), dynamic_shapes)
+    return UserModel(module.eval(), None if inputs is None else tuple(inputs), dynamic_shapes, constants)
 
 
 def read_samples(path: Path, model: UserModel) -> list[tuple[Tensor, ...]]:

@@ -68,14 +68,14 @@ def _of_user(source: str, method: Method[Any], options: Options, file: Path | No
     compressed = apply_method(model.module, method, options, None if samples is None else calibration_of(samples))
 
     def write(path: Path) -> Manifest:
-        batches = _traced(source, model.inputs, samples)
+        batches = traced_batches(source, model.inputs, samples)
         checked = export_module_pte(compressed, model.module, path, batches, model.dynamic_shapes, on_step)
         return compressed_manifest(path, path.stem, source, compressed, precision_of(compressed), checked)
 
     return CompressedModel(compressed, model.module, write)
 
 
-def _traced(
+def traced_batches(
     source: str, inputs: tuple[Tensor, ...] | None, samples: list[tuple[Tensor, ...]] | None
 ) -> list[tuple[Tensor, ...]]:
     """The inputs with which a program is traced, then the samples of their shapes on which it is compared."""

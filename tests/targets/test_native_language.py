@@ -22,7 +22,7 @@ def _integers(convention: str, values: object) -> np.ndarray:
 
 
 def _prompt(convention: str, count: int = PROMPT) -> dict[str, np.ndarray]:
-    return {"prompt": _integers(convention, [[(3 * i) % VOCABULARY for i in range(count)]])}
+    return {"prompts": _integers(convention, [[(3 * i) % VOCABULARY for i in range(count)]])}
 
 
 def _first(convention: str, count: int) -> np.ndarray:
@@ -55,7 +55,7 @@ def test_arm64_gives_every_token_at_its_position(emulated: Worker, programs: Pat
 def test_a_wrong_position_would_be_seen(worker: Worker, programs: Path, convention: str) -> None:
     """Else the tests above could not fail."""
     path = programs / f"strict_{convention}.pte"
-    tokens = _prompt(convention)["prompt"]
+    tokens = _prompt(convention)["prompts"]
     good = {"set0_arg0": tokens, "set0_arg1": _first(convention, PROMPT)}
     assert isinstance(worker.ask(path, good)[0][-1], Done)
     bad = good | {"set0_arg1": good["set0_arg1"] + _integers(convention, 1)}
@@ -152,7 +152,7 @@ def test_a_model_that_answers_with_no_logits_is_refused_and_one_token_a_call_is_
 ) -> None:
     path = programs / "counting.pte"
     tokens = {"tokens": np.zeros(CONTEXT + 1, dtype=np.int64)}
-    one = {"prompt": np.array([[7]])}
+    one = {"prompts": np.array([[7]])}
     for refused in (
         worker.refusal(path, one, scenario="generate", prompt_tokens=1, new_tokens=2),
         worker.refusal(path, tokens=tokens, measure="quality", scenario="generate"),

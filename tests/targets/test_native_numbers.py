@@ -14,7 +14,7 @@ from harness.protocol import Hello, Io, Loaded, Memory
 
 
 def test_times_are_nanoseconds_of_the_monotonic_clock(worker: Worker, programs: Path) -> None:
-    prompt = {"prompt": np.array([[1, 2, 3, 4, 5]])}
+    prompt = {"prompts": np.array([[1, 2, 3, 4, 5]])}
     before = time.monotonic_ns()
     events, _ = worker.ask(
         programs / "strict_each.pte", prompt, scenario="generate", prompt_tokens=5, new_tokens=4, min_iterations=7

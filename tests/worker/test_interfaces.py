@@ -16,7 +16,7 @@ from llama_on_disk import make_llama
 from worker.driving import Said, job
 from worker.driving import run_forked as run
 
-from harness.protocol import Describe, Error, Io, Loaded, Output, Scalar, decode
+from harness.protocol import Answer, Describe, Error, Io, Loaded, Output, Scalar, decode
 
 
 @pytest.fixture(scope="session")
@@ -154,13 +154,31 @@ def test_each_convention_for_positions_is_generated_by(programs: Path, name: str
     assert len(said.samples("decode").start_ns) == 4 * 5
 
 
-@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("convention", [*CONVENTIONS, "whole", "whole_all"])
 def test_the_loss_of_each_convention_is_that_of_torch(programs: Path, tmp_path: Path, convention: str) -> None:
     expected = _arrays(programs / "language.npz")
     np.save(tmp_path / "tokens.npy", expected["text"])
     said = run(programs / f"lm_{convention}.pte", job("generate", "quality"), tokens=tmp_path / "tokens.npy")
     values = {scalar.name: scalar.value for scalar in said.all(Scalar)}
     assert values["loss_nats"] == pytest.approx(float(expected["loss"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("convention", ["whole", "whole_all"])
+def test_a_model_without_a_cache_says_what_one_with_a_cache_does(
+    programs: Path, tmp_path: Path, convention: str
+) -> None:
+    """Each new token costs the whole sequence, whether it gives the logits behind all tokens or the last."""
+    np.save(tmp_path / "prompts.npy", np.array([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]]))
+    asked = job("generate", prompt_tokens=5, new_tokens=6, prompts="some", end_tokens=())
+    answers = [
+        [
+            answer.tokens
+            for answer in run(programs / f"lm_{name}.pte", asked, prompts=tmp_path / "prompts.npy").all(Answer)
+        ]
+        for name in (convention, "each")
+    ]
+    assert answers[0] == answers[1]
+    assert [len(answer) for answer in answers[0]] == [6, 6]
 
 
 def test_a_llama_by_executorchs_own_exporter_is_measured_and_its_loss_is_that_of_torch(

@@ -94,6 +94,24 @@ def distribution(phase: str | None, as_json: bool, **selection: Any) -> None:
     click.echo(drawing.distribution(selected, phase, as_json=as_json), nl=False)
 
 
+@figure.command(short_help="Latency of a decoded token against its position.")
+@_drawing_options
+@_output_option("position.pdf")
+def position(as_json: bool, **selection: Any) -> None:
+    """Draw how long a decoded token takes, against how many tokens stand before it.
+
+    Attention over a long context is another work than over a short one: a mean over positions hides it.
+
+    \b
+    harness run -t x86 -m baseline -m selfcomp --prompt-tokens 16 --new-tokens 200
+    harness figure position --output position.svg
+    """
+    from harness.cli.figure import drawing
+
+    selected = drawing.panels(**selection)
+    click.echo(drawing.position(selected, as_json=as_json), nl=False)
+
+
 @figure.command(short_help="How near models come to what the device can do.")
 @_drawing_options
 @_output_option("roofline.pdf")

@@ -15,12 +15,15 @@ from harness.report.figures.captions import (
     panel_json,
     points_caption,
     points_json,
+    positions_caption,
+    positions_json,
     rooflines_caption,
 )
 from harness.report.figures.intensity import rooflines
 from harness.report.figures.latencies import choose_phase, label_of, latencies_of
 from harness.report.figures.panels import Panel, panels_of
 from harness.report.figures.points import COSTS, QUALITIES, choose, drawable, points_of
+from harness.report.figures.positions import positions_of
 from harness.report.flash_ablation import table_of
 from harness.report.table import lines_of
 from harness.store.dataset import read_tables
@@ -63,6 +66,20 @@ def distribution(selected: Selected, phase: str | None, *, as_json: bool) -> str
     drawn = drawer("distribution").draw([panel for panel, _, _ in chosen], [items for _, items, _ in chosen], label)
     values = [panel_json(panel, latencies_json(latencies), absent) for panel, latencies, absent in chosen]
     return written(drawn, selected.output, [*latencies_caption(chosen, label), *selected.left_out], values, as_json)
+
+
+def position(selected: Selected, *, as_json: bool) -> str:
+    """Draw the latency of a decoded token against its position; what is printed."""
+    every = [(panel, *positions_of(panel)) for panel in selected.panels]
+    chosen = [(panel, models, absent) for panel, models, absent in every if models]
+    if not chosen:
+        raise NothingComparable(
+            "No model here decoded tokens at one position in several queries.",
+            "Measure a language model: `harness run -m baseline --scenario generate --new-tokens 64`.",
+        )
+    drawn = drawer("position").draw([panel for panel, _, _ in chosen], [models for _, models, _ in chosen])
+    values = [panel_json(panel, positions_json(models), absent) for panel, models, absent in chosen]
+    return written(drawn, selected.output, [*positions_caption(chosen), *selected.left_out], values, as_json)
 
 
 def roofline(selected: Selected, *, as_json: bool) -> str:

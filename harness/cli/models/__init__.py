@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from harness.cli.models.compress import compress
+from harness.cli.models.export import export
 from harness.cli.models.figures import figures
 from harness.cli.models.inspect import inspect
 from harness.cli.models.pack import pack
@@ -30,6 +31,7 @@ models.add_command(figures)
 models.add_command(price)
 models.add_command(pack)
 models.add_command(compress)
+models.add_command(export)
 
 
 @models.command("list")

@@ -14,6 +14,7 @@ from harness.report.figures.intensity import PHASES, Dot, Roof
 from harness.report.figures.latencies import MARKED, Latencies
 from harness.report.figures.panels import Panel, facts
 from harness.report.figures.points import MARKS, Point, groups_of
+from harness.report.figures.positions import Positions, growths
 from harness.report.table import lines_of
 
 Absent = Mapping[str, str]
@@ -75,6 +76,19 @@ def latencies_caption(panels: Sequence[tuple[Panel, Sequence[Latencies], Absent]
     return lines_of(lines)
 
 
+def positions_caption(panels: Sequence[tuple[Panel, Sequence[Positions], Absent]]) -> list[str]:
+    """The caption of latency against position, in lines."""
+    kinds = dict.fromkeys(model.kind for _, models, _ in panels for model in models if model.kind in _HOW)
+    lines = [
+        "Decode latency of a token, against how many tokens stand before it.",
+        "Thin: the median over the queries of every process. Thick: their mean, with its 95 % interval as a band.",
+        *(f"Latencies here were {_HOW[kind]}." for kind in kinds),
+    ]
+    for panel, models, absent in panels:
+        lines += _panel(panel, growths(models), absent)
+    return lines_of(lines)
+
+
 def rooflines_caption(rooflines: Sequence[tuple[Panel, Roof, Sequence[Dot], Absent]]) -> list[str]:
     """The caption of a roofline, in lines."""
     kinds = dict.fromkeys(dot.kind for _, _, dots, _ in rooflines for dot in dots if dot.kind in _HOW)
@@ -123,6 +137,20 @@ def latencies_json(distributions: Sequence[Latencies]) -> list[dict[str, Any]]:
             ],
         }
         for latencies in distributions
+    ]
+
+
+def positions_json(models: Sequence[Positions]) -> list[dict[str, Any]]:
+    """The mean at each position, in ns, and the growth from the first to the last."""
+    return [
+        {
+            "model": model.model,
+            "kind": model.kind,
+            "positions": model.positions.tolist(),
+            "decode_latency_ns": [asdict(estimate) for estimate in model.estimates()],
+            "growth": model.growth(),
+        }
+        for model in models
     ]
 
 

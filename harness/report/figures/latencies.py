@@ -62,7 +62,7 @@ def choose_phase(name: str | None, panels: Sequence[Panel]) -> str:
 
     Raises UsageError for a phase that was not measured, NothingComparable where no latency was.
     """
-    phases = list(dict.fromkeys(phase for panel in panels for phase in _samples(panel)["phase"].unique()))
+    phases = list(dict.fromkeys(phase for panel in panels for phase in timed_samples(panel)["phase"].unique()))
     there = [phase for phase in phases if phase not in _LEFT_OUT]
     if not there:
         raise NothingComparable("No latency was measured here.", "`harness report` shows what was.")
@@ -79,12 +79,12 @@ def label_of(phase: str) -> str:
 
 def latencies_of(panel: Panel, phase: str) -> tuple[list[Latencies], dict[str, str]]:
     """The distributions of one phase in the order of the panel's models, and why the other models have none."""
-    samples = _samples(panel)
+    samples = timed_samples(panel)
     wanted = samples[samples["phase"] == phase].groupby("attempt_id", observed=True)["duration_ns"]
     warm_ups = samples[samples["phase"] == "warmup"].groupby("attempt_id", observed=True).size()
     distributions, absent = [], {}
     for model in panel.comparison.models:
-        runs = [run for run in _timed(panel) if is_of(run, model) and run["attempt_id"] in wanted.groups]
+        runs = [run for run in timed_runs(panel) if is_of(run, model) and run["attempt_id"] in wanted.groups]
         if not runs:
             absent[model.label] = f"no process of it succeeded with samples of {phase}"
         else:
@@ -105,7 +105,7 @@ def _mean(values: NDArray[np.float64]) -> Estimate:
     return log_mean(values.tolist()) if values.min() > 0 else mean(values.tolist())
 
 
-def _timed(panel: Panel) -> list[Run]:
+def timed_runs(panel: Panel) -> list[Run]:
     """The latency processes that succeeded, of each job the last, on a target that has a latency."""
     jobs = {
         (run["session_id"], run["job_id"]): run
@@ -115,6 +115,6 @@ def _timed(panel: Panel) -> list[Run]:
     return list(jobs.values())
 
 
-def _samples(panel: Panel) -> pd.DataFrame:
+def timed_samples(panel: Panel) -> pd.DataFrame:
     samples = panel.tables.samples
-    return samples[samples["attempt_id"].isin([run["attempt_id"] for run in _timed(panel)])]
+    return samples[samples["attempt_id"].isin([run["attempt_id"] for run in timed_runs(panel)])]

@@ -93,6 +93,7 @@ SCALAR_ROWS: list[tuple[str, str, str | None, float | None]] = [
     ("a", "first_inference_ns", "warm", 400.0),
     ("a", "planned_bytes", None, 4096.0),
     ("b", "planned_bytes", None, None),
+    ("a", "cache_bytes", None, 512.0),
     ("a", "rss_bytes", "runtime", 60.0),
     ("a", "energy_j", "generate", 12.0),
     ("a", "net_energy_j", "generate", 3.0),
@@ -188,6 +189,10 @@ EXPECTED: dict[str, dict[str, float]] = {
     "peak_rss_bytes": {"a": 500.0, "b": 300.0},
     # The peak before loading is not the model's.
     "peak_over_idle_bytes": {"a": 140.0},
+    "load_over_idle_bytes": {"a": 140.0},
+    "first_over_idle_bytes": {},
+    "steady_over_idle_bytes": {"a": 120.0},
+    "cache_bytes": {"a": 512.0},
     "planned_bytes": {"a": 4096.0},
     # Two answers, whose four steps of decoding follow one token each.
     "joules_per_token": {"a": 2.0},

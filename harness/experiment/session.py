@@ -224,13 +224,13 @@ class Session:
                 why = subject.unmeasured_quality
                 language = lies_in_flash(subject.description) or is_language_model(subject.description)
                 name = "loss_nats" if language else "max_abs_difference"
-                quality = [] if why is None else [Scalar(name=name, value=None, reason=why)]
-                if not lies_in_flash(subject.description) and heavy_operators(subject.method.get("operators")):
-                    quality.append(Scalar(name="heavy_outside_delegates", value=1.0))
+                known = [] if why is None else [Scalar(name=name, value=None, reason=why)]
+                if not lies_in_flash(subject.description):
+                    known += _of_operators(subject.method.get("operators"))
                 if job.batch is None and job.scenario == "offline":
                     unknown = why_unknown(subject.name, input_sizes(job, subject))
-                    quality.append(Scalar(name="samples_per_s", value=None, reason=unknown))
-                return quality + (unmeasured(job, energy.reason) if isinstance(energy, Missing) else [])
+                    known.append(Scalar(name="samples_per_s", value=None, reason=unknown))
+                return known + (unmeasured(job, energy.reason) if isinstance(energy, Missing) else [])
 
             attempt = self.run(
                 job,
@@ -247,6 +247,15 @@ class Session:
                 failures[key] += 1
                 hopeless |= {job.model} if attempt.error.kind in _CERTAIN else set()
             yield attempt
+
+
+def _of_operators(counts: dict[str, Any] | None) -> list[Scalar]:
+    """What the file says of its operators, where it does: the bytes of its cache, and whether heavy ones are outside
+    its delegates.
+    """
+    cache = None if counts is None else counts["cache_bytes"]
+    scalars = [] if cache is None else [Scalar(name="cache_bytes", value=cache)]
+    return scalars + ([Scalar(name="heavy_outside_delegates", value=1.0)] if heavy_operators(counts) else [])
 
 
 def _size(subject: Subject) -> int:

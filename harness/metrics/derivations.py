@@ -105,6 +105,15 @@ def peak_over_idle(tables: Tables) -> pd.Series[float]:
     return (peak - scalar("rss_bytes", "runtime")(tables)).dropna()
 
 
+def peak_in(phase: str) -> PerProcess:
+    """The peak of one phase, less what the process held before it loaded the model."""
+
+    def per_process(tables: Tables) -> pd.Series[float]:
+        return (scalar("peak_rss_bytes", phase)(tables) - scalar("rss_bytes", "runtime")(tables)).dropna()
+
+    return per_process
+
+
 def peak(tables: Tables) -> pd.Series[float]:
     peaks = tables.scalars[tables.scalars["name"] == "peak_rss_bytes"].dropna(subset="value")
     return peaks.groupby("attempt_id", observed=True)["value"].max()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.metrics.derivations import peak, peak_over_idle, run, scalar
+from harness.metrics.derivations import peak, peak_in, peak_over_idle, run, scalar
 from harness.metrics.metric import Metric, PerProcess, Phrase, Unit
 
 
@@ -26,6 +26,25 @@ SIZE = (
         sources=("peak_rss_bytes", "rss_bytes"),
         short=True,
         paper="value",
+    ),
+    *(
+        _memory(
+            f"{phase}_over_idle_bytes",
+            f"peak memory over idle, {label}",
+            peak_in(phase),
+            main=False,
+            sources=("peak_rss_bytes", "rss_bytes"),
+        )
+        for phase, label in (("load", "loading"), ("first", "first inference"), ("steady", "after it"))
+    ),
+    _memory(
+        "cache_bytes",
+        "KV cache",
+        scalar("cache_bytes"),
+        exactness="repeats",
+        any_pass=True,
+        where_known=True,
+        main=False,
     ),
     _memory("planned_bytes", "planned arena", scalar("planned_bytes"), exactness="repeats", any_pass=True),
     _file(

@@ -78,7 +78,10 @@ def main() -> None:
 @click.option("--int8-activations", is_flag=True, help="The loss with rounded inputs too, of some methods.")
 @click.option("--seed", "seeds", multiple=True, default=(0,), show_default=True, help="Draws the calibration windows.")
 @click.option("--method", "methods", multiple=True, help="Only this method; default: all.")
-def run(lines: Path, int8_activations: bool, seeds: tuple[int, ...], methods: tuple[str, ...]) -> None:
+@click.option("--bits", type=int, help="Only with so many bits, a step a channel.")
+def run(
+    lines: Path, int8_activations: bool, seeds: tuple[int, ...], methods: tuple[str, ...], bits: int | None
+) -> None:
     """Compress and evaluate what LINES does not have yet."""
     torch.set_num_threads(1)
     model, record = load(MODEL)
@@ -92,6 +95,8 @@ def run(lines: Path, int8_activations: bool, seeds: tuple[int, ...], methods: tu
         calibration: list[tuple[Tensor, ...]] = [(inputs[place : place + 1],) for place in order[:SAMPLES].tolist()]
         for method, given in CASES:
             if (methods and method not in methods) or (method, given, seed) in written:
+                continue
+            if bits is not None and given != {"bits": bits}:
                 continue
             torch.manual_seed(seed)
             compressed = compress_module(model, method, calibration=calibration, **given)

@@ -93,7 +93,9 @@ def test_a_model_is_written_for_openvino(home: Home, net: Path) -> None:
     ended = home.harness("models", "export", f"{net}:made", "--output", home.folder / "net.xml")
     assert ended.code == 0, ended.err
     assert (home.folder / "net.bin").exists(), "its weights"
-    ended = home.harness("run", "-t", "x86", "-m", home.folder / "net.xml", "--batch", 4, "-n", 1, "--no-memory", *QUICK)
+    ended = home.harness(
+        "run", "-t", "x86", "-m", home.folder / "net.xml", "--batch", 4, "-n", 1, "--no-memory", *QUICK
+    )
     assert ended.code == 0, ended.err
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli.driving import QUICK, Home
+
 from harness.errors import ModelError
 from harness.models.export import module_files
 

@@ -94,6 +94,7 @@ SCALAR_ROWS: list[tuple[str, str, str | None, float | None]] = [
     ("a", "planned_bytes", None, 4096.0),
     ("b", "planned_bytes", None, None),
     ("a", "cache_bytes", None, 512.0),
+    ("a", "mean_squared_error", None, 0.0625),
     ("a", "rss_bytes", "runtime", 60.0),
     ("a", "energy_j", "generate", 12.0),
     ("a", "net_energy_j", "generate", 3.0),
@@ -218,6 +219,7 @@ EXPECTED: dict[str, dict[str, float]] = {
     "argmax_agreement": {"a": 0.75},
     "accuracy_top1": {"a": 0.625},
     "accuracy_top5": {"b": 0.875},
+    "mean_squared_error": {"a": 0.0625},
     "labelled_samples": {"a": 16.0},
     # b waited for nothing, and read nothing.
     "decode_io_ns_p50": {"a": 2.5},

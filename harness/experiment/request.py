@@ -378,7 +378,8 @@ class RunRequest:
     labels: Path | None = option(
         file(),
         "The classes of labelled samples, whose first dimension counts them in --inputs: an .npy or .npz of integers "
-        "from 0. Gives the accuracy of each model over all samples; the first batch of them is timed.",
+        "from 0. Gives the accuracy of each model over all samples; the first batch of them is timed. Floats are the "
+        "numbers that a model should give, and the mean squared error is that of its first output.",
         section="passes",
         default=None,
     )

@@ -125,6 +125,17 @@ QUALITY = (
         compare="difference",
         where_known=True,
     ),
+    quality(
+        "mean_squared_error",
+        "mean squared error",
+        "1",
+        "lower",
+        scalar("mean_squared_error"),
+        compare="ratio",
+        where_known=True,
+        short=True,
+        aside=Phrase("mean squared error {} smaller", "mean squared error {} larger"),
+    ),
     Metric(
         "labelled_samples",
         "labelled samples",

@@ -1,4 +1,5 @@
-"""Labelled data: samples in a file of inputs, whose first dimension counts them, and the class that each belongs to.
+"""Labelled data: samples in a file of inputs, whose first dimension counts them, and for each the class that it belongs
+to, or the numbers that a model should give for it.
 
 A model runs over all samples in its batch size. The last batch may be incomplete: it is filled up with copies of the
 last sample, whose outputs are ignored, so that models of fixed sizes need no other data.
@@ -11,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,8 @@ from harness.worker.given_inputs import describe_input, fit_inputs, read_entries
 
 TOP = 5
 _LEAST_CLASSES = TOP + 1  # of five classes every answer is among the five most likely
-_HOW = "Write integers with numpy.save, one for each sample."
+_HOW = "Write classes as integers with numpy.save, one for each sample, or the numbers to give as floats [N, ...]."
+Labels = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,9 @@ def read_samples(path: Path, inputs: Sequence[Input], sizes: Sequence[Sequence[i
     return LabelledSamples(path, inputs, entries, counts.pop(), batches.pop())
 
 
-def read_labels(path: Path) -> npt.NDArray[np.int64]:
-    """The classes in an `.npy`, or in an `.npz` of one array, [N]. Raises UsageError for anything but integers from 0
-    in one dimension.
+def read_labels(path: Path) -> Labels:
+    """The classes in an `.npy`, or in an `.npz` of one array, [N]; or the numbers that a model should give, [N, ...].
+    Raises UsageError for anything but integers from 0 in one dimension, or finite floats.
     """
     try:
         loaded = np.load(path, allow_pickle=False)
@@ -102,6 +104,10 @@ def read_labels(path: Path) -> npt.NDArray[np.int64]:
     if len(arrays) != 1:
         raise UsageError(f"{path} holds {len(arrays)} arrays, not one of labels.", _HOW)
     labels = arrays[0]
+    if np.issubdtype(labels.dtype, np.floating) and labels.ndim:
+        if not np.isfinite(labels).all():
+            raise UsageError(f"{path} has numbers that are not finite.", "Give numbers that a model can give.")
+        return labels.astype(np.float64)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise UsageError(f"{path} is {labels.dtype} {list(labels.shape)}, not integers in one dimension.", _HOW)
     if labels.size and labels.min() < 0:
@@ -109,7 +115,7 @@ def read_labels(path: Path) -> npt.NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def check_count(labels: npt.NDArray[np.int64], path: Path, samples: Path, count: int) -> None:
+def check_count(labels: Labels, path: Path, samples: Path, count: int) -> None:
     """Raises UsageError where the labels of the file at `path` are not one for each of the `count` in `samples`."""
     if len(labels) != count:
         raise UsageError(
@@ -125,6 +131,61 @@ def check_labels(path: Path, samples: Path, inputs: Sequence[Input]) -> None:
     for entry, meta in zip(read_entries(samples, inputs), inputs, strict=True):
         if is_tensor(meta) and len(getattr(entry, "shape", ())):
             check_count(labels, path, samples, entry.shape[0])
+
+
+class Marks(Protocol):
+    """How well a model does on labelled samples, batch by batch."""
+
+    def add(self, scores: np.ndarray | None) -> None:
+        """The first output of the next batch, None where it is no array; what is beyond the last sample is ignored.
+        Raises UsageError for labels that the output cannot be set against.
+        """
+        ...
+
+    def scalars(self) -> list[Scalar]:
+        """What came out, null with a reason where it is not known."""
+        ...
+
+
+def marks_of(labels: Labels) -> Marks:
+    """Accuracy where the labels are classes, and else the mean squared error."""
+    if np.issubdtype(labels.dtype, np.integer):
+        return Accuracy(labels.astype(np.int64))
+    return SquaredError(labels.astype(np.float64))
+
+
+class SquaredError:
+    """The mean squared error of a model's first output next to the numbers [N, ...] that it should give."""
+
+    def __init__(self, wanted: npt.NDArray[np.float64]) -> None:
+        self._wanted, self._seen, self._total = wanted, 0, 0.0
+        self._unknown: str | None = None
+
+    def add(self, scores: np.ndarray | None) -> None:
+        """As `Marks.add`: a row of numbers for each sample, as many as in a row of the labels."""
+        wanted = self._wanted[self._seen :]
+        if self._unknown is not None or not len(wanted):
+            return
+        numbers = 0 if scores is None or not scores.ndim else scores.size // max(1, len(scores))
+        if scores is None or not scores.ndim or numbers != wanted[0].size:
+            sizes = "is no array" if scores is None else f"has the sizes {list(scores.shape)}"
+            self._unknown = f"the first output {sizes}, and the labels {list(self._wanted.shape)}"
+            return
+        rows = scores.reshape(len(scores), -1)[: len(wanted)].astype(np.float64)
+        if not np.isfinite(rows).all():
+            self._unknown = "some outputs are not finite"
+            return
+        self._total += float(np.square(rows - wanted[: len(rows)].reshape(len(rows), -1)).sum())
+        self._seen += len(rows)
+
+    def scalars(self) -> list[Scalar]:
+        """`mean_squared_error` and `labelled_samples`."""
+        if self._unknown is not None:
+            return [Scalar(name="mean_squared_error", value=None, reason=self._unknown)]
+        return [
+            Scalar(name="mean_squared_error", value=self._total / self._wanted[: self._seen].size),
+            Scalar(name="labelled_samples", value=self._seen),
+        ]
 
 
 class Accuracy:

@@ -22,7 +22,7 @@ from harness.protocol import Event, Output, Progress, Scalar
 from harness.runtime import LoadedModel
 from harness.worker.generation import LanguageInputs
 from harness.worker.inputs import input_sets
-from harness.worker.labelled import Accuracy, read_labels, unmeasured_accuracy
+from harness.worker.labelled import marks_of, read_labels, unmeasured_accuracy
 from harness.worker.torch_outputs import leaves
 
 _REPORT_EVERY = 50
@@ -107,17 +107,17 @@ def outputs(
 ) -> Iterator[Event]:
     """Run the job's inputs and leave all outputs in an `.npz`, for the harness to compare with those of the parent
     model: the given inputs, or made ones, `input_sets` of them. Where the job has labels, the inputs are all samples in
-    the file `given`, and the accuracy of the first output is emitted; `labels` is their file, None for a worker that
+    the file `given`, and how well the first output fits them is emitted; `labels` is their file, None for a worker that
     does not read them.
     """
     total, sets = input_sets(job, model.description, given, labels)
-    accuracy = None if labels is None else Accuracy(read_labels(Path(labels)))
+    marks = None if labels is None else marks_of(read_labels(Path(labels)))
     arrays: dict[str, np.ndarray] = {}
     room = _MOST_OUTPUT_BYTES
     for number, inputs in enumerate(sets):
         made = [as_array(output) for output in leaves(model.execute(model.arrange(inputs)))]
-        if accuracy is not None:
-            accuracy.add(made[0] if made else None)
+        if marks is not None:
+            marks.add(made[0] if made else None)
         room -= sum(array.nbytes for array in made if array is not None)
         if number == 0 or room >= 0:
             arrays |= {f"set{number}_output{i}": array for i, array in enumerate(made) if array is not None}
@@ -126,8 +126,8 @@ def outputs(
     path = folder / "outputs.npz"
     np.savez(path, **arrays)  # type: ignore[arg-type]
     yield Output(file=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    if accuracy is not None:
-        yield from accuracy.scalars()
+    if marks is not None:
+        yield from marks.scalars()
     elif job.labels_sha256 is not None:
         yield from unmeasured_accuracy("this target's worker does not read labels")
 

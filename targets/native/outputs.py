@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.errors import WorkerError
 from harness.protocol import Scalar
-from harness.worker.labelled import Accuracy, read_labels
+from harness.worker.labelled import marks_of, read_labels
 
 
 def as_npz(content: bytes, path: Path) -> None:
@@ -23,14 +23,14 @@ def as_npz(content: bytes, path: Path) -> None:
     np.savez(path, **dict(sorted(arrays.items())))
 
 
-def accuracy_of(outputs: Path, labels: Path) -> list[Scalar]:
-    """The accuracy of the first outputs of all batches in the `.npz` at `outputs`. Raises UsageError for a label that
-    is no class.
+def marks_on(outputs: Path, labels: Path) -> list[Scalar]:
+    """How well the first outputs of all batches in the `.npz` at `outputs` fit the labels. Raises UsageError for a label
+    that is no class.
     """
-    accuracy = Accuracy(read_labels(labels))
+    marks = marks_of(read_labels(labels))
     with np.load(outputs, allow_pickle=False) as arrays:
         batches = len({name.partition("_")[0] for name in arrays.files})
         for number in range(batches):
             name = f"set{number}_output0"
-            accuracy.add(arrays[name] if name in arrays.files else None)
-    return accuracy.scalars()
+            marks.add(arrays[name] if name in arrays.files else None)
+    return marks.scalars()

@@ -20,7 +20,7 @@ from harness.targets.native.bundle import Bundle
 from harness.targets.native.description import complete
 from harness.targets.native.flash import in_flash, reads_of
 from harness.targets.native.inputs import write_inputs
-from harness.targets.native.outputs import accuracy_of, as_npz
+from harness.targets.native.outputs import as_npz, marks_on
 from harness.targets.transports.qemu import COUNTS
 from harness.targets.transports.transport import Transport
 
@@ -183,7 +183,7 @@ class NativeProcess:
         as_npz(content, path)
         events: list[Event] = [Output(file=str(path), sha256=sha256_file(path))]
         if self._labels is not None:
-            events += accuracy_of(path, self._labels)
+            events += marks_on(path, self._labels)
         return events + (self._on_outputs(path) if self._on_outputs else [])
 
     def _operators(self, content: bytes) -> list[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from worker.test_passes import Runtime, work
 from harness.errors import UsageError
 from harness.job import Files
 from harness.protocol import Output, Scalar
-from harness.worker.labelled import Accuracy, read_labels, read_samples
+from harness.worker.labelled import Accuracy, marks_of, read_labels, read_samples
 
 # How many classes have a better score than the label, sample by sample.
 RANKS = [0, 0, 1, 4, 5, 0, 7]
@@ -51,6 +52,39 @@ def test_accuracy_is_over_all_samples_and_not_over_what_fills_the_last_batch(
         computed = np.concatenate([outputs[name] for name in sorted(outputs.files)])
         np.testing.assert_allclose(computed[:7], _logits(models, given["x"]), rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(computed[7:], computed[[6, 6]])
+
+
+@pytest.mark.parametrize("suffix", [".pte", ".pt2"])
+def test_numbers_to_be_given_make_a_mean_squared_error(models: Models, tmp_path: Path, suffix: str) -> None:
+    """The model is a quarter off in every number of every sample, whatever fills the last batch."""
+    files = _data(models, tmp_path)
+    with np.load(files["inputs"]) as given:
+        np.save(files["labels"], _logits(models, given["x"]) + 0.25)
+    asked = job(measure="quality", batch=3, input_sizes=((3, WIDTH),), inputs_sha256="0", labels_sha256="1")
+    said = run_forked(models.folder / f"mlp{suffix}", asked, **files)
+    values = {scalar.name: scalar.value for scalar in said.all(Scalar)}
+    assert values == {"mean_squared_error": pytest.approx(0.0625, rel=1e-4), "labelled_samples": 7}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "outputs", "error", "why"),
+    [
+        ([[1.0], [2.0], [3.0]], [[[1.0], [2.0]], [[5.0], [9.0]]], 4 / 3, None),
+        ([1.0, 2.0], [[[1.0], [4.0]]], 2.0, None),
+        ([1.0, 2.0], [[[1.0, 2.0], [4.0, 2.0]]], None, r"sizes \[2, 2\], and the labels \[2\]"),
+        ([1.0, 2.0], [None], None, "is no array"),
+        ([1.0, 2.0], [[[1.0], [np.inf]]], None, "not finite"),
+    ],
+)
+def test_squared_errors_are_of_the_samples_alone(
+    wanted: list[Any], outputs: list[Any], error: float | None, why: str | None
+) -> None:
+    marks = marks_of(np.array(wanted, np.float64))
+    for output in outputs:
+        marks.add(None if output is None else np.array(output, np.float32))
+    (found, *_) = marks.scalars()
+    assert found.value == (None if error is None else pytest.approx(error))
+    assert why is None or re.search(why, found.reason or "")
 
 
 def test_a_model_of_a_fixed_batch_needs_no_other_data(models: Models, tmp_path: Path) -> None:
@@ -138,7 +172,9 @@ def test_a_label_that_is_no_class_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("l.npy", np.array([0.5, 1.0]), "float64 [2], not integers"),
+        ("l.npy", np.array([0.5, np.nan]), "not finite"),
+        ("l.npy", np.array(0.5), "float64 [], not integers"),
+        ("l.npy", np.array([True, False]), "bool [2], not integers"),
         ("l.npy", np.array([[0, 1]]), "int64 [1, 2], not integers"),
         ("l.npy", np.array([0, -1]), "label -1"),
         ("l.npz", {"a": np.array([0]), "b": np.array([0])}, "2 arrays"),

@@ -153,7 +153,8 @@ def _say_what_is_not_concerned(
     """Of options that hold for some models alone."""
     if others := dict.fromkeys(job.model for job in latency if job.runtime != request.runtime):
         say(f"--runtime {request.runtime} does not concern {', '.join(others)}: such models have a table of their own.")
-    lengths = [flag for flag in ("prompt_tokens", "new_tokens") if getattr(request, flag) is not None]
+    lengths = [flag for flag in ("prompt_tokens", "new_tokens", "prompt_file") if getattr(request, flag) is not None]
+    lengths += [flag for flag, given in (("prompt", request.prompts), ("tokenizer", request.tokenizers)) if given]
     plain = [name for name in dict.fromkeys(job.model for job in latency) if not _takes_tokens(subjects[name])]
     if lengths and plain:
         flags = " and ".join(f"--{flag.replace('_', '-')}" for flag in lengths)

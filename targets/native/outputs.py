@@ -24,8 +24,8 @@ def as_npz(content: bytes, path: Path) -> None:
 
 
 def marks_on(outputs: Path, labels: Path) -> list[Scalar]:
-    """How well the first outputs of all batches in the `.npz` at `outputs` fit the labels. Raises UsageError for a label
-    that is no class.
+    """How well the first outputs of all batches in the `.npz` at `outputs` fit the labels. Raises UsageError for a
+    label that is no class.
     """
     marks = marks_of(read_labels(labels))
     with np.load(outputs, allow_pickle=False) as arrays:

@@ -4,6 +4,7 @@ OpenVINO's `.xml` with its `.bin`. Every file is run on the given inputs beside 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,13 @@ def export_module(
 ) -> float:
     """Write `module` to `path` in the format of its ending, one of SUFFIXES, traced with the first of `batches`, and
     compare it on all of them. `dynamic_shapes` are torch.export's; `constants` what the constant methods of a `.pte`
-    return. The largest difference (see TOLERANCE).
+    return, or whole numbers that a `.pt2` says of itself. The largest difference (see TOLERANCE).
 
     Raises UsageError for a module that the exporter does not take, or whose library is missing, and ModelError for a
     file that computes something else.
     """
-    if constants and path.suffix != ".pte":
-        raise UsageError(f"{path.suffix} has no constant methods.", "Write a .pte, or return no constants.")
+    if constants and path.suffix not in (".pte", ".pt2"):
+        raise UsageError(f"{path.suffix} has no constants.", "Write a .pte or a .pt2, or return none.")
     with library_noise_hidden(), torch.no_grad():
         on_step("exporting")
         program = _attempted(
@@ -84,8 +85,9 @@ def _write_pte(program: ExportedProgram, path: Path, constants: Mapping[str, Any
     path.write_bytes(lowered_to_pte({"forward": program}, dict(constants or {})))
 
 
-def _write_pt2(program: ExportedProgram, path: Path, _: Mapping[str, Any] | None) -> None:
-    torch.export.save(program, path)
+def _write_pt2(program: ExportedProgram, path: Path, constants: Mapping[str, Any] | None) -> None:
+    # Where `harness.worker.runtimes.torch` looks for them.
+    torch.export.save(program, path, extra_files={"metadata.json": json.dumps(constants)} if constants else None)
 
 
 def _write_onnx(program: ExportedProgram, path: Path, _: Mapping[str, Any] | None) -> None:

@@ -10,6 +10,7 @@ import click
 from harness.cli.models.compress import compress
 from harness.cli.models.export import export
 from harness.cli.models.figures import figures
+from harness.cli.models.import_checkpoint import import_checkpoint
 from harness.cli.models.inspect import inspect
 from harness.cli.models.pack import pack
 from harness.cli.models.price import price
@@ -32,6 +33,7 @@ models.add_command(price)
 models.add_command(pack)
 models.add_command(compress)
 models.add_command(export)
+models.add_command(import_checkpoint)
 
 
 @models.command("list")

@@ -149,8 +149,8 @@ def _constants(model: nn.Module, context: int) -> dict[str, Any]:
 
 
 def _difference(path: Path, tokens: Tensor, expected: Tensor) -> float:
-    """How far the file is from logits [n, vocabulary], in their standard deviations: half of the tokens as a prompt, the
-    others one by one.
+    """How far the file is from logits [n, vocabulary], in their standard deviations: half of the tokens as a prompt,
+    the others one by one.
     """
     from executorch.runtime import Runtime
 

@@ -15,8 +15,8 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 
 
 def import_source(folder: Path, output: Path, context: int | None, precision: str, on_step: OnStep) -> Path | None:
-    """Write the checkpoint in `folder` to `output`, a `.pte`, and its tokenizer beside it, where `harness run` finds it;
-    the path of that, None where the checkpoint has none. Raises as `import_checkpoint`; nothing is written then.
+    """Write the checkpoint in `folder` to `output`, a `.pte`, and its tokenizer beside it, where `harness run` finds
+    it; the path of that, None where the checkpoint has none. Raises as `import_checkpoint`; nothing is written then.
     """
     from harness.models.export.hugging_face import import_checkpoint  # late: it imports ExecuTorch's exporter
 

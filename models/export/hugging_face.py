@@ -75,6 +75,7 @@ def import_checkpoint(
 def _checkpoint(folder: Path) -> Any:
     try:
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
     except ImportError as error:
         raise UsageError("Checkpoints are read by transformers, which is not installed.", _INSTALL) from error
     if not (folder / "config.json").is_file():
@@ -93,13 +94,15 @@ def _checkpoint(folder: Path) -> Any:
             f"{folder} has no weights in .safetensors.",
             "Pickles are not read, since they run code: save the model again with `save_pretrained`.",
         )
+    logging.disable_progress_bar()  # the command has its own
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
         )
     except Exception as error:  # whatever transformers raises
         raise UsageError(f"{folder} is no causal language model ({_first_line(error)}).", "See its message.") from error
-    return model.eval()
+    # torch would else export a program to be trained, which ExecuTorch does not lower.
+    return model.eval().requires_grad_(False)
 
 
 def _exported(model: nn.Module, context: int) -> Any:
@@ -118,7 +121,7 @@ def _exported(model: nn.Module, context: int) -> Any:
             input_ids=torch.zeros(1, 3, dtype=torch.long),
             cache_position=torch.arange(3),
             dynamic_shapes={"input_ids": {1: length}, "cache_position": {0: length}},
-            strict=False,
+            strict=True,  # else the cache, which is in no module, becomes a constant
         )
     except Exception as error:  # whatever the model's own code makes torch raise
         raise UsageError(

@@ -102,7 +102,13 @@ def _write_openvino(program: ExportedProgram, path: Path, _: Mapping[str, Any] |
     from harness.models.export.openvino import import_openvino
 
     openvino = import_openvino()
-    openvino.save_model(openvino.convert_model(program), str(path), compress_to_fp16=False)
+    model = openvino.convert_model(program)
+    # It leaves every size open: those that the program fixes are fixed.
+    tensors = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    shapes = [tensors[name].shape for name in program.graph_signature.user_inputs]
+    fixed = [[size if isinstance(size, int) else -1 for size in shape] for shape in shapes]
+    model.reshape({each: openvino.PartialShape(shape) for each, shape in zip(model.inputs, fixed, strict=True)})
+    openvino.save_model(model, str(path), compress_to_fp16=False)
 
 
 def _read_pte(path: Path) -> Execute:

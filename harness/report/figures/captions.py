@@ -13,7 +13,7 @@ from harness.metrics import Metric
 from harness.report.figures.intensity import PHASES, Dot, Roof
 from harness.report.figures.latencies import MARKED, Latencies
 from harness.report.figures.panels import Panel, facts
-from harness.report.figures.points import MARKS, Point, groups_of
+from harness.report.figures.points import MARKS, Point, beyond, groups_of
 from harness.report.figures.positions import Positions, growths
 from harness.report.table import lines_of
 
@@ -49,6 +49,7 @@ def points_caption(panels: Sequence[tuple[Panel, Sequence[Point], Absent]], cost
         lines += [f"{_SHAPES[kind]}: {kind} figures, {_HOW[kind]}." for kind in kinds]
     for panel, points, absent in panels:
         behind = [point for point in points if point.beaten_by]
+        far = beyond(points, quality)
         sentences = [f"{point.model}: {point.standing}, behind {', '.join(point.beaten_by)}." for point in behind]
         sentences += [
             f"{point.model}, {metric.label}: {reason}."
@@ -56,8 +57,17 @@ def points_caption(panels: Sequence[tuple[Panel, Sequence[Point], Absent]], cost
             for metric, figure in ((cost, point.cost), (quality, point.quality))
             if (reason := missing_interval(figure))
         ]
+        if far is not None:
+            listed = ", ".join(f"{point.model} ({_shown_value(point.quality, quality)})" for point in far[1])
+            sentences.insert(0, f"At the end of the axis, in truth beyond it: {listed}.")
         lines += _panel(panel, sentences, absent)
     return lines_of(lines)
+
+
+def _shown_value(figure: Figure, metric: Metric) -> str:
+    assert figure.estimate is not None
+    value = figure.estimate.value
+    return quantity(value, None, None, scale(metric.unit, [value]))[0]
 
 
 def latencies_caption(panels: Sequence[tuple[Panel, Sequence[Latencies], Absent]], label: str) -> list[str]:

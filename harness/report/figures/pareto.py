@@ -17,7 +17,7 @@ from harness.metrics import Metric
 from harness.report.figures.front import staircase
 from harness.report.figures.labels import Boxes, Label, place
 from harness.report.figures.panels import Panel, origin
-from harness.report.figures.points import MARKS, Point, Standing, groups_of
+from harness.report.figures.points import MANY, MARKS, Point, Standing, beyond, groups_of
 from harness.report.figures.style import BLACK, GREY, PALE, WIDTH, drawing, finish, fit, shown
 
 # Value, low and high of every point, [points, 3], in the unit of the axis.
@@ -31,7 +31,8 @@ _LOOKS: dict[Standing, tuple[str, str, str]] = {
 }
 # The shape of a point, hollow, of which one figure was not measured here.
 _SHAPES = {"recorded": "s", "estimated": "^", "emulated": "D"}
-_ALL_NAMED = 10
+_MOST_NAMES = 8
+_SHORT = 16  # letters of a name, of which three stand side by side
 _CORNERS = {(False, False): "↙ better", (False, True): "↖ better", (True, False): "better ↘", (True, True): "better ↗"}
 
 
@@ -41,33 +42,60 @@ def draw(panels: Sequence[Panel], points: Sequence[Sequence[Point]], cost: Metri
     groups = groups_of(point for own_points in points for point in own_points)
     figure = Figure(figsize=(WIDTH, 0.2 + 2.3 * len(panels) + (0.2 if groups else 0)), layout="constrained")
     frames = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    spans = []
+    spans, far = [], list[list[Point]]()
     for axes, panel, own_points in zip(frames, panels, points, strict=True):
         axes.set_title(shown([panel.title], longest=60)[0], loc="left")
         xs = _fit(axes, "x", cost, [point.cost for point in own_points])
-        ys = _fit(axes, "y", quality, [point.quality for point in own_points])
+        end = beyond(own_points, quality)
+        far.append([] if end is None else end[1])
+        ys = _fit(axes, "y", quality, [point.quality for point in own_points], None if end is None else end[0])
         spans.append((xs, ys))
     marks = {group: MARKS[number % len(MARKS)][0] for number, group in enumerate(groups)}
     if groups:
         handles = [Line2D([], [], color=BLACK, linestyle="", marker=mark) for mark in marks.values()]
-        figure.legend(handles, shown(groups), loc="outside upper center", ncols=min(3, len(groups)), frameon=False)
+        names = shown(groups)
+        columns = min(len(groups), 3 if max(map(len, names)) <= _SHORT else 2)
+        figure.legend(
+            handles, names, loc="outside upper center", ncols=columns, frameon=False, fontsize=6, columnspacing=1.0
+        )
     finish(figure, origin(panels))
-    for axes, own_points, (xs, ys) in zip(frames, points, spans, strict=True):
+    for axes, own_points, (xs, ys), behind in zip(frames, points, spans, far, strict=True):
         lines = _lines(axes, own_points, (xs, ys), (cost.better == "higher", quality.better == "higher"))
         _points(axes, own_points, xs, ys, marks)
+        for point, x, y in zip(own_points, xs[:, 0], ys[:, 0], strict=True):
+            if point in behind:
+                up = quality.better == "lower"
+                where = (0, 7 if up else -7)
+                axes.annotate(
+                    "↑" if up else "↓", (x, y), where, textcoords="offset points", ha="center", va="center", color=PALE
+                )
         texts = _names(own_points, cost, quality)
+        named = _named(own_points)
         labels = [
             Label(text + _LOOKS[point.standing][2], (x, y), GREY if point.standing == "dominated" else BLACK)
             for text, point, x, y in zip(texts, own_points, xs[:, 0], ys[:, 0], strict=True)
-            # Of many points there is room for the names of those that count; the caption has all.
-            if len(own_points) <= _ALL_NAMED or point.standing != "dominated"
+            if point.standing in named
         ]
         place(axes, labels, _obstacles(axes, xs, ys, lines))
     return figure
 
 
-def _fit(axes: Axes, which: Literal["x", "y"], metric: Metric, values: Sequence[Value]) -> Spans:
-    """Scale, limits and name of an axis for `values`, each of which has an estimate."""
+def _named(points: Sequence[Point]) -> set[Standing]:
+    """Of many points there is room for the names of those that count, and of very many for the front alone; the caption
+    has the others.
+    """
+    if len(points) <= MANY:
+        return set(_LOOKS)
+    count = sum(point.standing != "dominated" for point in points)
+    return {"front", "unresolved"} if count <= _MOST_NAMES else {"front"}
+
+
+def _fit(
+    axes: Axes, which: Literal["x", "y"], metric: Metric, values: Sequence[Value], end: float | None = None
+) -> Spans:
+    """Scale, limits and name of an axis for `values`, each of which has an estimate; what is worse than `end` is put
+    there.
+    """
     estimates = [value.estimate for value in values if value.estimate]
     divisor, unit = scale(metric.unit, [estimate.value for estimate in estimates])
     spans = np.array(
@@ -80,6 +108,8 @@ def _fit(axes: Axes, which: Literal["x", "y"], metric: Metric, values: Sequence[
             for estimate in estimates
         ]
     )
+    if end is not None:
+        spans = np.minimum(spans, end) if metric.better == "lower" else np.maximum(spans, end)
     spans /= divisor
     fit(axes, which, spans.min(), spans.max(), ratios=metric.compare == "ratio")
     kind = f", {values[0].kind}" if len({value.kind for value in values}) == 1 and values[0].kind != "measured" else ""

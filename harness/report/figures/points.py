@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from harness.analysis.comparison import compare_tables
 from harness.analysis.figures import Figure, Versus
 from harness.analysis.grouping import run_records
@@ -32,6 +34,9 @@ MARKS = (
 )
 """Marks of groups, as matplotlib calls them and as people do."""
 
+MANY = 10
+"""Of more points only those that count have names beside them."""
+_REACH = 2.0  # times the distance from the best to the worst of the better three quarters
 # front: no other is as good in both and better in one. unresolved: another is by its figures, but the intervals do not
 # tell them apart. dominated: they do.
 Standing = Literal["front", "unresolved", "dominated"]
@@ -172,3 +177,24 @@ def _against(panel: Panel, label: str) -> dict[tuple[str, str], Versus | None]:
         for row in comparison.rows
         for model, versus in zip(comparison.models, row.versus, strict=True)
     }
+
+
+def beyond(points: Sequence[Point], quality: Metric) -> tuple[float, list[Point]] | None:
+    """Where an axis of quality ends for the many models that are nearly alike to be told apart, and the models behind
+    its end, which are all dominated; None where the axis has room for all.
+    """
+    values = np.array([_value(point) for point in points])
+    if len(points) <= MANY:
+        return None
+    sign = 1.0 if quality.better == "lower" else -1.0
+    best, usual = np.min(sign * values), np.percentile(sign * values, 75)
+    end = best + _REACH * (usual - best)
+    far = [point for point, value in zip(points, sign * values, strict=True) if value > end]
+    if not far or np.max(sign * values) <= best + 2 * _REACH * (usual - best):
+        return None
+    return (float(sign * end), far) if all(point.standing == "dominated" for point in far) else None
+
+
+def _value(point: Point) -> float:
+    assert point.quality.estimate is not None
+    return point.quality.estimate.value

@@ -92,10 +92,9 @@ def describe_all(
     some, each with its versions in words.
     """
     subjects = {}
-    tokenizers = [read_tokenizer(path) for path in _each(request.tokenizers, len(files), "tokenizers", "--tokenizer")]
-    for (model, path), data_file, given in zip(
-        files.items(), _data_files(files, request), tokenizers or [None] * len(files), strict=True
-    ):
+    named = _each(request.tokenizers, len(files), "tokenizers", "--tokenizer")
+    tokenizers: Sequence[FileTokenizer | None] = [read_tokenizer(path) for path in named] or [None] * len(files)
+    for (model, path), data_file, given in zip(files.items(), _data_files(files, request), tokenizers, strict=True):
         progress(Describing(model))
         places: Sequence[tuple[str, Path | None]] = interpreters.get(model) or [("", None)]
         for method, (versions, python) in itertools.product(request.methods or (None,), places):

@@ -45,13 +45,14 @@ def sampling(tables: Tables) -> pd.Series[float]:
     """What a query takes besides executing the model, a token: choosing it from the logits, and making the inputs of
     the next.
     """
-    totals = {
-        phase: timed(tables, phase).groupby("attempt_id", observed=True)["duration_ns"]
-        for phase in ("generate", "prefill", "decode")
-    }
-    executed = totals["prefill"].sum().add(totals["decode"].sum(), fill_value=0)
-    tokens = totals["prefill"].count().add(totals["decode"].count(), fill_value=0)
-    return ((totals["generate"].sum() - executed) / tokens).dropna()
+    total: dict[str, pd.Series[float]] = {}
+    count: dict[str, pd.Series[float]] = {}
+    for phase in ("generate", "prefill", "decode"):
+        durations = timed(tables, phase).groupby("attempt_id", observed=True)["duration_ns"]
+        total[phase], count[phase] = durations.sum(), durations.count()
+    executed = total["prefill"].add(total["decode"], fill_value=0)
+    tokens = count["prefill"].add(count["decode"], fill_value=0)
+    return ((total["generate"] - executed) / tokens).dropna()
 
 
 def prefill_rate(tables: Tables) -> pd.Series[float]:

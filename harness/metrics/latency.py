@@ -45,7 +45,7 @@ _MAIN: dict[str, Any] = {"headline": True, "short": True, "watched": True, "pape
 GENERATE = (
     *percentiles("prefill", "prefill latency", 50, short=True, watched=True),
     *percentiles("decode", "decode latency per token", lead=Phrase("decodes {} as fast as"), **_MAIN),
-    tail("decode_latency_ns_p999", "decode latency per token p99.9", percentile("decode", 0.999), where_known=True),
+    tail("decode_latency_ns_p999", "decode latency per token p99.9", percentile("decode", 0.999), main=False),
     time("sampling_ns_per_token", "choosing a token, apart from execution", sampling, main=False),
     time("ttft_ns_p50", "time to first token p50", percentile("ttft", 0.5), median_of="ttft", watched=True),
     throughputs("decode_tokens_per_s", "decode throughput", "tokens/s", rate("decode")),

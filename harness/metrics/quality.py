@@ -59,7 +59,7 @@ QUALITY = (
         "lower",
         bits_per_byte,
         compare="difference",
-        where_known=True,
+        main=False,
         sources=("loss_nats", "predicted_bytes"),
     ),
     quality(
@@ -69,7 +69,6 @@ QUALITY = (
         "lower",
         word_perplexity,
         compare="difference",
-        where_known=True,
         main=False,
         sources=("loss_nats", "predicted_words"),
     ),

@@ -24,6 +24,7 @@ VERSION = 1
 """Of the shape that all JSON has: `{"version", "kind", "data"}`."""
 Kind = Literal[
     "ablation",
+    "answers",
     "bisection",
     "check",
     "comparison",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from harness.analysis.comparison import Comparison, compare_tables, left_out
 from harness.analysis.flags import sentence
@@ -116,6 +117,8 @@ def render_answers(record: Record, fmt: Format = "terminal") -> str:
         for asked in dict.fromkeys(_shown(row["prompt_text"], row["prompt_tokens"]) for row in of_prompt):
             lines.append((f"prompt {number + 1}", "", asked))
         lines += [("", row["model"], _shown(row["text"], row["tokens"])) for row in of_prompt]
+    if fmt == "csv":
+        return pd.DataFrame(rows, columns=["prompt", "model", "prompt_text", "text"]).to_csv(index=False)
     table = simple_table("Answers", ("", "model", "text"), lines)
     return render_tables([table], fmt)
 

@@ -25,11 +25,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.durations import OnStep, unheard
+from harness.language.tokenizer import Tokens
 from harness.models.export.deployment import Body, attention, below
 from harness.models.export.library_noise import library_noise_hidden
 from harness.models.gpt.network import GPT
 from harness.models.train import data
-from harness.models.train.tokenizer import Tokenizer, Tokens
+from harness.models.train.tokenizer import Tokenizer
 
 HIDDEN = -64.0
 """Added to a score that must not count. Int8 has 256 steps for it and the scores, so it is no larger than it must be;

@@ -14,7 +14,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
@@ -87,7 +86,7 @@ def needed_passes_only() -> Iterator[None]:
 
     class Needed(every):  # type: ignore[misc, valid-type]
         def transform(self) -> ExportedProgram:
-            program: Any = self.exported_program
+            program: ExportedProgram = self.exported_program
             for one in self.passes:
                 if needed(one.__name__, program.graph):
                     program = every(program, [one]).transform()

@@ -23,6 +23,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from harness.atomic_files import replacing_files
 from harness.errors import ModelError, UsageError
+from harness.language.tokenizer import Tokens
 from harness.models.compress.objective import Objective
 from harness.models.gpt.network import GPT
 from harness.models.recipe import TrainingRecipe
@@ -30,7 +31,6 @@ from harness.models.train import checkpoint, parallel
 from harness.models.train.data import Corpus
 from harness.models.train.progress import shown
 from harness.models.train.quality import total_loss, windows
-from harness.models.train.tokenizer import Tokens
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.parquet"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.models.train.tokenizer import Tokens
+from harness.language.tokenizer import Tokens
 
 LogitsOf = Callable[[Tensor], Tensor]
 """Tokens int64 [B, T] to logits float32 [B, T, vocabulary]."""

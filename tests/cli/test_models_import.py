@@ -84,7 +84,7 @@ def test_a_checkpoint_becomes_a_program_that_is_asked_in_words(home: Home, confi
             for window in windows
         ]
     assert figures["loss_nats"] == pytest.approx(np.mean(losses), rel=1e-4)
-    assert figures["bits_per_byte"] > figures["loss_nats"] / math.log(2) / 10
+
     (answer,) = home.rows("answers")
     assert answer["prompt_text"] == "First Citizen:"
     assert 1 <= len(answer["tokens"]) <= 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -45,14 +47,14 @@ def sampling(tables: Tables) -> pd.Series[float]:
     """What a query takes besides executing the model, a token: choosing it from the logits, and making the inputs of
     the next.
     """
-    total: dict[str, pd.Series[float]] = {}
-    count: dict[str, pd.Series[float]] = {}
-    for phase in ("generate", "prefill", "decode"):
-        durations = timed(tables, phase).groupby("attempt_id", observed=True)["duration_ns"]
-        total[phase], count[phase] = durations.sum(), durations.count()
-    executed = total["prefill"].add(total["decode"], fill_value=0)
-    tokens = count["prefill"].add(count["decode"], fill_value=0)
-    return ((total["generate"] - executed) / tokens).dropna()
+    durations = {
+        phase: timed(tables, phase).groupby("attempt_id", observed=True)["duration_ns"]
+        for phase in ("generate", "prefill", "decode")
+    }
+    executed = durations["prefill"].sum().add(durations["decode"].sum(), fill_value=0)
+    tokens = durations["prefill"].count().add(durations["decode"].count(), fill_value=0)
+    chosen: pd.Series[float] = pd.Series((durations["generate"].sum() - executed) / tokens, dtype="float64").dropna()
+    return chosen
 
 
 def prefill_rate(tables: Tables) -> pd.Series[float]:
@@ -130,12 +132,13 @@ def perplexity(tables: Tables) -> pd.Series[float]:
 
 def bits_per_byte(tables: Tables) -> pd.Series[float]:
     """The loss of the text in bits, a byte of it in UTF-8: comparable whatever a model's tokens are."""
-    return (_text_loss_nats(tables) / scalar("predicted_bytes")(tables) / np.log(2)).dropna()
+    return (_text_loss_nats(tables) / scalar("predicted_bytes")(tables) / math.log(2)).dropna()
 
 
 def word_perplexity(tables: Tables) -> pd.Series[float]:
     """The exponential of the loss of the text, a word of it: words are what spaces part, as papers count them."""
-    return (_text_loss_nats(tables) / scalar("predicted_words")(tables)).apply(np.exp).dropna()
+    loss_nats = (_text_loss_nats(tables) / scalar("predicted_words")(tables)).dropna()
+    return loss_nats.apply(np.exp)
 
 
 def _text_loss_nats(tables: Tables) -> pd.Series[float]:

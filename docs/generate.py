@@ -34,7 +34,7 @@ from harness.store import schemas
 MARK = re.compile(r"^.*<!-- generated: ([a-z]+) -->$", re.MULTILINE)
 BETTER = {"lower": "lower", "higher": "higher", None: "–"}
 COMPARED = {"ratio": "ratio", "difference": "difference", None: "–"}
-KINDS = {"_TIME": "UTC time", "bool_": "bool", "list_(string)": "list of strings"}
+KINDS = {"_TIME": "UTC time", "bool_": "bool", "list_(string)": "list of strings", "list_(int64)": "list of int64"}
 COLUMN = re.compile(r'^ *\("(?P<name>\w+)", (?P<type>[\w.()]+)\),(?: +# (?P<why>.*))?$')
 
 

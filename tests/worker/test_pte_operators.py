@@ -79,5 +79,5 @@ def test_lines_say_how_many_of_how_many() -> None:
     ]
     assert operator_lines({"delegated": delegated, "kernels": {}}) == [
         "operators: XnnpackBackend runs 7, in 3 calls",
-        "operators: Other runs a number that its format does not say, in 1 calls",
+        "operators: Other runs a number that its format does not say, in 1 call",
     ]

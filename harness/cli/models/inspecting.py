@@ -82,7 +82,8 @@ def operator_lines(counts: dict[str, Any] | None) -> list[str]:
     for part in counts["delegated"]:
         took = "a number that its format does not say" if part["operators"] is None else str(part["operators"])
         of = "" if total is None else f" of {total}"
-        lines.append(f"operators: {part['delegate']} runs {took}{of}, in {part['calls']} calls")
+        calls = "1 call" if part["calls"] == 1 else f"{part['calls']} calls"
+        lines.append(f"operators: {part['delegate']} runs {took}{of}, in {calls}")
     if outside:
         most = sorted(kernels.items(), key=lambda item: (-item[1], item[0]))
         listed = ", ".join(f"{name} {count}" for name, count in most[:_KERNELS_SHOWN])

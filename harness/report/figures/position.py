@@ -26,7 +26,7 @@ def draw(panels: Sequence[Panel], every: Sequence[Sequence[Positions]]) -> Figur
         )
     figure = Figure(figsize=(WIDTH, 0.2 + 2.2 * len(panels)), layout="constrained")
     for axes, panel, models in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, every, strict=True):
-        axes.set_title(shown([panel.title], longest=60)[0], loc="left")
+        axes.set_title(shown([panel.title], longest=60)[0], loc="left", pad=4 + 9 * ((len(models) + 1) // 2))
         estimates = [model.estimates() for model in models]
         values = np.array([estimate.value for of_model in estimates for estimate in of_model])
         divisor, unit = scale("ns", values.tolist())
@@ -43,6 +43,7 @@ def draw(panels: Sequence[Panel], every: Sequence[Sequence[Positions]]) -> Figur
             if all(estimate.low is not None and estimate.high is not None for estimate in of_model):
                 ends = np.array([(estimate.low, estimate.high) for estimate in of_model], np.float64).T / divisor
                 axes.fill_between(model.positions, *ends, color=color, alpha=0.15, linewidth=0)
-        axes.legend(frameon=False, fontsize=6, loc="best")
+        # Above the axes: within them it would hide a line.
+        axes.legend(frameon=False, fontsize=6, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     finish(figure, origin(panels))
     return figure

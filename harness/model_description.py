@@ -1,13 +1,12 @@
 """What a worker says of a model file (`harness.protocol.Describe`), read: which method is meant, what its inputs are,
-and whether it is a language model.
+and whether it is a language model. A method of a `.pte` says who runs its `operators` (`harness.worker.pte_operators`).
 
 An input or output of a method is a dictionary: `kind` is `tensor`, `int`, `float`, `bool`, `str`, `none` or `list`; of
 a tensor `dtype` (torch's name) and `sizes`, where a dynamic dimension has its upper bound (`.pte`) or the size of its
 example (`.pt2`); `dynamic` names what each dimension varies with (`.pt2`) or says whether sizes may vary at all
 (`.pte`), and is absent where that is not known; `limit` is the least number that is too large for an integer input that
 is used as an index, and `longest` the size of the longest that some part of it is an index of; `value` is what a number
-was when the program was exported, and `fixed` that the program takes no other. `operators` of a method of a `.pte`
-says who runs them (`harness.worker.pte_operators`).
+was when the program was exported, and `fixed` that the program takes no other.
 """
 
 from __future__ import annotations

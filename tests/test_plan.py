@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes.jobs import language_model, make_job, make_subject, perceptron
 from hypothesis import given
@@ -22,6 +23,7 @@ from harness.experiment.plan import (
     why_not_compared,
 )
 from harness.job import Job
+from harness.language.prompts import GivenPrompts
 from harness.model_description import is_language_model, positions_of
 from harness.protocol import Describe
 
@@ -406,3 +408,12 @@ def test_the_worker_is_told_where_things_are(tmp_path: Path) -> None:
         str(tmp_path / "out"),
     )
     assert files_for(make_job(), subject, None, tmp_path).inputs is None
+
+
+@pytest.mark.parametrize(("scenario", "ends"), [("generate", (7,)), ("single-stream", None)])
+def test_given_prompts_are_asked_in_every_scenario(scenario: str, ends: tuple[int, ...] | None) -> None:
+    prompts = GivenPrompts([np.arange(5), np.arange(9)], "2 given prompts", 5)
+    description = language_model(get_eos_ids=[7])
+    subject = Subject(name="lm", path=Path("lm.pte"), sha256="0" * 64, description=description, prompts=prompts)
+    (job,) = planned(subject, scenario=scenario)
+    assert (job.prompt_tokens, job.prompts, job.end_tokens) == (5, "2 given prompts", ends)

@@ -317,12 +317,11 @@ def _fill_tokens(job: Job, subject: Subject) -> Job:
         )
     if (job.batch or 0) > 1:
         raise UsageError(f"{subject.name} follows ExecuTorch's LLM convention, whose batch is 1.", "Leave out --batch.")
-    if not SCENARIOS[job.scenario].generates:
-        return replace(job, batch=1, prompt_tokens=prompt, new_tokens=None)
-    job = replace(job, batch=1, prompt_tokens=prompt, new_tokens=new)
+    generates = SCENARIOS[job.scenario].generates
+    job = replace(job, batch=1, prompt_tokens=prompt, new_tokens=new if generates else None)
     if in_flash or (prompts := prompts_for(job, subject)) is None:
         return job
-    ends = end_tokens(subject) if prompts.given else None
+    ends = end_tokens(subject) if prompts.given and generates else None
     return replace(job, prompts=prompts.source, prompts_sha256=prompts.sha256, end_tokens=ends)
 
 

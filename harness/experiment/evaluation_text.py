@@ -78,7 +78,7 @@ def evaluation(
         if "get_vocab_size" not in model.description.metadata:
             return {}
         return {
-            "unmeasured_quality": "no tokenizer is in its manifest or beside it; give --tokenizer, or the evaluation "
+            "unmeasured_quality": "no tokenizer is in its manifest or next to it; give --tokenizer, or the evaluation "
             "text as --tokens"
         }
     try:

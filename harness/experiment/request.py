@@ -332,7 +332,7 @@ class RunRequest:
         section="what",
         default=(),
         flag="--tokenizer",
-        default_words="that of the manifest, or the file of such a name beside the model",
+        default_words="that of the manifest, or the file of such a name next to the model",
     )
     precision: tuple[str, ...] | None = option(
         sweep(lambda listed: listed.split(","), lambda value, name: str(value)),

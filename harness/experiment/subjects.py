@@ -137,7 +137,7 @@ def _tokenizer(model: Known, given: FileTokenizer | None, source: ModelSource, p
     try:
         return tokenizer_for(model, given, source)
     except DataError as error:
-        progress(Note(f"{model.name} is measured without the tokenizer beside it. {error.message}"))
+        progress(Note(f"{model.name} is measured without the tokenizer next to it. {error.message}"))
         return None
 
 

@@ -14,7 +14,7 @@ import click
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="FILE.pte; the tokenizer is copied beside it.",
+    help="FILE.pte; the tokenizer is copied next to it.",
 )
 @click.option(
     "--context", type=int, metavar="TOKENS", help="That the KV cache holds. [default: the model's, at most 2048]"
